@@ -1,0 +1,310 @@
+"""`DATABASE_URL`: one text, understood whole before any driver sees it.
+
+Three parties wrote such URLs: libpq, Prisma (the original service's ORM) and SQLite's users. What Prisma alone knows is read
+here or dropped where it has no meaning for leadcrm; what libpq knows is passed on; anything else is refused by name, because a
+misspelt `sslmode` must not turn into an unencrypted connection. libpq itself reads the URL (through psycopg2), so that hosts,
+ports, sockets and percent-encoding mean exactly what they mean to `psql`.
+
+Invariant: no error, no `repr` and no `redacted` ever holds a password. libpq's own error texts quote what they could not
+read, so they are never passed on.
+
+Sources: https://www.postgresql.org/docs/current/libpq-connect.html (34.1.1.2 and 34.1.2) and
+https://www.prisma.io/docs/orm/overview/databases/postgresql (connection URL arguments).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote
+
+import psycopg2
+from psycopg2.extensions import make_dsn, parse_dsn
+
+DEFAULT_CONNECTION_LIMIT = 5
+DEFAULT_POOL_TIMEOUT_S = 10.0
+"""Prisma's default."""
+DEFAULT_CONNECT_TIMEOUT_S = 2
+"""Counts per host: with two hosts, the second still gets its turn within a health check's patience."""
+UNLIMITED_CONNECT_TIMEOUT_S = 130
+"""What Prisma's `connect_timeout=0` means in practice: Linux gives a TCP connect up after about 127 s."""
+
+ACCEPTED = (
+    "postgresql://user:password@host:5432/database?schema=public, postgres://… or sqlite:///path/to/file.db"
+)
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_WITHOUT_MEANING_HERE = frozenset(
+    {
+        # Prisma's engine tunes its statement cache and its sockets with these; leadcrm's deadlines rule instead.
+        "statement_cache_size",
+        "socket_timeout",
+        "max_connection_lifetime",
+        "max_idle_connection_lifetime",
+        "single_use_connections",
+    }
+)
+_SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret"})
+_ENCODE_HINT = "in a user name or password, each of @ : / ? # % is written percent-encoded, such as %40 for @"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DatabaseURL:
+    """Where the leads are kept.
+
+    `path` is absolute and set for SQLite alone; `dsn` is libpq's keyword string and empty for SQLite. `schema` is None where
+    the URL names none. `connect_timeout_s` counts per host and stands in `dsn` too.
+    """
+
+    provider: Literal["sqlite", "postgres"]
+    path: Path | None = None
+    dsn: str = ""
+    schema: str | None = None
+    connection_limit: int = DEFAULT_CONNECTION_LIMIT
+    pool_timeout_s: float = DEFAULT_POOL_TIMEOUT_S
+    connect_timeout_s: int = DEFAULT_CONNECT_TIMEOUT_S
+    pgbouncer: bool = False
+
+    @property
+    def has_password(self) -> bool:
+        """Whether anything secret stands in the URL."""
+        return bool(self.dsn) and not _SECRET_KEYWORDS.isdisjoint(parse_dsn(self.dsn))
+
+    @property
+    def redacted(self) -> str:
+        """The URL for people's eyes: every password is `***`."""
+        if self.provider == "sqlite":
+            return f"sqlite:///{self.path}"
+        keywords = parse_dsn(self.dsn)
+        user = quote(keywords.pop("user", ""), safe="")
+        password = ":***" if keywords.pop("password", None) is not None else ""
+        at = "@" if user or password else ""
+        database = quote(keywords.pop("dbname", ""), safe="")
+        authority = _authority(keywords.pop("host", ""), keywords.pop("port", ""))
+        if self.schema is not None:
+            keywords["schema"] = self.schema
+        shown = {name: "***" if name in _SECRET_KEYWORDS else text for name, text in keywords.items()}
+        query = "&".join(f"{name}={quote(text, safe='/*:,')}" for name, text in shown.items())
+        return f"postgresql://{user}{password}{at}{authority}/{database}{'?' if query else ''}{query}"
+
+    def __repr__(self) -> str:
+        return f"DatabaseURL({self.redacted!r})"
+
+
+def parse_database_url(text: str, *, base: Path) -> DatabaseURL:
+    """Read a database URL of libpq's, Prisma's or SQLite's form.
+
+    Args:
+        text: the URL; quotes around it, as env files have them, are taken off.
+        base: the directory relative paths start from.
+
+    Raises:
+        ValueError: in one line, what is wrong; never quotes a password.
+    """
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    if re.search(r"[\x00-\x20\x7f\ud800-\udfff]", text):
+        raise ValueError("holds blanks or control characters, which are written percent-encoded, such as %20")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        raise ValueError("is no URL of a database")
+    if scheme == "sqlite":
+        return _parse_sqlite(rest, base)
+    if scheme in ("postgresql", "postgres"):
+        return _parse_postgres(rest, base)
+    raise ValueError("begins with neither postgresql://, postgres:// nor sqlite:///")
+
+
+def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
+    if not rest.startswith("/"):
+        raise ValueError(
+            "names a host: a SQLite file is written sqlite:///relative/path or sqlite:////absolute/path"
+        )
+    location, question_mark, _ = rest[1:].partition("?")
+    if question_mark:
+        raise ValueError("a SQLite file takes no parameters")
+    name = _decoded(location)
+    if not name or name.endswith("/"):
+        raise ValueError("names no file")
+    if name == ":memory:":
+        raise ValueError("a database in memory cannot keep a lead")
+    return DatabaseURL(provider="sqlite", path=Path(os.path.abspath(base / name)))
+
+
+def _parse_postgres(rest: str, base: Path) -> DatabaseURL:
+    location, _, query = rest.partition("?")
+    location = _with_encoded_user_information(location, rest)
+    parameters = _parameters(query)
+    own = {name: parameters.pop(name, None) for name in _READERS}
+    for name in _WITHOUT_MEANING_HERE:
+        parameters.pop(name, None)
+    _translate_tls(parameters, base)
+    for name in parameters:
+        if not _known_to_libpq(name):
+            # With an @ behind the question mark this may be the middle of a password.
+            shown = "(not shown)" if "@" in query else repr(name[:40])
+            raise ValueError(f"the parameter {shown} is unknown")
+    read = {name: _read(name, text) for name, text in own.items() if text is not None}
+    connect_timeout_s = (
+        int(read.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT_S)) or UNLIMITED_CONNECT_TIMEOUT_S
+    )
+    schema = own["schema"]
+    keywords = _libpq_keywords(location) | parameters | {"connect_timeout": str(connect_timeout_s)}
+    _check_addresses(keywords)
+    return DatabaseURL(
+        provider="postgres",
+        dsn=make_dsn(**keywords),
+        schema=schema,
+        connection_limit=int(read.get("connection_limit", DEFAULT_CONNECTION_LIMIT)),
+        # Prisma's 0 means no limit.
+        pool_timeout_s=float(read.get("pool_timeout", DEFAULT_POOL_TIMEOUT_S)) or threading.TIMEOUT_MAX,
+        connect_timeout_s=connect_timeout_s,
+        pgbouncer=bool(read.get("pgbouncer", False)),
+    )
+
+
+def _with_encoded_user_information(location: str, rest: str) -> str:
+    """Encode an @ inside a password, which Prisma forgives and libpq does not, and refuse what is ambiguous."""
+    authority, slash, path = location.partition("/")
+    before_slash = rest.partition("/")[0]
+    if "#" in location or "@" in path or before_slash.count("@") != authority.count("@"):
+        # Somewhere after what looks like the host there is an @: most likely the rest of a password.
+        raise ValueError(f"the user, the password and the host cannot be told apart: {_ENCODE_HINT}")
+    user_information, at, hosts = authority.rpartition("@")
+    return f"{user_information.replace('@', '%40')}{at}{hosts}{slash}{path}"
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Split a query string; the last of a repeated name counts, as in libpq and Prisma."""
+    parameters: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        name, equals, text = part.partition("=")
+        if not equals:
+            raise ValueError("a parameter is not written name=value")
+        parameters[_decoded(name)] = _decoded(text)
+    if parameters.get("ssl") == "true":
+        # JDBC's way to say it, which libpq understands in URLs only.
+        del parameters["ssl"]
+        parameters.setdefault("sslmode", "require")
+    return parameters
+
+
+def _decoded(text: str) -> str:
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text) or "%00" in text:
+        raise ValueError(f"holds a % that is no percent-encoding: {_ENCODE_HINT}")
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("holds percent-encoded bytes that are not UTF-8") from None
+
+
+def _libpq_keywords(location: str) -> dict[str, str]:
+    _decoded(location)
+    try:
+        return parse_dsn(f"postgresql://{location}")
+    except psycopg2.Error:
+        # Not chained: libpq quotes the part it could not read, which may be the password.
+        raise ValueError(f"cannot be read: {_ENCODE_HINT}") from None
+
+
+def _known_to_libpq(name: str) -> bool:
+    """Ask the libpq that will connect, rather than a list that ages."""
+    if not re.fullmatch(r"[a-z_]+", name):
+        return False
+    try:
+        parse_dsn(f"{name}=''")
+    except psycopg2.Error:
+        return False
+    return True
+
+
+def _translate_tls(parameters: dict[str, str], base: Path) -> None:
+    """Turn Prisma's TLS parameters into libpq's.
+
+    Prisma's `sslcert` is the authority's certificate (libpq: `sslrootcert`); libpq's is the client's and goes with `sslkey`.
+    """
+    mode = parameters.get("sslmode")
+    if mode is not None and mode not in _SSL_MODES:
+        raise ValueError(f"sslmode is none of {', '.join(_SSL_MODES)}")
+    if "sslidentity" in parameters:
+        raise ValueError(
+            "sslidentity (PKCS#12) is not supported: convert it to PEM and give sslcert and sslkey"
+        )
+    accept = parameters.pop("sslaccept", None)
+    if accept not in (None, "strict", "accept_invalid_certs"):
+        raise ValueError("sslaccept is neither strict nor accept_invalid_certs")
+    if "sslcert" in parameters and "sslkey" not in parameters:
+        certificate = parameters.pop("sslcert")
+        if accept != "accept_invalid_certs":
+            parameters.setdefault("sslrootcert", os.path.abspath(base / certificate))
+    if accept == "strict" and mode != "disable":
+        parameters["sslmode"] = "verify-full"
+        parameters.setdefault("sslrootcert", "system")
+
+
+def _check_addresses(keywords: Mapping[str, str]) -> None:
+    """Refuse what libpq would only refuse when it connects, and then by quoting it."""
+    hosts = keywords.get("host", "").split(",")
+    ports = keywords.get("port", "").split(",")
+    if any("@" in host for host in hosts):
+        raise ValueError(f"the host cannot be read: {_ENCODE_HINT}")
+    if re.search("=|://", keywords.get("dbname", "")):
+        raise ValueError("the database's name is a connection string itself")
+    for port in filter(None, ports):
+        if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= 65535):
+            raise ValueError(f"a port is no number from 1 to 65535: {_ENCODE_HINT}")
+    if len(ports) > 1 and len(ports) != len(hosts):
+        raise ValueError(f"names {len(hosts)} hosts and {len(ports)} ports")
+
+
+def _authority(hosts: str, ports: str) -> str:
+    """Join hosts and ports again, as a URL writes them."""
+    host_list = hosts.split(",")
+    port_list = ports.split(",")
+    if len(port_list) == 1:
+        port_list *= len(host_list)
+    shown = (f"[{host}]" if ":" in host else quote(host, safe="") for host in host_list)
+    return ",".join(f"{host}:{port}" if port else host for host, port in zip(shown, port_list, strict=True))
+
+
+def _whole_number(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < least:
+            raise ValueError(f"is no whole number from {least} on")
+        return int(text)
+
+    return read
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("is neither true nor false")
+    return text == "true"
+
+
+def _identifier(text: str) -> str:
+    if not text or "\0" in text or len(text.encode()) > 63:
+        raise ValueError("is no name of 1 to 63 bytes")
+    return text
+
+
+_READERS: Mapping[str, Callable[[str], str | int | bool]] = {
+    "schema": _identifier,
+    "connection_limit": _whole_number(1),
+    "pool_timeout": _whole_number(0),
+    "connect_timeout": _whole_number(0),
+    "pgbouncer": _truth,
+}
+
+
+def _read(name: str, text: str) -> str | int | bool:
+    try:
+        return _READERS[name](text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None

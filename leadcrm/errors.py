@@ -1,0 +1,119 @@
+"""Every condition leadcrm names, and the exit status each one means.
+
+An error's text says what happened and to which thing; its `hint` is the operator's next step. Texts are safe to log and to
+print: nobody puts a payload, a token, a password or a driver's own text into one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: a service manager can tell it from a crash and leave the service stopped."""
+
+_DETAIL_NAMES = ("sqlstate", "constraint", "table", "column")
+
+
+class LeadcrmError(Exception):
+    """A condition leadcrm knows by name.
+
+    Args:
+        message: what happened, and to what.
+        hint: the operator's next command or step; empty where there is none.
+    """
+
+    exit_status: int = EXIT_FAILED
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(LeadcrmError):
+    """A variable has a value leadcrm cannot run with.
+
+    Args:
+        variable: its name in the environment.
+        fault: what is wrong with the value; quotes no secret.
+        accepted: what would be right.
+    """
+
+    exit_status = EXIT_CONFIG
+
+    def __init__(self, variable: str, fault: str, accepted: str, *, hint: str = "") -> None:
+        # A value quoted in `fault` may hold line breaks, and the operator is promised one line.
+        super().__init__(" ".join(f"{variable}: {fault}; accepted: {accepted}".split()), hint=hint)
+        self.variable = variable
+        self.fault = fault
+        self.accepted = accepted
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str]]:
+        # Without this an error that crosses a process border is rebuilt from its one line and fails.
+        return (type(self), (self.variable, self.fault, self.accepted))
+
+
+class StoreError(LeadcrmError):
+    """A database did not do what it was asked.
+
+    Args:
+        sqlstate: the five characters of the SQL standard, where the database gave them.
+        detail: of it only constraint, table, column and sqlstate are kept: everything else a driver says may quote a payload.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str = "",
+        sqlstate: str | None = None,
+        detail: Mapping[str, str | None] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        given = dict(detail or {})
+        if sqlstate is not None:
+            given["sqlstate"] = sqlstate
+        self.detail: dict[str, str] = {name: text for name in _DETAIL_NAMES if (text := given.get(name))}
+        self.sqlstate: str | None = self.detail.get("sqlstate")
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot commit now; the same rows may go through later or elsewhere."""
+
+
+class SubmissionRefused(StoreError):
+    """The database refuses this one row for its data; trying again changes nothing."""
+
+
+class SpoolUnavailable(LeadcrmError):
+    """The local spool cannot keep a row now."""
+
+
+class SpoolFull(SpoolUnavailable):
+    """The local spool has reached its limit in bytes, or its disk the headroom."""
+
+
+class SchemaTooNew(LeadcrmError):
+    """The database was migrated by a newer leadcrm than this one."""
+
+    exit_status = EXIT_CONFIG
+
+
+class SchemaTooOld(LeadcrmError):
+    """The database lacks migrations this leadcrm needs."""
+
+
+class ForeignTables(LeadcrmError):
+    """Tables named `leads_raw` or `leads` were made by something else and are left alone."""
+
+    exit_status = EXIT_CONFIG
+
+
+class InvalidPayload(LeadcrmError):
+    """A body carries no JSON object and no form."""
+
+
+class AddressInUse(LeadcrmError):
+    """Another process listens on the address already."""

@@ -1,0 +1,90 @@
+"""What the log may say about an exception: its type, its text where that is safe, and the way it took.
+
+Invariant: a database's own message, its DETAIL, CONTEXT and statement quote the rows they are about, and never
+reach the log; its SQLSTATE, constraint, table and column do. This module tells such exceptions by what they
+carry, not by importing drivers.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+from leadcrm.errors import LeadcrmError, StoreError
+
+LONGEST_MESSAGE = 2 * 1024
+LONGEST_STACK = 16 * 1024
+MOST_FRAMES = 30
+"""Of each exception, counted from where it was raised: a runaway recursion has a thousand alike."""
+
+_DATABASE_MODULES = ("psycopg2", "pony")
+# Raised before any row is on its way: "connection refused" and the like, which the operator needs.
+_CONNECTION_ERRORS = frozenset({"OperationalError", "InterfaceError"})
+
+
+def describe(error: BaseException) -> dict[str, object]:
+    """Return a line's fields for an exception: `error`, `stack`, and the database's code and names where it has some."""
+    fields: dict[str, object] = {"error": _headline(error), "stack": _stack(error)}
+    for link in _chain(error):
+        for name, text in _database_names(link).items():
+            fields.setdefault(name, text)
+    if isinstance(error, LeadcrmError) and error.hint:
+        fields["hint"] = error.hint
+    return fields
+
+
+def _headline(error: BaseException) -> str:
+    text = _safe_text(error)
+    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
+
+
+def _safe_text(error: BaseException) -> str:
+    original = _original(error)
+    sqlstate = getattr(original, "pgcode", None)
+    if isinstance(sqlstate, str):
+        return f"SQLSTATE {sqlstate}"
+    from_driver = type(original).__module__.partition(".")[0] in _DATABASE_MODULES
+    if from_driver and type(original).__name__ not in _CONNECTION_ERRORS:
+        return ""
+    return " ".join(str(original).split())[:LONGEST_MESSAGE]
+
+
+def _original(error: BaseException) -> BaseException:
+    """The driver's exception, which Pony wraps in its own of the same name."""
+    original = getattr(error, "original_exc", None)
+    return original if isinstance(original, BaseException) else error
+
+
+def _database_names(error: BaseException) -> dict[str, str]:
+    if isinstance(error, StoreError):
+        return error.detail
+    original = _original(error)
+    sqlstate = getattr(original, "pgcode", None)
+    if not isinstance(sqlstate, str):
+        return {}
+    diagnostics = getattr(original, "diag", None)
+    names = {"sqlstate": sqlstate}
+    for name in ("constraint", "table", "column"):
+        text = getattr(diagnostics, f"{name}_name", None)
+        if isinstance(text, str):
+            names[name] = text
+    return names
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and, one by one, what it came from."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _stack(error: BaseException) -> str:
+    """Python's own layout, made here because Python's would print every message in the chain."""
+    parts = []
+    for link in reversed(list(_chain(error))):
+        frames = traceback.format_list(traceback.extract_tb(link.__traceback__, limit=-MOST_FRAMES))
+        parts.append(f"Traceback (most recent call last):\n{''.join(frames)}{_headline(link)}")
+    return "\n\nwhich led to:\n\n".join(parts)[-LONGEST_STACK:]
