@@ -1,0 +1,1 @@
+"""Tests, and under `support` the servers, clients and comparisons they share."""

@@ -1,0 +1,146 @@
+"""Fixtures of every test: databases of both kinds, real servers, and how they are cleaned up.
+
+A test that takes `database` runs on SQLite and on PostgreSQL, each time with a database of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.postgres import Installation, PostgresCluster, PostgresServer  # noqa: E402 - rewritten above
+from tests.support.rows import Rows  # noqa: E402
+from tests.support.server import Server  # noqa: E402
+
+pytest_plugins = ["tests.support.skips"]
+
+DATABASE_KINDS = ("sqlite", "postgres")
+SERVERS = pytest.StashKey[list[Server]]()
+
+
+def pytest_configure() -> None:
+    # Being told to end still stops the servers that were started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.failed:
+        for node in item.listchain():
+            for server in node.stash.get(SERVERS, []):
+                report.sections.append((f"log of {server!r}", server.log_text()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgres_installation() -> Iterator[Installation]:
+    """The binaries of PostgreSQL, from which clusters are made."""
+    installation = Installation()
+    yield installation
+    installation.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The PostgreSQL that tests share and never stop: ours, or what LEADCRM_TEST_DATABASE_URL names."""
+    url = os.environ.get("LEADCRM_TEST_DATABASE_URL")
+    if url:
+        server = PostgresServer(url)
+        yield server
+        server.drop_all_created()
+        return
+    installation: Installation = request.getfixturevalue("postgres_installation")
+    cluster = installation.new_cluster()
+    cluster.start()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture
+def own_postgres(postgres_installation: Installation) -> Iterator[PostgresCluster]:
+    """A running PostgreSQL for one test to stop, kill and freeze."""
+    cluster = postgres_installation.new_cluster()
+    cluster.start()
+    yield cluster
+    cluster.remove()
+
+
+def new_database(kind: str, request: pytest.FixtureRequest, directory: Path) -> Iterator[str]:
+    """Yield the URL of a fresh database of a kind, and drop it afterwards."""
+    if kind == "sqlite":
+        directory.mkdir(parents=True, exist_ok=True)
+        yield f"sqlite:///{directory / 'leads.sqlite3'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(params=DATABASE_KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh, empty database, of each kind in turn."""
+    yield from new_database(request.param, request, tmp_path / "database")
+
+
+@pytest.fixture
+def rows(database: str) -> Rows:
+    """What `database` holds."""
+    return Rows(database)
+
+
+class StartServer(Protocol):
+    """What `start_server` gives: it starts a server of its own directory, and waits until it is healthy."""
+
+    def __call__(self, database_url: str | None = None, *, wait: bool = True, **given: Any) -> Server: ...
+
+
+def server_starter(node: pytest.Item | pytest.Collector, directory: Path) -> Iterator[StartServer]:
+    """Yield what starts servers, and clean all of them up; where `node` fails, their logs are shown."""
+    servers = node.stash.setdefault(SERVERS, [])
+
+    def start(database_url: str | None = None, *, wait: bool = True, **given: Any) -> Server:
+        server = Server(directory / f"server-{len(servers)}", database_url=database_url, **given)
+        servers.append(server)
+        return server.start(wait=wait)
+
+    yield start
+    for server in servers:
+        server.clean_up()
+
+
+@pytest.fixture
+def start_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartServer]:
+    """Starts servers as real processes: `start_server(database, environment={"WORKERS": "2"})`."""
+    yield from server_starter(request.node, tmp_path)
+
+
+@pytest.fixture
+def server(start_server: StartServer, database: str) -> Server:
+    """A running server on `database`."""
+    return start_server(database)
+
+
+@pytest.fixture(scope="module", params=DATABASE_KINDS)
+def shared_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of the database under `shared_server`."""
+    yield from new_database(request.param, request, tmp_path_factory.mktemp("database"))
+
+
+@pytest.fixture(scope="module")
+def shared_server(
+    request: pytest.FixtureRequest, shared_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server for tests of a module that neither stop it nor count all its rows: a start takes a second."""
+    for start in server_starter(request.node, tmp_path_factory.mktemp("shared")):
+        yield start(shared_database)

@@ -1,0 +1,331 @@
+"""A load of leads over raw sockets, that can tell exactly how each attempt ended.
+
+Keep-alive connections without pipelining, each sending one lead at a time. "Sent" means that the kernel took
+every byte: a request that was not sent was certainly not read, one that was sent may have been.
+
+The load runs in a thread of its own, so that a test can kill what it is aimed at meanwhile. It ends by
+itself: at a number of leads, at a time, or when told to stop; an exchange is bounded by `timeout_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import json
+import random
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tests.support.client import parse_receipt
+from tests.support.http1 import ParsedAnswer, parse_answer
+from tests.support.journal import Entry, Journal, Outcome
+
+RETRY_DELAY_S = (0.02, 0.25)
+"""First and longest pause before a lead is sent again: heeding Retry-After would make minutes of seconds."""
+RECENT_LEADS = 64
+"""Repeats are drawn from this many last leads, so that many meet their first request still in flight."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What one sender wants to be kept."""
+
+    key: bytes | None
+    body: bytes
+
+
+def generated_leads(
+    seed: int, *, repeat_share: float = 0.0, conflict_share: float = 0.0, keyless_share: float = 0.0
+) -> Iterator[Lead]:
+    """Yield leads without end, the same for the same seed.
+
+    The shares say how many are of a kind; the rest have keys of their own. A repeat has a recent lead's key
+    and body, a conflict a recent lead's key and another body.
+    """
+    chance = random.Random(seed)
+    recent: deque[Lead] = deque(maxlen=RECENT_LEADS)
+    number = 0
+    while True:
+        number += 1
+        fields = {
+            "click_id": f"{seed}-{number}",
+            "country": chance.choice(("LV", "EE", "LT")),
+            "email": f"user{number}@example.com",
+            "firstName": "Jānis",
+            "lastName": f"Bērziņš {number}",
+            "phone": f"+371{chance.randrange(10**8):08}",
+            "description": "x" * chance.randrange(200),
+        }
+        body = json.dumps(fields, ensure_ascii=False).encode()
+        drawn = chance.random()
+        if drawn < keyless_share:
+            yield Lead(None, body)
+            continue
+        drawn -= keyless_share
+        if recent and drawn < repeat_share:
+            yield chance.choice(recent)
+        elif recent and drawn < repeat_share + conflict_share:
+            yield Lead(chance.choice(recent).key, body)
+        else:
+            lead = Lead(hashlib.sha256(f"{seed}-{number}".encode()).hexdigest().encode(), body)
+            recent.append(lead)
+            yield lead
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How one attempt ended, and the answer if there was one."""
+
+    outcome: Outcome
+    answer: ParsedAnswer | None = None
+
+
+class Connection:
+    """One keep-alive connection, opened when needed and again after it broke."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+        self._socket: socket.socket | None = None
+        self._connected = False
+        self._sent = False
+
+    def close(self) -> None:
+        """Close it; the next exchange opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def exchange(self, request: bytes, timeout_s: float) -> Exchange:
+        """Send one request and read its answer; a connection that cannot be used again is closed."""
+        if self._socket is not None and _has_ended(self._socket):
+            self.close()
+        self._connected = self._socket is not None
+        self._sent = False
+        try:
+            exchange = await asyncio.wait_for(self._exchange(request), timeout_s)
+        except asyncio.TimeoutError:
+            exchange = Exchange(Outcome.TIMED_OUT if self._connected else Outcome.REFUSED)
+        if exchange.answer is None or not self._sent or _says_close(exchange.answer):
+            self.close()
+        return exchange
+
+    async def _exchange(self, request: bytes) -> Exchange:
+        if self._socket is None:
+            self._socket = socket.socket()
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                await asyncio.get_running_loop().sock_connect(self._socket, self._address)
+            except OSError:
+                return Exchange(Outcome.REFUSED)
+            self._connected = True
+        connection = self._socket
+        try:
+            rest = request[connection.send(request) :]
+        except BlockingIOError:
+            rest = request
+        except OSError:
+            return await self._receive(connection)
+        if not rest:
+            self._sent = True
+            return await self._receive(connection)
+        # A server may answer a large body before it has read all of it, so reading does not wait for sending.
+        sending = asyncio.ensure_future(self._send(connection, rest))
+        try:
+            return await self._receive(connection)
+        finally:
+            sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await sending
+
+    async def _send(self, connection: socket.socket, rest: bytes) -> None:
+        with suppress(
+            OSError
+        ):  # receiving meets the broken connection too, and perhaps an answer before that
+            await asyncio.get_running_loop().sock_sendall(connection, rest)
+            self._sent = True
+
+    async def _receive(self, connection: socket.socket) -> Exchange:
+        received = b""
+        while True:
+            try:
+                part = await asyncio.get_running_loop().sock_recv(connection, 65536)
+            except OSError:
+                part = b""
+            if not part:
+                if received:
+                    return Exchange(Outcome.TORN)
+                return Exchange(Outcome.UNANSWERED if self._sent else Outcome.UNSENT)
+            received += part
+            try:
+                answer = parse_answer(received)
+            except ValueError:
+                return Exchange(Outcome.TORN)
+            if answer is not None:
+                return Exchange(Outcome.ANSWERED, answer)
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether an idle connection was closed by the other side, or holds what nobody asked for."""
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _says_close(answer: ParsedAnswer) -> bool:
+    return any(name.lower() == "connection" and value.lower() == "close" for name, value in answer.headers)
+
+
+class Load:
+    """Connections that each send lead after lead and write every attempt to a journal.
+
+    A lead that got no answer, or 429 or 5xx, is sent again with its key until it gets another answer or the
+    load ends; one without a key only where it was certainly not kept, for nobody could tell that it is the
+    same.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        journal: Journal,
+        leads: Iterable[Lead],
+        *,
+        connections: int = 16,
+        most_leads: int | None = None,
+        most_s: float = 60.0,
+        timeout_s: float = 10.0,
+        keep_alive: bool = True,
+    ) -> None:
+        """Prepare a load of at most `most_leads` leads, started within at most `most_s`."""
+        self._address = (host, port)
+        self._journal = journal
+        self._leads = itertools.islice(leads, most_leads)
+        self._connections = connections
+        self._most_s = most_s
+        self._timeout_s = timeout_s
+        self._keep_alive = keep_alive
+        self._stopping = threading.Event()
+        self._deadline = 0.0
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run_thread, name="load")
+
+    def start(self) -> Load:
+        """Begin to send."""
+        self._deadline = time.monotonic() + self._most_s
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End when the exchanges in flight have ended."""
+        self._stopping.set()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until all leads are sent, or the time is over."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def running(self) -> bool:
+        """Whether it still sends."""
+        return self._thread.is_alive()
+
+    def __enter__(self) -> Load:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run_thread(self) -> None:
+        try:
+            asyncio.run(self._send_all())
+        except BaseException as failure:  # raised again in the thread that waits
+            self._failure = failure
+
+    async def _send_all(self) -> None:
+        await asyncio.gather(*(self._send_leads() for _ in range(self._connections)))
+
+    @property
+    def _ends(self) -> bool:
+        return self._stopping.is_set() or time.monotonic() >= self._deadline
+
+    async def _send_leads(self) -> None:
+        connection = Connection(*self._address)
+        try:
+            for lead in self._leads:
+                await self._deliver(connection, lead)
+                if self._ends:
+                    return
+        finally:
+            connection.close()
+
+    async def _deliver(self, connection: Connection, lead: Lead) -> None:
+        request = self._request(lead)
+        body_sha256 = hashlib.sha256(lead.body).hexdigest()
+        delay_s, longest_delay_s = RETRY_DELAY_S
+        while True:
+            started = time.monotonic()
+            exchange = await connection.exchange(request, self._timeout_s)
+            self._journal.add(_entry(lead, body_sha256, exchange, started))
+            if self._ends or not _wants_retry(lead, exchange):
+                return
+            await asyncio.sleep(random.uniform(delay_s / 2, delay_s))
+            delay_s = min(2 * delay_s, longest_delay_s)
+
+    def _request(self, lead: Lead) -> bytes:
+        lines = [
+            b"POST /api/lead HTTP/1.1",
+            b"Host: %s:%d" % (self._address[0].encode(), self._address[1]),
+            b"Content-Type: application/json",
+            b"Content-Length: %d" % len(lead.body),
+        ]
+        if lead.key is not None:
+            lines.append(b"Idempotency-Key: " + lead.key)
+        if not self._keep_alive:
+            lines.append(b"Connection: close")
+        return b"\r\n".join([*lines, b"", lead.body])
+
+
+def _wants_retry(lead: Lead, exchange: Exchange) -> bool:
+    answer = exchange.answer
+    certainly_not_kept = exchange.outcome in (Outcome.REFUSED, Outcome.UNSENT) or (
+        answer is not None and answer.status in (429, 503)
+    )
+    in_doubt = answer is None or answer.status >= 500
+    return certainly_not_kept or (in_doubt and lead.key is not None)
+
+
+def _entry(lead: Lead, body_sha256: str, exchange: Exchange, started: float) -> Entry:
+    at_s = time.monotonic()
+    status = lead_id = deduplicated = receipt = None
+    if exchange.answer is not None:
+        status = exchange.answer.status
+        headers = {name.lower(): value for name, value in exchange.answer.headers}
+        receipt = parse_receipt(headers.get("lead-receipt"))
+        if status in (201, 409):
+            told = json.loads(exchange.answer.body)
+            lead_id, deduplicated = told["lead_id"], told["deduplicated"]
+    return Entry(
+        key=None if lead.key is None else lead.key.decode("latin-1"),
+        body_sha256=body_sha256,
+        outcome=exchange.outcome,
+        status=status,
+        lead_id=lead_id,
+        deduplicated=deduplicated,
+        raw_id=receipt.raw_id if receipt else None,
+        stored=receipt.stored if receipt else None,
+        latency_s=at_s - started,
+        at_s=at_s,
+    )

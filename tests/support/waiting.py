@@ -1,0 +1,25 @@
+"""Waiting for a condition instead of for a time."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+POLL_INTERVAL_S = 0.02
+
+Result = TypeVar("Result")
+
+
+def wait_until(condition: Callable[[], Result], *, timeout_s: float = 10.0, what: str = "") -> Result:
+    """Call `condition` until its result is true, and return that result.
+
+    Raises AssertionError when `timeout_s` has passed; it names `what` was waited for.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() >= deadline:
+            name = what or getattr(condition, "__name__", "the condition")
+            raise AssertionError(f"waited {timeout_s:g} s in vain: {name}")
+        time.sleep(POLL_INTERVAL_S)
