@@ -105,11 +105,12 @@ class StartServer(Protocol):
 
 def server_starter(node: pytest.Item | pytest.Collector, directory: Path) -> Iterator[StartServer]:
     """Yield what starts servers, and clean all of them up; where `node` fails, their logs are shown."""
-    servers = node.stash.setdefault(SERVERS, [])
+    servers: list[Server] = []
 
     def start(database_url: str | None = None, *, wait: bool = True, **given: Any) -> Server:
         server = Server(directory / f"server-{len(servers)}", database_url=database_url, **given)
         servers.append(server)
+        node.stash.setdefault(SERVERS, []).append(server)
         return server.start(wait=wait)
 
     yield start

@@ -82,21 +82,21 @@ class Server:
         override what stands there.
         """
         self.directory = directory
-        self.data_dir = directory / "data"
         self.stdout_path = directory / "stdout.log"
         self.stderr_path = directory / "stderr.log"
         self.arguments = list(arguments)
         self.listening_socket = listening_socket
         self.host = "127.0.0.1"
-        self.port = listening_socket.getsockname()[1] if listening_socket else free_port()
+        port = listening_socket.getsockname()[1] if listening_socket else free_port()
         self.environment = {
             **clean_environment(directory),
             "HOST": self.host,
-            "PORT": str(self.port),
-            "DATA_DIR": str(self.data_dir),
+            "PORT": str(port),
+            "DATA_DIR": str(directory / "data"),
             **({"DATABASE_URL": database_url} if database_url else {}),
             **(environment or {}),
         }
+        self.port = int(self.environment["PORT"])
         self.data_dir = Path(self.environment["DATA_DIR"])
         self.client = Client(self.host, self.port)
         self._process: subprocess.Popen[bytes] | None = None
@@ -183,6 +183,8 @@ class Server:
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes of the group, the main one first."""
+        if self._process is None:
+            return []
         found = []
         for pid in psutil.pids():
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -250,4 +252,3 @@ class Server:
         self._kill_group()
         self._process.wait(STOP_TIMEOUT_S)
         wait_until(lambda: not self.processes(), what=f"every process of {self!r} to end")
-        self._process = None
