@@ -1,0 +1,66 @@
+"""Apply pending migrations; list them; or drop every table and make it anew.
+
+examples:
+  leadcrm migrate
+  leadcrm migrate status
+  leadcrm migrate reset --yes
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from leadcrm import migrations
+from leadcrm.cli import configuration
+from leadcrm.config import Config
+from leadcrm.errors import EXIT_DONE, EXIT_USAGE
+from leadcrm.service import make_data_dir
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("action", nargs="?", default="apply", choices=("apply", "status", "reset"))
+    parser.add_argument("--yes", action="store_true", help="with reset: yes, delete every lead")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    configuration.add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
+    """Migrate."""
+    config = configuration.read(arguments, environ, directory)
+    make_data_dir(config.data_dir)
+    if arguments.action == "status":
+        return _status(config, as_json=arguments.json)
+    if arguments.action == "reset":
+        if not arguments.yes:
+            print(f"This deletes every lead in {config.database.redacted}. To do it: leadcrm migrate reset --yes")
+            return EXIT_USAGE
+        migrations.reset(config.database)
+        print("dropped and made anew")
+        return EXIT_DONE
+    applied = migrations.migrate(config.database)
+    if arguments.json:
+        print(json.dumps([{"version": step.version, "name": step.name} for step in applied]))
+        return EXIT_DONE
+    for step in applied:
+        print(f"applied {step.version:04} {step.name}")
+    if not applied:
+        print("nothing to apply")
+    return EXIT_DONE
+
+
+def _status(config: Config, *, as_json: bool) -> int:
+    applied, pending = migrations.status(config.database)
+    if as_json:
+        done = [{"version": row.version, "name": row.name, "applied_at": row.applied_at} for row in applied]
+        left = [{"version": step.version, "name": step.name} for step in pending]
+        print(json.dumps({"applied": done, "pending": left}))
+        return EXIT_DONE
+    for row in applied:
+        print(f"{row.version:04} {row.name}  applied {row.applied_at}")
+    for step in pending:
+        print(f"{step.version:04} {step.name}  pending")
+    return EXIT_DONE

@@ -1,0 +1,35 @@
+"""Run the server until SIGTERM or SIGINT.
+
+Pending migrations are applied first. A database that is away is no reason not to start: leads go to the spool.
+
+examples:
+  leadcrm serve
+  leadcrm serve --port 8080 --workers 2
+  DATABASE_URL=postgresql://leadcrm@localhost/leadcrm leadcrm serve
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from leadcrm import logs
+from leadcrm.cli import configuration
+from leadcrm.service import serve
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--no-migrate", action="store_true", help="do not apply pending migrations")
+    configuration.add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
+    """Serve."""
+    config = configuration.read(arguments, environ, directory)
+    log = logs.configure(config.log_level, config.environment == "development")
+    try:
+        return serve(config, log, environ, may_migrate=not arguments.no_migrate)
+    finally:
+        log.close()

@@ -1,0 +1,306 @@
+"""Connections to the database, and its drivers' errors as ours.
+
+Owns how a connection is opened (deadlines, durability, SQLite's pragmas), how Pony is bound, and which of a
+driver's errors say "the database cannot now" (`StoreUnavailable`) and which "not this row" (`SubmissionRefused`).
+
+Invariants:
+- A connection acknowledges a commit only once it is on stable storage: `synchronous=FULL` on SQLite,
+  `synchronous_commit` never `off` on PostgreSQL.
+- No wait for PostgreSQL outlasts the thread's `deadline`: psycopg2 would block for ever on a hung server, so it
+  waits through a callback of ours. The connection of a wait that was given up is closed by psycopg2.
+
+May import configuration, errors and entities; no feature.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import psycopg2
+import psycopg2.errorcodes
+import psycopg2.extensions
+from pony.orm import Database
+
+from leadcrm.database_url import DatabaseURL
+from leadcrm.entities import Entities, define_entities, define_spool_entities
+from leadcrm.errors import StoreUnavailable, SubmissionRefused
+
+PostgresConnection = psycopg2.extensions.connection
+Connection = PostgresConnection | sqlite3.Connection
+
+READ_TIMEOUT_S = 30.0
+"""How long one statement of the CRM or of the command line may take."""
+
+SQLITE_CACHE_KIB = 16_384
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: data exception, integrity constraint violation,
+# program limit exceeded. Every other class speaks of the server, the session or the schema, not of the row.
+_SQLSTATE_CLASSES_OF_A_ROW = ("22", "23", "54")
+
+_AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
+
+
+class _ThreadDeadline(threading.local):
+    at: float | None = None
+
+
+_thread_deadline = _ThreadDeadline()
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Bound every wait for PostgreSQL in this thread to `seconds` from now, all together; nesting only shortens.
+
+    Raises `StoreUnavailable` out of the driver's call that was waiting; its connection is then closed.
+    """
+    before = _thread_deadline.at
+    at = monotonic() + seconds
+    _thread_deadline.at = at if before is None else min(at, before)
+    try:
+        yield
+    finally:
+        _thread_deadline.at = before
+
+
+def _wait(connection: PostgresConnection) -> None:
+    """Wait until psycopg2 can go on, as its `set_wait_callback` asks, but no longer than the deadline."""
+    poller = select.poll()
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        event = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
+        file_descriptor = connection.fileno()
+        poller.register(file_descriptor, event)
+        at = _thread_deadline.at
+        timeout_ms = None if at is None else max(0.0, (at - monotonic()) * 1000)
+        ready = poller.poll(timeout_ms)
+        # While connecting, libpq moves from one host's socket to the next.
+        poller.unregister(file_descriptor)
+        if not ready:
+            raise StoreUnavailable("the database did not answer within its deadline")
+
+
+psycopg2.extensions.set_wait_callback(_wait)
+
+
+def _postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
+    """Return psycopg2's connection arguments for statements that take `timeout_s` seconds at most."""
+    arguments: dict[str, Any] = dict(psycopg2.extensions.parse_dsn(url.dsn))
+    arguments.setdefault("fallback_application_name", "leadcrm")
+    arguments["client_encoding"] = "UTF8"
+    arguments["connect_timeout"] = url.connect_timeout_s
+    arguments.setdefault("tcp_user_timeout", int(max(timeout_s, url.connect_timeout_s) * 1000))
+    if not url.pgbouncer:
+        # pgbouncer refuses start-up options, and what is SET there reaches other clients' sessions.
+        timeout_ms = int(timeout_s * 1000)
+        own = (
+            f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} "
+            f"-c idle_in_transaction_session_timeout={timeout_ms}"
+        )
+        arguments["options"] = f"{arguments.get('options', '')} {own}".strip()
+    return arguments
+
+
+def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give the arguments once a host: `connect_timeout` does not bound a host when connecting asynchronously."""
+    names = ("host", "hostaddr", "port")
+    lists = {name: str(arguments[name]).split(",") for name in names if arguments.get(name)}
+    count = max((len(values) for values in lists.values()), default=1)
+    for index in range(count):
+        of_host = {name: values[index % len(values)] for name, values in lists.items()}
+        yield {**arguments, **of_host}
+
+
+def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
+    """Open an autocommit connection whose commits are durable, trying each host for `connect_timeout`.
+
+    Raises `StoreUnavailable`.
+    """
+    failure: Exception | None = None
+    for arguments in _each_host(_postgres_arguments(url, timeout_s)):
+        try:
+            with deadline(url.connect_timeout_s):
+                connection: PostgresConnection = psycopg2.connect(**arguments)
+                connection.autocommit = True
+                _insist_on_durability(connection, url)
+                return connection
+        except (psycopg2.Error, StoreUnavailable) as error:
+            failure = error
+    assert failure is not None
+    raise store_error(failure) from failure
+
+
+def _insist_on_durability(connection: PostgresConnection, url: DatabaseURL) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        row = cursor.fetchone()
+        if row is None or row[0] != "off":
+            return
+        if url.pgbouncer:
+            connection.close()
+            raise StoreUnavailable(
+                "synchronous_commit is off: a crash of the database would lose acknowledged leads",
+                hint="ALTER ROLE … SET synchronous_commit = on",
+            )
+        cursor.execute("SET synchronous_commit = on")
+
+
+def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> sqlite3.Connection:
+    """Open an autocommit connection (`BEGIN` is ours to say) in WAL mode that syncs every commit.
+
+    Raises `StoreUnavailable`, also where the file is missing and `create` is not given.
+    """
+    mode = "rwc" if create else "rw"
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            set_pragmas(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise store_error(error, path) from error
+    return connection
+
+
+def set_pragmas(connection: sqlite3.Connection) -> None:
+    """Make commits durable (https://www.sqlite.org/pragma.html#pragma_synchronous) and foreign keys count."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes an unprivileged process may still write on the disk of `folder`."""
+    statistics = os.statvfs(folder)
+    return statistics.f_bavail * statistics.f_frsize
+
+
+def open_connection(url: DatabaseURL, *, timeout_s: float, create: bool = False) -> Connection:
+    """Open a connection of the driver's own. A missing SQLite file is made only where `create` says so."""
+    if url.path is not None:
+        return open_sqlite(url.path, busy_timeout_s=timeout_s, create=create)
+    return open_postgres(url, timeout_s=timeout_s)
+
+
+def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
+    """Return the entities of a database, bound and mapped, for use in `db_session`.
+
+    Raises `StoreUnavailable`: Pony connects at once.
+    """
+    database = Database()
+    if url.path is not None:
+        return _bind_sqlite(define_entities(database, None), url.path, timeout_s)
+    entities = define_entities(database, url.schema)
+    try:
+        with deadline(url.connect_timeout_s):
+            database.bind(provider="postgres", **_postgres_arguments(url, timeout_s))
+    except (psycopg2.Error, StoreUnavailable) as error:
+        raise store_error(error) from error
+    database.generate_mapping(check_tables=False)
+    return entities
+
+
+def bind_spool(path: Path, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
+    """Return the spool's entities, bound and mapped. Raises `StoreUnavailable`."""
+    return _bind_sqlite(define_spool_entities(Database()), path, timeout_s)
+
+
+def _bind_sqlite(entities: Entities, path: Path, timeout_s: float) -> Entities:
+    # Made by migrations alone, and Pony would resolve a relative path against its caller's file.
+    if not path.exists():
+        raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
+    database = entities.database
+
+    @database.on_connect(provider="sqlite")  # type: ignore[untyped-decorator]
+    def _(_database: Database, connection: sqlite3.Connection) -> None:
+        set_pragmas(connection)
+
+    try:
+        database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
+    except sqlite3.Error as error:
+        raise store_error(error, path) from error
+    database.generate_mapping(check_tables=False)
+    return entities
+
+
+def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable | SubmissionRefused:
+    """Say of a driver's error whether the database cannot now or refuses this row.
+
+    The text names SQLSTATE, constraint, table and column, never DETAIL or the statement: they quote the payload.
+    """
+    if isinstance(error, (StoreUnavailable, SubmissionRefused)):
+        return error
+    if isinstance(error, sqlite3.Error):
+        return _sqlite_error(error, path)
+    if isinstance(error, psycopg2.Error):
+        return _postgres_error(error)
+    # Pony wraps a driver's exception and keeps it.
+    wrapped = getattr(error, "original_exc", None) or error.__cause__
+    if isinstance(wrapped, Exception):
+        return store_error(wrapped, path)
+    raise error
+
+
+def _postgres_error(error: psycopg2.Error) -> StoreUnavailable | SubmissionRefused:
+    sqlstate = error.pgcode
+    if sqlstate is None:
+        lines = str(error).strip().splitlines()
+        return StoreUnavailable(lines[0] if lines else type(error).__name__)
+    diagnostics = error.diag
+    detail = {
+        name: value
+        for name, value in (
+            ("constraint", diagnostics.constraint_name),
+            ("table", diagnostics.table_name),
+            ("column", diagnostics.column_name),
+        )
+        if value
+    }
+    condition = psycopg2.errorcodes.lookup(sqlstate).lower() if _is_known(sqlstate) else type(error).__name__
+    text = f"{condition} (SQLSTATE {sqlstate})"
+    if sqlstate[:2] in _SQLSTATE_CLASSES_OF_A_ROW:
+        return SubmissionRefused(text, sqlstate=sqlstate, detail=detail)
+    if sqlstate[:2] in _AUTHORIZATION_AND_CONNECTION and diagnostics.message_primary:
+        text = f"{diagnostics.message_primary} (SQLSTATE {sqlstate})"
+    return StoreUnavailable(text, sqlstate=sqlstate, detail=detail)
+
+
+def _is_known(sqlstate: str) -> bool:
+    try:
+        psycopg2.errorcodes.lookup(sqlstate)
+    except KeyError:
+        return False
+    return True
+
+
+_SQLITE_HINTS = {
+    "locked": "another process holds it: `fuser` on the file names it",
+    "readonly": "make the file and its folder writable for the service's user",
+    "unable to open": "does the folder exist, and may the service's user write there?",
+    "full": "make room on the disk",
+    "malformed": "the file is damaged: stop, keep a copy, then `leadcrm restore` a backup",
+    "not a database": "the file is damaged: stop, keep a copy, then `leadcrm restore` a backup",
+    "disk i/o": "look at the kernel's log for the disk's errors",
+}
+
+
+def _sqlite_error(error: sqlite3.Error, path: Path | None) -> StoreUnavailable | SubmissionRefused:
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)):
+        return SubmissionRefused(str(error))
+    text = str(error)
+    hint = next((hint for part, hint in _SQLITE_HINTS.items() if part in text.lower()), "")
+    return StoreUnavailable(f"{path}: {text}" if path else text, hint=hint)

@@ -1,0 +1,108 @@
+"""Ingestion, assembled: one process's writer, spool and recovery, made from the configuration.
+
+May import all of ingest, database, migrations and configuration. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from leadcrm.config import Config
+from leadcrm.database import PostgresConnection, free_bytes, open_connection
+from leadcrm.errors import LeadcrmError
+from leadcrm.ingest.recovery import Recovery
+from leadcrm.ingest.spool import Spool, SpoolStatus
+from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
+from leadcrm.ingest.writer import Writer
+from leadcrm.migrations import migrate, newest_version, require_current
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a lead sent now would be kept, and the parts that say so.
+
+    `spool` is None where it is off or cannot be read, `fault` what is wrong, in words for the operator.
+    """
+
+    keeps_leads: bool
+    database: bool
+    schema_version: int
+    spool: SpoolStatus | None
+    disk_free_bytes: int
+    fault: str
+
+
+def open_spool(config: Config) -> Spool | None:
+    """Return this node's spool for one thread, or None where it is off."""
+    if not config.spool:
+        return None
+    return Spool(config.data_dir, max_bytes=config.spool_bytes, min_free_bytes=config.min_free_bytes)
+
+
+def open_store(config: Config) -> Store:
+    """Connect to the database and return a store for one thread.
+
+    Raises `StoreUnavailable`, `SchemaTooOld`, `SchemaTooNew`, `ForeignTables`.
+    """
+    url = config.database
+    connection = open_connection(url, timeout_s=config.commit_timeout_s)
+    try:
+        require_current(connection, url)
+    except BaseException:
+        connection.close()
+        raise
+    if isinstance(connection, PostgresConnection):
+        return PostgresStore(connection, schema=url.schema, timeout_s=config.commit_timeout_s)
+    assert url.path is not None
+    return SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
+
+
+class Ingestion:
+    """Takes submissions and keeps them, until it is stopped."""
+
+    def __init__(self, config: Config, *, may_migrate: bool) -> None:
+        """Assemble it; nothing is opened before `start`."""
+        self._config = config
+        self._may_migrate = may_migrate
+        self._judge = open_spool(config)
+        self.writer = Writer(open_spool(config), on_loss=self._wake_recovery)
+        self._recovery = Recovery(
+            self.writer, open_spool(config), self._connect, max_decoded_bytes=config.max_body_bytes
+        )
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start its threads."""
+        self.writer.start(loop)
+        self._recovery.start()
+
+    def stop(self) -> None:
+        """Keep all that is queued, then end the threads. Blocks until then."""
+        self.writer.stop()
+        self._recovery.stop()
+
+    def verdict(self) -> Verdict:
+        """Look at the parts now; reads disk and spool, so it belongs in a thread, one at a time."""
+        config = self._config
+        free = free_bytes(config.data_dir)
+        database = self.writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
+        fault = "" if database else "the database is away"
+        spool: SpoolStatus | None = None
+        spool_keeps = False
+        if self._judge is not None:
+            try:
+                spool = self._judge.status()
+                self._judge.check()
+                spool_keeps = True
+            except LeadcrmError as error:
+                fault = f"{fault}; {error}" if fault else str(error)
+        return Verdict(database or spool_keeps, database, newest_version(config.database.provider), spool, free, fault)
+
+    def _connect(self) -> Store:
+        if self._may_migrate:
+            migrate(self._config.database)
+            self._may_migrate = False
+        return open_store(self._config)
+
+    def _wake_recovery(self) -> None:
+        self._recovery.wake()

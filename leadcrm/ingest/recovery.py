@@ -1,0 +1,132 @@
+"""Recovery: brings the database back to the writer, and the spool's rows to the database.
+
+One thread a process. While the writer has no store it tries to connect (capped backoff with jitter), proves the new
+connection with a real write and hands it over. Then, in one process of the node at a time, it drains the spool
+over a connection of its own, while new leads go straight to the database.
+
+May import all of ingest, database and migrations. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from leadcrm.errors import LeadcrmError
+from leadcrm.ingest.drain import drain_batch
+from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.store import Store
+from leadcrm.ingest.writer import Writer
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+"""Between two attempts to reach the database."""
+
+IDLE_PAUSE_S = 1.0
+"""Between two looks at the spool, which another worker may have filled."""
+
+logger = logging.getLogger("leadcrm.ingest.recovery")
+
+
+class Recovery:
+    """Reconnects and drains, in a thread of its own, until it is stopped."""
+
+    def __init__(
+        self, writer: Writer, spool: Spool | None, connect: Callable[[], Store], *, max_decoded_bytes: int
+    ) -> None:
+        """Take the writer to serve, the spool (this thread's own) and how to open a store.
+
+        `connect` raises a `LeadcrmError` where it cannot; it may apply pending migrations first.
+        """
+        self._writer = writer
+        self._spool = spool
+        self._connect = connect
+        self._max_decoded_bytes = max_decoded_bytes
+        self._store: Store | None = None
+        self._woken = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="leadcrm-recovery", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, which connects at once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Make it look at once: the writer has lost its store."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End the thread after the batch it is at. What is left in the spool waits for the next start."""
+        self._stopping = True
+        self._woken.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping:
+            try:
+                if not self._writer.has_store:
+                    self._bring_back()
+                self._drain()
+            except LeadcrmError as error:
+                text = "the database cannot be reached or the spool not drained: %s"
+                logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": text})
+                self._drop_store()
+                # Jitter: the nodes of a database that comes back must not all knock at once.
+                self._pause(pause_s * random.uniform(0.5, 1))  # noqa: S311
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            except Exception:
+                logger.exception("recovery failed", extra={"action": "recover"})
+                self._drop_store()
+                self._pause(LONGEST_PAUSE_S)
+            else:
+                pause_s = FIRST_PAUSE_S
+                if self._writer.has_store:
+                    self._pause(IDLE_PAUSE_S)
+        self._drop_store()
+        if self._spool is not None:
+            self._spool.close()
+
+    def _pause(self, seconds: float) -> None:
+        self._woken.wait(seconds)
+        if not self._stopping:
+            self._woken.clear()
+
+    def _bring_back(self) -> None:
+        store = self._connect()
+        try:
+            store.write([])  # takes the locks of a real batch: a locked table is found here, not by a lead
+        except BaseException:
+            store.close()
+            raise
+        self._writer.hand_over(store)
+        logger.info("the database takes leads", extra={"action": "recover"})
+
+    def _drain(self) -> None:
+        """Drain until the spool is empty, the database fails or the thread is to end."""
+        spool = self._spool
+        if spool is None or spool.is_empty():
+            return
+        with spool.drain_lock() as may_drain:
+            if not may_drain:
+                return
+            moved = 0
+            while not self._stopping:
+                if self._store is None:
+                    self._store = self._connect()
+                count = drain_batch(spool, self._store, max_decoded_bytes=self._max_decoded_bytes)
+                if not count:
+                    break
+                moved += count
+            if moved:
+                logger.info("the spool was drained", extra={"action": "drain", "rows": moved})
+            if spool.is_empty():
+                spool.compact()
+        self._drop_store()
+
+    def _drop_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None

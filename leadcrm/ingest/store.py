@@ -1,0 +1,393 @@
+"""The batch insert: many submissions, one commit, one answer each.
+
+The one place with raw SQL for rows of leads (measured: an entity at a time costs 27 times the client's CPU). Names
+of tables and columns come from the entities' own mapping.
+
+Invariants:
+- `write` returns after the commit, so what it answers may be acknowledged.
+- It is idempotent by id: writing a batch again, whole or in part, after a commit in doubt changes nothing.
+- Of all rows with one Idempotency-Key exactly one holds it; the others point at it.
+- A submission that the database refuses does not hurt its neighbours.
+
+A store belongs to one thread at a time. May import entities, database, errors and submission.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+import psycopg2
+import psycopg2.extensions
+
+from leadcrm.database import PostgresConnection, deadline, free_bytes, store_error
+from leadcrm.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.errors import StoreUnavailable, SubmissionRefused
+from leadcrm.ingest.normalize import NORMALIZER_VERSION
+from leadcrm.ingest.submission import Receipt, Submission, receipt_for
+
+CONFLICT_ATTEMPTS = 5
+"""A rival for a key can vanish between the insert that lost and the look-up; each try needs another rival."""
+
+_RETRIED_SQLSTATES = ("40001", "40P01")  # serialization failure, deadlock detected: nothing was written
+
+_UNENCODABLE = (TypeError, ValueError, OverflowError)
+"""What encoding a row can raise. A submission holds nothing that does; if one ever did, its neighbours go through."""
+
+Answer = Receipt | SubmissionRefused
+
+Known = dict[bytes, tuple[str, bytes]]
+"""Key hash → id and body hash of the row that holds the key."""
+
+
+class Store(Protocol):
+    """A place that keeps batches of submissions."""
+
+    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+        """Keep every submission of the batch and return an answer each, in order; durable on return.
+
+        A receipt, or why the database refuses to hold even this raw row, which is then not kept.
+        Raises `StoreUnavailable`, with the commit possibly in doubt; writing the batch again is safe.
+        """
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class PostgresStore:
+    """Writes batches to PostgreSQL: one autocommit statement, whatever the batch's size."""
+
+    def __init__(self, connection: PostgresConnection, *, schema: str | None, timeout_s: float) -> None:
+        """Take over an autocommit connection; `timeout_s` bounds each `write`."""
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._insert_sql = _postgres_insert(schema)
+        self._find_sql = _postgres_find(schema)
+
+    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+        """Keep the batch; see `Store.write`."""
+        with deadline(self._timeout_s):
+            for attempt in range(CONFLICT_ATTEMPTS):
+                try:
+                    return self._write(batch)
+                except _UNENCODABLE as error:
+                    return _apart(batch, self.write, SubmissionRefused(f"it cannot be encoded: {type(error).__name__}"))
+                except psycopg2.Error as error:
+                    if error.pgcode not in _RETRIED_SQLSTATES or attempt == CONFLICT_ATTEMPTS - 1:
+                        failure = store_error(error)
+                        if isinstance(failure, StoreUnavailable):
+                            raise failure from error
+                        return _apart(batch, self.write, failure)
+                    time.sleep(random.uniform(0, 0.01))  # noqa: S311 - two that met must not meet again
+        raise AssertionError("every attempt returns or raises")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _write(self, batch: Sequence[Submission]) -> list[Answer]:
+        rows = settle(batch, {})
+        losers = self._insert(rows.values())
+        for _ in range(CONFLICT_ATTEMPTS):
+            if not losers:
+                return _receipts(batch, rows, "database")
+            stored, known = self._find([rows[id] for id in losers])
+            rows.update(stored)
+            again = [rows[id] for id in losers if id not in stored]
+            rows.update(settle(again, known))
+            losers = self._insert([rows[row.id] for row in again])
+        raise StoreUnavailable("rows that rival for a key keep vanishing")
+
+    def _insert(self, rows: Iterable[Submission]) -> list[str]:
+        """Insert the rows and return the ids of those that were there already or whose key is taken."""
+        # By key: two writers that take the same keys in opposite order would deadlock.
+        ordered = sorted(rows, key=lambda row: row.key_sha256 or b"")
+        document = orjson.dumps([_postgres_record(row) for row in ordered]).decode()
+        with self._connection.cursor() as cursor:
+            cursor.execute(self._insert_sql, (document,))
+            return [row[0] for row in cursor.fetchall()]
+
+    def _find(self, rows: Sequence[Submission]) -> tuple[dict[str, Submission], Known]:
+        """Return which of the rows are stored already, as they are stored, and who holds the others' keys."""
+        by_id = {row.id: row for row in rows}
+        keys = [row.key_sha256.hex() for row in rows if row.key_sha256]
+        with self._connection.cursor() as cursor:
+            cursor.execute(self._find_sql, {"ids": list(by_id), "keys": keys})
+            found = cursor.fetchall()
+        stored: dict[str, Submission] = {}
+        known: Known = {}
+        for id, key, body, state, duplicate_of in found:
+            if id in by_id:
+                stored[id] = by_id[id]._replace(state=state, duplicate_of=duplicate_of)
+            if key is not None and state in KEY_HOLDING_STATES:
+                known[bytes(key)] = (id, bytes(body))
+        return stored, known
+
+
+class SqliteStore:
+    """Writes batches to a SQLite file: `leads_raw` and, unless it is the spool, `leads`."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, *, min_free_bytes: int, is_spool: bool = False
+    ) -> None:
+        """Take over an autocommit connection to the file at `path`; its busy timeout bounds each `write`.
+
+        With less than `min_free_bytes` left on the file's disk `write` raises before anything fails.
+        """
+        self._connection = connection
+        self._path = path
+        self._min_free_bytes = min_free_bytes
+        self._inode = path.stat().st_ino
+        self._is_spool = is_spool
+
+    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+        """Keep the batch; see `Store.write`."""
+        try:
+            return self._write(batch)
+        except _UNENCODABLE as error:
+            return _apart(batch, self.write, SubmissionRefused(f"it cannot be encoded: {type(error).__name__}"))
+        except sqlite3.Error as error:
+            failure = store_error(error, self._path)
+            if isinstance(failure, StoreUnavailable):
+                raise failure from error
+            return _apart(batch, self.write, failure)
+
+    def known(self, keys: Sequence[bytes]) -> Known:
+        """Return who holds which of the keys. Raises `StoreUnavailable`."""
+        try:
+            return self._known(keys)
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _write(self, batch: Sequence[Submission]) -> list[Answer]:
+        self._insist_on_the_file()
+        self._insist_on_room()
+        connection = self._connection
+        # The write lock is held from the look-up to the commit, so nobody takes a key in between.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
+            connection.executemany(_SQLITE_INSERT_RAW, [_sqlite_raw(row) for row in rows.values()])
+            if not self._is_spool:
+                leads = [_sqlite_lead(row) for row in rows.values() if row.fields is not None]
+                connection.executemany(_SQLITE_INSERT_LEAD, leads)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return _receipts(batch, rows, "spool" if self._is_spool else "database")
+
+    def _insist_on_the_file(self) -> None:
+        """Raise `StoreUnavailable` where the file was deleted or replaced: commits would go nowhere."""
+        try:
+            inode = self._path.stat().st_ino
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+        if inode != self._inode:
+            raise StoreUnavailable(f"{self._path} was replaced by another file")
+
+    def _insist_on_room(self) -> None:
+        free = free_bytes(self._path.parent)
+        if free < self._min_free_bytes:
+            raise StoreUnavailable(
+                f"{self._path.parent} has {free} bytes free, fewer than MIN_FREE_BYTES ({self._min_free_bytes})",
+                hint="make room on the disk",
+            )
+
+    def _known(self, keys: Sequence[bytes]) -> Known:
+        known: Known = {}
+        for start in range(0, len(keys), _SQLITE_VARIABLES):
+            some = keys[start : start + _SQLITE_VARIABLES]
+            sql = (
+                "SELECT key_sha256, id, body_sha256 FROM leads_raw WHERE key_sha256 IS NOT NULL "  # noqa: S608
+                f"AND state IN {KEY_HOLDING_STATES!r} AND key_sha256 IN ({', '.join('?' * len(some))})"
+            )
+            for key, id, body_sha256 in self._connection.execute(sql, some):
+                known[key] = (str(UUID(bytes=id)), body_sha256)
+        return known
+
+
+_SQLITE_VARIABLES = 500
+
+
+def settle(batch: Sequence[Submission], known: Known) -> dict[str, Submission]:
+    """Decide by arrival which row of each key holds it, given who holds keys already; rows by id, in order."""
+    rows: dict[str, Submission] = {}
+    holders = known.copy()
+    for submission in batch:
+        row = submission
+        if row.holds_key:
+            assert row.key_sha256 is not None
+            first, body_sha256 = holders.setdefault(row.key_sha256, (row.id, row.body_sha256))
+            if first != row.id:
+                row = row.duplicating(first, body_sha256)
+        rows[row.id] = row
+    return rows
+
+
+def _receipts(batch: Sequence[Submission], rows: dict[str, Submission], stored: str) -> list[Answer]:
+    receipts: list[Answer] = []
+    for submission in batch:
+        row = rows[submission.id]
+        lead_id = row.id
+        # A neighbour that lost its key to an earlier row leads on to that one.
+        while (next_row := rows.get(lead_id)) and next_row.duplicate_of:
+            lead_id = next_row.duplicate_of
+        receipts.append(receipt_for(row.state, lead_id, stored))
+    return receipts
+
+
+def _apart(
+    batch: Sequence[Submission],
+    write: Callable[[Sequence[Submission]], list[Answer]],
+    refusal: SubmissionRefused,
+) -> list[Answer]:
+    """Write a refused batch in halves, down to the row at fault, which is kept as `failed` if it can be."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return [*write(batch[:middle]), *write(batch[middle:])]
+    if batch[0].fields is None:
+        return [refusal]
+    return write([batch[0].failing(f"the database refused the lead: {refusal}")])
+
+
+# The statements, from the entities' names.
+
+
+def _qualified(schema: str | None, table: str) -> str:
+    return '"{}".{}'.format(schema.replace('"', '""'), table) if schema else table
+
+
+def _postgres_insert(schema: str | None) -> str:
+    """Return the statement that inserts a JSON array of records and selects the ids that were not inserted.
+
+    Leads are made of exactly the raw rows that this statement inserted.
+    """
+    types = {
+        "id": "uuid",
+        "received_at": "timestamp",
+        "headers": "json",
+        "duplicate_of": "uuid",
+        "normalizer_version": "integer",
+    }
+    names = (*RAW_COLUMNS, *FIELD_COLUMNS, "normalizer_version")
+    sources = {
+        "body": "decode(body, 'base64')",
+        "body_sha256": "decode(body_sha256, 'hex')",
+        "key_sha256": "decode(key_sha256, 'hex')",
+        "status": "'new'",
+        "assigned_to": "NULL",
+        "created_at": "received_at",
+        "updated_at": "received_at",
+    }
+    return f"""
+        WITH input AS MATERIALIZED (
+            SELECT * FROM json_to_recordset(%s)
+            AS record ({", ".join(f"{name} {types.get(name, 'text')}" for name in names)})
+        ), raw AS (
+            INSERT INTO {_qualified(schema, "leads_raw")} ({", ".join(RAW_COLUMNS)})
+            SELECT {", ".join(sources.get(column, column) for column in RAW_COLUMNS)} FROM input
+            ON CONFLICT DO NOTHING RETURNING id
+        ), lead AS (
+            INSERT INTO {_qualified(schema, "leads")} ({", ".join(LEAD_COLUMNS)})
+            SELECT {", ".join(sources.get(column, column) for column in LEAD_COLUMNS)}
+            FROM input JOIN raw USING (id) WHERE normalizer_version IS NOT NULL
+        )
+        SELECT id::text FROM input WHERE id NOT IN (SELECT id FROM raw)
+    """  # noqa: S608 - names of ours
+
+
+def _postgres_find(schema: str | None) -> str:
+    holding = ", ".join(f"'{state}'" for state in KEY_HOLDING_STATES)
+    columns = "id::text, key_sha256, body_sha256, state, duplicate_of::text"
+    table = _qualified(schema, "leads_raw")
+    return f"""
+        SELECT {columns} FROM {table} WHERE id = ANY (%(ids)s::uuid[])
+        UNION ALL
+        SELECT {columns} FROM {table}
+        WHERE key_sha256 = ANY (ARRAY(SELECT decode(key, 'hex') FROM unnest(%(keys)s::text[]) AS key))
+        AND key_sha256 IS NOT NULL AND state IN ({holding})
+    """  # noqa: S608 - names of ours
+
+
+_SQLITE_INSERT_RAW = (
+    f"INSERT INTO leads_raw ({', '.join(RAW_COLUMNS)}) "  # noqa: S608 - names of ours
+    f"VALUES ({', '.join('?' * len(RAW_COLUMNS))}) ON CONFLICT (id) DO NOTHING"
+)
+
+# A lead only of a raw row that is `stored`: a batch written again may find that its row is not.
+_SQLITE_INSERT_LEAD = (
+    f"INSERT INTO leads ({', '.join(LEAD_COLUMNS)}) "  # noqa: S608 - names of ours
+    f"SELECT {', '.join(f'?{number}' for number in range(1, len(LEAD_COLUMNS) + 1))} "
+    "WHERE (SELECT state FROM leads_raw WHERE id = ?1) = 'stored' ON CONFLICT (id) DO NOTHING"
+)
+
+
+def _timestamp(moment: datetime) -> str:
+    """Return an aware UTC time as both databases keep it: without its zone, to the microsecond."""
+    return moment.isoformat(" ", "microseconds")[:26]
+
+
+def _postgres_record(row: Submission) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": row.id,
+        "received_at": _timestamp(row.received_at),
+        "request_id": row.request_id,
+        "idempotency_key": row.idempotency_key,
+        "method": row.method,
+        "target": row.target,
+        "remote_addr": row.remote_addr,
+        "content_type": row.content_type,
+        "headers": row.headers,
+        "body": None if row.body is None else base64.b64encode(row.body).decode(),
+        "body_sha256": row.body_sha256.hex(),
+        "state": row.state,
+        "key_sha256": None if row.key_sha256 is None else row.key_sha256.hex(),
+        "error": row.error,
+        "duplicate_of": row.duplicate_of,
+        "node": row.node,
+    }
+    if row.fields is not None:
+        record.update(zip(FIELD_COLUMNS, row.fields))  # noqa: B905 - `strict` would cost on the hot path
+        record["normalizer_version"] = NORMALIZER_VERSION
+    return record
+
+
+def _sqlite_raw(row: Submission) -> tuple[Any, ...]:
+    return (
+        UUID(row.id).bytes,
+        _timestamp(row.received_at),
+        row.request_id,
+        row.idempotency_key,
+        row.method,
+        row.target,
+        row.remote_addr,
+        row.content_type,
+        orjson.dumps(row.headers).decode(),
+        row.body,
+        row.body_sha256,
+        row.state,
+        row.key_sha256,
+        row.error,
+        UUID(row.duplicate_of).bytes if row.duplicate_of else None,
+        row.node,
+    )
+
+
+def _sqlite_lead(row: Submission) -> tuple[Any, ...]:
+    received_at = _timestamp(row.received_at)
+    assert row.fields is not None
+    return (UUID(row.id).bytes, *row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION)

@@ -1,0 +1,229 @@
+"""The writer: one queue, one thread, one batch at a time.
+
+Requests wait on a future; the thread takes all that has gathered and keeps it with one commit. There is no
+artificial delay: while one batch commits, the next gathers, and a lone request does not wait. A batch that the
+database cannot take goes to the spool.
+
+Invariants:
+- A future gets a receipt only after the commit that holds its submission, in the database or in the spool.
+- A submission waits for the database once at most: after a failure every batch goes to the spool, until
+  `hand_over` brings a store that has proved itself.
+- Only the event loop's thread touches futures; only the writer's thread touches the store and the spool.
+
+May import submission, store, spool and errors. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic, time
+
+from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable, SubmissionRefused
+from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.store import Answer, Known, Store
+from leadcrm.ingest.submission import Receipt, Submission
+
+BATCH_ROWS = 500
+BATCH_BYTES = 4 * 1024 * 1024
+"""A batch is one statement and one answer: bounded, so that one commit stays well within its deadline."""
+
+ANSWER_DEADLINE_S = 2.9
+"""The contract answers a lead within 3 s of its last byte, whatever hangs."""
+
+EXPIRY_INTERVAL_S = 0.1
+
+Result = Receipt | LeadcrmError
+Pending = tuple[Submission, "asyncio.Future[Result]"]
+
+logger = logging.getLogger("leadcrm.ingest.writer")
+
+
+class Writer:
+    """Keeps submissions in batches, in a thread of its own."""
+
+    def __init__(self, spool: Spool | None, on_loss: Callable[[], None]) -> None:
+        """Take the spool, if there is to be one; `on_loss` is called, in the writer's thread, when a store failed."""
+        self._spool = spool
+        self._on_loss = on_loss
+        self._store: Store | None = None
+        self._waiting: deque[Pending] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._deadlines: deque[tuple[float, asyncio.Future[Result]]] = deque()
+        self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
+        self.batches = 0
+        self.rows = 0
+        self.last_commit: float | None = None  # Unix time
+        self.busy_since: float | None = None  # monotonic; None while it waits for work
+
+    # The event loop's side.
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the thread; answers arrive on `loop`."""
+        self._loop = loop
+        self._thread.start()
+        self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
+
+    def submit(self, submission: Submission) -> asyncio.Future[Result]:
+        """Queue a submission; the future's result is its receipt, durable by then, or the error that kept it out.
+
+        It is never later than `ANSWER_DEADLINE_S`, and never raises.
+        """
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._deadlines.append((monotonic() + ANSWER_DEADLINE_S, future))
+        with self._wake:
+            self._waiting.append((submission, future))
+            self._wake.notify()
+        return future
+
+    def _expire(self) -> None:
+        now = monotonic()
+        while self._deadlines and (self._deadlines[0][1].done() or self._deadlines[0][0] < now):
+            _, future = self._deadlines.popleft()
+            if not future.done():
+                future.set_result(StoreUnavailable("nothing could keep the lead within its deadline"))
+        self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
+
+    # Any thread's side.
+
+    @property
+    def has_store(self) -> bool:
+        """Say whether batches go to the database now."""
+        return self._store is not None
+
+    def hand_over(self, store: Store) -> None:
+        """Give the writer a store that has just committed, for this thread to use from now on."""
+        with self._wake:
+            self._store = store
+
+    def stop(self) -> None:
+        """Keep all that is queued, then end the thread and close the store. Blocks until then."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    # The writer's side.
+
+    def _run(self) -> None:
+        while batch := self._take():
+            self.busy_since = monotonic()
+            results = self._keep([submission for submission, _ in batch])
+            self.busy_since = None
+            self._loop.call_soon_threadsafe(_resolve, batch, results)
+        if self._store is not None:
+            self._store.close()
+        if self._spool is not None:
+            self._spool.close()
+
+    def _take(self) -> list[Pending]:
+        """Wait for work and return a batch of it; empty when the writer is to end."""
+        with self._wake:
+            while not self._waiting and not self._stopping:
+                self._wake.wait()
+            batch: list[Pending] = []
+            size = 0
+            while self._waiting and len(batch) < BATCH_ROWS:
+                submission, future = self._waiting[0]
+                size += len(submission.body or b"")
+                if batch and size > BATCH_BYTES:
+                    break
+                self._waiting.popleft()
+                # Its sender was told 503 already: to keep it now would make its retry a second lead.
+                # A sender that hung up cancelled its future: its lead arrived whole and is kept.
+                if not future.done() or future.cancelled():
+                    batch.append((submission, future))
+            if not batch and self._waiting:
+                return self._take()
+            return batch
+
+    def _keep(self, submissions: list[Submission]) -> Sequence[Result]:
+        """Keep a batch in the database, else in the spool; an answer each, in order."""
+        try:
+            return self._keep_somewhere(submissions)
+        except LeadcrmError as error:
+            _report("leads cannot be kept and are answered 503: %s", error)
+            return [error] * len(submissions)
+        except Exception as error:  # the writer must live on, whatever it meets
+            logger.exception("a batch failed", extra={"action": "write_batch"})
+            return [StoreUnavailable(f"unforeseen: {type(error).__name__}")] * len(submissions)
+
+    def _keep_somewhere(self, submissions: list[Submission]) -> Sequence[Result]:
+        store = self._store
+        if store is None:
+            return self._to_spool(submissions)
+        at_home = self._held_in_spool(submissions)
+        direct = [row for row in submissions if row.key_sha256 not in at_home] if at_home else submissions
+        try:
+            answers = store.write(direct) if direct else []
+        except Exception as error:
+            self._lose(store, error)
+            return self._to_spool(submissions)
+        self._committed(len(direct))
+        results = dict(zip((row.id for row in direct), self._spool_the_refused(direct, answers), strict=True))
+        spooled = [row for row in submissions if row.id not in results]
+        if spooled:
+            results.update(zip((row.id for row in spooled), self._to_spool(spooled), strict=True))
+        return [results[row.id] for row in submissions]
+
+    def _held_in_spool(self, submissions: list[Submission]) -> Known:
+        """Return which keys of the batch are held by rows in the spool; the database does not know them yet."""
+        if self._spool is None:
+            return {}
+        try:
+            if self._spool.is_empty():
+                return {}
+            return self._spool.known([row.key_sha256 for row in submissions if row.key_sha256 and row.holds_key])
+        except SpoolUnavailable as error:
+            # The database still can: a key that lies in the spool then shows as a duplicate when it is drained.
+            _report("keys could not be looked up in the spool: %s", error)
+            return {}
+
+    def _spool_the_refused(self, rows: list[Submission], answers: Sequence[Answer]) -> list[Result]:
+        results: list[Result] = []
+        for row, answer in zip(rows, answers, strict=True):
+            if not isinstance(answer, SubmissionRefused) or self._spool is None:
+                results.append(answer)
+                continue
+            _report("the database refused a raw row, which waits in the spool: %s", answer)
+            kept = self._spool.write([row])
+            self._spool.mark_refused(row.id, str(answer))
+            results.extend(kept)
+        return results
+
+    def _to_spool(self, submissions: list[Submission]) -> Sequence[Result]:
+        if self._spool is None:
+            raise StoreUnavailable("the database is away and SPOOL is off")
+        answers = self._spool.write(submissions)
+        self._committed(len(submissions))
+        return answers
+
+    def _lose(self, store: Store, error: Exception) -> None:
+        if isinstance(error, StoreUnavailable):
+            _report("the database is away, leads go to the spool: %s", error)
+        else:
+            logger.exception("the database failed a batch", extra={"action": "write_batch"})
+        with self._wake:
+            self._store = None
+        store.close()
+        self._on_loss()
+
+    def _committed(self, rows: int) -> None:
+        self.batches += 1
+        self.rows += rows
+        self.last_commit = time()
+
+
+def _resolve(batch: list[Pending], results: Sequence[Result]) -> None:
+    for (_, future), result in zip(batch, results, strict=True):
+        if not future.done():
+            future.set_result(result)
+
+
+def _report(text: str, error: LeadcrmError) -> None:
+    logger.error(text, error, extra={"action": "write_batch", "hint": error.hint, "repeat_key": text})

@@ -1,0 +1,177 @@
+"""`leadcrm serve` from start to end: the data folder, the socket, the database, the workers.
+
+Reads top to bottom as what happens when the service starts.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+
+from leadcrm import systemd
+from leadcrm.config import Config
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, StoreUnavailable
+from leadcrm.logs import LogWriter
+from leadcrm.migrations import migrate
+from leadcrm.supervisor import Supervisor
+from leadcrm.web.board import Board
+from leadcrm.web.rate_limit import RateLimiter
+from leadcrm.web.worker import LISTEN_BACKLOG, run_worker
+
+PROGRESS_S = 10.0
+"""Within this a worker's loop and its writer must have passed a checkpoint, or the watchdog is not fed."""
+
+logger = logging.getLogger("leadcrm.service")
+
+
+def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_migrate: bool) -> int:
+    """Run the service until a signal and return the exit status.
+
+    Raises `ConfigError`, `AddressInUse`, `SchemaTooNew` and `ForeignTables`; a database that is away is no reason
+    not to start.
+    """
+    make_data_dir(config.data_dir)
+    activated = systemd.listen_socket(environ)
+    listener = activated or _listen(config.host, config.port)
+    if may_migrate:
+        _migrate_if_reachable(config)
+    board = Board(config.workers)
+    limiter = RateLimiter(config.rate_limit) if config.rate_limit else None
+    feed = _watchdog(board, environ)
+    address = listener.getsockname()
+    logger.info("listening", extra={"action": "start", "address": f"{address[0]}:{address[1]}"})
+
+    def run(number: int, on_ready: Callable[[], None], on_checkpoint: Callable[[], None], owns: bool) -> bool:
+        return run_worker(
+            config,
+            listener,
+            board,
+            number,
+            log,
+            limiter,
+            may_migrate=may_migrate,
+            owns_listener=owns,
+            on_ready=on_ready,
+            on_checkpoint=on_checkpoint,
+        )
+
+    if config.workers == 1 and config.environment == "production":
+        all_answered = run(0, _say_ready, feed, activated is None)
+        return EXIT_DONE if all_answered else EXIT_FAILED
+
+    is_ready = False
+
+    def tick() -> None:
+        nonlocal is_ready
+        if not is_ready and all(row.get("serving") for row in board):
+            is_ready = True
+            _say_ready()
+        feed()
+
+    supervisor = Supervisor(
+        lambda number: run(number, lambda: None, lambda: None, False),
+        workers=config.workers,
+        shutdown_timeout_s=config.shutdown_timeout_s,
+        before_fork=log.close,
+        on_tick=tick,
+        watched=_sources() if config.environment == "development" else (),
+    )
+    return supervisor.run()
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """Make the data folder where it is missing, durably, and see that it can be written to.
+
+    Raises `ConfigError`.
+    """
+    try:
+        missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+        data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for folder in missing:
+            _sync(folder.parent)
+    except OSError as error:
+        raise ConfigError(
+            "DATA_DIR", f"{data_dir}: {error.strerror}", "a folder that the service may write to"
+        ) from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise ConfigError("DATA_DIR", f"{data_dir} is not writable", "a folder that the service may write to")
+
+
+def _sync(folder: Path) -> None:
+    """Make a new entry of the folder durable: SQLite syncs the folder it writes in, not those above."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises `AddressInUse`, `ConfigError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(
+                f"port {port} on {host} is taken by another process",
+                hint=f"stop that process, or set PORT; `ss -ltnp 'sport = :{port}'` names it",
+            ) from error
+        variable = "PORT" if error.errno == errno.EACCES else "HOST"
+        raise ConfigError(
+            variable, f"cannot listen on {host}:{port}: {error.strerror}", "an address of this host"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _migrate_if_reachable(config: Config) -> None:
+    try:
+        for migration in migrate(config.database):
+            logger.info(
+                "migration applied",
+                extra={"action": "migrate", "version": migration.version, "migration": migration.name},
+            )
+    except StoreUnavailable as error:
+        logger.warning(
+            "the database is away; the service starts without it: %s",
+            error,
+            extra={"action": "start", "hint": error.hint},
+        )
+
+
+def _say_ready() -> None:
+    systemd.notify("READY=1")
+
+
+def _watchdog(board: Board, environ: Mapping[str, str]) -> Callable[[], None]:
+    """Return what feeds systemd's watchdog, when due and while every worker makes progress."""
+    interval_s = systemd.watchdog_interval_s(environ)
+    if interval_s is None:
+        return lambda: None
+    fed_at = 0.0
+
+    def feed() -> None:
+        nonlocal fed_at
+        now = monotonic()
+        if now - fed_at < interval_s / 2:
+            return
+        if all(min(row.get("loop_seen"), row.get("writer_seen")) > now - PROGRESS_S for row in board):
+            fed_at = now
+            systemd.notify("WATCHDOG=1", environ)
+
+    return feed
+
+
+def _sources() -> list[Path]:
+    return sorted(Path(__file__).parent.rglob("*.py"))

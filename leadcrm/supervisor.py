@@ -1,0 +1,179 @@
+"""The supervisor: several workers on one listening socket.
+
+It holds the socket and the board, forks the workers, restarts one that died (with backoff), passes a stop on once,
+and feeds systemd's watchdog while every worker makes progress. It has one thread and no event loop: signals are
+fetched, not handled, so nothing runs between two lines.
+
+A worker asks the kernel to end it with its parent, so a killed supervisor leaves no orphan.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED
+
+TICK_S = 0.5
+
+STABLE_S = 5.0
+"""A worker that lived so long was well: its next death starts the backoff anew."""
+
+FIRST_RESTART_S = 0.1
+LONGEST_RESTART_S = 10.0
+
+KILL_AFTER_S = 5.0
+"""Beyond the shutdown timeout, after which a worker that still lives is killed."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+logger = logging.getLogger("leadcrm.supervisor")
+
+
+@dataclass
+class _Child:
+    number: int
+    pid: int
+    started_at: float
+    failures: int
+
+
+class Supervisor:
+    """Keeps `workers` children alive until it is told to stop."""
+
+    def __init__(
+        self,
+        run_child: Callable[[int], bool],
+        *,
+        workers: int,
+        shutdown_timeout_s: float,
+        before_fork: Callable[[], None],
+        on_tick: Callable[[], None],
+        watched: Iterable[Path] = (),
+    ) -> None:
+        """Take what a child runs (its number, counted from 0, given; False where requests were cut off).
+
+        `before_fork` leaves this process without threads; `on_tick` is called twice a second; when one of the
+        `watched` files changes, all children are replaced.
+        """
+        self._run_child = run_child
+        self._workers = workers
+        self._shutdown_timeout_s = shutdown_timeout_s
+        self._before_fork = before_fork
+        self._on_tick = on_tick
+        self._watched = tuple(watched)
+        self._children: dict[int, _Child] = {}
+        self._restart_at: dict[int, tuple[float, int]] = {}
+        self._all_answered = True
+
+    def run(self) -> int:
+        """Supervise until SIGTERM or SIGINT and return the exit status."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        for number in range(self._workers):
+            self._fork(number, failures=0)
+        changes = _changes(self._watched)
+        while True:
+            received = signal.sigtimedwait(_SIGNALS, TICK_S)
+            if received is not None and received.si_signo != signal.SIGCHLD:
+                return self._stop()
+            self._reap()
+            self._restart_the_dead()
+            if next(changes):
+                logger.info("a file has changed, restarting", extra={"action": "reload"})
+                self._signal_all(signal.SIGTERM)
+            self._on_tick()
+
+    def _fork(self, number: int, failures: int) -> None:
+        self._before_fork()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._be_child(number, parent)
+        self._children[pid] = _Child(number, pid, monotonic(), failures)
+
+    def _be_child(self, number: int, parent: int) -> None:
+        status = EXIT_FAILED
+        try:
+            _die_with(parent)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            status = EXIT_DONE if self._run_child(number) else EXIT_FAILED
+        except BaseException:
+            logger.exception("a worker failed", extra={"action": "worker", "worker": number})
+        finally:
+            # Not sys.exit: the parent's stack must not unwind in the child.
+            logging.shutdown()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is None:
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            self._all_answered = self._all_answered and code == EXIT_DONE
+            lived_s = monotonic() - child.started_at
+            failures = 0 if lived_s > STABLE_S else child.failures + 1
+            delay_s = min(FIRST_RESTART_S * 2**failures, LONGEST_RESTART_S)
+            self._restart_at[child.number] = (monotonic() + delay_s, failures)
+            if code != EXIT_DONE:
+                logger.error(
+                    "a worker died and is started again",
+                    extra={"action": "worker", "worker": child.number, "exit_code": code},
+                )
+
+    def _restart_the_dead(self) -> None:
+        for number, (at, failures) in tuple(self._restart_at.items()):
+            if monotonic() >= at:
+                del self._restart_at[number]
+                self._fork(number, failures)
+
+    def _stop(self) -> int:
+        self._all_answered = True
+        self._signal_all(signal.SIGTERM)
+        ends_at = monotonic() + self._shutdown_timeout_s + KILL_AFTER_S
+        while self._children:
+            received = signal.sigtimedwait(_SIGNALS, TICK_S)
+            if received is not None and received.si_signo != signal.SIGCHLD:
+                # The workers know whether it is the same wish again or impatience.
+                self._signal_all(signal.SIGTERM)
+            self._reap()
+            if monotonic() > ends_at:
+                self._signal_all(signal.SIGKILL)
+        return EXIT_DONE if self._all_answered else EXIT_FAILED
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self._children:
+            os.kill(pid, number)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when its parent ends, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(EXIT_FAILED)
+
+
+def _changes(files: tuple[Path, ...]) -> Iterator[bool]:
+    """Say at each step whether one of the files was modified since the step before."""
+    before = _modified(files)
+    while True:
+        after = _modified(files)
+        yield after != before
+        before = after
+
+
+def _modified(files: tuple[Path, ...]) -> tuple[float, ...]:
+    return tuple(file.stat().st_mtime if file.exists() else 0 for file in files)

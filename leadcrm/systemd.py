@@ -1,0 +1,48 @@
+"""What systemd and this program say to each other, without a library: sockets handed over, states told.
+
+Sources: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). May import nothing of leadcrm.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+_FIRST_FD = 3
+
+
+def listen_socket(environ: Mapping[str, str]) -> socket.socket | None:
+    """Return the listening socket that systemd passed to this process, or None.
+
+    LISTEN_PID is not insisted on where it names our parent: the bootloader of a one-file executable is that one.
+    """
+    if int(environ.get("LISTEN_FDS") or 0) < 1:
+        return None
+    if int(environ.get("LISTEN_PID") or os.getpid()) not in (os.getpid(), os.getppid()):
+        return None
+    os.set_inheritable(_FIRST_FD, False)
+    listener = socket.socket(fileno=_FIRST_FD)
+    listener.setblocking(False)
+    return listener
+
+
+def notify(state: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Tell systemd a state such as `READY=1`; does nothing where nobody asked for it.
+
+    A full or vanished notification socket is no reason to stop serving, so it is not an error.
+    """
+    address = environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        try:
+            sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        except OSError:
+            return
+
+
+def watchdog_interval_s(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Return how often to feed systemd's watchdog, half its limit, or None where it is off."""
+    limit_us = environ.get("WATCHDOG_USEC")
+    return int(limit_us) / 2_000_000 if limit_us else None

@@ -1,0 +1,72 @@
+"""The map of URLs, and the framework's settings."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from sanic import Sanic
+from sanic.config import Config as SanicConfig
+from sanic.request import Request
+from sanic.response import HTTPResponse
+
+from leadcrm.config import Config
+from leadcrm.ingest.ingestion import Ingestion
+from leadcrm.logs import LogWriter
+from leadcrm.web.board import Board, Row
+from leadcrm.web.errors import JsonErrors
+from leadcrm.web.health import Health
+from leadcrm.web.ingest import LeadIngest
+from leadcrm.web.rate_limit import RateLimiter
+from leadcrm.web.request_log import RequestLog
+from leadcrm.web.responses import Cors
+
+App = Sanic[SanicConfig, SimpleNamespace]
+
+MAX_HEADER_BYTES = 16_384
+"""The framework's own ceiling: keys of 6,000 bytes have room."""
+
+BODY_TIMEOUT_S = 60
+"""Seconds without a byte, or without an answer, after which a connection is closed."""
+
+KEEP_ALIVE_S = 75
+"""As nginx keeps its own: a proxy in front must not find the connection closed first."""
+
+
+def create_app(
+    config: Config,
+    ingestion: Ingestion,
+    board: Board,
+    row: Row,
+    log: LogWriter,
+    limiter: RateLimiter | None,
+) -> App:
+    """Return the application of one worker."""
+    app: App = Sanic("leadcrm", configure_logging=False)
+    app.config.ACCESS_LOG = False
+    app.config.FALLBACK_ERROR_FORMAT = "json"
+    app.config.REQUEST_MAX_SIZE = config.max_body_bytes
+    app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
+    app.config.REQUEST_TIMEOUT = BODY_TIMEOUT_S
+    app.config.RESPONSE_TIMEOUT = BODY_TIMEOUT_S
+    app.config.KEEP_ALIVE_TIMEOUT = KEEP_ALIVE_S
+
+    cors = Cors(config.cors_origins)
+    request_log = RequestLog(log, row)
+    app.error_handler = JsonErrors(cors, request_log)
+
+    leads = LeadIngest(config, ingestion, row, request_log, limiter)
+
+    @app.post("/api/lead", name="post_lead", stream=True)
+    async def _(request: Request) -> HTTPResponse | None:
+        # The body is read by the handler, under its budget: the framework would gather it first, whatever its size.
+        return await leads.post(request)
+
+    app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
+
+    health = Health(ingestion, board, cors, request_log)
+    app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
+    app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")
+    app.add_route(health.ready, "/ready", methods=["GET", "HEAD"], name="ready")
+    app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
+    app.after_server_stop(lambda *_: health.close())
+    return app

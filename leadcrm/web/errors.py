@@ -1,0 +1,72 @@
+"""Every answer that no handler gives: unknown paths, malformed HTTP, the unforeseen."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+
+from sanic.exceptions import (
+    BadRequest,
+    ExpectationFailed,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RequestTimeout,
+    SanicException,
+    ServiceUnavailable,
+)
+from sanic.handlers import ErrorHandler
+from sanic.request import Request
+from sanic.response import HTTPResponse
+
+from leadcrm.web import responses
+from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
+from leadcrm.web.responses import Cors, Refusal
+
+logger = logging.getLogger("leadcrm.web")
+
+_REFUSALS: tuple[tuple[type[SanicException], Refusal], ...] = (
+    (NotFound, responses.NOT_FOUND),
+    (MethodNotAllowed, responses.METHOD_NOT_ALLOWED),
+    (PayloadTooLarge, responses.PAYLOAD_TOO_LARGE),
+    (RequestTimeout, responses.REQUEST_TIMEOUT),
+    (ExpectationFailed, responses.EXPECTATION_FAILED),
+    (BadRequest, responses.BAD_REQUEST),
+    (ServiceUnavailable, responses.UNAVAILABLE),
+)
+
+
+class JsonErrors(ErrorHandler):
+    """Answers every exception with the contract's JSON, and logs the unforeseen with its stack."""
+
+    def __init__(self, cors: Cors, log: RequestLog) -> None:
+        """Take the headers that even errors carry, and the log of requests."""
+        super().__init__()
+        self._cors = cors
+        self._log = log
+
+    def response(self, request: Request, exception: Exception) -> HTTPResponse:
+        """Return the answer to an exception; never raises."""
+        started = perf_counter()
+        refusal = _refusal_for(exception)
+        request_id = request_id_of(request) or new_request_id()
+        if refusal is responses.INTERNAL_ERROR:
+            logger.error("a request failed", exc_info=exception, extra={"action": "request", "request_id": request_id})
+        headers = self._cors.headers(request)
+        headers["x-request-id"] = request_id
+        if isinstance(exception, MethodNotAllowed):
+            headers["allow"] = exception.headers.get("Allow", "")
+        if refusal.status == 503:
+            headers["retry-after"] = str(responses.RETRY_AFTER_S)
+        self._log.record(request, started, refusal.status, request_id)
+        return responses.json_response(refusal.status, refusal.body, headers)
+
+
+def _refusal_for(exception: Exception) -> Refusal:
+    # The framework says both with one exception; before the head is read there is no body to be too large.
+    if isinstance(exception, PayloadTooLarge) and "header" in str(exception):
+        return responses.HEADERS_TOO_LARGE
+    for kind, refusal in _REFUSALS:
+        if isinstance(exception, kind):
+            return refusal
+    return responses.INTERNAL_ERROR

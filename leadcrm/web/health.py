@@ -1,0 +1,108 @@
+"""`GET /health`, `/ready` and `/metrics`: whether a lead sent now would be kept, and the parts that say so."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from time import monotonic, perf_counter
+
+import orjson
+from sanic.request import Request
+from sanic.response import HTTPResponse
+
+from leadcrm.ingest.ingestion import Ingestion, Verdict
+from leadcrm.web import metrics, responses
+from leadcrm.web.board import Board
+from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
+from leadcrm.web.responses import Cors
+
+VERDICT_LIFE_S = 0.25
+"""How long a verdict is repeated: probes by the dozen shall not read the disk a dozen times."""
+
+
+class Health:
+    """The handlers, with a thread of their own: looking at disk and spool must not hold up the event loop."""
+
+    def __init__(self, ingestion: Ingestion, board: Board, cors: Cors, log: RequestLog) -> None:
+        """Take whom to judge."""
+        self._ingestion = ingestion
+        self._board = board
+        self._cors = cors
+        self._log = log
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="leadcrm-health")
+        self._verdict: Verdict | None = None
+        self._judged_at = 0.0
+        self._judging = asyncio.Lock()
+
+    async def health(self, request: Request) -> HTTPResponse:
+        """Answer 200 while a lead sent now would be kept, else 503."""
+        started = perf_counter()
+        verdict = await self._judge()
+        return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
+
+    async def ready(self, request: Request) -> HTTPResponse:
+        """Answer the same verdict with its parts."""
+        started = perf_counter()
+        verdict = await self._judge()
+        spool = verdict.spool
+        last_commit = max(row.get("last_commit") for row in self._board)
+        parts = {
+            "ok": verdict.keeps_leads,
+            "timestamp": _now(),
+            "database": "up" if verdict.database else "down",
+            "schema_version": verdict.schema_version,
+            "last_commit": _iso(datetime.fromtimestamp(last_commit, timezone.utc)) if last_commit else None,
+            "spool": spool
+            and {
+                "rows": spool.depth,
+                "refused": spool.refused,
+                "bytes": spool.bytes,
+                "oldest": spool.oldest and _iso(spool.oldest),
+            },
+            "disk_free_bytes": verdict.disk_free_bytes,
+            "fault": verdict.fault or None,
+        }
+        return self._respond(request, started, verdict, parts)
+
+    async def metrics(self, request: Request) -> HTTPResponse:
+        """Answer Prometheus."""
+        started = perf_counter()
+        text = metrics.render(self._board, await self._judge())
+        request_id = request_id_of(request) or new_request_id()
+        self._log.record(request, started, 200, request_id)
+        return HTTPResponse(text, headers={"x-request-id": request_id}, content_type=metrics.CONTENT_TYPE)
+
+    async def options(self, request: Request) -> HTTPResponse:
+        """Answer a preflight."""
+        return self._cors.preflight(request)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False)
+
+    async def _judge(self) -> Verdict:
+        async with self._judging:
+            if self._verdict is None or monotonic() - self._judged_at > VERDICT_LIFE_S:
+                loop = asyncio.get_running_loop()
+                self._verdict = await loop.run_in_executor(self._thread, self._ingestion.verdict)
+                self._judged_at = monotonic()
+            return self._verdict
+
+    def _respond(self, request: Request, started: float, verdict: Verdict, parts: dict[str, object]) -> HTTPResponse:
+        headers = self._cors.headers(request)
+        headers["x-request-id"] = request_id = request_id_of(request) or new_request_id()
+        headers["cache-control"] = "no-store"
+        status = 200 if verdict.keeps_leads else 503
+        if status == 503:
+            headers["retry-after"] = str(responses.RETRY_AFTER_S)
+        self._log.record(request, started, status, request_id)
+        return responses.json_response(status, orjson.dumps(parts), headers)
+
+
+def _now() -> str:
+    return _iso(datetime.now(timezone.utc))
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,256 @@
+"""`POST /api/lead`: from the request's bytes to a submission, and from its receipt to the answer.
+
+It mints, reads, processes and hands over; whether and where a lead is kept is the writer's to say. An answer of
+201, 400 or 409 is written only from a receipt.
+
+Memory is bounded: bodies on their way in and waiting for their commit share one budget in bytes, and past it
+senders hear 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+from datetime import datetime, timezone
+from hashlib import sha256
+from math import ceil
+from time import perf_counter
+
+from sanic.compat import Header
+from sanic.http import Http
+from sanic.request import Request
+from sanic.response import HTTPResponse
+from uuid_utils import uuid7
+
+from leadcrm.config import Config
+from leadcrm.ingest.ingestion import Ingestion
+from leadcrm.ingest.normalize import storable
+from leadcrm.ingest.submission import Outcome, Receipt, Submission, process
+from leadcrm.web import responses
+from leadcrm.web.board import Row
+from leadcrm.web.client_address import ClientAddress
+from leadcrm.web.rate_limit import RateLimiter
+from leadcrm.web.request_log import RequestLog, header_text, readable, request_id_of
+from leadcrm.web.responses import Cors, Refusal
+
+LINGER_BYTES = 1024 * 1024
+LINGER_S = 1.0
+"""How much of a body that is too large is read and dropped, so that its sender gets to see the answer."""
+
+_REDACTED = frozenset(("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "x-csrf-token"))
+
+_KEY = re.compile(rb"\r\nidempotency-key:[ \t]*(.*?)[ \t]*(?:\r\n|$)", re.IGNORECASE | re.DOTALL)
+
+_ANSWERS = {
+    Outcome.CREATED: (201, b"false"),
+    Outcome.SPOOLED: (201, b"false"),
+    Outcome.DUPLICATE: (409, b"true"),
+    Outcome.CONFLICT: (409, b"true"),
+}
+
+
+class LeadIngest:
+    """The handler of `/api/lead` in one worker."""
+
+    def __init__(
+        self,
+        config: Config,
+        ingestion: Ingestion,
+        row: Row,
+        log: RequestLog,
+        limiter: RateLimiter | None,
+    ) -> None:
+        """Take what a request passes through on its way."""
+        self._max_body_bytes = config.max_body_bytes
+        self._queue_bytes = config.queue_bytes
+        self._node = config.node_name
+        self._token = config.ingest_token.encode() if config.ingest_token else None
+        self._addresses = ClientAddress(config.trusted_proxies)
+        self._cors = Cors(config.cors_origins)
+        self._ingestion = ingestion
+        self._row = row
+        self._log = log
+        self._limiter = limiter
+        self._held_bytes = 0
+
+    async def post(self, request: Request) -> HTTPResponse | None:
+        """Keep the request and answer with its receipt, or say why it cannot be kept."""
+        started = perf_counter()
+        lead_id = str(uuid7())
+        request_id = request_id_of(request) or lead_id
+        address = self._addresses.of(request)
+        if refusal := self._refusal(request.headers, address):
+            return self._refuse(request, started, request_id, *refusal)
+        held = 0
+        try:
+            chunks: list[bytes] = []
+            while (chunk := await self._read(request)) is not None:
+                chunks.append(chunk)
+                held += len(chunk)
+                self._held_bytes += len(chunk)
+                if held > self._max_body_bytes:
+                    break
+                if self._held_bytes > self._queue_bytes:
+                    return self._refuse(request, started, request_id, responses.UNAVAILABLE)
+            if held > self._max_body_bytes or self._says_too_large(request.headers):
+                chunks.clear()
+                await self._refuse_too_large(request, started, request_id)
+                return None
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._row.add("received_bytes", held)
+            submission = self._mint(request, lead_id, request_id, address, body)
+            result = await self._ingestion.writer.submit(submission)
+        finally:
+            self._held_bytes -= held
+            self._row.set("queue_bytes", self._held_bytes)
+        if not isinstance(result, Receipt):
+            return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
+        return self._answer(request, started, submission, result)
+
+    async def options(self, request: Request) -> HTTPResponse:
+        """Answer a preflight."""
+        return self._cors.preflight(request)
+
+    def _refusal(self, headers: Header, address: str) -> tuple[Refusal, int] | tuple[Refusal] | None:
+        """Return why this request is turned away before its body is read, if it is."""
+        if self._token is not None and not _bears(headers, self._token):
+            return (responses.UNAUTHORIZED,)
+        if self._limiter is not None and (delay_s := self._limiter.delay_s(address)):
+            return (responses.RATE_LIMITED, ceil(delay_s))
+        return None
+
+    def _says_too_large(self, headers: Header) -> bool:
+        length = headers.get("content-length")
+        return length is not None and length.isdecimal() and int(length) > self._max_body_bytes
+
+    async def _read(self, request: Request) -> bytes | None:
+        stream = _stream(request)
+        if self._says_too_large(request.headers) or not stream.request_body:
+            return None
+        # The limit is minded here: past the framework's own the connection would close before its answer is read.
+        stream.request_max_size = float("inf")
+        return await stream.read()
+
+    def _mint(self, request: Request, lead_id: str, request_id: str, address: str, body: bytes) -> Submission:
+        headers = request.headers
+        content_type = headers.get("content-type")
+        state, error, fields = process(
+            body,
+            content_type=content_type or "",
+            content_encoding=headers.get("content-encoding", ""),
+            max_decoded_bytes=self._max_body_bytes,
+        )
+        key = _idempotency_key(request) if "idempotency-key" in headers else None
+        return Submission(
+            lead_id,
+            datetime.now(timezone.utc),
+            request_id,
+            None if key is None else header_text(key),
+            None if key is None else sha256(key).digest(),
+            request.method,
+            storable(request.raw_url.decode("ascii", "replace")),
+            address,
+            None if content_type is None else readable(content_type),
+            _stored_headers(headers),
+            body,
+            sha256(body).digest(),
+            self._node,
+            state,
+            error,
+            None,
+            fields,
+        )
+
+    def _answer(self, request: Request, started: float, submission: Submission, receipt: Receipt) -> HTTPResponse:
+        if receipt.outcome is Outcome.INVALID:
+            status, body = responses.INVALID_PAYLOAD.status, responses.INVALID_PAYLOAD.body
+        else:
+            status, deduplicated = _ANSWERS[receipt.outcome]
+            body = b'{"ok":true,"lead_id":"%s","deduplicated":%s}' % (receipt.lead_id.encode(), deduplicated)
+        headers = self._cors.headers(request)
+        headers["x-request-id"] = submission.request_id
+        headers["lead-receipt"] = f"raw={submission.id}; sha256={submission.body_sha256.hex()}; stored={receipt.stored}"
+        lead_id = None if receipt.outcome is Outcome.INVALID else receipt.lead_id
+        self._log.record(
+            request,
+            started,
+            status,
+            submission.request_id,
+            receipt.outcome,
+            submission.idempotency_key,
+            lead_id,
+        )
+        return responses.json_response(status, body, headers)
+
+    def _refuse(
+        self,
+        request: Request,
+        started: float,
+        request_id: str,
+        refusal: Refusal,
+        retry_after_s: int = responses.RETRY_AFTER_S,
+        *,
+        key: str | None = None,
+    ) -> HTTPResponse:
+        headers = self._cors.headers(request)
+        headers["x-request-id"] = request_id
+        if refusal.status in (429, 503):
+            headers["retry-after"] = str(retry_after_s)
+        if refusal.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        outcome = Outcome.ERROR if refusal.status >= 500 else Outcome.REJECTED
+        self._log.record(request, started, refusal.status, request_id, outcome, key, None)
+        return responses.json_response(refusal.status, refusal.body, headers)
+
+    async def _refuse_too_large(self, request: Request, started: float, request_id: str) -> None:
+        """Answer first, then read on for a moment: a sender that is still sending would see a reset instead."""
+        stream = _stream(request)
+        stream.keep_alive = False
+        response = self._refuse(request, started, request_id, responses.PAYLOAD_TOO_LARGE)
+        stream.respond(response)
+        await response.send(end_stream=True)
+        stream.request_max_size = float("inf")
+
+        async def discard() -> None:
+            dropped = 0
+            while dropped <= LINGER_BYTES and (chunk := await stream.read()) is not None:
+                dropped += len(chunk)
+
+        try:
+            await asyncio.wait_for(discard(), LINGER_S)
+        except (asyncio.TimeoutError, TimeoutError):
+            return
+
+
+def _stream(request: Request) -> Http:
+    stream = request.stream
+    assert isinstance(stream, Http)
+    return stream
+
+
+def _bears(headers: Header, token: bytes) -> bool:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    # Compared in constant time, so that the time of an answer says nothing about the token.
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(errors="surrogateescape"), token)
+
+
+def _idempotency_key(request: Request) -> bytes | None:
+    """Return the bytes of the first Idempotency-Key, or None where it is empty.
+
+    Read from the head as it came: the framework's text of a header has lost blanks that are no HTTP white space
+    (RFC 9110, section 5.5).
+    """
+    found = _KEY.search(request.head)
+    return (found[1] or None) if found else None
+
+
+def _stored_headers(headers: Header) -> dict[str, str]:
+    """Return the headers as they are stored: repeated ones joined (RFC 9110, section 5.2), credentials redacted."""
+    stored: dict[str, str] = {}
+    for name, value in headers.items():
+        text = "[redacted]" if name in _REDACTED else readable(value)
+        # A plain string: the framework's own kind is no key of JSON.
+        key = readable(str(name))
+        stored[key] = f"{stored[key]}, {text}" if key in stored else text
+    return stored

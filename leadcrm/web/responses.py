@@ -1,0 +1,83 @@
+"""What senders are answered: the catalogue of errors, the headers of every answer.
+
+The bodies are the contract's, exactly; nothing of a driver or of a stack ever stands in one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sanic.request import Request
+from sanic.response import HTTPResponse
+
+RETRY_AFTER_S = 5
+"""When a sender should come back after a 503: the longest pause between two attempts to reach the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is no lead's: its status and the word in its body."""
+
+    status: int
+    error: str
+
+    @property
+    def body(self) -> bytes:
+        """Return the JSON body."""
+        return b'{"ok":false,"error":"%s"}' % self.error.encode()
+
+
+INVALID_PAYLOAD = Refusal(400, "invalid_payload")
+BAD_REQUEST = Refusal(400, "bad_request")
+UNAUTHORIZED = Refusal(401, "unauthorized")
+NOT_FOUND = Refusal(404, "not_found")
+METHOD_NOT_ALLOWED = Refusal(405, "method_not_allowed")
+REQUEST_TIMEOUT = Refusal(408, "request_timeout")
+PAYLOAD_TOO_LARGE = Refusal(413, "payload_too_large")
+EXPECTATION_FAILED = Refusal(417, "expectation_failed")
+RATE_LIMITED = Refusal(429, "rate_limited")
+HEADERS_TOO_LARGE = Refusal(431, "headers_too_large")
+INTERNAL_ERROR = Refusal(500, "internal_error")
+UNAVAILABLE = Refusal(503, "unavailable")
+
+
+class Cors:
+    """The cross-origin headers of `/api/lead` and `/health` (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        """Take the origins that may read answers; `*` is every one."""
+        self._origins = frozenset(origins)
+        self._every = "*" in origins
+
+    def headers(self, request: Request) -> dict[str, str]:
+        """Return the headers that let the request's origin read the answer."""
+        if self._every:
+            return {
+                "access-control-allow-origin": "*",
+                "access-control-expose-headers": "Lead-Receipt, X-Request-Id",
+            }
+        origin = request.headers.get("origin")
+        if origin not in self._origins:
+            return {"vary": "Origin"}
+        return {
+            "access-control-allow-origin": origin,
+            "access-control-expose-headers": "Lead-Receipt, X-Request-Id",
+            "vary": "Origin",
+        }
+
+    def preflight(self, request: Request) -> HTTPResponse:
+        """Answer a preflight: any header may be sent, for a day."""
+        headers = self.headers(request)
+        if "access-control-allow-origin" in headers:
+            headers["access-control-allow-methods"] = "POST, GET, HEAD, OPTIONS"
+            asked = request.headers.get("access-control-request-headers", "")
+            headers["access-control-allow-headers"] = (
+                asked if asked.isascii() and asked.isprintable() and asked else "*"
+            )
+            headers["access-control-max-age"] = "86400"
+        return HTTPResponse(status=204, headers=headers)
+
+
+def json_response(status: int, body: bytes, headers: dict[str, str]) -> HTTPResponse:
+    """Return a response with a JSON body that is encoded already."""
+    return HTTPResponse(body, status=status, headers=headers, content_type="application/json")

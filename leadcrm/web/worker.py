@@ -1,0 +1,179 @@
+"""One worker's life: start, serve, stop.
+
+The order of the stop is the promise's: first no new connections, then answers to all that was sent, then the
+writer's last batch, then the log. Whoever was answered is on disk by then; whoever was not may try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from time import monotonic
+
+import uvloop
+from sanic.server import AsyncioServer
+
+from leadcrm.config import Config
+from leadcrm.ingest.ingestion import Ingestion
+from leadcrm.logs import LogWriter
+from leadcrm.web.app import App, create_app
+from leadcrm.web.board import Board
+from leadcrm.web.protocol import LingeringProtocol
+from leadcrm.web.rate_limit import RateLimiter
+
+CHECKPOINT_S = 0.5
+"""How often a worker writes down that its loop turns and what its writer does."""
+
+MOMENT_S = 1.0
+"""Signals that come together are one wish: a bootloader, a process group and a supervisor may each pass it on."""
+
+LISTEN_BACKLOG = 1024
+
+logger = logging.getLogger("leadcrm.web.worker")
+
+
+class Stop:
+    """The wish to stop: `asked` by a first signal, `at_once` by a later one."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+        self._asked_at = 0.0
+
+    def signal(self) -> None:
+        """Note a signal."""
+        if not self.asked.is_set():
+            self._asked_at = monotonic()
+            self.asked.set()
+        elif monotonic() - self._asked_at > MOMENT_S:
+            self.at_once.set()
+
+
+def run_worker(
+    config: Config,
+    listener: socket.socket,
+    board: Board,
+    number: int,
+    log: LogWriter,
+    limiter: RateLimiter | None,
+    *,
+    may_migrate: bool,
+    owns_listener: bool,
+    on_ready: Callable[[], None],
+    on_checkpoint: Callable[[], None],
+) -> bool:
+    """Serve on `listener` until a signal; return whether everything sent by then was answered.
+
+    `owns_listener` says that nobody else accepts on the socket, so that what still queues in the kernel at the stop
+    must be accepted here. `on_ready` and `on_checkpoint` are called in the event loop.
+    """
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = _Worker(config, listener, board, number, log, limiter, may_migrate, owns_listener)
+    try:
+        return loop.run_until_complete(worker.run(on_ready, on_checkpoint))
+    finally:
+        loop.close()
+
+
+class _Worker:
+    def __init__(
+        self,
+        config: Config,
+        listener: socket.socket,
+        board: Board,
+        number: int,
+        log: LogWriter,
+        limiter: RateLimiter | None,
+        may_migrate: bool,
+        owns_listener: bool,
+    ) -> None:
+        self._config = config
+        self._listener = listener
+        self._board = board
+        self._row = board.row(number)
+        self._log = log
+        self._limiter = limiter
+        self._owns_listener = owns_listener
+        self._ingestion = Ingestion(config, may_migrate=may_migrate)
+
+    async def run(self, on_ready: Callable[[], None], on_checkpoint: Callable[[], None]) -> bool:
+        loop = asyncio.get_running_loop()
+        stop = Stop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.signal)
+        self._ingestion.start(loop)
+        app = create_app(self._config, self._ingestion, self._board, self._row, self._log, self._limiter)
+        server = await _serve(app, self._listener)
+        checkpoints = loop.create_task(self._checkpoint(on_checkpoint))
+        # What is there at the start stays: a collection need not look at it again.
+        gc.collect()
+        gc.freeze()
+        self._row.set("serving", 1)
+        on_ready()
+        logger.info("serving", extra={"action": "start"})
+
+        await stop.asked.wait()
+        logger.info("stopping", extra={"action": "stop"})
+        all_answered = await self._wind_down(app, server, stop)
+        checkpoints.cancel()
+        await loop.run_in_executor(None, self._ingestion.stop)
+        await server.after_stop()
+        self._row.set("serving", 0)
+        logger.info("stopped", extra={"action": "stop", "all_answered": all_answered})
+        return all_answered
+
+    async def _wind_down(self, app: App, server: AsyncioServer, stop: Stop) -> bool:
+        """Stop accepting, let every connection end its request; return whether none was cut off."""
+        if self._owns_listener:
+            await _accept_the_last(self._listener)
+        server.close()
+        app.config.KEEP_ALIVE = False
+        ends_at = monotonic() + self._config.shutdown_timeout_s
+        connections: set[LingeringProtocol] = server.connections
+        while connections and monotonic() < ends_at and not stop.at_once.is_set():
+            for connection in tuple(connections):
+                connection.wind_down()
+            await asyncio.sleep(0.02)
+        all_answered = not any(connection.is_busy() for connection in connections)
+        for connection in tuple(connections):
+            connection.abort()
+        return all_answered
+
+    async def _checkpoint(self, on_checkpoint: Callable[[], None]) -> None:
+        row, writer = self._row, self._ingestion.writer
+        batches = rows = 0
+        while True:
+            now = monotonic()
+            row.set("loop_seen", now)
+            # Waiting for work is progress; a batch under way has not passed since it began.
+            row.set("writer_seen", writer.busy_since or now)
+            row.add("batches", writer.batches - batches)
+            row.add("batch_rows", writer.rows - rows)
+            batches, rows = writer.batches, writer.rows
+            row.set("last_commit", writer.last_commit or row.get("last_commit"))
+            row.set("has_store", writer.has_store)
+            on_checkpoint()
+            await asyncio.sleep(CHECKPOINT_S)
+
+
+async def _serve(app: App, listener: socket.socket) -> AsyncioServer:
+    server = await app.create_server(
+        sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
+    )
+    assert server is not None
+    await server.startup()
+    await server.before_start()
+    await server.after_start()
+    await server.start_serving()
+    return server
+
+
+async def _accept_the_last(listener: socket.socket) -> None:
+    """Let the loop accept what queues in the kernel, while the kernel takes on hardly any more."""
+    listener.listen(0)
+    await asyncio.sleep(0.05)
