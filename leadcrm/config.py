@@ -1,11 +1,12 @@
 """The configuration: what is set where, read once into one frozen `Config`.
 
-`VARIABLES` is the single list of what can be set: the command line's flags, `.env.example`, the README's table and `load` all
-follow it. No other module reads the environment.
+`VARIABLES` is the single list of what can be set: the command line's flags, `.env.example`, the README's
+table and `load` all follow it. No other module reads the environment.
 
-A flag counts over the environment, the environment over a systemd credential, that over `.env` in the working directory, and
-all over the default. An empty string counts as unset everywhere, as service managers pass unset variables on as empty ones.
-A secret never stands in an error, in a `repr` or on the command line, where every user of the machine can read it.
+A flag counts over the environment, that over a systemd credential, that over `.env` in the working directory,
+and all over the default. An empty string counts as unset: service managers pass unset variables on as such.
+A secret never stands in an error, in a `repr` or on the command line, where every user of the machine reads
+it.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ Value = TypeVar("Value")
 class Config:
     """Everything leadcrm was told, checked.
 
-    `sources` says where each variable's value came from, by the variable's name: `flag`, `environment`, `.env`, `file PATH`,
-    `credential` or `default`.
+    `sources` says where each variable's value came from, by the variable's name: `flag`, `environment`,
+    `.env`,
+    `file PATH`, `credential` or `default`.
     """
 
     database: DatabaseURL
@@ -121,9 +123,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory:
         sources=reader.sources,
     )
     if config.queue_bytes < config.max_body_bytes:
-        fault = (
-            f"{config.queue_bytes} is less than MAX_BODY_BYTES, so the largest body could never wait its turn"
-        )
+        fault = f"{config.queue_bytes} is less than MAX_BODY_BYTES, so the largest body could never wait its turn"
         raise ConfigError(QUEUE_BYTES.name, fault, f"at least {config.max_body_bytes}")
     return config
 
@@ -157,7 +157,7 @@ class _Reader:
         return value
 
     def environment_of_node(self) -> Literal["production", "development"]:
-        """What the original service's NODE_ENV says; it knows more names than the two, all of them no development."""
+        """What the original service's NODE_ENV says; whatever is not development runs as production."""
         for _, values in self._sources[1:]:
             if name := values.get("NODE_ENV"):
                 return "development" if name == "development" else "production"
@@ -174,9 +174,7 @@ class _Reader:
                     "one of the two",
                 )
             if source == "flag" and text and variable.flag_key != variable.name:
-                raise ConfigError(
-                    variable.name, "stands on the command line, where all can read it", variable.flag
-                )
+                raise ConfigError(variable.name, "stands on the command line, where all can read it", variable.flag)
             if text:
                 return text, source
             if file:
@@ -200,7 +198,7 @@ def _refuse_password_on_command_line(value: object) -> None:
         raise ConfigError(
             DATABASE_URL.name,
             "the URL on the command line holds a password, which every user of this machine can read there",
-            "a URL without a password, or the whole URL in the environment (DATABASE_URL) or in a file (DATABASE_URL_FILE)",
+            "a URL without one; with one in the environment (DATABASE_URL) or a file (DATABASE_URL_FILE)",
         )
 
 
@@ -210,9 +208,7 @@ def _secret(variable: Variable[Value], path: Path) -> str:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(
-            variable.name, f"cannot be read from {path}: {reason}", "a readable text file"
-        ) from None
+        raise ConfigError(variable.name, f"cannot be read from {path}: {reason}", "a readable text file") from None
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
         # An empty token would open what it was meant to lock.

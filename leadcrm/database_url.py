@@ -1,12 +1,13 @@
 """`DATABASE_URL`: one text, understood whole before any driver sees it.
 
-Three parties wrote such URLs: libpq, Prisma (the original service's ORM) and SQLite's users. What Prisma alone knows is read
-here or dropped where it has no meaning for leadcrm; what libpq knows is passed on; anything else is refused by name, because a
-misspelt `sslmode` must not turn into an unencrypted connection. libpq itself reads the URL (through psycopg2), so that hosts,
-ports, sockets and percent-encoding mean exactly what they mean to `psql`.
+Three parties wrote such URLs: libpq, Prisma (the original service's ORM) and SQLite's users. What Prisma
+alone knows is read here, or dropped where it has no meaning for leadcrm; what libpq knows is passed on;
+anything else is refused by name, because a misspelt `sslmode` must not turn into an unencrypted connection.
+libpq itself reads the URL (through psycopg2): hosts, ports, sockets and percent-encoding mean exactly what
+they mean to `psql`.
 
-Invariant: no error, no `repr` and no `redacted` ever holds a password. libpq's own error texts quote what they could not
-read, so they are never passed on.
+Invariant: no error, no `repr` and no `redacted` ever holds a password. libpq's own error texts quote what
+they could not read, so they are never passed on.
 
 Sources: https://www.postgresql.org/docs/current/libpq-connect.html (34.1.1.2 and 34.1.2) and
 https://www.prisma.io/docs/orm/overview/databases/postgresql (connection URL arguments).
@@ -34,14 +35,13 @@ DEFAULT_CONNECT_TIMEOUT_S = 2
 UNLIMITED_CONNECT_TIMEOUT_S = 130
 """What Prisma's `connect_timeout=0` means in practice: Linux gives a TCP connect up after about 127 s."""
 
-ACCEPTED = (
-    "postgresql://user:password@host:5432/database?schema=public, postgres://… or sqlite:///path/to/file.db"
-)
+ACCEPTED = "postgresql://user:password@host:5432/database?schema=public, postgres://… or sqlite:///path/to/file.db"
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _WITHOUT_MEANING_HERE = frozenset(
     {
-        # Prisma's engine tunes its statement cache and its sockets with these; leadcrm's deadlines rule instead.
+        # They tune the statement cache and the sockets of Prisma's engine; leadcrm's own deadlines rule
+        # instead.
         "statement_cache_size",
         "socket_timeout",
         "max_connection_lifetime",
@@ -57,8 +57,9 @@ _ENCODE_HINT = "in a user name or password, each of @ : / ? # % is written perce
 class DatabaseURL:
     """Where the leads are kept.
 
-    `path` is absolute and set for SQLite alone; `dsn` is libpq's keyword string and empty for SQLite. `schema` is None where
-    the URL names none. `connect_timeout_s` counts per host and stands in `dsn` too.
+    `path` is absolute and set for SQLite alone; `dsn` is libpq's keyword string and empty for SQLite.
+    `schema` is
+    None where the URL names none. `connect_timeout_s` counts per host and stands in `dsn` too.
     """
 
     provider: Literal["sqlite", "postgres"]
@@ -123,9 +124,7 @@ def parse_database_url(text: str, *, base: Path) -> DatabaseURL:
 
 def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
     if not rest.startswith("/"):
-        raise ValueError(
-            "names a host: a SQLite file is written sqlite:///relative/path or sqlite:////absolute/path"
-        )
+        raise ValueError("names a host: a SQLite file is written sqlite:///relative/path or sqlite:////absolute/path")
     location, question_mark, _ = rest[1:].partition("?")
     if question_mark:
         raise ValueError("a SQLite file takes no parameters")
@@ -147,13 +146,11 @@ def _parse_postgres(rest: str, base: Path) -> DatabaseURL:
     _translate_tls(parameters, base)
     for name in parameters:
         if not _known_to_libpq(name):
-            # With an @ behind the question mark this may be the middle of a password.
-            shown = "(not shown)" if "@" in query else repr(name[:40])
+            # This may be the middle of a password with an unencoded ? or & in it.
+            shown = "(not shown)" if "@" in query or "password=" in query else repr(name[:40])
             raise ValueError(f"the parameter {shown} is unknown")
     read = {name: _read(name, text) for name, text in own.items() if text is not None}
-    connect_timeout_s = (
-        int(read.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT_S)) or UNLIMITED_CONNECT_TIMEOUT_S
-    )
+    connect_timeout_s = int(read.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT_S)) or UNLIMITED_CONNECT_TIMEOUT_S
     schema = own["schema"]
     keywords = _libpq_keywords(location) | parameters | {"connect_timeout": str(connect_timeout_s)}
     _check_addresses(keywords)
@@ -170,7 +167,7 @@ def _parse_postgres(rest: str, base: Path) -> DatabaseURL:
 
 
 def _with_encoded_user_information(location: str, rest: str) -> str:
-    """Encode an @ inside a password, which Prisma forgives and libpq does not, and refuse what is ambiguous."""
+    """Encode an @ inside a password, which Prisma forgives and libpq does not; refuse what is ambiguous."""
     authority, slash, path = location.partition("/")
     before_slash = rest.partition("/")[0]
     if "#" in location or "@" in path or before_slash.count("@") != authority.count("@"):
@@ -227,15 +224,14 @@ def _known_to_libpq(name: str) -> bool:
 def _translate_tls(parameters: dict[str, str], base: Path) -> None:
     """Turn Prisma's TLS parameters into libpq's.
 
-    Prisma's `sslcert` is the authority's certificate (libpq: `sslrootcert`); libpq's is the client's and goes with `sslkey`.
+    Prisma's `sslcert` is the authority's certificate (libpq: `sslrootcert`); libpq's is the client's own, and
+    goes with `sslkey`.
     """
     mode = parameters.get("sslmode")
     if mode is not None and mode not in _SSL_MODES:
         raise ValueError(f"sslmode is none of {', '.join(_SSL_MODES)}")
     if "sslidentity" in parameters:
-        raise ValueError(
-            "sslidentity (PKCS#12) is not supported: convert it to PEM and give sslcert and sslkey"
-        )
+        raise ValueError("sslidentity (PKCS#12) is not supported: convert it to PEM and give sslcert and sslkey")
     accept = parameters.pop("sslaccept", None)
     if accept not in (None, "strict", "accept_invalid_certs"):
         raise ValueError("sslaccept is neither strict nor accept_invalid_certs")

@@ -1,8 +1,10 @@
 """Every condition leadcrm names, and the exit status each one means.
 
-An error's text says what happened and to which thing; its `hint` is the operator's next step. Texts are safe to log and to
-print: nobody puts a payload, a token, a password or a driver's own text into one.
+An error's text says what happened and to which thing; its `hint` is the operator's next step. Texts are safe
+to log and to print: nobody puts a payload, a token, a password or a driver's own text into one.
 """
+
+# ruff: noqa: N818 - named by the condition, which reads as a sentence where they are raised and caught
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ class StoreError(LeadcrmError):
 
     Args:
         sqlstate: the five characters of the SQL standard, where the database gave them.
-        detail: of it only constraint, table, column and sqlstate are kept: everything else a driver says may quote a payload.
+        detail: of it constraint, table, column and sqlstate are kept: all else a driver says may quote a
+        payload.
     """
 
     def __init__(

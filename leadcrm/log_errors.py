@@ -1,8 +1,8 @@
 """What the log may say about an exception: its type, its text where that is safe, and the way it took.
 
-Invariant: a database's own message, its DETAIL, CONTEXT and statement quote the rows they are about, and never
-reach the log; its SQLSTATE, constraint, table and column do. This module tells such exceptions by what they
-carry, not by importing drivers.
+Invariant: a database's own message, its DETAIL, CONTEXT and statement quote the rows they are about, and
+never reach the log; its SQLSTATE, constraint, table and column do. This module tells such exceptions by what
+they carry, not by importing drivers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CONNECTION_ERRORS = frozenset({"OperationalError", "InterfaceError"})
 
 
 def describe(error: BaseException) -> dict[str, object]:
-    """Return a line's fields for an exception: `error`, `stack`, and the database's code and names where it has some."""
+    """Return a line's fields for an exception: `error`, `stack`, the database's code and names, `hint`."""
     fields: dict[str, object] = {"error": _headline(error), "stack": _stack(error)}
     for link in _chain(error):
         for name, text in _database_names(link).items():

@@ -11,13 +11,14 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import select
 import stat
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 LIMIT_BYTES = 4 * 1024 * 1024
 """Some ten thousand lines: seconds of full load, in which a restarted log collector is back."""
@@ -35,13 +36,12 @@ class BufferedLines:
     """Lines on their way to a file descriptor.
 
     Args:
-        stream_fd: stays the caller's; it is neither closed nor made non-blocking, since other processes share it.
+        stream_fd: stays the caller's; it is neither closed nor made non-blocking, since other processes
+        share it.
         dropped_line: makes the line that says how many lines were dropped.
     """
 
-    def __init__(
-        self, stream_fd: int, dropped_line: Callable[[int], bytes], *, limit_bytes: int = LIMIT_BYTES
-    ) -> None:
+    def __init__(self, stream_fd: int, dropped_line: Callable[[int], bytes], *, limit_bytes: int = LIMIT_BYTES) -> None:
         self._stream_fd = stream_fd
         self._dropped_line = dropped_line
         self._limit_bytes = limit_bytes
@@ -52,13 +52,13 @@ class BufferedLines:
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._lines: deque[bytes] = deque()
+        # Reentrant, as is the queue: a signal handler or a finalizer may log in the middle of `append`.
+        self._lock = threading.RLock()
+        self._lines: list[bytes] = []
         self._waiting_bytes = 0
         self._dropped = 0
         self._torn = False
-        self._arrived = threading.Event()
-        self._urgent = threading.Event()
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._close_deadline: float | None = None
         self._thread: threading.Thread | None = None
 
@@ -68,71 +68,76 @@ class BufferedLines:
         Args:
             urgent: do not wait for company: the process may be about to die of what the line says.
         """
+        size_bytes = len(line)
         with self._lock:
-            if self._waiting_bytes + len(line) > self._limit_bytes:
+            if self._waiting_bytes + size_bytes > self._limit_bytes:
                 self._dropped += 1
                 return
-            self._waiting_bytes += len(line)
+            self._waiting_bytes += size_bytes
             self._lines.append(line)
             first = len(self._lines) == 1
             if self._thread is None:
                 self._start()
-        if first:
-            self._arrived.set()
-        if urgent:
-            self._urgent.set()
+        if first or urgent:
+            self._wake.put(urgent)
 
     def close(self) -> None:
         """Write out what waits; lines that come later are still taken, and need a close of their own."""
         with self._lock:
             thread = self._thread
             self._close_deadline = time.monotonic() + CLOSE_TIMEOUT_S
-        self._urgent.set()
-        self._arrived.set()
+        self._wake.put(True)
         if thread is not None:
-            # The thread may be held in a write that never returns; it is a daemon and does not hold up the exit.
+            # The thread may be held in a write that never returns; it is a daemon and does not hold up the
+            # exit.
             thread.join(CLOSE_TIMEOUT_S + 1)
 
     def _start(self) -> None:
         self._close_deadline = None
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # The interpreter is ending and starts no more threads.
+            self._thread = None
+            self._close_deadline = time.monotonic() + CLOSE_TIMEOUT_S
+            self._write_waiting()
 
     def _run(self) -> None:
         while True:
-            self._arrived.wait()
-            self._urgent.wait(GATHER_S)
-            self._arrived.clear()
-            self._urgent.clear()
+            self._gather()
             self._write_waiting()
             with self._lock:
-                if self._close_deadline is not None and (not self._lines or self._past_deadline()):
+                if self._close_deadline is not None and not self._lines:
                     self._thread = None
                     return
 
-    def _write_waiting(self) -> None:
-        while chunk := self._next_chunk():
-            written = self._write(chunk)
-            with self._lock:
-                self._waiting_bytes -= len(chunk)
-                if not written:
-                    self._dropped += chunk.count(b"\n")
-                dropped = self._dropped
-            if written and dropped and self._write(self._dropped_line(dropped)):
-                with self._lock:
-                    self._dropped -= dropped
-            if not written and self._past_deadline():
-                return
+    def _gather(self) -> None:
+        """Wait for a line, then for its company, unless it is urgent."""
+        urgent = self._wake.get()
+        deadline = time.monotonic() + GATHER_S
+        while not urgent and (left_s := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                urgent = self._wake.get(timeout=left_s)
 
-    def _next_chunk(self) -> bytes:
-        lines: list[bytes] = []
-        size_bytes = 0
+    def _write_waiting(self) -> None:
+        while lines := self._take():
+            for chunk in _chunks(lines, self._chunk_bytes):
+                written = self._write(chunk)
+                with self._lock:
+                    self._waiting_bytes -= len(chunk)
+                    if not written:
+                        self._dropped += chunk.count(b"\n")
+                    dropped = self._dropped
+                if written and dropped and self._write(self._dropped_line(dropped)):
+                    with self._lock:
+                        self._dropped -= dropped
+
+    def _take(self) -> list[bytes]:
+        # In one exchange: holding the lock line by line would make every `append` wait for its turn.
         with self._lock:
-            while self._lines and (not lines or size_bytes + len(self._lines[0]) <= self._chunk_bytes):
-                line = self._lines.popleft()
-                lines.append(line)
-                size_bytes += len(line)
-        return b"".join(lines)
+            lines, self._lines = self._lines, []
+        return lines
 
     def _write(self, chunk: bytes) -> bool:
         """Write all of it; False if the stream is gone, or stuck past the deadline of a close."""
@@ -142,7 +147,7 @@ class BufferedLines:
         poller.register(self._stream_fd, select.POLLOUT)
         while rest:
             # Ask first: a plain write to a full pipe would hold this thread until somebody reads.
-            if not poller.poll(_POLL_MS):
+            if not poller.poll(0 if self._past_deadline() else _POLL_MS):
                 if self._past_deadline():
                     self._torn = self._torn or len(rest) < whole
                     return False
@@ -153,7 +158,8 @@ class BufferedLines:
                 # Another process made the shared stream non-blocking, and took the room that poll saw.
                 time.sleep(_POLL_MS / 1000)
             except OSError:
-                # The reader is gone (EPIPE) or the disk is full: no log can say so, and leads go on without one.
+                # The reader is gone (EPIPE) or the disk is full: no log can say so, and leads go on without
+                # one.
                 self._torn = self._torn or len(rest) < whole
                 return False
         self._torn = False
@@ -161,3 +167,17 @@ class BufferedLines:
 
     def _past_deadline(self) -> bool:
         return self._close_deadline is not None and time.monotonic() > self._close_deadline
+
+
+def _chunks(lines: list[bytes], chunk_bytes: int) -> Iterator[bytes]:
+    """Join lines as far as `chunk_bytes` goes, never cutting one."""
+    gathered: list[bytes] = []
+    size_bytes = 0
+    for line in lines:
+        if gathered and size_bytes + len(line) > chunk_bytes:
+            yield b"".join(gathered)
+            gathered.clear()
+            size_bytes = 0
+        gathered.append(line)
+        size_bytes += len(line)
+    yield b"".join(gathered)

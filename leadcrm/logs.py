@@ -1,7 +1,8 @@
 """What the log says, and how: one JSON object a line, or readable text in development.
 
 Everything goes through the standard `logging`, except the line for each request: at thousands a second its
-cost counts, so `LogWriter.request` leaves that machinery out. Both end in the same buffer and keep their order.
+cost counts, so `LogWriter.request` leaves that machinery out. Both end in the same buffer and keep their
+order.
 
 Invariants: a line of JSON is one line, whatever a value holds; a database's own message, which quotes the
 payload, is never written (`log_errors`).
@@ -30,7 +31,7 @@ LEVELS: Mapping[str, int] = {
     "fatal": logging.CRITICAL,
 }
 REPEAT_INTERVAL_S = 10.0
-"""A line that carries a `repeat_key` is written once in so many seconds, with the number of those left out."""
+"""A line that carries a `repeat_key` is written once in so many seconds, with the number left out."""
 MOST_REPEAT_KEYS = 1000
 LONGEST_LINE_BYTES = 40 * 1024
 """journald cuts a line in two at 48 KiB (LineMax= in journald.conf), and then neither half is JSON."""
@@ -66,7 +67,8 @@ class LogWriter:
         """Log one answered request at level info; a few microseconds, no waiting.
 
         Args:
-            fields: method, url, status, duration_ms, request_id, idempotency_key, lead_id, outcome, as far as known.
+            fields: method, url, status, duration_ms, request_id, idempotency_key, lead_id, outcome, as far
+            as known.
         """
         if self._logs_requests:
             self._lines.append(self._render("info", "request", fields))
@@ -91,9 +93,7 @@ class LogWriter:
         self._lines.close()
 
 
-def configure(
-    level: str, development: bool, stream_fd: int = 1, *, limit_bytes: int = LIMIT_BYTES
-) -> LogWriter:
+def configure(level: str, development: bool, stream_fd: int = 1, *, limit_bytes: int = LIMIT_BYTES) -> LogWriter:
     """Point leadcrm's and Sanic's loggers at `stream_fd`, in every process after its fork.
 
     Args:
@@ -102,14 +102,11 @@ def configure(
         stream_fd: an open file descriptor that stays the caller's.
     """
     least = LEVELS[level]
-    for name, number in LEVELS.items():
-        logging.addLevelName(number, name)
+    logging.addLevelName(TRACE, "TRACE")
     render = _text_renderer(colour=os.isatty(stream_fd)) if development else _json_renderer()
     lines = BufferedLines(
         stream_fd,
-        lambda dropped: render(
-            "warn", "log lines were dropped: nobody read them in time", {"dropped": dropped}
-        ),
+        lambda dropped: render("warn", "log lines were dropped: nobody read them in time", {"dropped": dropped}),
         limit_bytes=limit_bytes,
     )
     writer = LogWriter(lines, render, level=least)
@@ -146,7 +143,8 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._writer.record(record)
-        except Exception:  # noqa: BLE001 - a value whose __str__ fails must not fail what logs it
+        except Exception:
+            # A value whose __str__ fails must not fail what logs it.
             self.handleError(record)
 
     def close(self) -> None:
@@ -155,11 +153,9 @@ class _Handler(logging.Handler):
 
 
 class RepeatFilter(logging.Filter):
-    """Lets a line with `extra={"repeat_key": …}` through once in `interval_s`, and says how many it held back."""
+    """Lets a line with `extra={"repeat_key": …}` through once in a while, and says how many it held back."""
 
-    def __init__(
-        self, interval_s: float = REPEAT_INTERVAL_S, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, interval_s: float = REPEAT_INTERVAL_S, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._interval_s = interval_s
         self._clock = clock
@@ -185,7 +181,7 @@ class RepeatFilter(logging.Filter):
 
 def _level_name(number: int) -> str:
     """The highest level that a number reaches; libraries use numbers between them."""
-    return next((name for name, least in reversed(LEVELS.items()) if number >= least), "trace")
+    return next((name for name, least in reversed(tuple(LEVELS.items())) if number >= least), "trace")
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -217,12 +213,10 @@ def _text_renderer(*, colour: bool) -> Render:
     now = _clock()
 
     def render(level: str, message: str, fields: Mapping[str, object]) -> bytes:
-        name = f"\x1b[{_COLOURS[level]}m{level:5}\x1b[0m" if colour else f"{level:5}"
-        told = [f"{now()[11:23]} {name} {_visible(message)}"]
+        shown_level = f"\x1b[{_COLOURS[level]}m{level:5}\x1b[0m" if colour else f"{level:5}"
+        told = [f"{now()[11:23]} {shown_level} {_visible(message)}"]
         told += [
-            f"{key}={_visible(str(value))}"
-            for key, value in fields.items()
-            if key != "stack" and value is not None
+            f"{key}={_visible(str(value))}" for key, value in fields.items() if key != "stack" and value is not None
         ]
         stack = str(fields.get("stack", ""))
         text = " ".join(told) + "".join(f"\n    {_visible(line)}" for line in stack.splitlines())
@@ -275,6 +269,5 @@ def _json_escape(match: re.Match[str]) -> str:
 def _visible(text: str) -> str:
     """Escape what a terminal would obey instead of show."""
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

@@ -1,7 +1,7 @@
-"""The variables leadcrm reads: their names, flags, defaults, what each accepts, and how its text becomes a value.
+"""The variables leadcrm reads: their names, flags and defaults, what each accepts, and how its text is read.
 
-`config.load` finds the texts; this module knows what they mean. A parser raises ValueError with the fault alone; it may quote
-the text only where the variable is no secret.
+`config.load` finds the texts; this module knows what they mean. A parser raises ValueError with the fault
+alone, and quotes the text only where the variable is no secret.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, Union
+from typing import Generic, Literal, TypeVar
 
 from leadcrm import database_url
 from leadcrm.database_url import DatabaseURL, parse_database_url
 
-Value = TypeVar("Value", covariant=True)  # noqa: PLC0105 - a parsed value is a value, whichever way it varies
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007 - an alias is evaluated, on 3.10 too
+Value = TypeVar("Value", covariant=True)  # noqa: PLC0105
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MIB = 1024 * 1024
 LONGEST_COMMIT_TIMEOUT_S = 2.5
@@ -53,8 +53,9 @@ class RateLimit:
 class Variable(Generic[Value]):
     """One thing that can be set.
 
-    `default` is the text people read; where it is no value but a phrase (`none`, `host name`), `config.load` knows the value.
-    `parse` takes the text and the working directory.
+    `default` is the text people read; where it is no value but a phrase (`none`, `host name`), `config.load`
+    knows
+    the value. `parse` takes the text and the working directory.
     """
 
     name: str
@@ -223,10 +224,8 @@ DATABASE_URL = Variable(
     _database,
     secret=True,
 )
-HOST = Variable("HOST", "0.0.0.0", "address to listen on", "an IP address or a host name", _host)  # noqa: S104
-PORT = Variable(
-    "PORT", "3000", "port to listen on", "0 to 65535, 0 for any free one", _whole_number(0, 65535)
-)
+HOST = Variable("HOST", "0.0.0.0", "address to listen on", "an IP address or a name", _host)  # noqa: S104
+PORT = Variable("PORT", "3000", "port to listen on", "0 to 65535, 0 for any free one", _whole_number(0, 65535))
 LEADCRM_ENV = Variable(
     "LEADCRM_ENV",
     "production",
@@ -248,9 +247,7 @@ DATA_DIR = Variable(
     "a directory",
     _directory,
 )
-WORKERS = Variable(
-    "WORKERS", "1", "processes on one socket", f"1 to {MOST_WORKERS}", _whole_number(1, MOST_WORKERS)
-)
+WORKERS = Variable("WORKERS", "1", "processes on one socket", f"1 to {MOST_WORKERS}", _whole_number(1, MOST_WORKERS))
 MAX_BODY_BYTES = Variable("MAX_BODY_BYTES", "1048576", "largest body that is read", _SIZES, _size(1))
 CORS_ORIGINS = Variable(
     "CORS_ORIGINS",

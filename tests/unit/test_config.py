@@ -1,0 +1,390 @@
+"""Where a value comes from, which values are taken, and how a bad one is told."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from leadcrm.config import VARIABLES, Config, RateLimit, load
+from leadcrm.errors import EXIT_CONFIG, ConfigError
+
+DOTENV_EXAMPLE = Path(__file__).parents[2] / ".env.example"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def read(directory: Path, **environ: str) -> Config:
+    return load({}, environ, directory)
+
+
+def refusal(directory: Path, environ: Mapping[str, str], flags: Mapping[str, str | None] | None = None) -> ConfigError:
+    with pytest.raises(ConfigError) as raised:
+        load(flags or {}, environ, directory)
+    error = raised.value
+    assert error.exit_status == EXIT_CONFIG
+    assert "\n" not in str(error)
+    assert str(error).startswith(error.variable)
+    assert error.accepted.split()[0] in str(error)
+    return error
+
+
+def test_nothing_set_gives_the_documented_defaults(directory: Path) -> None:
+    config = read(directory)
+    assert config.database.path == directory / "data" / "leadcrm.db"
+    assert (config.host, config.port) == ("0.0.0.0", 3000)
+    assert (config.environment, config.log_level, config.workers) == ("production", "info", 1)
+    assert config.data_dir == directory / "data"
+    assert (config.max_body_bytes, config.min_free_bytes) == (1048576, 67108864)
+    assert (config.queue_bytes, config.spool_bytes) == (64 * 1024**2, 1024**3)
+    assert config.cors_origins == ("*",)
+    assert (config.shutdown_timeout_s, config.commit_timeout_s) == (30.0, 1.5)
+    assert (config.rate_limit, config.trusted_proxies) == (None, ())
+    assert (config.ingest_token, config.admin_token) == (None, None)
+    assert (config.spool, config.node_name) == (True, socket.gethostname())
+    assert set(config.sources) == {variable.name for variable in VARIABLES}
+    assert set(config.sources.values()) == {"default"}
+
+
+def test_a_flag_counts_over_the_environment_over_dotenv_over_the_default(directory: Path) -> None:
+    (directory / ".env").write_text("PORT=1\nHOST=127.0.0.3\nWORKERS=3\n")
+    config = load({"PORT": "3", "HOST": None, "WORKERS": ""}, {"PORT": "2", "HOST": "127.0.0.2"}, directory)
+    assert (config.port, config.host, config.workers) == (3, "127.0.0.2", 3)
+    named = ("PORT", "HOST", "WORKERS", "SPOOL")
+    assert [config.sources[name] for name in named] == ["flag", "environment", ".env", "default"]
+
+
+def test_an_empty_string_counts_as_unset(directory: Path) -> None:
+    (directory / ".env").write_text("PORT=\nHOST\nADMIN_TOKEN=''\n")
+    config = read(directory, PORT="", LOG_LEVEL="", ADMIN_TOKEN="", ADMIN_TOKEN_FILE="", DATABASE_URL="")
+    assert (config.port, config.log_level, config.admin_token) == (3000, "info", None)
+    assert config.database.provider == "sqlite"
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("HOST=::1", "host", "::1"),
+        ("HOST=[::1]", "host", "::1"),
+        ("HOST=localhost", "host", "localhost"),
+        ("PORT=0", "port", 0),
+        ("PORT=65535", "port", 65535),
+        ("LEADCRM_ENV=development", "environment", "development"),
+        ("LEADCRM_ENV=production", "environment", "production"),
+        ("LOG_LEVEL=TRACE", "log_level", "trace"),
+        ("LOG_LEVEL=fatal", "log_level", "fatal"),
+        ("WORKERS=4", "workers", 4),
+        ("MAX_BODY_BYTES=64", "max_body_bytes", 64),
+        ("MAX_BODY_BYTES=2MiB", "max_body_bytes", 2 * 1024**2),
+        ("MAX_BODY_BYTES=2MB", "max_body_bytes", 2_000_000),
+        ("MAX_BODY_BYTES=64k", "max_body_bytes", 65536),
+        ("MAX_BODY_BYTES=64 KiB", "max_body_bytes", 65536),
+        ("MIN_FREE_BYTES=0", "min_free_bytes", 0),
+        ("QUEUE_BYTES=128M", "queue_bytes", 128 * 1024**2),
+        ("SPOOL_BYTES=2g", "spool_bytes", 2 * 1024**3),
+        ("SPOOL_BYTES=512b", "spool_bytes", 512),
+        ("CORS_ORIGINS=*", "cors_origins", ("*",)),
+        ("CORS_ORIGINS=https://A.example, http://b:8080", "cors_origins", ("https://a.example", "http://b:8080")),
+        ("SHUTDOWN_TIMEOUT=0.5", "shutdown_timeout_s", 0.5),
+        ("COMMIT_TIMEOUT=2.5", "commit_timeout_s", 2.5),
+        ("RATE_LIMIT=600/m", "rate_limit", RateLimit(600, 60.0)),
+        ("RATE_LIMIT=5/s", "rate_limit", RateLimit(5, 1.0)),
+        ("RATE_LIMIT=1/H", "rate_limit", RateLimit(1, 3600.0)),
+        ("TRUSTED_PROXIES=10.0.0.0/8, ::1", "trusted_proxies", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+        ("INGEST_TOKEN=a$b#c'", "ingest_token", "a$b#c'"),
+        ("ADMIN_TOKEN=none", "admin_token", "none"),
+        ("SPOOL=off", "spool", False),
+        ("SPOOL=On", "spool", True),
+        ("NODE_NAME=lead-1.example", "node_name", "lead-1.example"),
+    ],
+)
+def test_a_good_value_is_taken(directory: Path, text: str, field: str, value: object) -> None:
+    name, _, given = text.partition("=")
+    config = read(directory, **{name: given})
+    assert getattr(config, field) == value
+    assert config.sources[name] == "environment"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DATABASE_URL=mysql://h/d",
+        "DATABASE_URL=postgresql://h/d?sslmod=require",
+        "HOST=1.2.3",
+        "HOST=256.1.1.1",
+        "HOST=two words",
+        "HOST=http://localhost",
+        "PORT=65536",
+        "PORT=-1",
+        "PORT=http",
+        "PORT=3_000",
+        "PORT=\u0663",
+        "PORT=1.5",
+        "LEADCRM_ENV=test",
+        "LEADCRM_ENV=Production",
+        "LOG_LEVEL=verbose",
+        "LOG_LEVEL=warning",
+        "DATA_DIR=a\0b",
+        "WORKERS=0",
+        "WORKERS=100000",
+        "MAX_BODY_BYTES=0",
+        "MAX_BODY_BYTES=1.5M",
+        "MAX_BODY_BYTES=lots",
+        "MAX_BODY_BYTES=5ib",
+        "MIN_FREE_BYTES=-1",
+        "QUEUE_BYTES=0",
+        "QUEUE_BYTES=1000",
+        "SPOOL_BYTES=0",
+        "CORS_ORIGINS=https://example.com/",
+        "CORS_ORIGINS=example.com",
+        "CORS_ORIGINS=*,https://example.com",
+        "CORS_ORIGINS=,",
+        "SHUTDOWN_TIMEOUT=0",
+        "SHUTDOWN_TIMEOUT=nan",
+        "SHUTDOWN_TIMEOUT=inf",
+        "SHUTDOWN_TIMEOUT=-1",
+        "SHUTDOWN_TIMEOUT=1e3",
+        "SHUTDOWN_TIMEOUT=4000",
+        "COMMIT_TIMEOUT=0",
+        "COMMIT_TIMEOUT=2.6",
+        "RATE_LIMIT=600",
+        "RATE_LIMIT=0/s",
+        "RATE_LIMIT=5/d",
+        "RATE_LIMIT=none",
+        "TRUSTED_PROXIES=10.0.0.1/8",
+        "TRUSTED_PROXIES=proxy.example",
+        "TRUSTED_PROXIES=,",
+        "INGEST_TOKEN=two words",
+        "INGEST_TOKEN=caf\u00e9",
+        "ADMIN_TOKEN=line\nbreak",
+        "SPOOL=maybe",
+        "NODE_NAME=one two",
+        f"NODE_NAME={'n' * 254}",
+    ],
+)
+def test_a_bad_value_is_told_in_one_line_that_names_its_variable(directory: Path, text: str) -> None:
+    name, _, given = text.partition("=")
+    assert refusal(directory, {name: given}).variable == name
+
+
+def test_every_variable_has_a_good_and_a_bad_value_among_these_tests() -> None:
+    text = Path(__file__).read_text()
+    without_a_bad_value = {variable.name for variable in VARIABLES if f'"{variable.name}=' not in text}
+    assert without_a_bad_value == set()
+
+
+@pytest.mark.parametrize(
+    ("environ", "environment"),
+    [
+        ({"NODE_ENV": "development"}, "development"),
+        ({"NODE_ENV": "production"}, "production"),
+        ({"NODE_ENV": "test"}, "production"),
+        ({"NODE_ENV": "development", "LEADCRM_ENV": "production"}, "production"),
+        ({"NODE_ENV": "production", "LEADCRM_ENV": "development"}, "development"),
+    ],
+)
+def test_node_env_is_read_where_leadcrm_env_is_unset(
+    directory: Path, environ: dict[str, str], environment: str
+) -> None:
+    assert load({}, environ, directory).environment == environment
+    (directory / ".env").write_text("".join(f"{name}={text}\n" for name, text in environ.items()))
+    assert read(directory).environment == environment
+
+
+def test_the_data_directory_is_the_first_that_systemd_gives(directory: Path) -> None:
+    config = read(directory, STATE_DIRECTORY="/var/lib/leadcrm:/var/lib/other")
+    assert config.data_dir == Path("/var/lib/leadcrm")
+    assert config.database.path == Path("/var/lib/leadcrm/leadcrm.db")
+    assert read(directory, STATE_DIRECTORY="/var/lib/leadcrm", DATA_DIR="x").data_dir == directory / "x"
+
+
+def test_a_relative_sqlite_file_lies_in_the_working_directory(directory: Path) -> None:
+    assert read(directory, DATABASE_URL="sqlite:///leads.db").database.path == directory / "leads.db"
+
+
+def test_a_password_with_dollars_survives_dotenv(directory: Path) -> None:
+    (directory / ".env").write_text(
+        'DATABASE_URL="postgresql://u:a$b${HOME}c$$d@h/d?schema=public"\nADMIN_TOKEN=$HOME\n'
+    )
+    config = load({}, {"HOME": "/root"}, directory)
+    assert "a$b${HOME}c$$d" in config.database.dsn
+    assert config.admin_token == "$HOME"
+    assert config.sources["DATABASE_URL"] == ".env"
+
+
+def test_dotenv_may_begin_with_a_byte_order_mark(directory: Path) -> None:
+    (directory / ".env").write_bytes(b"\xef\xbb\xbfPORT=4000\n")
+    assert read(directory).port == 4000
+
+
+@pytest.mark.parametrize("content", [b"PORT=4000\n'quoted = 1\n", b"PORT=\xff\n"])
+def test_a_dotenv_that_cannot_be_read_stops_the_start(directory: Path, content: bytes) -> None:
+    (directory / ".env").write_bytes(content)
+    assert refusal(directory, {}).variable == ".env"
+
+
+def test_a_dotenv_that_is_a_directory_stops_the_start(directory: Path) -> None:
+    (directory / ".env").mkdir()
+    assert "cannot be read" in refusal(directory, {}).fault
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "value"),
+    [
+        ("ADMIN_TOKEN", "s3cret\n", "s3cret"),
+        ("INGEST_TOKEN", "s3cret", "s3cret"),
+        ("ADMIN_TOKEN", "s3cret\r\n", "s3cret"),
+    ],
+)
+def test_a_secret_may_stand_in_a_file(directory: Path, name: str, content: str, value: str) -> None:
+    path = directory / "secret"
+    path.write_bytes(content.encode())
+    config = read(directory, **{f"{name}_FILE": str(path)})
+    assert getattr(config, name.lower()) == value
+    assert config.sources[name] == f"file {path}"
+
+
+def test_only_one_line_break_is_taken_off_a_secrets_file(directory: Path) -> None:
+    (directory / "secret").write_text("s3cret\n\n")
+    error = refusal(directory, {"ADMIN_TOKEN_FILE": "secret"})
+    assert "s3cret" not in str(error)
+
+
+def test_the_database_url_may_stand_in_a_file_named_by_a_flag(directory: Path) -> None:
+    (directory / "token").write_text("s3cret\n")
+    (directory / "url").write_text("postgresql://u:pw@h/d\n")
+    config = load({"ADMIN_TOKEN_FILE": "token"}, {"DATABASE_URL_FILE": "url"}, directory)
+    assert config.admin_token == "s3cret"
+    assert config.sources["ADMIN_TOKEN"] == f"file {directory / 'token'}"
+    assert config.database.has_password
+
+
+def test_a_systemd_credential_is_read_and_yields_to_the_environment(directory: Path) -> None:
+    (directory / ".env").write_text("ADMIN_TOKEN=from-dotenv\n")
+    (directory / "credentials").mkdir()
+    (directory / "credentials" / "ADMIN_TOKEN").write_text("from-credential\n")
+    credentials = str(directory / "credentials")
+    config = read(directory, CREDENTIALS_DIRECTORY=credentials)
+    assert (config.admin_token, config.sources["ADMIN_TOKEN"]) == ("from-credential", "credential")
+    assert read(directory, CREDENTIALS_DIRECTORY=credentials, ADMIN_TOKEN="set").admin_token == "set"
+    assert config.ingest_token is None
+
+
+def test_a_secret_set_twice_is_refused(directory: Path) -> None:
+    (directory / "secret").write_text("in-file")
+    error = refusal(directory, {"ADMIN_TOKEN": "s3cret", "ADMIN_TOKEN_FILE": "secret"})
+    assert error.variable == "ADMIN_TOKEN"
+    assert "ADMIN_TOKEN_FILE" in error.fault
+    assert "s3cret" not in str(error)
+
+
+def test_an_environments_secret_counts_over_dotenvs_file(directory: Path) -> None:
+    (directory / ".env").write_text("ADMIN_TOKEN_FILE=missing\n")
+    assert read(directory, ADMIN_TOKEN="set").admin_token == "set"
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"", "empty"), (b"\xff", "UTF-8")])
+def test_a_secrets_file_that_gives_nothing_is_refused(directory: Path, content: bytes | None, reason: str) -> None:
+    if content is not None:
+        (directory / "secret").write_bytes(content)
+    error = refusal(directory, {"INGEST_TOKEN_FILE": "secret"})
+    assert error.variable == "INGEST_TOKEN"
+    assert reason in error.fault
+
+
+def test_a_variable_without_secret_has_no_file_form(directory: Path) -> None:
+    (directory / "port").write_text("4000")
+    assert read(directory, PORT_FILE="port").port == 3000
+
+
+def test_a_password_on_the_command_line_is_refused_without_being_repeated(directory: Path) -> None:
+    error = refusal(directory, {}, {"DATABASE_URL": "postgresql://u:s3cret@h/d"})
+    assert "DATABASE_URL_FILE" in error.accepted
+    assert "s3cret" not in str(error)
+    assert load({"DATABASE_URL": "postgresql://u@h/d"}, {}, directory).sources["DATABASE_URL"] == "flag"
+
+
+def test_a_token_on_the_command_line_is_refused_without_being_repeated(directory: Path) -> None:
+    error = refusal(directory, {}, {"ADMIN_TOKEN": "s3cret"})
+    assert "--admin-token-file" in error.accepted
+    assert "s3cret" not in str(error)
+
+
+def test_no_secret_shows_in_a_repr_or_in_an_error(directory: Path) -> None:
+    config = read(directory, DATABASE_URL="postgresql://u:s3cret@h/d", ADMIN_TOKEN="s3cret", INGEST_TOKEN="s3cret")
+    assert "s3cret" not in repr(config)
+    for name in ("DATABASE_URL", "ADMIN_TOKEN", "INGEST_TOKEN"):
+        assert "s3cret" not in str(refusal(directory, {name: "s3cret \u00e9"}))
+
+
+def test_a_bad_value_is_quoted_without_its_line_breaks(directory: Path) -> None:
+    assert r"'4\n2\x1b[2J'" in str(refusal(directory, {"PORT": "4\n2\x1b[2J"}))
+
+
+def test_a_queue_smaller_than_a_body_is_refused(directory: Path) -> None:
+    error = refusal(directory, {"MAX_BODY_BYTES": "10M", "QUEUE_BYTES": "5M"})
+    assert error.variable == "QUEUE_BYTES"
+    assert "MAX_BODY_BYTES" in error.fault
+
+
+def test_a_configuration_reaches_another_process_whole(directory: Path) -> None:
+    config = read(directory, DATABASE_URL="postgresql://u:s3cret@h/d", RATE_LIMIT="1/s")
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_an_error_reaches_another_process_whole(directory: Path) -> None:
+    error = refusal(directory, {"PORT": "x"})
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_configuration_cannot_be_changed(directory: Path) -> None:
+    with pytest.raises(AttributeError):
+        read(directory).port = 1  # type: ignore[misc]
+
+
+def test_flags_follow_the_names_and_tokens_come_from_files_only() -> None:
+    flags = {variable.name: variable.flag for variable in VARIABLES}
+    assert flags["DATABASE_URL"] == "--database-url"
+    assert flags["MAX_BODY_BYTES"] == "--max-body-bytes"
+    assert flags["ADMIN_TOKEN"] == "--admin-token-file"
+    assert flags["INGEST_TOKEN"] == "--ingest-token-file"
+    assert len(set(flags.values())) == len(VARIABLES)
+
+
+def test_every_default_that_is_a_value_is_one_it_would_accept(directory: Path) -> None:
+    phrases = {"none", "host name", "SQLite file in DATA_DIR"}
+    for variable in VARIABLES:
+        if variable.default not in phrases:
+            variable.parse(variable.default, directory)
+
+
+def test_the_example_lists_every_variable_with_its_default_and_no_other() -> None:
+    listed = dict(re.findall(r"^#([A-Z_]+)=(.*)$", DOTENV_EXAMPLE.read_text(), re.MULTILINE))
+    assert list(listed) == [variable.name for variable in VARIABLES]
+    for variable in VARIABLES:
+        if variable.default not in {"none", "host name", "SQLite file in DATA_DIR"}:
+            assert listed[variable.name] == variable.default
+
+
+def test_the_example_as_it_stands_changes_nothing_and_uncommented_it_is_read(directory: Path) -> None:
+    text = DOTENV_EXAMPLE.read_text()
+    (directory / ".env").write_text(text)
+    assert set(read(directory).sources.values()) == {"default"}
+    (directory / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.MULTILINE))
+    config = read(directory)
+    assert config.database.schema == "public"
+    assert config.rate_limit == RateLimit(600, 60.0)
+
+
+def test_the_surrounding_environment_is_not_looked_at(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "PORT", "4000")
+    assert read(directory).port == 3000
