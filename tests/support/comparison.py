@@ -129,9 +129,7 @@ def compare_rows(entries: Sequence[Entry], raw: Sequence[Row], leads: Sequence[R
             for identifier, body_sha256 in receipts.items()
             if identifier in stored.raw and stored.is_altered(identifier, body_sha256)
         ],
-        unexplained=[
-            identifier for identifier, row in stored.raw.items() if _hex(row["body_sha256"]) not in sent
-        ],
+        unexplained=[identifier for identifier, row in stored.raw.items() if _hex(row["body_sha256"]) not in sent],
         failed=[identifier for identifier, row in stored.raw.items() if row["state"] == "failed"],
         slowest_answer_s=latencies[-1] if latencies else 0.0,
         median_answer_s=latencies[len(latencies) // 2] if latencies else 0.0,

@@ -35,9 +35,7 @@ def parse_answer(received: bytes) -> ParsedAnswer | None:
         following = parse_answer(rest)
         if following is None:
             return None
-        return ParsedAnswer(
-            following.status, following.headers, following.body, head_size_bytes + following.size_bytes
-        )
+        return ParsedAnswer(following.status, following.headers, following.body, head_size_bytes + following.size_bytes)
     lengths = [value for name, value in headers if name.lower() == "content-length"]
     if not lengths and status not in BODILESS_STATUSES:
         raise ValueError(f"an answer {status} without Content-Length")

@@ -113,6 +113,4 @@ class Journal:
 def read_journal(path: Path) -> list[Entry]:
     """Return the entries of a journal's file."""
     with path.open(encoding="utf-8") as lines:
-        return [
-            Entry(**{**fields, "outcome": Outcome(fields["outcome"])}) for fields in map(json.loads, lines)
-        ]
+        return [Entry(**{**fields, "outcome": Outcome(fields["outcome"])}) for fields in map(json.loads, lines)]

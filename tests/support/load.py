@@ -145,9 +145,7 @@ class Connection:
                 await sending
 
     async def _send(self, connection: socket.socket, rest: bytes) -> None:
-        with suppress(
-            OSError
-        ):  # receiving meets the broken connection too, and perhaps an answer before that
+        with suppress(OSError):  # receiving meets the broken connection too, and perhaps an answer before that
             await asyncio.get_running_loop().sock_sendall(connection, rest)
             self._sent = True
 

@@ -66,9 +66,7 @@ class PostgresServer:
         connection.autocommit = True
         return connection
 
-    def execute(
-        self, statement: str | sql.Composable, *parameters: object, url: str | None = None
-    ) -> list[Any]:
+    def execute(self, statement: str | sql.Composable, *parameters: object, url: str | None = None) -> list[Any]:
         """Run one statement in a connection of its own and return its rows, if it has any."""
         with closing(self.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters or None)

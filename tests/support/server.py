@@ -30,7 +30,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 40.0
 """Over the default of SHUTDOWN_TIMEOUT: a server that needs longer breaks its promise."""
 MEMORY_SAMPLE_INTERVAL_S = 0.1
-LONGEST_LOG_SHOWN = 20_000
+LONGEST_LOG_SHOWN = 6_000
 # LISTEN_PID is the id of the process that serves, known only once it exists.
 PASS_SOCKET = """\
 import os, sys

@@ -44,9 +44,7 @@ class SkipGuard:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for nodeid in self._refused:
-            terminalreporter.write_line(
-                f"SKIPPED ON CI, not listed in tests/allowed_skips.txt: {nodeid}", red=True
-            )
+            terminalreporter.write_line(f"SKIPPED ON CI, not listed in tests/allowed_skips.txt: {nodeid}", red=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
