@@ -1,0 +1,74 @@
+"""Undoing a request's `Content-Encoding` (RFC 9110, section 8.4.1) within a bound.
+
+No body, however small, makes this hold more than the bound (and zlib's window) in memory. What follows the
+end of a compressed stream is no payload and is left aside, as gzip(1) does; a stream that ends early is
+refused.
+"""
+
+import zlib
+
+from leadcrm.errors import InvalidPayload
+
+# Proxies that compress what is compressed already are real; a longer list is an attack on time.
+_MAX_CODINGS = 2
+# RFC 1952 lets a file be several members. Each one costs a copy of the rest, so their number is bounded.
+_MAX_GZIP_MEMBERS = 16
+_GZIP_MAGIC = b"\x1f\x8b"
+
+_GZIP_WINDOW_BITS = 31
+_ZLIB_WINDOW_BITS = 15
+_RAW_WINDOW_BITS = -15
+
+
+def decode_body(body: bytes, content_encoding: str, max_decoded_bytes: int) -> bytes:
+    """Return the body with its codings undone, the last applied first.
+
+    Raises InvalidPayload for an unknown coding, more than two of them, a corrupt or cut-off stream, and when
+    any stage would be longer than `max_decoded_bytes`.
+    """
+    codings = [coding for name in content_encoding.split(",") if (coding := name.strip().lower())]
+    codings = [coding for coding in codings if coding != "identity"]
+    if len(codings) > _MAX_CODINGS:
+        raise InvalidPayload(f"the body has {len(codings)} content codings, at most {_MAX_CODINGS} are undone")
+    for coding in reversed(codings):
+        if coding in ("gzip", "x-gzip"):
+            body = _gunzip(body, max_decoded_bytes)
+        elif coding == "deflate":
+            body = _inflate(body, max_decoded_bytes)
+        else:
+            raise InvalidPayload("the body's content coding is unknown, send gzip, deflate or none")
+    return body
+
+
+def _gunzip(body: bytes, max_decoded_bytes: int) -> bytes:
+    decoded = b""
+    for _ in range(_MAX_GZIP_MEMBERS):
+        member, body = _decompress(body, _GZIP_WINDOW_BITS, max_decoded_bytes - len(decoded))
+        decoded += member
+        if not body.startswith(_GZIP_MAGIC):
+            return decoded
+    raise InvalidPayload(f"the gzip body has more than {_MAX_GZIP_MEMBERS} members")
+
+
+def _inflate(body: bytes, max_decoded_bytes: int) -> bytes:
+    # RFC 9110 means zlib's format; senders that leave its header out are as common as those that do not.
+    window_bits = _ZLIB_WINDOW_BITS if _has_zlib_header(body) else _RAW_WINDOW_BITS
+    return _decompress(body, window_bits, max_decoded_bytes)[0]
+
+
+def _has_zlib_header(body: bytes) -> bool:
+    """Tell by RFC 1950, section 2.2: method 8 and a check that makes two bytes a multiple of 31."""
+    return len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+
+
+def _decompress(body: bytes, window_bits: int, max_decoded_bytes: int) -> tuple[bytes, bytes]:
+    decompressor = zlib.decompressobj(window_bits)
+    try:
+        decoded = decompressor.decompress(body, max_decoded_bytes + 1)
+    except zlib.error as error:
+        raise InvalidPayload("the compressed body is corrupt") from error
+    if len(decoded) > max_decoded_bytes:
+        raise InvalidPayload(f"the body decodes to more than {max_decoded_bytes} bytes")
+    if not decompressor.eof:
+        raise InvalidPayload("the compressed body ends early")
+    return decoded, decompressor.unused_data

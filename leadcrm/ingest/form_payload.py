@@ -1,0 +1,163 @@
+"""Reading HTML forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578).
+
+The last of a repeated field counts. Text is UTF-8 unless the sender names another charset; bytes that do not
+fit become U+FFFD, since a lead with a doubtful letter is better than none and the raw body is kept anyway.
+"""
+
+import re
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from leadcrm.errors import InvalidPayload
+from leadcrm.ingest.normalize import FIELDS
+
+_FIELDS = {name.encode(): name for name in FIELDS}
+
+# Far more than any form has, so that reading one stays within milliseconds.
+_MAX_PAIRS = 20_000
+_MAX_PARTS = 1_000
+# A file's name may be 255 characters of four bytes each. The parser's time grows with the square of this.
+_MAX_PART_HEADER_BYTES = 2_048
+
+_PERCENT_ENCODED = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
+
+# What forms are really sent in. Python knows more, among them codecs that are no charsets at all.
+_KNOWN_CHARSET = re.compile(r"iso-8859-(?:[1-9]|1[0-13-6])|windows-125[0-8]|koi8-[ru]")
+
+
+def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
+    """Return the fields of a lead in the form. Raises InvalidPayload without a single `name=value` pair."""
+    if b"=" not in body:
+        raise InvalidPayload("the body is no form: it has no name=value pair")
+    if body.count(b"&") >= _MAX_PAIRS:
+        raise InvalidPayload(f"the form has more than {_MAX_PAIRS} fields")
+    values: dict[str, bytes] = {}
+    for pair in body.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if b"%" in name:
+            name = _percent_decoded(name)
+        if name in _FIELDS:
+            values[_FIELDS[name]] = value
+    charset = _charset(_options(content_type))
+    return {
+        name: _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace") for name, value in values.items()
+    }
+
+
+def _percent_decoded(text: bytes) -> bytes:
+    return _PERCENT_ENCODED.sub(lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), text)
+
+
+def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
+    """Return the fields of a lead that the form holds; a file is its text, or its name if it is no text.
+
+    Parts without a name are passed over. Raises InvalidPayload without a boundary, for a malformed part, and
+    if the closing boundary is missing: the rest may have been lost on the way.
+    """
+    options = _options(content_type)
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise InvalidPayload("the multipart form's Content-Type names no boundary")
+    parts = _Parts()
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": parts.begin,
+                "on_header_field": parts.add_header_name,
+                "on_header_value": parts.add_header_value,
+                "on_header_end": parts.end_header,
+                "on_part_data": parts.add_data,
+                "on_part_end": parts.end,
+                "on_end": parts.finish,
+            },
+            max_header_size=_MAX_PART_HEADER_BYTES,
+        )
+        parser.write(body)
+    except FormParserError as error:
+        raise InvalidPayload("the multipart form is malformed") from error
+    if not parts.finished:
+        raise InvalidPayload("the multipart form has no closing boundary")
+    form_charset = _charset(options)
+    return {name: part.text(form_charset) for name, part in parts.fields.items()}
+
+
+class _Part:
+    """One part's headers and content; the parser hands both over in pieces."""
+
+    def __init__(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.data = b""
+
+    def text(self, form_charset: str) -> str:
+        charset = _charset(parse_options_header(self.headers.get(b"content-type"))[1], form_charset)
+        file_name = self.disposition.get(b"filename")
+        if file_name is None:
+            return self.data.decode(charset, "replace")
+        try:
+            if b"\x00" not in self.data:
+                return self.data.decode(charset)
+        except UnicodeDecodeError:
+            pass
+        return file_name.decode(errors="replace")
+
+    @property
+    def disposition(self) -> dict[bytes, bytes]:
+        return parse_options_header(self.headers.get(b"content-disposition"))[1]
+
+
+class _Parts:
+    """What the parser calls back; keeps the last part of each field."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, _Part] = {}
+        self._count = 0
+        self.finished = False
+        self._begin_header()
+
+    def begin(self) -> None:
+        self._count += 1
+        if self._count > _MAX_PARTS:
+            raise InvalidPayload(f"the multipart form has more than {_MAX_PARTS} parts")
+        self._part = _Part()
+        self._data: list[bytes] = []
+        self._begin_header()
+
+    def _begin_header(self) -> None:
+        self._header_name = b""
+        self._header_value = b""
+
+    def add_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def add_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def end_header(self) -> None:
+        self._part.headers[self._header_name.lower()] = self._header_value
+        self._begin_header()
+
+    def add_data(self, data: bytes, start: int, end: int) -> None:
+        self._data.append(data[start:end])
+
+    def end(self) -> None:
+        field = _FIELDS.get(self._part.disposition.get(b"name", b""))
+        if field is not None:
+            self._part.data = b"".join(self._data)
+            self.fields[field] = self._part
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def _options(content_type: str) -> dict[bytes, bytes]:
+    # The parser encodes to latin-1, which header bytes that came as surrogate escapes have no place in.
+    return parse_options_header(content_type.encode("latin-1", "replace").decode("latin-1"))[1]
+
+
+def _charset(options: dict[bytes, bytes], otherwise: str = "utf-8") -> str:
+    charset = options.get(b"charset", b"").decode("latin-1").lower()
+    if charset == "iso-8859-1":
+        return "windows-1252"  # what browsers mean by it: https://encoding.spec.whatwg.org/#names-and-labels
+    return charset if _KNOWN_CHARSET.fullmatch(charset) else otherwise

@@ -1,0 +1,212 @@
+"""From a body to columns: the corpus, both ways of reading JSON against each other, and any bytes at all."""
+
+import gzip
+import json
+import sys
+import threading
+import tracemalloc
+import zlib
+from urllib.parse import parse_qs, quote_plus
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from leadcrm.errors import InvalidPayload
+from leadcrm.ingest import json_payload
+from leadcrm.ingest.normalize import COLUMNS, FIELDS, normalize
+from leadcrm.ingest.payload import read_payload
+from tests.corpus import MAX_BODY_BYTES, Case, cases
+
+MEDIA_TYPES = (
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "application/x-www-form-urlencoded; charset=windows-1251",
+    "multipart/form-data; boundary=b",
+    "multipart/form-data",
+    "",
+)
+
+
+def columns_of(
+    body: bytes, content_type: str = "application/json", content_encoding: str = ""
+) -> dict[str, str | None]:
+    payload = read_payload(
+        body, content_type=content_type, content_encoding=content_encoding, max_decoded_bytes=MAX_BODY_BYTES
+    )
+    return dict(zip(COLUMNS, normalize(payload), strict=True))
+
+
+def header(case: Case, name: bytes) -> str:
+    return dict(case.headers).get(name, b"").decode("utf-8", "surrogateescape")
+
+
+def outcome(case: Case) -> dict[str, str | None] | None:
+    try:
+        return columns_of(case.body, header(case, b"Content-Type"), header(case, b"Content-Encoding"))
+    except InvalidPayload:
+        return None
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_a_body_of_the_corpus_has_its_columns_or_is_refused(case: Case) -> None:
+    expected = None if case.fields is None else dict.fromkeys(COLUMNS) | case.fields
+    assert outcome(case) == expected
+    assert len(case.body) <= MAX_BODY_BYTES
+    assert (case.status, case.fields is None) in ((201, False), (400, True))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(), values, max_size=4),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON_VALUES)
+
+
+def read_carefully(body: bytes) -> dict[str, object]:
+    return json_payload._read_carefully(body)
+
+
+@given(OBJECTS, st.booleans(), st.sampled_from([None, 1, "\t"]))
+def test_the_quick_and_the_careful_way_agree_on_every_field(
+    document: dict[str, object], ascii_only: bool, indent: int | str | None
+) -> None:
+    body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
+    quick = json_payload._read_quickly(body)
+    careful = read_carefully(body)
+    if quick is not None:
+        assert normalize(quick) == normalize(careful)
+    for name, value in document.items():
+        if name in FIELDS and (isinstance(value, str | bool) or value is None):
+            assert careful[name] == value
+        elif name in FIELDS:
+            assert json.loads(str(careful[name])) == value
+
+
+JSON_PIECES = [*'{}[],:"\\ \n01-.eE', '"email"', '"a"', "null", "true", "\\u00e9", "\\ud800", "NaN"]
+
+
+@given(st.lists(st.sampled_from(JSON_PIECES)))
+@example(['{"email"', ":", "1", ",", '"email"', ":", '"a"', "}"])
+def test_what_the_quick_way_takes_or_refuses_the_careful_one_does_too(pieces: list[str]) -> None:
+    body = "".join(pieces).encode()
+    try:
+        quick = json_payload._read_quickly(body)
+    except InvalidPayload:
+        with pytest.raises(InvalidPayload):
+            read_carefully(body)
+        return
+    if quick is not None:
+        assert normalize(quick) == normalize(read_carefully(body))
+
+
+@given(
+    st.binary() | OBJECTS.map(lambda document: json.dumps(document).encode()), st.sampled_from(MEDIA_TYPES), st.data()
+)
+@settings(max_examples=300)
+def test_any_bytes_give_storable_columns_or_are_refused_and_nothing_else(
+    body: bytes, content_type: str, data: st.DataObject
+) -> None:
+    if body and data.draw(st.booleans()):
+        cut = data.draw(st.integers(0, len(body) - 1))
+        body = body[:cut] + data.draw(st.binary(max_size=3)) + body[cut + 1 :]
+    try:
+        columns = columns_of(body, content_type, data.draw(st.sampled_from(["", "gzip", "deflate", "br"])))
+    except InvalidPayload:
+        return
+    for text in columns.values():
+        assert text is None or (text.encode() is not None and "\x00" not in text)
+
+
+MULTIPART_PIECES = [
+    b"--b", b"--", b"\r\n", b"\r", b"\n", b":", b" ", b"a", b"\xe9", b"\x00", b'Content-Disposition: form-data; name="ip"',
+    b"Content-Type: text/plain; charset=", b'; filename="x"', b"koi8-r", b"\r\n\r\n", b"\r\n--b\r\n", b"\r\n--b--",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(MULTIPART_PIECES), max_size=30))
+def test_any_multipart_form_gives_columns_or_is_refused_and_nothing_else(pieces: list[bytes]) -> None:
+    try:
+        columns_of(b"--b\r\n" + b"".join(pieces), "multipart/form-data; boundary=b")
+    except InvalidPayload:
+        return
+
+
+@given(st.lists(st.tuples(st.sampled_from(["email", "phone", "x"]), st.text()), min_size=1))
+def test_a_urlencoded_form_is_read_as_the_standard_library_reads_it(pairs: list[tuple[str, str]]) -> None:
+    pairs = [(name, value.encode("utf-8", "replace").decode()) for name, value in pairs]
+    body = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
+    expected = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+    columns = columns_of(body.encode(), "application/x-www-form-urlencoded")
+    for name in ("email", "phone"):
+        value = expected.get(name)
+        assert columns[name] == (None if value is None else value.replace("\x00", "\ufffd"))
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), st.text()), st.permutations(["gzip", "deflate"]))
+def test_a_coded_body_is_read_as_the_body_itself(document: dict[str, str], codings: list[str]) -> None:
+    body = coded = json.dumps(document).encode()
+    for coding in codings:
+        coded = gzip.compress(coded) if coding == "gzip" else zlib.compress(coded)
+    assert columns_of(coded, content_encoding=", ".join(codings)) == columns_of(body)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_body_may_decode_to_the_bound_and_to_no_byte_more(coding: str) -> None:
+    body = b'{"email":"a"}'
+    coded = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+    for bound, fits in ((len(body), True), (len(body) - 1, False)):
+        try:
+            read_payload(coded, content_type="", content_encoding=coding, max_decoded_bytes=bound)
+        except InvalidPayload:
+            assert not fits
+        else:
+            assert fits
+
+
+def test_a_bomb_takes_no_more_memory_than_the_bound_several_times() -> None:
+    bomb = gzip.compress(gzip.compress(b" " * 200_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidPayload):
+            columns_of(bomb, content_encoding="gzip, gzip")
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_BODY_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_deep_documents_are_read_from_a_deep_stack_and_leave_the_recursion_limit_alone() -> None:
+    limit = sys.getrecursionlimit()
+    body = b'{"email":' + b"[" * 1023 + b"]" * 1023 + b"}"
+
+    def call(depth: int) -> dict[str, str | None]:
+        return call(depth - 1) if depth else columns_of(body)
+
+    assert call(500)["email"] == "[" * 1023 + "]" * 1023
+    assert sys.getrecursionlimit() == limit
+
+
+def test_deep_documents_are_read_in_many_threads_at_once() -> None:
+    limit = sys.getrecursionlimit()
+    body = b'{"email":' + b"[" * 1023 + b"1.10" + b"]" * 1023 + b"}"
+    texts: list[str | None] = []
+
+    def read() -> None:
+        texts.extend(columns_of(body)["email"] for _ in range(50))
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == ["[" * 1023 + "1.10" + "]" * 1023] * 400
+    assert sys.getrecursionlimit() == limit
+
+
+def test_an_error_says_nothing_of_the_payload() -> None:
+    for case in cases():
+        if case.status == 400:
+            with pytest.raises(InvalidPayload) as refused:
+                columns_of(case.body, header(case, b"Content-Type"), header(case, b"Content-Encoding"))
+            assert "email" not in str(refused.value)
