@@ -182,7 +182,7 @@ class _Reader:
                 return _secret(variable, path), f"file {path}"
             if source == "environment" and variable.secret and self._credentials:
                 path = Path(self._credentials, variable.name)
-                if path.exists():
+                if not _is_absent(path):
                     return _secret(variable, path), "credential"
         return None
 
@@ -200,6 +200,17 @@ def _refuse_password_on_command_line(value: object) -> None:
             "the URL on the command line holds a password, which every user of this machine can read there",
             "a URL without one; with one in the environment (DATABASE_URL) or a file (DATABASE_URL_FILE)",
         )
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there surely is no such file; one out of reach is no reason to run without its secret."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _secret(variable: Variable[Value], path: Path) -> str:

@@ -103,7 +103,7 @@ def configure(level: str, development: bool, stream_fd: int = 1, *, limit_bytes:
     """
     least = LEVELS[level]
     logging.addLevelName(TRACE, "TRACE")
-    render = _text_renderer(colour=os.isatty(stream_fd)) if development else _json_renderer()
+    render = _text_renderer(colour=os.isatty(stream_fd)) if development else json_renderer()
     lines = BufferedLines(
         stream_fd,
         lambda dropped: render("warn", "log lines were dropped: nobody read them in time", {"dropped": dropped}),
@@ -192,7 +192,7 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def _json_renderer() -> Render:
+def json_renderer() -> Render:
     now = _clock()
 
     def render(level: str, message: str, fields: Mapping[str, object]) -> bytes:

@@ -279,6 +279,12 @@ def test_a_systemd_credential_is_read_and_yields_to_the_environment(directory: P
     assert config.ingest_token is None
 
 
+def test_a_credential_out_of_reach_stops_the_start(directory: Path) -> None:
+    (directory / "credentials").write_text("no directory")
+    error = refusal(directory, {"CREDENTIALS_DIRECTORY": str(directory / "credentials")})
+    assert "Not a directory" in error.fault
+
+
 def test_a_secret_set_twice_is_refused(directory: Path) -> None:
     (directory / "secret").write_text("in-file")
     error = refusal(directory, {"ADMIN_TOKEN": "s3cret", "ADMIN_TOKEN_FILE": "secret"})
