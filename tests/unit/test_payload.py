@@ -120,9 +120,24 @@ def test_any_bytes_give_storable_columns_or_are_refused_and_nothing_else(
 
 
 MULTIPART_PIECES = [
-    b"--b", b"--", b"\r\n", b"\r", b"\n", b":", b" ", b"a", b"\xe9", b"\x00",
-    b'Content-Disposition: form-data; name="ip"', b"Content-Type: text/plain; charset=", b'; filename="x"', b"koi8-r", b"\r\n\r\n", b"\r\n--b\r\n", b"\r\n--b--",
-]  # fmt: skip
+    b"--b",
+    b"--",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b":",
+    b" ",
+    b"a",
+    b"\xe9",
+    b"\x00",
+    b'Content-Disposition: form-data; name="ip"',
+    b"Content-Type: text/plain; charset=",
+    b'; filename="x"',
+    b"koi8-r",
+    b"\r\n\r\n",
+    b"\r\n--b\r\n",
+    b"\r\n--b--",
+]
 
 
 @given(st.lists(st.sampled_from(MULTIPART_PIECES), max_size=30))
