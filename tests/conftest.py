@@ -131,9 +131,7 @@ def server(start_server: StartServer, database: str) -> Server:
 
 
 @pytest.fixture(scope="module", params=DATABASE_KINDS)
-def shared_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def shared_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the database under `shared_server`."""
     yield from new_database(request.param, request, tmp_path_factory.mktemp("database"))
 

@@ -33,9 +33,7 @@ def answered(status: int, lead_id: str, raw_id: str, body: bytes = BODY, latency
     )
 
 
-def raw_row(
-    identifier: str, state: str, body: bytes | None, sent: bytes, first: str | None
-) -> dict[str, Any]:
+def raw_row(identifier: str, state: str, body: bytes | None, sent: bytes, first: str | None) -> dict[str, Any]:
     return {
         "id": identifier,
         "state": state,

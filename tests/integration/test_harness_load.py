@@ -84,9 +84,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
-    (length,) = (
-        int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
-    )
+    (length,) = (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
     return head + await reader.readexactly(length)
 
 
@@ -153,9 +151,7 @@ async def keep_leads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     while True:
         request = await read_request(reader)
         head, _, body = request.partition(b"\r\n\r\n")
-        key = next(
-            (line for line in head.split(b"\r\n") if line.lower().startswith(b"idempotency-key:")), None
-        )
+        key = next((line for line in head.split(b"\r\n") if line.lower().startswith(b"idempotency-key:")), None)
         lead_id = str(uuid.uuid5(uuid.NAMESPACE_OID, (key or body).decode()))
         told = json.dumps({"ok": True, "lead_id": lead_id, "deduplicated": False}).encode()
         receipt = f"Lead-Receipt: raw={lead_id}; sha256={hashlib.sha256(body).hexdigest()}; stored=database"

@@ -27,9 +27,7 @@ def test_the_cluster_is_as_durable_as_in_production(own_postgres: PostgresCluste
 
 
 @pytest.mark.parametrize("way", ["fast", "immediate", "kill9"])
-def test_what_was_committed_is_there_after_a_stop_and_a_start(
-    own_postgres: PostgresCluster, way: str
-) -> None:
+def test_what_was_committed_is_there_after_a_stop_and_a_start(own_postgres: PostgresCluster, way: str) -> None:
     own_postgres.execute("CREATE TABLE kept (value int)")
     own_postgres.execute("INSERT INTO kept VALUES (1)")
     if way == "kill9":
