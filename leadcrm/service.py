@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from time import monotonic
 
 from leadcrm import systemd
 from leadcrm.config import Config
+from leadcrm.data_dir import make_data_dir
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, StoreUnavailable
 from leadcrm.logs import LogWriter
 from leadcrm.migrations import migrate
@@ -43,8 +43,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     board = Board(config.workers)
     limiter = RateLimiter(config.rate_limit) if config.rate_limit else None
     feed = _watchdog(board, environ)
-    address = listener.getsockname()
-    logger.info("listening", extra={"action": "start", "address": f"{address[0]}:{address[1]}"})
+    logger.info("listening", extra={"action": "start", "address": _shown(listener.getsockname())})
 
     def run(number: int, on_ready: Callable[[], None], on_checkpoint: Callable[[], None], owns: bool) -> bool:
         return run_worker(
@@ -84,33 +83,6 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     return supervisor.run()
 
 
-def make_data_dir(data_dir: Path) -> None:
-    """Make the data folder where it is missing, durably, and see that it can be written to.
-
-    Raises `ConfigError`.
-    """
-    try:
-        missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
-        data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        for folder in missing:
-            _sync(folder.parent)
-    except OSError as error:
-        raise ConfigError(
-            "DATA_DIR", f"{data_dir}: {error.strerror}", "a folder that the service may write to"
-        ) from error
-    if not os.access(data_dir, os.W_OK | os.X_OK):
-        raise ConfigError("DATA_DIR", f"{data_dir} is not writable", "a folder that the service may write to")
-
-
-def _sync(folder: Path) -> None:
-    """Make a new entry of the folder durable: SQLite syncs the folder it writes in, not those above."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises `AddressInUse`, `ConfigError`."""
     try:
@@ -133,6 +105,11 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
+
+
+def _shown(address: object) -> str:
+    """Return an address as people write it: host and port, or the path of a Unix socket."""
+    return ":".join(map(str, address[:2])) if isinstance(address, tuple) else str(address)
 
 
 def _migrate_if_reachable(config: Config) -> None:

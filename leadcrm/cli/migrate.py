@@ -16,8 +16,8 @@ from pathlib import Path
 from leadcrm import migrations
 from leadcrm.cli import configuration
 from leadcrm.config import Config
+from leadcrm.data_dir import make_data_dir
 from leadcrm.errors import EXIT_DONE, EXIT_USAGE
-from leadcrm.service import make_data_dir
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

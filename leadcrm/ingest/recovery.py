@@ -27,6 +27,8 @@ LONGEST_PAUSE_S = 5.0
 IDLE_PAUSE_S = 1.0
 """Between two looks at the spool, which another worker may have filled."""
 
+STOP_TIMEOUT_S = 3.0
+
 logger = logging.getLogger("leadcrm.ingest.recovery")
 
 
@@ -58,10 +60,13 @@ class Recovery:
         self._woken.set()
 
     def stop(self) -> None:
-        """End the thread after the batch it is at. What is left in the spool waits for the next start."""
+        """End the thread after the batch it is at. What is left in the spool waits for the next start.
+
+        A connection attempt that hangs is left to end with the process.
+        """
         self._stopping = True
         self._woken.set()
-        self._thread.join()
+        self._thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
         pause_s = FIRST_PAUSE_S

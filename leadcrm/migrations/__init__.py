@@ -22,13 +22,16 @@ from typing import Any
 
 import psycopg2
 
-from leadcrm.database import Connection, PostgresConnection, open_connection, open_sqlite, store_error
+from leadcrm.database import Connection, PostgresConnection, deadline, open_connection, open_sqlite, store_error
 from leadcrm.database_url import DatabaseURL
 from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
 
 _LOCK = 0x6C656164  # "lead": the number of PostgreSQL's advisory lock, held until the transaction ends.
 
 _OURS = ("leads_raw", "leads")
+
+STATUS_TIMEOUT_S = 5.0
+"""To find out what is applied: a service that starts must not wait long for a database that hangs."""
 
 MIGRATION_TIMEOUT_S = 600.0
 """A new index on a large table takes its time."""
@@ -71,7 +74,9 @@ def migrate(url: DatabaseURL) -> list[Migration]:
 
     Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
     """
-    with _session(url) as session:
+    if not status(url)[1]:
+        return []
+    with _session(url, MIGRATION_TIMEOUT_S) as session:
         return _apply(session, url.provider)
 
 
@@ -88,10 +93,16 @@ def migrate_spool(path: Path) -> list[Migration]:
 
 
 def status(url: DatabaseURL) -> tuple[list[Applied], list[Migration]]:
-    """Return what is applied and what is pending. Raises `StoreUnavailable`, `ForeignTables`."""
-    with _session(url) as session:
+    """Return what is applied and what is pending.
+
+    Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
+    """
+    with _session(url, STATUS_TIMEOUT_S) as session:
         applied = session.applied()
     done = {row.version for row in applied}
+    newest = newest_version(url.provider)
+    if done and max(done) > newest:
+        raise _too_new(max(done), newest)
     return applied, [migration for migration in migrations_for(url.provider) if migration.version not in done]
 
 
@@ -113,7 +124,7 @@ def reset(url: DatabaseURL) -> None:
 
     Raises `StoreUnavailable` and, where the tables are not ours, `ForeignTables`.
     """
-    with _session(url) as session:
+    with _session(url, MIGRATION_TIMEOUT_S) as session:
         session.applied()
         for table in ("lead_events", "leads", "leads_raw", "leadcrm_migrations"):
             session.execute(f"DROP TABLE IF EXISTS {session.prefix}{table}")
@@ -216,11 +227,11 @@ def _too_new(found: int, newest: int) -> SchemaTooNew:
 
 
 @contextmanager
-def _session(url: DatabaseURL) -> Iterator[_Session]:
+def _session(url: DatabaseURL, timeout_s: float) -> Iterator[_Session]:
     """Give a session inside one transaction that holds the lock; commit it unless something is raised."""
-    connection = open_connection(url, timeout_s=MIGRATION_TIMEOUT_S if url.path is None else 10, create=True)
+    connection = open_connection(url, timeout_s=timeout_s, create=True)
     try:
-        with _locked(_Session(connection, url.schema)) as session:
+        with deadline(timeout_s), _locked(_Session(connection, url.schema)) as session:
             yield session
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error

@@ -1,0 +1,35 @@
+"""The folder in which the service keeps what it keeps: the embedded database and the spool."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from leadcrm.errors import ConfigError
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """Make the data folder where it is missing, durably, and see that it can be written to.
+
+    Raises `ConfigError`.
+    """
+    try:
+        missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+        data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for folder in missing:
+            _sync(folder.parent)
+    except OSError as error:
+        raise ConfigError(
+            "DATA_DIR", f"{data_dir}: {error.strerror}", "a folder that the service may write to"
+        ) from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise ConfigError("DATA_DIR", f"{data_dir} is not writable", "a folder that the service may write to")
+
+
+def _sync(folder: Path) -> None:
+    """Make a new entry of the folder durable: SQLite syncs the folder it writes in, not those above."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
