@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -17,7 +17,7 @@ pytest.register_assert_rewrite("tests.support")
 
 from tests.support.postgres import Installation, PostgresCluster, PostgresServer  # noqa: E402 - rewritten above
 from tests.support.rows import Rows  # noqa: E402
-from tests.support.server import Server  # noqa: E402
+from tests.support.server import Server, StartServer  # noqa: E402
 
 pytest_plugins = ["tests.support.skips"]
 
@@ -95,12 +95,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def rows(database: str) -> Rows:
     """What `database` holds."""
     return Rows(database)
-
-
-class StartServer(Protocol):
-    """What `start_server` gives: it starts a server of its own directory, and waits until it is healthy."""
-
-    def __call__(self, database_url: str | None = None, *, wait: bool = True, **given: Any) -> Server: ...
 
 
 def server_starter(node: pytest.Item | pytest.Collector, directory: Path) -> Iterator[StartServer]:

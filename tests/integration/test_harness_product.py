@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tests.conftest import StartServer
 from tests.support.comparison import compare
 from tests.support.journal import Journal, read_journal
 from tests.support.load import Load, generated_leads
 from tests.support.rows import Rows
-from tests.support.server import Server
+from tests.support.server import Server, StartServer
 from tests.support.waiting import wait_until
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -252,3 +252,9 @@ class Server:
         self._kill_group()
         self._process.wait(STOP_TIMEOUT_S)
         wait_until(lambda: not self.processes(), what=f"every process of {self!r} to end")
+
+
+class StartServer(Protocol):
+    """What the fixture `start_server` gives: it starts a server of its own directory, and waits until it is healthy."""
+
+    def __call__(self, database_url: str | None = None, *, wait: bool = True, **given: Any) -> Server: ...
