@@ -1,9 +1,14 @@
 """Apply pending migrations; list them; or drop every table and make it anew.
 
+--from-original takes over the database of the original Node service: its tables are renamed to original_leads_raw and
+original_leads, and its leads and keys are copied, so that an old Idempotency-Key still gets 409 with the old id.
+Stop the original service first.
+
 examples:
   leadcrm migrate
   leadcrm migrate status
   leadcrm migrate reset --yes
+  leadcrm migrate --from-original
 """
 
 from __future__ import annotations
@@ -18,12 +23,14 @@ from leadcrm.cli import configuration
 from leadcrm.config import Config
 from leadcrm.data_dir import make_data_dir
 from leadcrm.errors import EXIT_DONE, EXIT_USAGE
+from leadcrm.migrations.original import take_over
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("action", nargs="?", default="apply", choices=("apply", "status", "reset"))
     parser.add_argument("--yes", action="store_true", help="with reset: yes, delete every lead")
+    parser.add_argument("--from-original", action="store_true", help="take over the original service's database")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     configuration.add_flags(parser)
 
@@ -32,6 +39,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     """Migrate."""
     config = configuration.read(arguments, environ, directory)
     make_data_dir(config.data_dir)
+    if arguments.from_original:
+        taken = take_over(config.database)
+        print(f"took over {taken.leads} leads, and {taken.without_lead} requests that had none")
+        return EXIT_DONE
     if arguments.action == "status":
         return _status(config, as_json=arguments.json)
     if arguments.action == "reset":

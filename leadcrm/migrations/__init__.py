@@ -76,16 +76,16 @@ def migrate(url: DatabaseURL) -> list[Migration]:
     """
     if not status(url)[1]:
         return []
-    with _session(url, MIGRATION_TIMEOUT_S) as session:
-        return _apply(session, url.provider)
+    with session_of(url, MIGRATION_TIMEOUT_S) as session:
+        return apply(session, url.provider)
 
 
 def migrate_spool(path: Path) -> list[Migration]:
     """Make or upgrade the spool's file; durable on return. Raises `StoreUnavailable`, `SchemaTooNew`."""
     connection = open_sqlite(path, busy_timeout_s=10, create=True)
     try:
-        with _locked(_Session(connection, None)) as session:
-            return _apply(session, "spool")
+        with _locked(Session(connection, None)) as session:
+            return apply(session, "spool")
     except sqlite3.Error as error:
         raise store_error(error, path) from error
     finally:
@@ -97,7 +97,7 @@ def status(url: DatabaseURL) -> tuple[list[Applied], list[Migration]]:
 
     Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
     """
-    with _session(url, STATUS_TIMEOUT_S) as session:
+    with session_of(url, STATUS_TIMEOUT_S) as session:
         applied = session.applied()
     done = {row.version for row in applied}
     newest = newest_version(url.provider)
@@ -108,7 +108,7 @@ def status(url: DatabaseURL) -> tuple[list[Applied], list[Migration]]:
 
 def require_current(connection: Connection, url: DatabaseURL) -> None:
     """Raise `SchemaTooNew`, `SchemaTooOld` or `ForeignTables` unless the schema is this program's."""
-    session = _Session(connection, url.schema)
+    session = Session(connection, url.schema)
     newest = newest_version(url.provider)
     found = max((row.version for row in session.applied()), default=0)
     if found > newest:
@@ -124,15 +124,15 @@ def reset(url: DatabaseURL) -> None:
 
     Raises `StoreUnavailable` and, where the tables are not ours, `ForeignTables`.
     """
-    with _session(url, MIGRATION_TIMEOUT_S) as session:
+    with session_of(url, MIGRATION_TIMEOUT_S) as session:
         session.applied()
         for table in ("lead_events", "leads", "leads_raw", "leadcrm_migrations"):
             session.execute(f"DROP TABLE IF EXISTS {session.prefix}{table}")
-        _apply(session, url.provider)
+        apply(session, url.provider)
 
 
-class _Session:
-    """The few things that the two databases say differently."""
+class Session:
+    """One transaction for the schema: the few things that the two databases say differently."""
 
     def __init__(self, connection: Connection, schema: str | None) -> None:
         self.connection = connection
@@ -196,7 +196,8 @@ class _Session:
                 statement = ""
 
 
-def _apply(session: _Session, kind: str) -> list[Migration]:
+def apply(session: Session, kind: str) -> list[Migration]:
+    """Apply what is pending in an open session, and return it; durable once the session is committed."""
     session.make_schema()
     known = migrations_for(kind)
     applied = {row.version for row in session.applied()}
@@ -227,11 +228,11 @@ def _too_new(found: int, newest: int) -> SchemaTooNew:
 
 
 @contextmanager
-def _session(url: DatabaseURL, timeout_s: float) -> Iterator[_Session]:
+def session_of(url: DatabaseURL, timeout_s: float) -> Iterator[Session]:
     """Give a session inside one transaction that holds the lock; commit it unless something is raised."""
     connection = open_connection(url, timeout_s=timeout_s, create=True)
     try:
-        with deadline(timeout_s), _locked(_Session(connection, url.schema)) as session:
+        with deadline(timeout_s), _locked(Session(connection, url.schema)) as session:
             yield session
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error
@@ -240,7 +241,7 @@ def _session(url: DatabaseURL, timeout_s: float) -> Iterator[_Session]:
 
 
 @contextmanager
-def _locked(session: _Session) -> Iterator[_Session]:
+def _locked(session: Session) -> Iterator[Session]:
     session.execute("BEGIN" if session.is_postgres else "BEGIN IMMEDIATE")
     try:
         if session.is_postgres:
