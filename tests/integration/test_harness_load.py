@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import Client
+from tests.support.connection import Connection
 from tests.support.journal import Journal, Outcome, read_journal
-from tests.support.load import Connection, Lead, Load, generated_leads
+from tests.support.load import Lead, Load, generated_leads
 from tests.support.ports import free_port
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

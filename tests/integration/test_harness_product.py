@@ -37,6 +37,7 @@ def test_a_journal_agrees_with_the_rows_though_the_server_was_killed(
             server.kill9()
             server.start()
             load.wait()
+        server.wait_drained()
         server.terminate()
     report = compare(read_journal(journal.path), rows)
     assert report.faults() == {}

@@ -23,6 +23,7 @@ import psutil
 
 from tests.support.client import Client
 from tests.support.ports import free_port
+from tests.support.rows import Row, Rows
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -224,6 +225,14 @@ class Server:
             done.set()
             watcher.join()
             peak.peak_bytes = max(peak.peak_bytes, self.memory_bytes())
+
+    def spooled(self) -> list[Row]:
+        """Return the rows in the spool, read from its file: each worker's own account of it may lag."""
+        return Rows(f"sqlite:///{self.data_dir / 'spool.db'}").raw()
+
+    def wait_drained(self, timeout_s: float = 30.0) -> None:
+        """Wait until the spool is empty: then all that was acknowledged is in the database."""
+        wait_until(lambda: not self.spooled(), timeout_s=timeout_s, what="the spool to drain")
 
     def log_records(self) -> list[dict[str, Any]]:
         """Return the log's records; a whole line that is no JSON object fails the test."""
