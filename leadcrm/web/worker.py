@@ -15,6 +15,8 @@ from collections.abc import Callable
 from time import monotonic
 
 import uvloop
+from sanic.application.state import ApplicationServerInfo
+from sanic.http.constants import HTTP
 from sanic.server import AsyncioServer
 
 from leadcrm.config import Config
@@ -166,6 +168,9 @@ async def _serve(app: App, listener: socket.socket) -> AsyncioServer:
         sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
     )
     assert server is not None
+    # Only a server that the framework started itself is noted there, and without a note every answer would carry an
+    # empty Alt-Svc header.
+    app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
     await server.startup()
     await server.before_start()
     await server.after_start()
