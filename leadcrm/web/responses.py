@@ -37,6 +37,8 @@ PAYLOAD_TOO_LARGE = Refusal(413, "payload_too_large")
 EXPECTATION_FAILED = Refusal(417, "expectation_failed")
 RATE_LIMITED = Refusal(429, "rate_limited")
 HEADERS_TOO_LARGE = Refusal(431, "headers_too_large")
+SENDER_GONE = Refusal(499, "sender_gone")
+"""Nobody hears it: the sender hung up within its request. The log says it as nginx's does."""
 INTERNAL_ERROR = Refusal(500, "internal_error")
 UNAVAILABLE = Refusal(503, "unavailable")
 
