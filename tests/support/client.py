@@ -11,6 +11,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.support.http1 import parse_answer
 
 Headers = Iterable[tuple[str, str | bytes]]
@@ -108,6 +110,13 @@ class Client:
             given.append(("Content-Type", content_type))
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.request("POST", target, body=content, headers=given, timeout_s=timeout_s)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the value of one sample of GET /metrics."""
+        families = text_string_to_metric_families(self.get("/metrics").body.decode())
+        samples = [sample for family in families for sample in family.samples]
+        (value,) = [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)]
+        return float(value)
 
     def send_raw(self, content: bytes, *, answers: int = 1, timeout_s: float = 10.0) -> bytes:
         """Send bytes that need not be HTTP; return what came back.

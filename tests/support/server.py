@@ -152,6 +152,18 @@ class Server:
 
         wait_until(healthy, timeout_s=timeout_s, what=f"{self!r} to be healthy")
 
+    def wait_answering(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until GET /health says anything at all, be it 503."""
+
+        def answering() -> bool:
+            assert self.running, f"the server ended with status {self.exit_status()}:\n{self.log_text()}"
+            try:
+                return self.client.get("/health", timeout_s=5).status > 0
+            except OSError:
+                return False
+
+        wait_until(answering, timeout_s=timeout_s, what=f"{self!r} to answer")
+
     def exit_status(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for the main process to end and return its status: negative for the signal that killed it."""
         assert self._process is not None, "the server was never started"

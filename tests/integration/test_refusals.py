@@ -1,0 +1,246 @@
+"""Every answer that is no lead's: what it says, to the byte, and that nothing was kept where nothing should be."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Answer
+from tests.support.conversation import Conversation, lead_request
+from tests.support.http1 import parse_answer
+from tests.support.rows import Rows
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+MEGABYTE = 1_048_576
+
+
+def said(answer: Answer) -> tuple[int, bytes]:
+    return answer.status, answer.body
+
+
+def refusal(status: int, error: str) -> tuple[int, bytes]:
+    return status, b'{"ok":false,"error":"%s"}' % error.encode()
+
+
+@pytest.mark.parametrize("target", ["/", "/api", "/api/leads", "/api/lead/1", "/%00", "/api/%2e%2e/x?y=z", "/health/x"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_unknown_path_is_answered_404(shared_server: Server, method: str, target: str) -> None:
+    answer = shared_server.client.request(method, target, body=b"{}" if method == "POST" else None)
+    assert said(answer) == refusal(404, "not_found")
+    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("X-Request-Id")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allowed"),
+    [
+        ("GET", "/api/lead", {"POST", "OPTIONS"}),
+        ("PUT", "/api/lead", {"POST", "OPTIONS"}),
+        ("DELETE", "/api/lead", {"POST", "OPTIONS"}),
+        ("PATCH", "/api/lead", {"POST", "OPTIONS"}),
+        ("POST", "/health", {"GET", "HEAD", "OPTIONS"}),
+        ("POST", "/ready", {"GET", "HEAD"}),
+        ("DELETE", "/metrics", {"GET", "HEAD"}),
+    ],
+)
+def test_another_method_is_answered_405_with_those_allowed(
+    shared_server: Server, method: str, target: str, allowed: set[str]
+) -> None:
+    answer = shared_server.client.request(method, target, headers=[("X-Request-Id", "request-405")])
+    assert said(answer) == refusal(405, "method_not_allowed")
+    assert set((answer.header("Allow") or "").replace(" ", "").split(",")) == allowed
+    assert answer.header("X-Request-Id") == "request-405"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"GET /health\r\n\r\n",
+        b"GET /health HTTP/9.9\r\n\r\n",
+        b"GET  /health HTTP/1.1\r\n\r\n",
+        b"POST /api/lead HTTP/1.1\r\nHost x\r\n\r\n",
+        b"POST /api/lead HTTP/1.1\r\nContent-Length: nine\r\n\r\n",
+        b"POST /api/lead HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /h\xc3\xa9alth HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+    ids=[
+        "nonsense",
+        "no version",
+        "a version to come",
+        "two blanks",
+        "no colon",
+        "a word",
+        "negative",
+        "a path",
+        "TLS",
+    ],
+)
+def test_malformed_http_is_answered_400_and_the_connection_closed(shared_server: Server, content: bytes) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(content)
+        answer = connection.answer()
+        assert said(answer) == refusal(400, "bad_request")
+        assert answer.header("Connection") == "close"
+        assert connection.rest() == b""
+    assert shared_server.client.get("/health").status == 200
+
+
+def test_too_large_headers_are_answered_431(shared_server: Server) -> None:
+    answer = shared_server.client.post_lead({}, headers=[("X-Large", "x" * 20_000)])
+    assert said(answer) == refusal(431, "headers_too_large")
+
+
+def test_a_head_that_never_ends_is_answered_431(shared_server: Server) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(b"POST /api/lead HTTP/1.1\r\n")
+        with suppress(ConnectionError):
+            for number in range(10_000):
+                connection.send(b"X-Header-%d: 1234567890\r\n" % number)
+        assert said(connection.answer()) == refusal(431, "headers_too_large")
+
+
+def test_a_body_of_the_largest_size_is_kept_and_one_byte_more_is_answered_413(
+    shared_server: Server, shared_database: str
+) -> None:
+    largest = b'{"description":"' + b"x" * (MEGABYTE - 18) + b'"}'
+    assert len(largest) == MEGABYTE
+    answer = shared_server.client.post_lead(largest)
+    assert answer.status == 201
+    assert Rows(shared_database).raw_row(answer.json()["lead_id"])["body"] == largest
+    larger = shared_server.client.post_lead(largest + b" ")
+    assert said(larger) == refusal(413, "payload_too_large")
+    assert larger.receipt is None
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "chunked"])
+def test_a_sender_of_twenty_megabytes_sees_its_413_while_it_sends(shared_server: Server, chunked: bool) -> None:
+    size = 20 * MEGABYTE
+    head = b"POST /api/lead HTTP/1.1\r\nHost: x\r\n"
+    if chunked:
+        content = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % size + b"x" * size + b"\r\n0\r\n\r\n"
+    else:
+        content = head + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
+    with socket.create_connection((shared_server.host, shared_server.port), timeout=10) as connection:
+
+        def send() -> None:
+            with suppress(OSError):
+                connection.sendall(content)
+
+        # As a real sender: it looks for an answer while, and not after, it sends.
+        sender = threading.Thread(target=send)
+        sender.start()
+        received = b""
+        while (answer := parse_answer(received)) is None:
+            part = connection.recv(65536)
+            assert part, "the connection ended without an answer"
+            received += part
+        connection.shutdown(socket.SHUT_RDWR)
+        sender.join()
+    assert (answer.status, answer.body) == refusal(413, "payload_too_large")
+    assert ("connection", "close") in {(name.lower(), value.lower()) for name, value in answer.headers}
+
+
+def test_a_plain_blocking_sender_of_two_megabytes_sees_its_413(shared_server: Server) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(lead_request(b"x" * (2 * MEGABYTE - 1000)))
+        assert said(connection.answer()) == refusal(413, "payload_too_large")
+
+
+def test_a_smaller_limit_counts_for_the_decoded_body_too(start_server: StartServer) -> None:
+    server = start_server(environment={"MAX_BODY_BYTES": "1000"})
+    assert server.client.post_lead(b'{"email":"%s"}' % (b"x" * 988)).status == 201
+    assert server.client.post_lead(b'{"email":"%s"}' % (b"x" * 989)).status == 413
+
+
+def test_a_wrong_token_is_answered_401_and_nothing_is_kept(start_server: StartServer, database: str) -> None:
+    server = start_server(database, environment={"INGEST_TOKEN": "a-token-no-log-may-hold"})
+    client = server.client
+    for headers in (
+        [],
+        [("Authorization", "Bearer wrong")],
+        [("Authorization", "Bearer a-token-no-log-may-hol")],
+        [("Authorization", "Basic a-token-no-log-may-hold")],
+        [("Authorization", b"Bearer caf\xe9")],
+        [("Authorization", "a-token-no-log-may-hold")],
+    ):
+        answer = client.post_lead({}, headers=headers)
+        assert said(answer) == refusal(401, "unauthorized")
+        assert answer.header("WWW-Authenticate") == "Bearer"
+    assert Rows(database).raw() == []
+    for scheme in ("Bearer", "bearer"):
+        answer = client.post_lead({}, headers=[("Authorization", f"{scheme} a-token-no-log-may-hold")])
+        assert answer.status == 201
+    assert client.get("/health").status == 200
+    preflight = client.request("OPTIONS", "/api/lead", headers=[("Origin", "https://a.example")])
+    assert preflight.status == 204
+
+
+def test_a_refused_sender_of_a_large_body_sees_its_answer(start_server: StartServer) -> None:
+    server = start_server(environment={"INGEST_TOKEN": "a-token-no-log-may-hold"})
+    with Conversation(server.client) as connection:
+        connection.send(lead_request(b"x" * (MEGABYTE - 1000)))
+        assert said(connection.answer()) == refusal(401, "unauthorized")
+
+
+def test_a_client_over_its_rate_is_answered_429_with_the_time_to_wait(start_server: StartServer) -> None:
+    server = start_server(environment={"RATE_LIMIT": "5/h", "WORKERS": "2", "TRUSTED_PROXIES": "127.0.0.0/8"})
+    answers = [server.client.post_lead({}) for _ in range(12)]
+    assert [answer.status for answer in answers] == [201] * 5 + [429] * 7
+    over = answers[-1]
+    assert said(over) == refusal(429, "rate_limited")
+    assert 0 < int(over.header("Retry-After") or 0) <= 3600
+    assert over.header("Access-Control-Allow-Origin") == "*"
+    assert server.client.get("/health").status == 200
+    other = server.client.post_lead({}, headers=[("X-Forwarded-For", "198.51.100.7")])
+    assert other.status == 201
+
+
+def test_a_forwarded_address_of_anybody_is_not_believed(start_server: StartServer, database: str) -> None:
+    server = start_server(database, environment={"RATE_LIMIT": "2/h"})
+    statuses = [
+        server.client.post_lead({}, headers=[("X-Forwarded-For", f"198.51.100.{number}")]).status for number in range(3)
+    ]
+    assert statuses == [201, 201, 429]
+    assert {row["remote_addr"] for row in Rows(database).raw()} == {"127.0.0.1"}
+
+
+def test_with_no_store_at_all_senders_hear_503_and_when_to_come_back(start_server: StartServer) -> None:
+    server = start_server(
+        "postgresql://nobody@127.0.0.1:9/none", wait=False, environment={"SPOOL": "off", "CORS_ORIGINS": "*"}
+    )
+    server.wait_answering()
+    answer = server.client.post_lead({}, key="a", headers=[("X-Request-Id", "request-503")])
+    assert said(answer) == refusal(503, "unavailable")
+    assert int(answer.header("Retry-After") or 0) > 0
+    assert answer.header("X-Request-Id") == "request-503"
+    assert answer.header("Access-Control-Allow-Origin") == "*"
+    assert answer.receipt is None
+    health = server.client.get("/health")
+    assert (health.status, health.json()["ok"]) == (503, False)
+
+
+def test_bodies_over_the_queues_limit_hear_503_before_memory_is_gone(start_server: StartServer) -> None:
+    server = start_server(environment={"QUEUE_BYTES": "2097152"})
+    with Conversation(server.client) as first, Conversation(server.client) as second:
+        half = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + b" " * 1_000_000
+        first.send(half)
+        second.send(half)
+
+        def both_are_read() -> bool:
+            # The gauge is brought up to date by every lead.
+            assert server.client.post_lead({}).status == 201
+            return server.client.metric("leadcrm_queue_bytes") == 2_000_000
+
+        wait_until(both_are_read)
+        assert said(server.client.post_lead(b" " * 200_000)) == refusal(503, "unavailable")
+        for connection in (first, second):
+            connection.send(b" " * 48_574 + b"{}")
+            assert connection.answer().status == 201
+    assert server.client.post_lead(b" " * 200_000).status == 400
