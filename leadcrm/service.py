@@ -45,7 +45,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     feed = _watchdog(board, environ)
     logger.info("listening", extra={"action": "start", "address": _shown(listener.getsockname())})
 
-    def run(number: int, on_ready: Callable[[], None], on_checkpoint: Callable[[], None], owns: bool) -> bool:
+    def run(number: int, on_ready: Callable[[], None], on_checkpoint: Callable[[], None]) -> bool:
         return run_worker(
             config,
             listener,
@@ -54,13 +54,13 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             log,
             limiter,
             may_migrate=may_migrate,
-            owns_listener=owns,
+            owns_listener=activated is None,
             on_ready=on_ready,
             on_checkpoint=on_checkpoint,
         )
 
     if config.workers == 1 and config.environment == "production":
-        all_answered = run(0, _say_ready, feed, activated is None)
+        all_answered = run(0, _say_ready, feed)
         return EXIT_DONE if all_answered else EXIT_FAILED
 
     is_ready = False
@@ -73,11 +73,13 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         feed()
 
     supervisor = Supervisor(
-        lambda number: run(number, lambda: None, lambda: None, False),
+        lambda number: run(number, lambda: None, lambda: None),
         workers=config.workers,
         shutdown_timeout_s=config.shutdown_timeout_s,
         before_fork=log.close,
         on_tick=tick,
+        # While any process holds the socket, the kernel takes on connections that nobody will answer.
+        on_stop=listener.close,
         watched=_sources() if config.environment == "development" else (),
     )
     return supervisor.run()

@@ -58,18 +58,20 @@ class Supervisor:
         shutdown_timeout_s: float,
         before_fork: Callable[[], None],
         on_tick: Callable[[], None],
+        on_stop: Callable[[], None],
         watched: Iterable[Path] = (),
     ) -> None:
         """Take what a child runs (its number, counted from 0, given; False where requests were cut off).
 
-        `before_fork` leaves this process without threads; `on_tick` is called twice a second; when one of the
-        `watched` files changes, all children are replaced.
+        `before_fork` leaves this process without threads; `on_tick` is called twice a second, `on_stop` once
+        the children were told to stop; when one of the `watched` files changes, all children are replaced.
         """
         self._run_child = run_child
         self._workers = workers
         self._shutdown_timeout_s = shutdown_timeout_s
         self._before_fork = before_fork
         self._on_tick = on_tick
+        self._on_stop = on_stop
         self._watched = tuple(watched)
         self._children: dict[int, _Child] = {}
         self._restart_at: dict[int, tuple[float, int]] = {}
@@ -142,6 +144,7 @@ class Supervisor:
     def _stop(self) -> int:
         self._all_answered = True
         self._signal_all(signal.SIGTERM)
+        self._on_stop()
         ends_at = monotonic() + self._shutdown_timeout_s + KILL_AFTER_S
         while self._children:
             received = signal.sigtimedwait(_SIGNALS, TICK_S)

@@ -70,8 +70,8 @@ def run_worker(
 ) -> bool:
     """Serve on `listener` until a signal; return whether everything sent by then was answered.
 
-    `owns_listener` says that nobody else accepts on the socket, so that what still queues in the kernel at the stop
-    must be accepted here. `on_ready` and `on_checkpoint` are called in the event loop.
+    `owns_listener` says that the socket ends with this service, so that what queues in the kernel at the stop must be
+    accepted still. `on_ready` and `on_checkpoint` are called in the event loop.
     """
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
