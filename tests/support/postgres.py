@@ -60,7 +60,10 @@ class PostgresServer:
         self._created: set[str] = set()
 
     def connect(self, url: str | None = None) -> Any:
-        """Return a psycopg2 connection in autocommit, to `url` or to the server's first database."""
+        """Return a psycopg2 connection in autocommit, to `url` or to the server's first database.
+
+        Not for a frozen server: where a test has imported leadcrm, psycopg2 waits as that has told it to.
+        """
         dsn, _ = split_schema(url or self.url)
         connection = psycopg2.connect(dsn, connect_timeout=5)
         connection.autocommit = True
