@@ -27,7 +27,7 @@ from typing import Any
 import psycopg2
 import psycopg2.errorcodes
 import psycopg2.extensions
-from pony.orm import Database
+from pony.orm import Database, db_session
 
 from leadcrm.database_url import DatabaseURL
 from leadcrm.entities import Entities, define_entities, define_spool_entities
@@ -38,6 +38,9 @@ Connection = PostgresConnection | sqlite3.Connection
 
 READ_TIMEOUT_S = 30.0
 """How long one statement of the CRM or of the command line may take."""
+
+CONNECT_TIMEOUT_S = 10.0
+"""How long connecting may take where no deadline says less."""
 
 SQLITE_CACHE_KIB = 16_384
 
@@ -59,7 +62,7 @@ _thread_deadline = _ThreadDeadline()
 def deadline(seconds: float) -> Iterator[None]:
     """Bound every wait for PostgreSQL in this thread to `seconds` from now, all together; nesting only shortens.
 
-    Raises `StoreUnavailable` out of the driver's call that was waiting; its connection is then closed.
+    Raises psycopg2's `OperationalError` out of the driver's call that was waiting; its connection is then closed.
     """
     before = _thread_deadline.at
     at = monotonic() + seconds
@@ -73,17 +76,20 @@ def deadline(seconds: float) -> Iterator[None]:
 def _wait(connection: PostgresConnection) -> None:
     """Wait until psycopg2 can go on, as its `set_wait_callback` asks, but no longer than the deadline."""
     poller = select.poll()
+    at = _thread_deadline.at
+    if at is None and connection.status == psycopg2.extensions.STATUS_SETUP:
+        # libpq minds `connect_timeout` only where it waits itself.
+        at = monotonic() + CONNECT_TIMEOUT_S
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
         event = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
         file_descriptor = connection.fileno()
         poller.register(file_descriptor, event)
-        at = _thread_deadline.at
         timeout_ms = None if at is None else max(0.0, (at - monotonic()) * 1000)
         ready = poller.poll(timeout_ms)
         # While connecting, libpq moves from one host's socket to the next.
         poller.unregister(file_descriptor)
         if not ready:
-            raise StoreUnavailable("the database did not answer within its deadline")
+            raise psycopg2.OperationalError("the database did not answer within its deadline")
 
 
 psycopg2.extensions.set_wait_callback(_wait)
@@ -235,6 +241,44 @@ def _bind_sqlite(entities: Entities, path: Path, timeout_s: float) -> Entities:
         raise store_error(error, path) from error
     database.generate_mapping(check_tables=False)
     return entities
+
+
+@contextmanager
+def session(entities: Entities, *, writes: bool = False) -> Iterator[None]:
+    """Hold one of Pony's sessions in this thread, committed at its end unless something is raised.
+
+    `writes` takes SQLite's write lock at once: a read that becomes a write later could not wait for its turn.
+    Raises `StoreUnavailable` and `SubmissionRefused`; the thread's connection is then given up.
+    """
+    try:
+        with deadline(READ_TIMEOUT_S), db_session(immediate=writes):
+            yield
+    except Exception as error:
+        # After an error of another kind the connection may be as good as before, but nothing says so.
+        entities.database.disconnect()
+        raise store_error(error) from error
+
+
+@contextmanager
+def snapshot(entities: Entities) -> Iterator[None]:
+    """Hold a session in this thread in which every read sees the database as it was at the first.
+
+    For entities that only this thread uses. Raises as `session` does; each wait is for the caller to bound.
+    """
+    database = entities.database
+    try:
+        with db_session(immediate=True):
+            if database.provider.dialect == "SQLite":
+                # Pony knows only transactions that write; this one must not keep leads waiting for its lock.
+                connection = database.get_connection()
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN")
+            else:
+                database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield
+    except Exception as error:
+        database.disconnect()
+        raise store_error(error) from error
 
 
 def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable | SubmissionRefused:
