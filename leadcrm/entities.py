@@ -40,12 +40,14 @@ KEY_HOLDING_STATES = ("stored", "failed")
 class Entities:
     """The entities of one bound database.
 
-    `raw_lead` is `leads_raw`, `lead` is `leads` (None in a spool, which holds requests only).
+    `raw_lead` is `leads_raw`, `lead` is `leads`, `lead_event` is `lead_events` (a spool holds requests only: there
+    the last two are None).
     """
 
     database: Database
     raw_lead: Any
     lead: Any
+    lead_event: Any
 
 
 def _text() -> Any:
@@ -91,6 +93,18 @@ def _lead_attributes() -> dict[str, Any]:
     }
 
 
+def _lead_event_attributes() -> dict[str, Any]:
+    return {
+        "id": PrimaryKey(UUID),
+        "lead_id": Required(UUID),
+        "at": Required(datetime),
+        "field": Required(str),
+        "from_value": _text(),
+        "to_value": _text(),
+        "actor": _required_text(),
+    }
+
+
 RAW_COLUMNS = tuple(_raw_lead_attributes())
 """The columns of `leads_raw`, in the order of their declaration."""
 
@@ -99,7 +113,7 @@ LEAD_COLUMNS = ("id", *tuple(_lead_attributes())[1:])
 
 
 def define_entities(database: Database, schema: str | None) -> Entities:
-    """Define `leads_raw` and `leads` on an unmapped database, qualified with `schema` where one is given."""
+    """Define the tables on an unmapped database, qualified with `schema` where one is given."""
 
     def table(name: str) -> str | tuple[str, str]:
         return (schema, name) if schema else name
@@ -110,7 +124,8 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         {"_table_": table("leads_raw"), **_raw_lead_attributes(), "lead": Optional("Lead")},
     )
     lead = type("Lead", (database.Entity,), {"_table_": table("leads"), **_lead_attributes()})
-    return Entities(database, raw_lead, lead)
+    lead_event = type("LeadEvent", (database.Entity,), {"_table_": table("lead_events"), **_lead_event_attributes()})
+    return Entities(database, raw_lead, lead, lead_event)
 
 
 def define_spool_entities(database: Database) -> Entities:
@@ -120,4 +135,4 @@ def define_spool_entities(database: Database) -> Entities:
         (database.Entity,),
         {"_table_": "leads_raw", **_raw_lead_attributes(), "refusal": _text()},
     )
-    return Entities(database, raw_lead, None)
+    return Entities(database, raw_lead, None, None)

@@ -6,12 +6,14 @@ May import all of ingest, database, migrations and configuration. Knows nothing 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from leadcrm.config import Config
-from leadcrm.database import PostgresConnection, free_bytes, open_connection
+from leadcrm.database import PostgresConnection, bind, free_bytes, open_connection
 from leadcrm.errors import LeadcrmError
 from leadcrm.ingest.recovery import Recovery
+from leadcrm.ingest.replay import replay_failed
 from leadcrm.ingest.spool import Spool, SpoolStatus
 from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
 from leadcrm.ingest.writer import Writer
@@ -68,7 +70,11 @@ class Ingestion:
         self._judge = open_spool(config)
         self.writer = Writer(open_spool(config), on_loss=self._wake_recovery)
         self._recovery = Recovery(
-            self.writer, open_spool(config), self._connect, max_decoded_bytes=config.max_body_bytes
+            self.writer,
+            open_spool(config),
+            self._connect,
+            self._replay_failed,
+            max_decoded_bytes=config.max_body_bytes,
         )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -103,6 +109,13 @@ class Ingestion:
             migrate(self._config.database)
             self._may_migrate = False
         return open_store(self._config)
+
+    def _replay_failed(self, is_stopping: Callable[[], bool]) -> int:
+        entities = bind(self._config.database)
+        try:
+            return replay_failed(entities, max_decoded_bytes=self._config.max_body_bytes, is_stopping=is_stopping)
+        finally:
+            entities.database.disconnect()
 
     def _wake_recovery(self) -> None:
         self._recovery.wake()

@@ -2,7 +2,8 @@
 
 One thread a process. While the writer has no store it tries to connect (capped backoff with jitter), proves the new
 connection with a real write and hands it over. Then, in one process of the node at a time, it drains the spool
-over a connection of its own, while new leads go straight to the database.
+over a connection of its own, while new leads go straight to the database. Once a start, so after every upgrade too,
+the rows that could not become leads are tried again.
 
 May import all of ingest, database and migrations. Knows nothing of HTTP.
 """
@@ -13,6 +14,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from leadcrm.errors import LeadcrmError
 from leadcrm.ingest.drain import drain_batch
@@ -36,15 +38,24 @@ class Recovery:
     """Reconnects and drains, in a thread of its own, until it is stopped."""
 
     def __init__(
-        self, writer: Writer, spool: Spool | None, connect: Callable[[], Store], *, max_decoded_bytes: int
+        self,
+        writer: Writer,
+        spool: Spool | None,
+        connect: Callable[[], Store],
+        replay_failed: Callable[[Callable[[], bool]], int],
+        *,
+        max_decoded_bytes: int,
     ) -> None:
         """Take the writer to serve, the spool (this thread's own) and how to open a store.
 
-        `connect` raises a `LeadcrmError` where it cannot; it may apply pending migrations first.
+        `connect` raises a `LeadcrmError` where it cannot; it may apply pending migrations first. `replay_failed` tries
+        failed rows again until it is told to stop, and returns how many became leads.
         """
         self._writer = writer
         self._spool = spool
         self._connect = connect
+        self._replay_failed = replay_failed
+        self._has_replayed = False
         self._max_decoded_bytes = max_decoded_bytes
         self._store: Store | None = None
         self._woken = threading.Event()
@@ -75,6 +86,7 @@ class Recovery:
                 if not self._writer.has_store:
                     self._bring_back()
                 self._drain()
+                self._replay_once()
             except LeadcrmError as error:
                 text = "the database cannot be reached or the spool not drained: %s"
                 logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": text})
@@ -130,6 +142,17 @@ class Recovery:
             if spool.is_empty():
                 spool.compact()
         self._drop_store()
+
+    def _replay_once(self) -> None:
+        """Try failed rows again, unless another process of the node is at it."""
+        if self._has_replayed:
+            return
+        lock = nullcontext(True) if self._spool is None else self._spool.drain_lock()
+        with lock as may_replay:
+            leads = self._replay_failed(lambda: self._stopping) if may_replay else 0
+        self._has_replayed = True
+        if leads:
+            logger.info("failed rows became leads", extra={"action": "replay", "rows": leads})
 
     def _drop_store(self) -> None:
         if self._store is not None:

@@ -16,7 +16,7 @@ RANK = {
 }  # fmt: skip
 
 SANIC_ROOMS = {"web"}
-PONY_FILES = {"database.py", "entities.py", "ingest/spool.py", "ingest/store.py"}
+PONY_FILES = {"database.py", "entities.py", "ingest/replay.py", "ingest/spool.py", "ingest/store.py"}
 
 
 def room_of(module: str) -> str:

@@ -1,0 +1,143 @@
+"""Replay: what was kept but is no lead becomes one, under its first id, once and never twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from leadcrm.database import bind
+from leadcrm.entities import Entities
+from leadcrm.ingest.replay import Replay, replay, replay_failed
+from tests.conftest import StartServer
+from tests.support.crm import MAX_DECODED_BYTES, keep, submission, url_of
+from tests.support.rows import Rows
+from tests.support.waiting import wait_until
+
+GOOD = b'{"email":"a@example.com","phone":1.10}'
+
+
+@pytest.fixture
+def entities(database: str) -> Iterator[Entities]:
+    keep(database, [])
+    bound = bind(url_of(database))
+    yield bound
+    bound.database.disconnect()
+
+
+def replayed(entities: Entities, identifier: str) -> Replay:
+    done = replay(entities, UUID(identifier), max_decoded_bytes=MAX_DECODED_BYTES)
+    assert done is not None
+    return done
+
+
+@pytest.mark.parametrize("state", ["failed", "invalid"])
+def test_a_mended_row_becomes_a_lead_under_its_first_id(
+    database: str, rows: Rows, entities: Entities, state: str
+) -> None:
+    row = submission(GOOD, key="k", state=state, error="a fault of ours")
+    keep(database, [row])
+    assert replayed(entities, row.id) == Replay(row.id, "stored", True, row.id, None)
+    raw, lead = rows.raw_row(row.id), rows.lead(row.id)
+    assert (raw["state"], raw["error"], raw["body"]) == ("stored", None, GOOD)
+    assert (lead["email"], lead["phone"], lead["status"]) == ("a@example.com", "1.10", "new")
+    assert lead["created_at"] == raw["received_at"]
+
+
+def test_a_second_replay_changes_nothing(database: str, rows: Rows, entities: Entities) -> None:
+    row = submission(GOOD, state="failed", error="a fault of ours")
+    keep(database, [row])
+    replayed(entities, row.id)
+    before = rows.raw(), rows.leads()
+    assert replayed(entities, row.id) == Replay(row.id, "stored", False, row.id, None)
+    assert (rows.raw(), rows.leads()) == before
+
+
+def test_a_body_that_is_still_unreadable_stays_with_its_reason(database: str, rows: Rows, entities: Entities) -> None:
+    row = submission(b"hello", state="invalid", error="an older reason")
+    keep(database, [row])
+    done = replayed(entities, row.id)
+    assert (done.state, done.changed, done.lead_id) == ("invalid", False, None)
+    assert rows.raw_row(row.id)["error"] == done.error != "an older reason"
+    assert rows.leads() == []
+
+
+def test_a_failed_row_keeps_its_key_though_its_body_is_unreadable(
+    database: str, rows: Rows, entities: Entities
+) -> None:
+    row = submission(b"hello", key="k", state="failed", error="a fault of ours")
+    keep(database, [row])
+    assert replayed(entities, row.id).state == "failed"
+    later = submission(GOOD, key="k")
+    keep(database, [later])
+    assert rows.raw_row(later.id)["duplicate_of"] == row.id
+
+
+@pytest.mark.parametrize(("body", "state"), [(GOOD, "repeat"), (b'{"email":"b@example.com"}', "conflict")])
+def test_an_invalid_row_whose_key_was_taken_leads_to_the_lead_that_took_it(
+    database: str, rows: Rows, entities: Entities, body: bytes, state: str
+) -> None:
+    row = submission(body, key="k", state="invalid", error="a fault of ours")
+    taker = submission(GOOD, key="k")
+    keep(database, [row, taker])
+    assert replayed(entities, row.id) == Replay(row.id, state, True, taker.id, None)
+    raw = rows.raw_row(row.id)
+    assert (raw["state"], raw["duplicate_of"], raw["body"]) == (state, taker.id, body)
+    assert [lead["id"] for lead in rows.leads()] == [taker.id]
+    assert replayed(entities, row.id) == Replay(row.id, state, False, taker.id, None)
+
+
+def test_an_unknown_id_is_none(entities: Entities) -> None:
+    assert replay(entities, UUID(int=1), max_decoded_bytes=MAX_DECODED_BYTES) is None
+
+
+def test_replays_that_race_make_one_lead(database: str, rows: Rows, entities: Entities) -> None:
+    for number in range(10):
+        key = f"key {number}"
+        row = submission(GOOD, key=key, state="invalid", error="a fault of ours")
+        keep(database, [row])
+        live = submission(GOOD, key=key)
+        start = threading.Barrier(3)
+        results: list[Replay] = []
+
+        def race(identifier: str, start: threading.Barrier = start, results: list[Replay] = results) -> None:
+            start.wait()
+            results.append(replayed(entities, identifier))
+            entities.database.disconnect()
+
+        rivals = [threading.Thread(target=race, args=(row.id,)) for _ in range(2)]
+        for rival in rivals:
+            rival.start()
+        start.wait()
+        keep(database, [live])
+        for rival in rivals:
+            rival.join()
+        assert sorted(result.changed for result in results) == [False, True]
+        raw = {found["id"]: found for found in rows.raw() if found["idempotency_key"] == key}
+        leads = [lead["id"] for lead in rows.leads() if lead["id"] in raw]
+        assert len(leads) == 1
+        (other,) = raw.keys() - set(leads)
+        assert (raw[other]["state"], raw[other]["duplicate_of"]) == ("repeat", leads[0])
+        assert {result.lead_id for result in results if result.changed} == set(leads)
+
+
+def test_all_failed_rows_are_replayed_and_no_others(database: str, rows: Rows, entities: Entities) -> None:
+    failed = [submission(GOOD, state="failed", error="a fault of ours") for _ in range(3)]
+    invalid = submission(GOOD, state="invalid", error="a fault of ours")
+    hopeless = submission(b"hello", state="failed", error="a fault of ours")
+    keep(database, [*failed, invalid, hopeless])
+    assert replay_failed(entities, max_decoded_bytes=MAX_DECODED_BYTES) == 3
+    assert {lead["id"] for lead in rows.leads()} == {row.id for row in failed}
+    assert rows.raw_row(invalid.id)["state"] == "invalid"
+
+
+def test_failed_rows_are_tried_again_when_the_server_starts(
+    database: str, rows: Rows, start_server: StartServer
+) -> None:
+    row = submission(GOOD, key="k", state="failed", error="a fault of ours")
+    keep(database, [row])
+    server = start_server(database, environment={"WORKERS": "2"})
+    wait_until(lambda: rows.leads(), what="the failed row to become a lead")
+    assert server.client.post_lead(GOOD, key="k").json()["lead_id"] == row.id

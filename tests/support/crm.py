@@ -1,0 +1,71 @@
+"""A database as the CRM finds it: migrated, with rows of every state, written by the store that live leads take."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from uuid_utils import uuid7
+
+from leadcrm.database import PostgresConnection, open_connection
+from leadcrm.database_url import DatabaseURL, parse_database_url
+from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
+from leadcrm.ingest.submission import Submission, process
+from leadcrm.migrations import migrate
+
+MAX_DECODED_BYTES = 1_048_576
+
+
+def url_of(database: str) -> DatabaseURL:
+    """Return a database's URL as leadcrm understands it."""
+    return parse_database_url(database, base=Path("/"))
+
+
+def submission(
+    body: bytes,
+    *,
+    key: str | None = None,
+    state: str | None = None,
+    error: str | None = None,
+    received_at: datetime | None = None,
+    lead_id: str | None = None,
+) -> Submission:
+    """Return what a request with this body becomes; `state` pretends that it could not become a lead."""
+    made_state, made_error, fields = process(
+        body, content_type="application/json", content_encoding="", max_decoded_bytes=MAX_DECODED_BYTES
+    )
+    return Submission(
+        id=lead_id or str(uuid7()),
+        received_at=received_at or datetime.now(timezone.utc),
+        request_id="a-request",
+        idempotency_key=key,
+        key_sha256=None if key is None else hashlib.sha256(key.encode()).digest(),
+        method="POST",
+        target="/api/lead",
+        remote_addr="192.0.2.1",
+        content_type="application/json",
+        headers={"content-type": "application/json"},
+        body=body,
+        body_sha256=hashlib.sha256(body).digest(),
+        node="a-node",
+        state=state or made_state,
+        error=error if state else made_error,
+        fields=None if state else fields,
+    )
+
+
+def keep(database: str, rows: Sequence[Submission]) -> None:
+    """Write rows into a database, made if it is missing."""
+    url = url_of(database)
+    migrate(url)
+    connection = open_connection(url, timeout_s=30, create=True)
+    store: Store
+    if isinstance(connection, PostgresConnection):
+        store = PostgresStore(connection, schema=url.schema, timeout_s=30)
+    else:
+        assert url.path is not None
+        store = SqliteStore(connection, url.path, min_free_bytes=0)
+    store.write(rows)
+    store.close()
