@@ -19,7 +19,7 @@ from tests.support.postgres import Installation, PostgresCluster, PostgresServer
 from tests.support.rows import Rows  # noqa: E402
 from tests.support.server import Server, StartServer  # noqa: E402
 
-pytest_plugins = ["tests.support.skips"]
+pytest_plugins = ["tests.support.fault_table", "tests.support.skips"]
 
 DATABASE_KINDS = ("sqlite", "postgres")
 SERVERS = pytest.StashKey[list[Server]]()

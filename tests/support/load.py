@@ -93,8 +93,12 @@ class Load:
         most_s: float = 60.0,
         timeout_s: float = 10.0,
         keep_alive: bool = True,
+        pause_s: float = 0.0,
     ) -> None:
-        """Prepare a load of at most `most_leads` leads, started within at most `most_s`."""
+        """Prepare a load of at most `most_leads` leads, started within at most `most_s`.
+
+        `pause_s` is what each connection rests between two leads.
+        """
         self._address = (host, port)
         self._journal = journal
         self._leads = itertools.islice(leads, most_leads)
@@ -102,6 +106,7 @@ class Load:
         self._most_s = most_s
         self._timeout_s = timeout_s
         self._keep_alive = keep_alive
+        self._pause_s = pause_s
         self._stopping = threading.Event()
         self._deadline = 0.0
         self._failure: BaseException | None = None
@@ -155,6 +160,8 @@ class Load:
                 await self._deliver(connection, lead)
                 if self._ends:
                     return
+                if self._pause_s:
+                    await asyncio.sleep(self._pause_s)
         finally:
             connection.close()
 
