@@ -1,0 +1,136 @@
+"""`scripts/bench`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmark.chart import chart
+from benchmark.load import find_wrk
+from benchmark.machine import describe
+from benchmark.peers import BUILD
+from benchmark.report import table
+from benchmark.rounds import Sample, cells, run_rounds, save
+from benchmark.systems import EXECUTABLE, KINDS, REPOSITORY, Kind, System, twin
+from tests.support.postgres import Installation
+
+RESULTS = Path(__file__).parent / "results"
+
+EXAMPLES = """examples:
+  scripts/bench                                   every system, five rounds: some twenty minutes
+  scripts/bench --quick                           the main ones, under two minutes
+  scripts/bench --systems leadcrm-postgres-1 original --connections 1 64
+  scripts/bench --against HEAD~3 --systems leadcrm-postgres-1 --connections 64
+                                                  leadcrm beside its own earlier revision
+"""
+
+QUICK_SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1", "original", "fastify-pg", "pocketbase", "floor-1")
+
+
+def main() -> None:
+    """Measure and report."""
+    arguments = _parse()
+    find_wrk()
+    kinds = _chosen(arguments.systems, arguments.against)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lead-bench-")))
+        installation = Installation()
+        stack.callback(installation.remove)
+        cluster = installation.new_cluster()
+        cluster.start()
+        stack.callback(cluster.stop)
+        machine = describe(_git("describe", "--always", "--dirty"))
+        systems = []
+        for name, kind in kinds.items():
+            systems.append(System(name, kind, cluster, folder / name))
+            stack.callback(systems[-1].stop)
+        samples = run_rounds(systems, arguments.connections, rounds=arguments.rounds, seconds=arguments.seconds)
+        _check_stored(systems, samples, arguments.seconds)
+    labels = {name: kind.label for name, kind in kinds.items()}
+    durability = {name: kind.durability for name, kind in kinds.items()}
+    how = (
+        f"Medians of {arguments.rounds} interleaved rounds of {arguments.seconds:g} s each, a warm-up before each; "
+        "unique keys, 14 fields, logs on."
+    )
+    text = table(cells(samples), labels, durability, machine, how)
+    print(f"\n{text}")
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        save(arguments.output / "results.json", samples, machine, labels)
+        (arguments.output / "table.md").write_text(text)
+        (arguments.output / "chart.svg").write_text(chart(cells(samples), labels))
+        print(f"written to {arguments.output}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measures leadcrm beside its peers on this machine, in interleaved rounds.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--systems", nargs="+", choices=[*KINDS, "all"], metavar="NAME", help=", ".join(KINDS))
+    parser.add_argument("--connections", nargs="+", type=int, metavar="N", help="at once (default: 1 64 256)")
+    parser.add_argument("--seconds", type=float, help="of each measurement (default: 8)")
+    parser.add_argument("--rounds", type=int, help="default: 5")
+    parser.add_argument("--quick", action="store_true", help="the main systems, one round of 2 s, nothing written")
+    parser.add_argument("--against", metavar="REVISION", help="also run leadcrm as it was at that revision")
+    parser.add_argument(
+        "--output", type=Path, help=f"folder of the results (default: {RESULTS.relative_to(REPOSITORY)})"
+    )
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    arguments.systems = arguments.systems or (list(QUICK_SYSTEMS) if quick else ["all"])
+    arguments.connections = arguments.connections or [1, 64, 256]
+    arguments.seconds = arguments.seconds or (2 if quick else 8)
+    arguments.rounds = arguments.rounds or (1 if quick else 5)
+    if arguments.output is None and not quick and arguments.systems == ["all"] and not arguments.against:
+        arguments.output = RESULTS
+    return arguments
+
+
+def _chosen(names: Sequence[str], against: str | None) -> dict[str, Kind]:
+    kinds = {name: kind for name, kind in KINDS.items() if name in names or "all" in names}
+    if not EXECUTABLE.exists() and "leadcrm-executable" in kinds:
+        del kinds["leadcrm-executable"]
+        print(f"bench: {EXECUTABLE.relative_to(REPOSITORY)} is left out: scripts/build makes it")
+    if against:
+        source = _checkout(against)
+        for name in [name for name in kinds if name.startswith("leadcrm") and name != "leadcrm-executable"]:
+            kinds[f"{name}-before"] = twin(name, source)
+    return kinds
+
+
+def _checkout(revision: str) -> Path:
+    """Return a folder with the source of a revision."""
+    source = BUILD / "against" / _git("rev-parse", revision)
+    if not source.exists():
+        packed = subprocess.run(["git", "archive", revision], cwd=REPOSITORY, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(source, filter="data")
+    return source
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def _check_stored(systems: Sequence[System], samples: Sequence[Sample], seconds: float) -> None:
+    """Say of every system whether it holds what it acknowledged."""
+    for system in systems:
+        stored = system.stored()
+        acknowledged = sum(sample.rate * seconds for sample in samples if sample.system == system.name)
+        if stored is not None and stored < acknowledged * 0.99:
+            print(f"bench: {system.kind.label} answered {acknowledged:,.0f} leads and holds {stored:,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+export type LeadPayload = Record<string, unknown>;
+
+export interface IngestResult {
+  leadId: string;
+  deduplicated: boolean;
+}

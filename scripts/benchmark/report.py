@@ -1,0 +1,110 @@
+"""The figures as people read them: the table, the targets beside what was reached, the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmark.rounds import Cell, Cells
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure that leadcrm is to reach: a ratio of two measured ones, at least or at most."""
+
+    says: str
+    ratio: float | None
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def line(self) -> str:
+        """Return it as a row of the table."""
+        bound = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+        if self.ratio is None:
+            return f"| {self.says} | {bound} | not measured | |"
+        reached = self.ratio >= self.least if self.least is not None else self.ratio <= (self.most or 0)
+        return f"| {self.says} | {bound} | {self.ratio:.2f} | {'reached' if reached else '**missed**'} |"
+
+
+def targets(cells: Cells) -> list[Target]:
+    """Return the targets with what was reached, the better of one and two workers where none is named."""
+
+    def of(system: str, connections: int, figure: str) -> float | None:
+        cell = cells.get((system, connections))
+        return getattr(cell, figure) if cell else None
+
+    def best(database: str, connections: int, figure: str) -> float | None:
+        found = [of(f"leadcrm-{database}-{workers}", connections, figure) for workers in (1, 2)]
+        known = [value for value in found if value is not None]
+        return (max if figure == "rate" else min)(known) if known else None
+
+    def ratio(above: float | None, below: float | None) -> float | None:
+        return above / below if above is not None and below else None
+
+    return [
+        Target(
+            "leads/s at 64 connections, PostgreSQL, to the original's stack",
+            ratio(best("postgres", 64, "rate"), of("original", 64, "rate")),
+            least=8,
+        ),
+        Target(
+            "leads/s at 64 connections, PostgreSQL, to Fastify with pg",
+            ratio(best("postgres", 64, "rate"), of("fastify-pg", 64, "rate")),
+            least=3,
+        ),
+        Target(
+            "leads/s at 64 connections, SQLite, to PocketBase",
+            ratio(best("sqlite", 64, "rate"), of("pocketbase", 64, "rate")),
+            least=2.5,
+        ),
+        *(
+            Target(
+                f"leads/s at 256 connections, PostgreSQL, to the bare floor, {workers} process{'es' * (workers > 1)}",
+                ratio(of(f"leadcrm-postgres-{workers}", 256, "rate"), of(f"floor-{workers}", 256, "rate")),
+                least=0.7,
+            )
+            for workers in (1, 2)
+        ),
+        Target(
+            "p50 of a lone connection, PostgreSQL, to the original's stack",
+            ratio(of("leadcrm-postgres-1", 1, "p50_ms"), of("original", 1, "p50_ms")),
+            most=0.5,
+        ),
+        Target(
+            "p99 at 64 connections, PostgreSQL, to the original's stack",
+            ratio(best("postgres", 64, "p99_ms"), of("original", 64, "p99_ms")),
+            most=0.25,
+        ),
+    ]
+
+
+def table(
+    cells: Cells, labels: Mapping[str, str], durability: Mapping[str, str], machine: Mapping[str, str], how: str
+) -> str:
+    """Return the report in Markdown."""
+    lines = [how, ""]
+    for connections in sorted({place[1] for place in cells}):
+        lines += [
+            f"### {connections} connection{'s' if connections > 1 else ''}",
+            "",
+            "| system | leads/s | p50 ms | p99 ms | errors | server CPU µs/lead | database CPU µs/lead | memory MB "
+            "| durability |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|---|",
+        ]
+        present = [name for name in labels if (name, connections) in cells]
+        for name in sorted(present, key=lambda name: -cells[name, connections].rate):
+            lines.append(_row(labels[name], cells[name, connections], durability[name]))
+        lines.append("")
+    lines += ["### Targets", "", "| what | target | measured | |", "|---|--:|--:|---|"]
+    lines += [target.line for target in targets(cells)]
+    lines += ["", "### Machine", "", *(f"- {name}: {value}" for name, value in machine.items()), ""]
+    return "\n".join(lines)
+
+
+def _row(label: str, cell: Cell, durability: str) -> str:
+    database = f"{cell.database_cpu_us:,.0f}" if cell.database_cpu_us else ""
+    return (
+        f"| {label} | {cell.rate:,.0f} | {cell.p50_ms:.2f} | {cell.p99_ms:.2f} | {cell.errors} "
+        f"| {cell.cpu_us:,.0f} | {database} | {cell.memory_mb:,.0f} | {durability} |"
+    )
