@@ -139,5 +139,5 @@ def test_failed_rows_are_tried_again_when_the_server_starts(
     row = submission(GOOD, key="k", state="failed", error="a fault of ours")
     keep(database, [row])
     server = start_server(database, environment={"WORKERS": "2"})
-    wait_until(lambda: rows.leads(), what="the failed row to become a lead")
+    wait_until(rows.leads, what="the failed row to become a lead")
     assert server.client.post_lead(GOOD, key="k").json()["lead_id"] == row.id
