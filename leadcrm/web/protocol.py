@@ -1,22 +1,42 @@
-"""The HTTP protocol of the framework, with a kinder way to stop.
+"""The HTTP protocol of the framework, with a kinder way to stop and an ear for senders that hang up.
 
 When a server stops, the framework closes every connection on which no request is being handled, also one that the
 kernel accepted a moment ago and whose request is on its way. This one lets such a connection wait a moment first.
+
+When a sender stops sending, the framework drops whatever it has not handled yet. Some send a lead, hang up and never
+look at the answer; others stop sending and wait for it. This one reads what was sent to its end and answers.
 """
 
 from __future__ import annotations
 
+from sanic.exceptions import BadRequest, RequestCancelled
 from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
+
+from leadcrm.web.strict_http import StrictHttp
 
 LINGER_S = 0.25
 """How long a quiet connection may still send a request after the stop: a round trip and some."""
 
 
 class LingeringProtocol(HttpProtocol):
-    """Gives a connection that is idle at the stop a moment in which its request is still read and answered."""
+    """Gives what was sent its answer, though the server stops or the sender does."""
 
-    __slots__ = ("_lingers",)
+    HTTP_CLASS = StrictHttp
+    __slots__ = ("_lingers", "_sender_done")
+
+    def eof_received(self) -> bool:
+        """Say whether to keep the connection for an answer: unless its task waits for more, which waits in vain."""
+        self._sender_done = True
+        return self._data_received.is_set()
+
+    async def receive_more(self) -> None:
+        """Wait for more of a request, which no longer comes once the sender has stopped sending."""
+        if getattr(self, "_sender_done", False):
+            if self.is_busy():
+                raise BadRequest("the sender stopped within its request")
+            raise RequestCancelled
+        await super().receive_more()
 
     def wind_down(self) -> None:
         """Answer what is on its way, say `Connection: close` with it, and close once nothing comes."""
