@@ -77,7 +77,8 @@ def test_a_page_may_read_errors_too(shared_server: Server, method: str, target: 
 def test_a_preflight_cannot_write_headers_of_its_own(shared_server: Server) -> None:
     content = (
         b"OPTIONS /api/lead HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\nX-Evil: 1\r\n"
-        b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x\nX-Evil: 1\r\nConnection: close\r\n\r\n"
+        b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x\nX-Evil: 1\r\n"
+        b"Connection: close\r\n\r\n"
     )
     assert b"X-Evil" not in shared_server.client.send_raw(content)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from contextlib import suppress
 
@@ -58,6 +59,11 @@ class Conversation:
                 pass
         rest, self._received = self._received, b""
         return rest
+
+    def abort(self) -> None:
+        """Close it with a reset instead of an orderly end."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     def close(self) -> None:
         """Close it."""

@@ -97,6 +97,16 @@ class Rows:
                 cursor.execute(statement, parameters or None)
             return int(cursor.rowcount)
 
+    @contextmanager
+    def writes_blocked(self) -> Iterator[None]:
+        """Hold every write of others up within a `with`; reading goes on."""
+        with self._cursor(write=True) as cursor:
+            cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
+            if not self.is_sqlite:
+                cursor.execute("LOCK TABLE leads_raw IN EXCLUSIVE MODE")
+            yield
+            cursor.execute("ROLLBACK")
+
     def as_id(self, identifier: str) -> object:
         """Return an id as this database takes it in a parameter."""
         return UUID(identifier).bytes if self.is_sqlite else identifier

@@ -1,0 +1,135 @@
+"""`GET /health`, `/ready` and `/metrics`: the verdict, its parts, and the numbers of all workers together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from itertools import chain
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import StartServer, server_starter
+from tests.support.client import Client
+from tests.support.conversation import Conversation, lead_request
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+from tests.support.workers import connections_to_each_worker
+
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+@pytest.fixture(scope="module")
+def two_workers(
+    request: pytest.FixtureRequest, shared_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server of two workers that has kept one lead."""
+    start: StartServer
+    for start in server_starter(request.node, tmp_path_factory.mktemp("two-workers")):
+        server = start(shared_database, environment={"WORKERS": "2"})
+        assert server.client.post_lead({}).status == 201
+        yield server
+
+
+def assert_now(text: str) -> None:
+    assert TIMESTAMP.fullmatch(text)
+    told = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    assert abs((datetime.now(timezone.utc) - told).total_seconds()) < 10
+
+
+def test_health_says_ok_and_the_time(two_workers: Server) -> None:
+    answer = two_workers.client.get("/health", headers=[("X-Request-Id", "probe-1")])
+    told = answer.json()
+    assert answer.status == 200
+    assert list(told) == ["ok", "timestamp"]
+    assert told["ok"] is True
+    assert_now(told["timestamp"])
+    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("X-Request-Id") == "probe-1"
+    assert answer.header("Cache-Control") == "no-store"
+
+
+@pytest.mark.parametrize("target", ["/health", "/ready", "/metrics"])
+def test_a_head_request_is_answered_without_a_body(two_workers: Server, target: str) -> None:
+    with Conversation(two_workers.client) as connection:
+        connection.send(b"HEAD %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target.encode())
+        head, separator, body = connection.rest().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert separator
+    assert body == b""
+
+
+def test_readiness_names_the_parts_of_the_verdict(two_workers: Server) -> None:
+    answer = two_workers.client.get("/ready")
+    told = answer.json()
+    assert answer.status == 200
+    assert (told["ok"], told["database"], told["fault"]) == (True, "up", None)
+    assert told["schema_version"] >= 1
+    assert told["spool"] == {"rows": 0, "refused": 0, "bytes": told["spool"]["bytes"], "oldest": None}
+    assert told["disk_free_bytes"] > 0
+    assert_now(told["timestamp"])
+
+
+def test_readiness_tells_when_leads_wait_in_the_spool(start_server: StartServer) -> None:
+    server = start_server("postgresql://nobody@127.0.0.1:9/none")
+    assert server.client.post_lead({}).receipt.stored == "spool"  # type: ignore[union-attr]
+    wait_until(lambda: server.client.get("/ready").json()["spool"]["rows"] == 1)
+    answer = server.client.get("/ready")
+    told = answer.json()
+    assert answer.status == 200
+    assert (told["ok"], told["database"]) == (True, "down")
+    assert "database" in told["fault"]
+    assert told["spool"]["bytes"] > 0
+    assert_now(told["spool"]["oldest"])
+    assert server.client.metric("leadcrm_spool_rows") == 1
+
+
+def test_without_database_and_spool_the_probes_say_503(start_server: StartServer) -> None:
+    server = start_server("postgresql://nobody@127.0.0.1:9/none", wait=False, environment={"SPOOL": "off"})
+    server.wait_answering()
+    for target in ("/health", "/ready"):
+        answer = server.client.get(target)
+        assert (answer.status, answer.json()["ok"]) == (503, False)
+    assert server.client.get("/ready").json()["spool"] is None
+    assert server.client.metric("leadcrm_ready") == 0
+
+
+def test_metrics_are_in_prometheus_text(two_workers: Server) -> None:
+    answer = two_workers.client.get("/metrics")
+    assert answer.status == 200
+    assert (answer.header("Content-Type") or "").startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+    assert all(family.documentation for family in families.values())
+    assert all(name.startswith("leadcrm_") for name in families)
+
+
+def test_metrics_count_the_answers_of_all_workers(two_workers: Server) -> None:
+    client = two_workers.client
+    counted = {outcome: client.metric("leadcrm_leads_total", outcome=outcome) for outcome in ("created", "invalid")}
+    answers = client.metric("leadcrm_request_duration_seconds_count")
+    received = client.metric("leadcrm_received_bytes_total")
+    with connections_to_each_worker(two_workers, 20) as held:
+        assert len(held) == 2
+        for connection in chain(*held):
+            connection.send(lead_request(b"{}"))
+            assert connection.answer().status == 201
+            connection.send(lead_request(b"no"))
+            assert connection.answer().status == 400
+    assert client.metric("leadcrm_leads_total", outcome="created") == counted["created"] + 40
+    assert client.metric("leadcrm_leads_total", outcome="invalid") == counted["invalid"] + 40
+    assert client.metric("leadcrm_request_duration_seconds_count") == answers + 80
+    assert client.metric("leadcrm_received_bytes_total") == received + 160
+    assert client.metric("leadcrm_workers") == 2
+    wait_until(lambda: client.metric("leadcrm_batch_rows_total") >= 81)
+
+
+def test_every_outcome_of_a_lead_is_counted_by_its_name(shared_server: Server) -> None:
+    client: Client = shared_server.client
+    client.post_lead(b"{}", key="counted")
+    client.post_lead(b"{}", key="counted")
+    client.post_lead(b"{ }", key="counted")
+    client.post_lead(b"no")
+    client.post_lead(b"x" * 1_100_000)
+    outcomes = ("created", "duplicate", "conflict", "invalid", "rejected", "spooled", "error")
+    assert [client.metric("leadcrm_leads_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1, 1, 1, 0, 0]

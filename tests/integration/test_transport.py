@@ -1,0 +1,274 @@
+"""Leads on odd transports: in chunks, slowly, pipelined, half, by senders that hang up, and two readings in one."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Answer
+from tests.support.conversation import Conversation, lead_request
+from tests.support.rows import Rows
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+SMUGGLED = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nIdempotency-Key: smuggled\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED_HEAD = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def stored(shared_server: Server, shared_database: str) -> Rows:
+    return Rows(shared_database)
+
+
+def assert_kept(answer: Answer, body: bytes, stored: Rows) -> None:
+    assert answer.status == 201
+    assert answer.receipt is not None
+    assert answer.receipt.sha256 == hashlib.sha256(body).hexdigest()
+    assert stored.raw_row(answer.receipt.raw_id)["body"] == body
+
+
+def test_a_chunked_body_is_kept_without_its_chunks(shared_server: Server, stored: Rows) -> None:
+    body = b'{"email":"chunked@example.com","x":"%s"}' % (b"y" * 70_000)
+    with Conversation(shared_server.client) as connection:
+        connection.send(CHUNKED_HEAD)
+        for start in range(0, len(body), 999):
+            part = body[start : start + 999]
+            connection.send(b"%x;extension=1\r\n%s\r\n" % (len(part), part))
+        connection.send(b"0\r\n\r\n")
+        assert_kept(connection.answer(), body, stored)
+        connection.send(lead_request(b"{}"))
+        assert_kept(connection.answer(), b"{}", stored)
+
+
+def test_a_chunked_body_byte_by_byte_is_kept(shared_server: Server, stored: Rows) -> None:
+    body = b'{"email":"dribbled@example.com"}'
+    content = CHUNKED_HEAD + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    with Conversation(shared_server.client) as connection:
+        for byte in content:
+            connection.send(bytes([byte]))
+        assert_kept(connection.answer(), body, stored)
+
+
+def test_an_empty_chunked_body_is_no_payload_and_kept(shared_server: Server, stored: Rows) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(CHUNKED_HEAD + b"0\r\n\r\n")
+        answer = connection.answer()
+    assert answer.status == 400
+    assert answer.receipt is not None
+    assert stored.raw_row(answer.receipt.raw_id)["body"] == b""
+
+
+def test_slow_senders_do_not_hold_up_their_neighbours(shared_server: Server, stored: Rows) -> None:
+    body = b'{"email":"slow@example.com"}'
+    request = lead_request(body)
+    with ExitStack() as stack:
+        slow = [stack.enter_context(Conversation(shared_server.client)) for _ in range(50)]
+        for position in range(0, len(request), 10):
+            for connection in slow:
+                connection.send(request[position : position + 10])
+            started = time.monotonic()
+            assert shared_server.client.post_lead({}).status == 201
+            assert time.monotonic() - started < 2
+        for connection in slow:
+            assert_kept(connection.answer(), body, stored)
+
+
+def test_pipelined_leads_are_answered_in_their_order(shared_server: Server, stored: Rows) -> None:
+    bodies = [b'{"phone":"%d"}' % number for number in range(20)]
+    with Conversation(shared_server.client) as connection:
+        connection.send(b"".join(lead_request(body) for body in bodies))
+        for body in bodies:
+            assert_kept(connection.answer(), body, stored)
+
+
+def test_a_pipelined_repeat_is_one(shared_server: Server) -> None:
+    request = lead_request(b"{}", key=b"pipelined")
+    with Conversation(shared_server.client) as connection:
+        connection.send(request * 3)
+        answers = [connection.answer() for _ in range(3)]
+    assert [answer.status for answer in answers] == [201, 409, 409]
+    assert len({answer.json()["lead_id"] for answer in answers}) == 1
+
+
+def test_a_sender_that_asks_first_is_told_to_go_on(shared_server: Server, stored: Rows) -> None:
+    body = b'{"email":"asked@example.com"}'
+    head, _, _ = lead_request(body, (b"Expect", b"100-continue")).partition(b"\r\n\r\n")
+    with Conversation(shared_server.client) as connection:
+        connection.send(head + b"\r\n\r\n")
+        connection.wait_for(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.send(body)
+        assert_kept(connection.answer(), body, stored)
+
+
+def test_a_sender_that_asks_first_with_too_much_is_told_without_sending(shared_server: Server) -> None:
+    head = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nExpect: 100-continue\r\n\r\n"
+    with Conversation(shared_server.client) as connection:
+        connection.send(head)
+        assert connection.answer().status == 413
+
+
+def test_an_expectation_nobody_can_meet_is_answered_417(shared_server: Server) -> None:
+    answer = shared_server.client.post_lead({}, headers=[("Expect", "a-miracle")])
+    assert (answer.status, answer.body) == (417, b'{"ok":false,"error":"expectation_failed"}')
+
+
+def test_an_old_sender_of_http_1_0_is_answered_and_its_connection_closed(shared_server: Server, stored: Rows) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(b"POST /api/lead HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
+        assert_kept(connection.answer(), b"{}", stored)
+        assert connection.rest() == b""
+
+
+def test_half_a_body_is_no_lead_and_no_fault(start_server: StartServer, database: str) -> None:
+    server = start_server(database)
+    request = lead_request(b'{"email":"half@example.com"}', key=b"half")
+    for end in (10, len(request) - 20, len(request) - 1):
+        with Conversation(server.client) as connection:
+            connection.send(request[:end])
+    with Conversation(server.client) as connection:
+        connection.send(request[:-1])
+        connection.end_sending()
+        connection.rest()
+    assert server.client.post_lead({}, key="half").status == 201
+    server.terminate()
+    assert [row["idempotency_key"] for row in Rows(database).raw()] == ["half"]
+    assert [record for record in server.log_records() if record["level"] not in ("info", "debug")] == []
+
+
+@pytest.mark.parametrize("size", [2, 500_000], ids=["small", "large"])
+def test_a_lead_whose_sender_hung_up_at_once_is_kept(shared_server: Server, stored: Rows, size: int) -> None:
+    keys = [b"hung-up-%d-%d" % (size, number) for number in range(30)]
+    for key in keys:
+        with Conversation(shared_server.client) as connection:
+            connection.send(lead_request(b"{" + b" " * (size - 2) + b"}", key=key))
+
+    def kept() -> bool:
+        found = stored.select("SELECT idempotency_key FROM leads_raw WHERE state = 'stored'")
+        return {row["idempotency_key"] for row in found}.issuperset(key.decode() for key in keys)
+
+    wait_until(kept)
+
+
+def test_a_lead_whose_sender_vanished_while_it_was_written_is_kept(start_server: StartServer, database: str) -> None:
+    server = start_server(database, environment={"COMMIT_TIMEOUT": "2.5"})
+    stored = Rows(database)
+    senders = [Conversation(server.client) for _ in range(20)]
+    with stored.writes_blocked():
+        for number, sender in enumerate(senders):
+            sender.send(lead_request(b"{}", key=b"vanished-%d" % number))
+        wait_until(lambda: server.client.metric("leadcrm_received_bytes_total") == 40)
+        for sender in senders:
+            sender.abort()
+    wait_until(lambda: len(stored.leads()) == 20)
+    assert server.client.post_lead({}, key="vanished-0").status == 409
+
+
+@pytest.mark.parametrize("size", [2, 500_000], ids=["small", "large"])
+def test_a_sender_that_only_stops_sending_gets_its_answer(shared_server: Server, stored: Rows, size: int) -> None:
+    body = b"{" + b" " * (size - 2) + b"}"
+    for _ in range(10):
+        with Conversation(shared_server.client) as connection:
+            connection.send(lead_request(body))
+            connection.end_sending()
+            assert_kept(connection.answer(), body, stored)
+            assert connection.rest() == b""
+
+
+def test_a_sender_that_stops_within_its_pipelined_request_gets_the_answers_before(shared_server: Server) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(lead_request(b"{}") * 2 + lead_request(b"{}")[:-1])
+        connection.end_sending()
+        received = connection.rest()
+    assert received.count(b"HTTP/1.1 201 ") == 2
+    assert received.count(b"HTTP/1.1 201 ") + received.count(b"HTTP/1.1 400 ") == received.count(b"HTTP/1.1 ")
+
+
+def test_a_nul_in_a_header_is_replaced_where_it_is_stored(shared_server: Server, stored: Rows) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(lead_request(b"{}", (b"X-Odd", b"a\x00b"), key=b"k\x00"))
+        answer = connection.answer()
+    row = stored.raw_row(answer.json()["lead_id"])
+    assert (row["headers"]["x-odd"], row["idempotency_key"]) == ("a\ufffdb", "k\ufffd")
+    assert row["key_sha256"] == hashlib.sha256(b"k\x00").digest()
+
+
+AMBIGUOUS_HEADS = {
+    "a length and chunks": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "chunks and a length": b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    "two lengths": b"Content-Length: 5\r\nContent-Length: 50\r\n",
+    "two equal lengths": b"Content-Length: 5\r\nContent-Length: 5\r\n",
+    "two lengths in one": b"Content-Length: 5, 50\r\n",
+    "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    "another coding of transfer": b"Transfer-Encoding: xchunked\r\n",
+    "chunks that are not last": b"Transfer-Encoding: chunked, identity\r\n",
+    "chunks after a tab": b"Transfer-Encoding:\x0bchunked\r\n",
+    "a blank before the colon": b"Content-Length: 5\r\nTransfer-Encoding : chunked\r\n",
+    "a folded line": b"Content-Length: 5\r\nX: a\r\n Transfer-Encoding: chunked\r\n",
+    "a folded value": b"Content-Length: 5\r\nTransfer-Encoding:\r\n chunked\r\n",
+    "a bare line feed": b"Content-Length: 5\r\nX: a\nTransfer-Encoding: chunked\r\n",
+    "a bare carriage return": b"Content-Length: 5\r\nX: a\rTransfer-Encoding: chunked\r\n",
+    "a NUL in a name": b"Content-Length: 5\r\nTransfer-Encoding\x00: chunked\r\n",
+    "no name": b"Content-Length: 5\r\n: chunked\r\n",
+    "a length with a sign": b"Content-Length: +5\r\n",
+    "a length in hexadecimal": b"Content-Length: 0x5\r\n",
+    "a length in other digits": "Content-Length: \uff15\r\n".encode(),
+    "a length with an underscore": b"Content-Length: 0_5\r\n",
+    "an empty length": b"Content-Length: \r\n",
+}
+
+
+@pytest.mark.parametrize("head", AMBIGUOUS_HEADS.values(), ids=AMBIGUOUS_HEADS.keys())
+def test_a_request_that_two_readers_could_read_differently_is_refused(
+    shared_server: Server, stored: Rows, head: bytes
+) -> None:
+    content = b"POST /api/lead HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n0\r\n\r\n"
+    with Conversation(shared_server.client) as connection:
+        connection.send(content + SMUGGLED)
+        answer = connection.answer()
+        assert (answer.status, answer.body) == (400, b'{"ok":false,"error":"bad_request"}')
+        assert answer.header("Connection") == "close"
+        assert connection.rest() == b""
+    assert_nothing_was_smuggled(shared_server, stored)
+
+
+AMBIGUOUS_CHUNKS = {
+    "a size with a prefix": b"0x2\r\n{}\r\n0\r\n\r\n",
+    "a size with a sign": b"+2\r\n{}\r\n0\r\n\r\n",
+    "a negative size": b"-2\r\n{}\r\n0\r\n\r\n",
+    "a size with an underscore": b"0_2\r\n{}\r\n0\r\n\r\n",
+    "a size with blanks": b" 2 \r\n{}\r\n0\r\n\r\n",
+    "a size in other digits": "\uff12\r\n{}\r\n0\r\n\r\n".encode(),
+    "no size": b"\r\n{}\r\n0\r\n\r\n",
+    "a chunk longer than it says": b"2\r\n{}xx0\r\n\r\n",
+    "a line feed for a line break": b"2\n{}\n0\n\n",
+    "a line feed within an extension": b"2;a\n\r\n{}\r\n0\r\n\r\n",
+    "a trailer": b"2\r\n{}\r\n0\r\nContent-Length: 5\r\n\r\n",
+    "an endless size": b"f" * 100 + b"\r\n",
+    "an endless extension": b"2;" + b"x" * 100_000 + b"\r\n{}\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("chunks", AMBIGUOUS_CHUNKS.values(), ids=AMBIGUOUS_CHUNKS.keys())
+def test_chunks_that_two_readers_could_read_differently_are_refused(
+    shared_server: Server, stored: Rows, chunks: bytes
+) -> None:
+    before = len(stored.raw())
+    with Conversation(shared_server.client) as connection:
+        connection.send(CHUNKED_HEAD + chunks + SMUGGLED)
+        answer = connection.answer()
+        assert (answer.status, answer.body) in (
+            (400, b'{"ok":false,"error":"bad_request"}'),
+            (413, b'{"ok":false,"error":"payload_too_large"}'),
+        )
+        assert connection.rest() == b""
+    assert len(stored.raw()) == before
+    assert_nothing_was_smuggled(shared_server, stored)
+
+
+def assert_nothing_was_smuggled(server: Server, stored: Rows) -> None:
+    assert server.client.post_lead({}).status == 201
+    assert stored.select("SELECT id FROM leads_raw WHERE idempotency_key = 'smuggled'") == []

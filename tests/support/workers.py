@@ -1,0 +1,54 @@
+"""Connections to each of a server's worker processes: proof that several took part."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import psutil
+
+from tests.support.conversation import Conversation
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+
+def worker_pids(server: Server) -> list[int]:
+    """Return the ids of the worker processes: the children of the one that was started."""
+    return [pid for pid in server.pids() if pid != server.pid]
+
+
+@contextmanager
+def connections_to_each_worker(server: Server, each: int) -> Iterator[list[list[Conversation]]]:
+    """Give `each` connections to every worker, one list a worker.
+
+    The kernel leaves it to chance who accepts, and one worker may take them all. So the others stand still
+    meanwhile.
+    """
+    pids = worker_pids(server)
+    with ExitStack() as stack:
+        held = []
+        for pid in pids:
+            with _standing_still([other for other in pids if other != pid]):
+                connections = [stack.enter_context(Conversation(server.client)) for _ in range(each)]
+                wait_until(lambda pid=pid, of=connections: _accepted(pid, of), what=f"worker {pid} to accept")  # type: ignore[misc]
+            held.append(connections)
+        yield held
+
+
+@contextmanager
+def _standing_still(pids: Sequence[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids))
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _accepted(pid: int, connections: Sequence[Conversation]) -> bool:
+    ports = {one.raddr.port for one in psutil.Process(pid).net_connections("tcp") if one.raddr}
+    return ports.issuperset(connection.port for connection in connections)
