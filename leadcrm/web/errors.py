@@ -13,7 +13,6 @@ from sanic.exceptions import (
     PayloadTooLarge,
     RequestCancelled,
     RequestTimeout,
-    SanicException,
     ServiceUnavailable,
 )
 from sanic.handlers import ErrorHandler
@@ -26,7 +25,7 @@ from leadcrm.web.responses import Cors, Refusal
 
 logger = logging.getLogger("leadcrm.web")
 
-_REFUSALS: tuple[tuple[type[SanicException], Refusal], ...] = (
+_REFUSALS: tuple[tuple[type[BaseException], Refusal], ...] = (
     (NotFound, responses.NOT_FOUND),
     (MethodNotAllowed, responses.METHOD_NOT_ALLOWED),
     (PayloadTooLarge, responses.PAYLOAD_TOO_LARGE),

@@ -40,7 +40,9 @@ class StrictHttp(Http):
 
     async def read(self) -> bytes | None:
         """Read some of the body. Raises `BadRequest`."""
-        if self.request_body == "chunked" and not self.request_bytes_left:
+        # Declared as bytes by the framework, which keeps True or this word in it.
+        kind: object = self.request_body
+        if kind == "chunked" and not self.request_bytes_left:
             await self._insist_on_a_chunk()
         data: bytes | None = await super().read()
         return data
