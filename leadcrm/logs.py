@@ -125,7 +125,8 @@ def configure(level: str, development: bool, stream_fd: int = 1, *, limit_bytes:
         logger.propagate = True
     logging.getLogger("sanic.access").disabled = True
     # It quotes a malformed form, which is a sender's data.
-    logging.getLogger("python_multipart").disabled = True
+    logging.getLogger("python_multipart").handlers = [logging.NullHandler()]
+    logging.getLogger("python_multipart").propagate = False
     return writer
 
 
