@@ -1,0 +1,263 @@
+"""The corpus of hostile payloads through the real server, among healthy neighbours in the same batches.
+
+Each database gets the same requests, and what it answered and stored is compared with what the corpus says and
+with the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from leadcrm.ingest.normalize import COLUMNS
+from tests.conftest import DATABASE_KINDS, new_database, server_starter
+from tests.corpus import Case, cases
+from tests.support.client import parse_receipt
+from tests.support.conversation import lead_request
+from tests.support.exchange import exchange_all
+from tests.support.http1 import ParsedAnswer
+from tests.support.rows import Row, Rows
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+MARK = "no-log-may-hold"
+NEIGHBOURS_EACH = 2
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of one request: the answer, without what is different every time, and what was stored."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+    raw: Row
+    lead: Row | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The corpus and its neighbours on one database."""
+
+    server: Server
+    rows: Rows
+    corpus: list[Case]
+    kept: dict[str, Kept]
+    neighbours: dict[str, Kept]
+    rows_a_batch: float
+
+
+def neighbours() -> list[Case]:
+    bodies = [json.dumps({"email": f"neighbour{n}@example.com", "marker": MARK}).encode() for n in range(600)]
+    return [
+        Case(f"neighbour {n}", body, (), 201, {"email": f"neighbour{n}@example.com", "marker": MARK})
+        for n, body in enumerate(bodies)
+    ]
+
+
+def request_of(case: Case, number: int) -> bytes:
+    headers = case.headers
+    if b"x-request-id" not in {name.lower() for name, _ in headers}:
+        headers = (*headers, (b"X-Request-Id", b"request-%d" % number))
+    return lead_request(case.body, *headers)
+
+
+def raw_id_of(answer: ParsedAnswer) -> str:
+    receipt = parse_receipt({name.lower(): value for name, value in answer.headers}.get("lead-receipt"))
+    assert receipt is not None, answer
+    return receipt.raw_id
+
+
+def kept_of(answer: ParsedAnswer, raw: dict[str, Row], leads: dict[str, Row]) -> Kept:
+    raw_id = raw_id_of(answer)
+    headers = tuple(sorted((name.lower(), value.replace(raw_id, "ID")) for name, value in answer.headers))
+    body = answer.body.replace(raw_id.encode(), b"ID")
+    return Kept(answer.status, body, headers, raw[raw_id], leads.get(raw_id))
+
+
+def send(server: Server, rows: Rows, sent: list[Case]) -> list[Kept]:
+    answers = exchange_all(server, [request_of(case, number) for number, case in enumerate(sent)])
+    ids = [rows.as_id(raw_id_of(answer)) for answer in answers]
+    condition = f"WHERE id IN ({', '.join(['%s'] * len(ids))})"
+    raw = {row["id"]: row for row in rows.select(f"SELECT * FROM leads_raw {condition}", *ids)}
+    leads = {row["id"]: row for row in rows.select(f"SELECT * FROM leads {condition}", *ids)}
+    return [kept_of(answer, raw, leads) for answer in answers]
+
+
+@contextmanager
+def serving(kind: str, request: pytest.FixtureRequest, directory: Path) -> Iterator[tuple[Server, Rows]]:
+    with ExitStack() as stack:
+        database = stack.enter_context(contextmanager(new_database)(kind, request, directory / "database"))
+        start = stack.enter_context(contextmanager(server_starter)(request.node, directory))
+        yield start(database), Rows(database)
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """The same corpus sent to a server on each database."""
+    corpus, healthy = cases(), neighbours()
+    assert len({case.name for case in corpus}) == len(corpus)
+    mixed: list[Case] = []
+    for number, case in enumerate(corpus):
+        mixed += [case, *healthy[number * NEIGHBOURS_EACH : (number + 1) * NEIGHBOURS_EACH]]
+    with ExitStack() as stack:
+        found = {}
+        for kind in DATABASE_KINDS:
+            server, rows = stack.enter_context(serving(kind, request, tmp_path_factory.mktemp(kind)))
+            kept = dict(zip((case.name for case in mixed), send(server, rows, mixed), strict=True))
+            names = {case.name for case in corpus}
+            metric = server.client.metric
+            wait_until(lambda of=metric: of("leadcrm_batch_rows_total") == len(mixed), what="the count of rows")
+            found[kind] = Run(
+                server,
+                rows,
+                corpus,
+                {name: kept[name] for name in names},
+                {name: kept[name] for name in kept.keys() - names},
+                len(mixed) / metric("leadcrm_batches_total"),
+            )
+        yield found
+
+
+@pytest.fixture(params=DATABASE_KINDS)
+def run(request: pytest.FixtureRequest, runs: dict[str, Run]) -> Run:
+    return runs[request.param]
+
+
+def test_every_case_is_answered_as_the_corpus_says(run: Run) -> None:
+    answered = {case.name: run.kept[case.name].status for case in run.corpus}
+    assert answered == {case.name: case.status for case in run.corpus}
+
+
+def test_every_body_is_kept_byte_for_byte_with_its_hash(run: Run) -> None:
+    for case in run.corpus:
+        raw = run.kept[case.name].raw
+        assert raw["body"] == case.body, case.name
+        assert raw["body_sha256"] == hashlib.sha256(case.body).digest(), case.name
+        assert f"sha256={hashlib.sha256(case.body).hexdigest()};" in dict(run.kept[case.name].headers)["lead-receipt"]
+
+
+def test_every_case_has_the_columns_the_corpus_says(run: Run) -> None:
+    for case in run.corpus:
+        kept = run.kept[case.name]
+        if case.fields is None:
+            assert (kept.raw["state"], kept.lead) == ("invalid", None), case.name
+            continue
+        assert kept.raw["state"] == "stored", case.name
+        assert kept.lead is not None, case.name
+        expected = {**dict.fromkeys(COLUMNS), **case.fields}
+        assert {column: kept.lead[column] for column in COLUMNS} == expected, case.name
+
+
+def test_every_neighbour_is_stored_whole(run: Run) -> None:
+    assert len(run.neighbours) >= NEIGHBOURS_EACH * 100
+    for name, kept in run.neighbours.items():
+        assert (kept.status, kept.raw["state"]) == (201, "stored"), name
+        assert kept.lead is not None
+        assert kept.lead["email"] == json.loads(kept.raw["body"])["email"]
+
+
+def test_the_cases_shared_batches_with_their_neighbours(run: Run) -> None:
+    assert run.rows_a_batch > 2
+
+
+def test_hostile_payloads_leave_no_error_and_no_payload_in_the_log(run: Run) -> None:
+    assert run.server.client.post_lead({}).status == 201
+    assert [record for record in run.server.log_records() if record["level"] not in ("info", "debug")] == []
+    assert MARK not in run.server.stdout_path.read_text(encoding="utf-8")
+    assert run.server.stderr_path.read_text(encoding="utf-8") == ""
+
+
+def comparable(kept: Kept) -> dict[str, Any]:
+    varying = {"id", "received_at", "created_at", "updated_at"}
+    return {
+        "answer": (kept.status, kept.body, kept.headers),
+        "raw": {column: value for column, value in kept.raw.items() if column not in varying},
+        "lead": kept.lead and {column: value for column, value in kept.lead.items() if column not in varying},
+    }
+
+
+def test_both_databases_answer_and_store_the_same(runs: dict[str, Run]) -> None:
+    sqlite, postgres = (runs[kind] for kind in DATABASE_KINDS)
+    for case in sqlite.corpus:
+        assert comparable(sqlite.kept[case.name]) == comparable(postgres.kept[case.name]), case.name
+    for name, kept in sqlite.neighbours.items():
+        assert comparable(kept) == comparable(postgres.neighbours[name])
+
+
+texts = st.text(st.characters(exclude_categories=[]), max_size=20)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+names = st.sampled_from(["email", "phone", "firstName", "lastName", "description", "x"]) | texts
+objects = st.dictionaries(names, values, max_size=6).map(lambda value: json.dumps(value).encode("utf-8"))
+forms = st.lists(st.tuples(names, texts), max_size=4).map(
+    lambda pairs: "&".join(f"{name}={value}" for name, value in pairs).encode("utf-8", "replace")
+)
+bodies = objects | forms | st.binary(max_size=60) | st.tuples(objects, st.binary(max_size=3)).map(b"".join)
+header_values = st.binary(max_size=40).map(lambda value: value.translate(None, b"\r\n"))
+media_types = header_values | st.sampled_from(
+    [b"application/json", b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x", b"text/plain"]
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    drawn=st.lists(
+        st.tuples(bodies, media_types, header_values, st.sampled_from([b"", b"", b"gzip", b"deflate"])),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_whatever_is_sent_both_databases_keep_it_alike(
+    runs: dict[str, Run], drawn: list[tuple[bytes, bytes, bytes, bytes]]
+) -> None:
+    sent = [
+        Case(
+            "drawn",
+            body,
+            (
+                (b"Content-Type", media_type),
+                (b"X-Drawn", header),
+                (b"User-Agent", header[::-1]),
+                *([(b"Content-Encoding", coding)] if coding else []),
+            ),
+            0,
+            None,
+        )
+        for body, media_type, header, coding in drawn
+    ]
+    found = []
+    for run in runs.values():
+        kept = send(run.server, run.rows, sent)
+        assert [one.raw["body"] for one in kept] == [case.body for case in sent]
+        assert {one.status for one in kept} <= {201, 400}
+        assert [one.lead is not None for one in kept] == [one.status == 201 for one in kept]
+        found.append([comparable(one) for one in kept])
+    assert found[0] == found[1]
+
+
+def test_a_case_sent_again_with_its_key_is_a_repeat(run: Run) -> None:
+    with_key = (b"Idempotency-Key", b"the corpus again")
+    for case in (case for case in cases() if case.status == 201 and b"Idempotency-Key" not in dict(case.headers)):
+        keyed = replace(case, headers=(*case.headers, (with_key[0], with_key[1] + case.name.encode())))
+        first, second = exchange_all(run.server, [request_of(keyed, 0)] * 2, connections=1)
+        assert (first.status, second.status) == (201, 409), case.name
+        assert json.loads(first.body)["lead_id"] == json.loads(second.body)["lead_id"]
