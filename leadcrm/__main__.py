@@ -3,6 +3,8 @@
 import sys
 
 from leadcrm.cli import main
+from leadcrm.parenthood import end_with_executable
 
 if __name__ == "__main__":
+    end_with_executable()
     sys.exit(main())

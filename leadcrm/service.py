@@ -45,7 +45,12 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     feed = _watchdog(board, environ)
     logger.info("listening", extra={"action": "start", "address": _shown(listener.getsockname())})
 
-    def run(number: int, on_ready: Callable[[], None], on_checkpoint: Callable[[], None]) -> bool:
+    def run(
+        number: int,
+        on_ready: Callable[[], None] = _do_nothing,
+        on_checkpoint: Callable[[], None] = _do_nothing,
+        on_stop: Callable[[], None] = _do_nothing,
+    ) -> bool:
         return run_worker(
             config,
             listener,
@@ -57,10 +62,11 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             owns_listener=activated is None,
             on_ready=on_ready,
             on_checkpoint=on_checkpoint,
+            on_stop=on_stop,
         )
 
     if config.workers == 1 and config.environment == "production":
-        all_answered = run(0, _say_ready, feed)
+        all_answered = run(0, _say_ready, feed, _say_stopping)
         return EXIT_DONE if all_answered else EXIT_FAILED
 
     is_ready = False
@@ -72,14 +78,18 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             _say_ready()
         feed()
 
+    def stop() -> None:
+        _say_stopping()
+        # While any process holds the socket, the kernel takes on connections that nobody will answer.
+        listener.close()
+
     supervisor = Supervisor(
-        lambda number: run(number, lambda: None, lambda: None),
+        run,
         workers=config.workers,
         shutdown_timeout_s=config.shutdown_timeout_s,
         before_fork=log.close,
         on_tick=tick,
-        # While any process holds the socket, the kernel takes on connections that nobody will answer.
-        on_stop=listener.close,
+        on_stop=stop,
         watched=_sources() if config.environment == "development" else (),
     )
     return supervisor.run()
@@ -129,15 +139,23 @@ def _migrate_if_reachable(config: Config) -> None:
         )
 
 
+def _do_nothing() -> None:
+    pass
+
+
 def _say_ready() -> None:
     systemd.notify("READY=1")
+
+
+def _say_stopping() -> None:
+    systemd.notify("STOPPING=1")
 
 
 def _watchdog(board: Board, environ: Mapping[str, str]) -> Callable[[], None]:
     """Return what feeds systemd's watchdog, when due and while every worker makes progress."""
     interval_s = systemd.watchdog_interval_s(environ)
     if interval_s is None:
-        return lambda: None
+        return _do_nothing
     fed_at = 0.0
 
     def feed() -> None:

@@ -9,17 +9,16 @@ A worker asks the kernel to end it with its parent, so a killed supervisor leave
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
+from leadcrm.parenthood import end_with_parent
 
 TICK_S = 0.5
 
@@ -33,8 +32,6 @@ KILL_AFTER_S = 5.0
 """Beyond the shutdown timeout, after which a worker that still lives is killed."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 logger = logging.getLogger("leadcrm.supervisor")
 
@@ -105,7 +102,10 @@ class Supervisor:
     def _be_child(self, number: int, parent: int) -> None:
         status = EXIT_FAILED
         try:
-            _die_with(parent)
+            end_with_parent()
+            if os.getppid() != parent:
+                # It ended before the kernel was asked.
+                os._exit(EXIT_FAILED)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             status = EXIT_DONE if self._run_child(number) else EXIT_FAILED
         except BaseException:
@@ -159,14 +159,6 @@ class Supervisor:
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self._children:
             os.kill(pid, number)
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel send SIGTERM to this process when its parent ends, however that ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(EXIT_FAILED)
 
 
 def _changes(files: tuple[Path, ...]) -> Iterator[bool]:

@@ -13,13 +13,8 @@ _FIRST_FD = 3
 
 
 def listen_socket(environ: Mapping[str, str]) -> socket.socket | None:
-    """Return the listening socket that systemd passed to this process, or None.
-
-    LISTEN_PID is not insisted on where it names our parent: the bootloader of a one-file executable is that one.
-    """
-    if int(environ.get("LISTEN_FDS") or 0) < 1:
-        return None
-    if int(environ.get("LISTEN_PID") or os.getpid()) not in (os.getpid(), os.getppid()):
+    """Return the listening socket that systemd passed to this process, or None."""
+    if int(environ.get("LISTEN_FDS") or 0) < 1 or not _is_meant(environ.get("LISTEN_PID")):
         return None
     os.set_inheritable(_FIRST_FD, False)
     listener = socket.socket(fileno=_FIRST_FD)
@@ -45,4 +40,9 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> None:
 def watchdog_interval_s(environ: Mapping[str, str] = os.environ) -> float | None:
     """Return how often to feed systemd's watchdog, half its limit, or None where it is off."""
     limit_us = environ.get("WATCHDOG_USEC")
-    return int(limit_us) / 2_000_000 if limit_us else None
+    return int(limit_us) / 2_000_000 if limit_us and _is_meant(environ.get("WATCHDOG_PID")) else None
+
+
+def _is_meant(pid: str | None) -> bool:
+    """Say whether systemd meant this process, or its parent: in a one-file executable that is the bootloader."""
+    return not pid or int(pid) in (os.getpid(), os.getppid())

@@ -67,17 +67,18 @@ def run_worker(
     owns_listener: bool,
     on_ready: Callable[[], None],
     on_checkpoint: Callable[[], None],
+    on_stop: Callable[[], None],
 ) -> bool:
     """Serve on `listener` until a signal; return whether everything sent by then was answered.
 
     `owns_listener` says that the socket ends with this service, so that what queues in the kernel at the stop must be
-    accepted still. `on_ready` and `on_checkpoint` are called in the event loop.
+    accepted still. `on_ready`, `on_checkpoint` and `on_stop` (at its beginning) are called in the event loop.
     """
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = _Worker(config, listener, board, number, log, limiter, may_migrate, owns_listener)
     try:
-        return loop.run_until_complete(worker.run(on_ready, on_checkpoint))
+        return loop.run_until_complete(worker.run(on_ready, on_checkpoint, on_stop))
     finally:
         loop.close()
 
@@ -103,7 +104,9 @@ class _Worker:
         self._owns_listener = owns_listener
         self._ingestion = Ingestion(config, may_migrate=may_migrate)
 
-    async def run(self, on_ready: Callable[[], None], on_checkpoint: Callable[[], None]) -> bool:
+    async def run(
+        self, on_ready: Callable[[], None], on_checkpoint: Callable[[], None], on_stop: Callable[[], None]
+    ) -> bool:
         loop = asyncio.get_running_loop()
         stop = Stop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -120,6 +123,7 @@ class _Worker:
         logger.info("serving", extra={"action": "start"})
 
         await stop.asked.wait()
+        on_stop()
         logger.info("stopping", extra={"action": "stop"})
         all_answered = await self._wind_down(app, server, stop)
         checkpoints.cancel()
