@@ -55,7 +55,9 @@ def open_store(config: Config) -> Store:
         connection.close()
         raise
     if isinstance(connection, PostgresConnection):
-        return PostgresStore(connection, schema=url.schema, timeout_s=config.commit_timeout_s)
+        return PostgresStore(
+            connection, schema=url.schema, timeout_s=config.commit_timeout_s, may_prepare=not url.pgbouncer
+        )
     assert url.path is not None
     return SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
 
