@@ -44,9 +44,10 @@ CONNECT_TIMEOUT_S = 10.0
 
 SQLITE_CACHE_KIB = 16_384
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: data exception, integrity constraint violation,
-# program limit exceeded. Every other class speaks of the server, the session or the schema, not of the row.
-_SQLSTATE_CLASSES_OF_A_ROW = ("22", "23", "54")
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: cardinality, data exception, integrity constraint
+# violation, external routine, check option, program limit exceeded, what a trigger raises. Every other class speaks of
+# the server, the session or the schema, not of the row.
+_SQLSTATE_CLASSES_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
 
 _AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
 
