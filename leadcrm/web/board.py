@@ -8,6 +8,7 @@ row, so counters never step back.
 from __future__ import annotations
 
 import mmap
+from bisect import bisect_left
 from collections.abc import Iterator
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -31,6 +32,7 @@ _FIELDS = (
     "writer_seen",
 )
 _INDEX = {name: index for index, name in enumerate(_FIELDS)}
+_FIRST_BUCKET = _INDEX[f"duration_{DURATION_BUCKETS_S[0]}"]
 _ROW_BYTES = len(_FIELDS) * 8
 
 
@@ -55,12 +57,7 @@ class Row:
     def count_answer(self, outcome: str, seconds: float) -> None:
         """Count a lead's answer, and its duration in its bucket of the histogram."""
         self.add(f"outcome_{outcome}")
-        for bound in DURATION_BUCKETS_S:
-            if seconds <= bound:
-                self.add(f"duration_{bound}")
-                break
-        else:
-            self.add("duration_more")
+        self._cells[_FIRST_BUCKET + bisect_left(DURATION_BUCKETS_S, seconds)] += 1  # past the last: duration_more
         self.add("duration_sum", seconds)
 
 

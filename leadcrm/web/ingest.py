@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import re
 from datetime import datetime, timezone
 from hashlib import sha256
 from math import ceil
@@ -40,7 +39,7 @@ LINGER_S = 1.0
 
 _REDACTED = frozenset(("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "x-csrf-token"))
 
-_KEY = re.compile(rb"\r\nidempotency-key:[ \t]*(.*?)[ \t]*(?:\r\n|$)", re.IGNORECASE | re.DOTALL)
+_KEY_HEADER = b"\r\nidempotency-key:"
 
 _ANSWERS = {
     Outcome.CREATED: (201, b"false"),
@@ -152,7 +151,7 @@ class LeadIngest:
             storable(request.raw_url.decode("ascii", "replace")),
             address,
             None if content_type is None else readable(content_type),
-            _stored_headers(headers),
+            _stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head),
             body,
             sha256(body).digest(),
             self._node,
@@ -241,16 +240,24 @@ def _idempotency_key(request: Request) -> bytes | None:
     Read from the head as it came: the framework's text of a header has lost blanks that are no HTTP white space
     (RFC 9110, section 5.5).
     """
-    found = _KEY.search(request.head)
-    return (found[1] or None) if found else None
+    start = request.head.lower().find(_KEY_HEADER)
+    if start < 0:
+        return None
+    start += len(_KEY_HEADER)
+    end = request.head.find(b"\r\n", start)
+    return request.head[start : end if end >= 0 else None].strip(b" \t") or None
 
 
-def _stored_headers(headers: Header) -> dict[str, str]:
-    """Return the headers as they are stored: repeated ones joined (RFC 9110, section 5.2), credentials redacted."""
-    stored: dict[str, str] = {}
-    for name, value in headers.items():
-        text = "[redacted]" if name in _REDACTED else readable(value)
-        # A plain string: the framework's own kind is no key of JSON.
-        key = readable(str(name))
-        stored[key] = f"{stored[key]}, {text}" if key in stored else text
-    return stored
+def _stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
+    """Return the headers as they are stored: repeated ones joined (RFC 9110, section 5.2), credentials redacted.
+
+    `is_plain` says that they are ASCII without NUL, as nearly all are.
+    """
+    # A plain string: the framework's own kind is no key of JSON.
+    plain = {str(name): value for name, value in headers.items()}
+    if is_plain and len(plain) == len(headers) and _REDACTED.isdisjoint(plain):
+        return plain
+    return {
+        readable(name): "[redacted]" if name in _REDACTED else ", ".join(map(readable, headers.getall(name)))
+        for name in plain
+    }

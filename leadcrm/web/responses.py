@@ -5,6 +5,7 @@ The bodies are the contract's, exactly; nothing of a driver or of a stack ever s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sanic.request import Request
@@ -82,4 +83,19 @@ class Cors:
 
 def json_response(status: int, body: bytes, headers: dict[str, str]) -> HTTPResponse:
     """Return a response with a JSON body that is encoded already."""
-    return HTTPResponse(body, status=status, headers=headers, content_type="application/json")
+    return _CleanResponse(body, status=status, headers=headers, content_type="application/json")
+
+
+class _CleanResponse(HTTPResponse):
+    """A response whose headers hold no line break: ours, the request id that `request_id_of` cleans, a known origin.
+
+    The framework would look for one in every letter of them, which took a tenth of a request's time.
+    """
+
+    __slots__ = ()
+
+    @property
+    def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
+        """Give the headers as they are sent."""
+        self.headers.setdefault("content-type", self.content_type)
+        return ((name.encode(), str(value).encode()) for name, value in self.headers.items())
