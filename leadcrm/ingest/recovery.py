@@ -89,7 +89,8 @@ class Recovery:
                 self._replay_once()
             except LeadcrmError as error:
                 text = "the database cannot be reached or the spool not drained: %s"
-                logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": text})
+                repeat_key = f"{text} {type(error).__name__}"  # another condition is news
+                logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": repeat_key})
                 self._drop_store()
                 # Jitter: the nodes of a database that comes back must not all knock at once.
                 self._pause(pause_s * random.uniform(0.5, 1))  # noqa: S311
