@@ -163,6 +163,8 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
 
     Raises `StoreUnavailable`, also where the file is missing and `create` is not given.
     """
+    if not create and not path.exists():
+        raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
     mode = "rwc" if create else "rw"
     try:
         connection = sqlite3.connect(
