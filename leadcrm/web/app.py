@@ -44,7 +44,8 @@ def create_app(
     app: App = Sanic("leadcrm", configure_logging=False)
     app.config.ACCESS_LOG = False
     app.config.FALLBACK_ERROR_FORMAT = "json"
-    app.config.REQUEST_MAX_SIZE = config.max_body_bytes
+    # The handler minds MAX_BODY_BYTES itself; the framework takes this for a ceiling of the head too.
+    app.config.REQUEST_MAX_SIZE = max(config.max_body_bytes, MAX_HEADER_BYTES)
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
     app.config.REQUEST_TIMEOUT = BODY_TIMEOUT_S
     app.config.RESPONSE_TIMEOUT = BODY_TIMEOUT_S
