@@ -20,6 +20,10 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "serve": "run the server",
         "migrate": "apply, list or reset the database's schema",
+        "leads": "list leads, show one, change its status or assignment",
+        "export": "write leads as CSV or NDJSON",
+        "raw": "list and show requests as they were kept",
+        "replay": "make leads of what was kept but is none",
         "version": "version, Python, libraries",
     }
 )

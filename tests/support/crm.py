@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +15,7 @@ from leadcrm.database_url import DatabaseURL, parse_database_url
 from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
 from leadcrm.ingest.submission import Submission, process
 from leadcrm.migrations import migrate
+from tests.support.server import clean_environment, command
 
 MAX_DECODED_BYTES = 1_048_576
 
@@ -69,3 +71,16 @@ def keep(database: str, rows: Sequence[Submission]) -> None:
         store = SqliteStore(connection, url.path, min_free_bytes=0)
     store.write(rows)
     store.close()
+
+
+def run_command(directory: Path, database: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of leadcrm on a database to its end."""
+    directory.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **clean_environment(directory),
+        "DATABASE_URL": database,
+        "DATA_DIR": str(directory / "data"),
+    }
+    return subprocess.run(
+        [*command(), *words], cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )

@@ -1,0 +1,93 @@
+"""What the commands of the CRM share: the open database, and the filter's flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from leadcrm.cli import configuration
+from leadcrm.config import Config
+from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.raw import SpoolReader
+from leadcrm.crm.times import parse_moment
+from leadcrm.database import bind
+from leadcrm.entities import Entities
+from leadcrm.errors import SchemaTooOld
+from leadcrm.migrations import status
+
+
+@dataclass(frozen=True, slots=True)
+class Crm:
+    """The open database and this node's spool."""
+
+    config: Config
+    entities: Entities
+    spool: SpoolReader
+
+
+@contextmanager
+def open_crm(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> Iterator[Crm]:
+    """Open the configured database. Raises `ConfigError`, `StoreUnavailable` and what the schema's check raises."""
+    config = configuration.read(arguments, environ, directory)
+    entities = bind(config.database)
+    try:
+        _, pending = status(config.database)
+        if pending:
+            raise SchemaTooOld("the database's schema is older than this program needs", hint="leadcrm migrate")
+        yield Crm(config, entities, SpoolReader(config.data_dir))
+    finally:
+        entities.database.disconnect()
+
+
+def id_of(text: str) -> UUID:
+    """Read an id from the command line."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no id, such as 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e") from None
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of the filter."""
+    group = parser.add_argument_group("which leads (every flag narrows; a repeated one widens)")
+    for column in FILTER_COLUMNS:
+        flag = f"--{column.replace('_', '-')}"
+        group.add_argument(flag, action="append", default=[], metavar="TEXT", help="exactly this; '' for none")
+    group.add_argument("--from", dest="since", type=_since, metavar="TIME", help="since this date or time (UTC)")
+    group.add_argument("--to", dest="until", type=_until, metavar="TIME", help="until the end of this date, or a time")
+    group.add_argument("--email", metavar="TEXT", help="this address, in any case")
+    group.add_argument("--phone", metavar="TEXT", help="this number, as it was sent")
+    group.add_argument("-q", metavar="TEXT", help="how an email, a phone or a last name begins")
+
+
+def filter_of(arguments: argparse.Namespace) -> LeadFilter:
+    """Return the filter that the flags say."""
+    values = ((column, tuple(getattr(arguments, column))) for column in FILTER_COLUMNS)
+    return LeadFilter(
+        values=tuple((column, given) for column, given in values if given),
+        since=arguments.since,
+        until=arguments.until,
+        email=arguments.email,
+        phone=arguments.phone,
+        q=arguments.q or None,
+    )
+
+
+def _since(text: str) -> datetime:
+    return _moment(text, is_end=False)
+
+
+def _until(text: str) -> datetime:
+    return _moment(text, is_end=True)
+
+
+def _moment(text: str, *, is_end: bool) -> datetime:
+    try:
+        return parse_moment(text, is_end=is_end)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is {error}") from None

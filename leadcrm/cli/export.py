@@ -1,0 +1,71 @@
+"""Write leads to stdout or a file, newest first, as they were at one moment.
+
+CSV opens in spreadsheets: UTF-8 with its mark, and a cell that would be a formula is led in by an apostrophe. NDJSON
+is a JSON object a line, with every text as it is stored.
+
+examples:
+  leadcrm export --format csv --output leads.csv
+  leadcrm export --format ndjson --status new --from 2024-01-01 | jq .email
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from leadcrm.cli import configuration, printing
+from leadcrm.cli.crm import add_filter, filter_of, open_crm
+from leadcrm.crm.export import FORMATS, export_leads
+from leadcrm.errors import EXIT_DONE, LeadcrmError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a file to write (default: stdout)")
+    add_filter(parser)
+    configuration.add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
+    """Export."""
+    with open_crm(arguments, environ, directory) as crm, _target(arguments.output) as target:
+        pieces = export_leads(crm.entities, filter_of(arguments), arguments.format)
+        is_for_people = arguments.output is None and sys.stdout.isatty()
+        for piece in pieces if is_for_people else _with_progress(pieces):
+            target.write(_harmless(piece) if is_for_people else piece)
+    return EXIT_DONE
+
+
+@contextmanager
+def _target(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with path.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise LeadcrmError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _harmless(piece: bytes) -> bytes:
+    return "\n".join(map(printing.harmless, piece.decode("utf-8-sig").split("\n"))).encode()
+
+
+def _with_progress(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} bytes"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("export", total=None)
+        for piece in pieces:
+            yield piece
+            progress.advance(task, len(piece))

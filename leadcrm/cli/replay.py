@@ -1,0 +1,66 @@
+"""Make leads of requests that are none, under the ids they were given: after a fault was mended.
+
+A request that is a lead already stays as it is, so replaying again does no harm. One whose Idempotency-Key another
+lead has taken meanwhile becomes that lead's repeat or conflict.
+
+examples:
+  leadcrm replay 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
+  leadcrm replay --state failed
+  leadcrm replay --state failed --state invalid --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from uuid import UUID
+
+from rich.console import Console
+from rich.progress import track
+
+from leadcrm.cli import configuration, printing
+from leadcrm.cli.crm import Crm, id_of, open_crm
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
+from leadcrm.ingest.replay import REPLAYABLE_STATES, replay, replayable_ids
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("ids", type=id_of, nargs="*", metavar="ID")
+    parser.add_argument("--state", action="append", choices=REPLAYABLE_STATES, help="all in this state; repeatable")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    configuration.add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
+    """Replay; the status says whether all of them lead to a lead now."""
+    if bool(arguments.ids) == bool(arguments.state):
+        print("leadcrm: name ids, or a --state whose requests to replay", file=sys.stderr)
+        return EXIT_USAGE
+    with open_crm(arguments, environ, directory) as crm:
+        ids = arguments.ids or list(replayable_ids(crm.entities, tuple(arguments.state)))
+        results = list(_replay(crm, ids))
+    if arguments.json:
+        printing.print_json(results)
+    elif results:
+        printing.print_table(tuple(results[0]), ([row[name] for name in row] for row in results))
+    else:
+        print("nothing to replay")
+    return EXIT_DONE if all(row["lead_id"] for row in results) else EXIT_FAILED
+
+
+def _replay(crm: Crm, ids: list[UUID]) -> Iterator[dict[str, object]]:
+    progress = Console(stderr=True)
+    # One at a time: each is a transaction of its own, and a fault in the middle leaves the others done.
+    for id in track(ids, "replaying", console=progress, disable=not progress.is_terminal or len(ids) < 2):
+        done = replay(crm.entities, id, max_decoded_bytes=crm.config.max_body_bytes)
+        if done is not None:
+            yield done._asdict()
+        elif crm.spool.get(id):
+            error = "waits in the spool: leadcrm spool drain"
+            yield {"id": str(id), "state": "spooled", "changed": False, "lead_id": None, "error": error}
+        else:
+            error = "no request was kept under this id"
+            yield {"id": str(id), "state": "unknown", "changed": False, "lead_id": None, "error": error}

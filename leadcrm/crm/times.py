@@ -1,0 +1,24 @@
+"""Times as people and programs give them: ISO 8601, of which a date alone is a whole day of UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def parse_moment(text: str, *, is_end: bool = False) -> datetime:
+    """Return a time as the columns hold it, in naive UTC; a time without a zone is UTC.
+
+    A date alone is the beginning of its day or, where it `is_end`, the beginning of the next: the day counts as a
+    whole. Raises ValueError.
+    """
+    try:
+        # Python 3.10 knows no Z.
+        moment = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
+        return moment + timedelta(days=1) if is_end and _DATE.fullmatch(text) else moment
+    except (ValueError, OverflowError):
+        raise ValueError("neither a date nor a time as in 2024-01-15 or 2024-01-15T10:30:00Z") from None

@@ -1,0 +1,167 @@
+"""The CRM from a terminal: finding, changing, replaying and taking out, with nothing hostile reaching the screen."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadcrm.ingest.spool import Spool
+from tests.support.crm import keep, run_command, submission
+from tests.support.rows import Rows
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+ESCAPES = "\x1b[31mred\x1b[0m\x07\x9b2J\u202egnp.exe"
+
+
+@pytest.fixture
+def run(tmp_path: Path, database: str) -> Run:
+    keep(database, [])
+    return lambda *words: run_command(tmp_path / "run", database, *words)
+
+
+def document(done: subprocess.CompletedProcess[str], status: int = 0) -> Any:
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+def body(**fields: str) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def test_leads_are_listed_newest_first_and_filtered(database: str, run: Run) -> None:
+    rows = [submission(body(email=f"{name}@example.com", country=name)) for name in ("lv", "lt", "lv")]
+    keep(database, rows)
+    listed = document(run("leads", "list", "--json"))
+    assert [lead["id"] for lead in listed["leads"]] == [row.id for row in reversed(rows)]
+    assert listed["next"] is None
+    only = document(run("leads", "list", "--country", "lv", "--json"))["leads"]
+    assert [lead["id"] for lead in only] == [rows[2].id, rows[0].id]
+    first = document(run("leads", "list", "--limit", "2", "--json"))
+    rest = document(run("leads", "list", "--limit", "2", "--cursor", first["next"], "--json"))
+    assert [lead["id"] for lead in rest["leads"]] == [rows[0].id]
+    assert rows[0].id in run("leads", "list", "-q", "LV@").stdout
+
+
+def test_a_change_is_kept_with_who_made_it(database: str, run: Run, rows: Rows) -> None:
+    row = submission(body(email="a@example.com"))
+    keep(database, [row])
+    assert document(run("leads", "set", row.id, "--status", "won", "--assigned-to", "anna", "--json")) == {
+        row.id: "changed"
+    }
+    shown = document(run("leads", "show", row.id, "--json"))
+    assert (shown["lead"]["status"], shown["lead"]["assignedTo"]) == ("won", "anna")
+    assert [(e["field"], e["from_value"], e["to_value"]) for e in shown["events"]] == [
+        ("status", "new", "won"),
+        ("assigned_to", None, "anna"),
+    ]
+    assert all(event["actor"] for event in shown["events"])
+    assert document(run("leads", "set", row.id, "--assigned-to", "", "--json")) == {row.id: "changed"}
+    assert rows.lead(row.id)["assigned_to"] is None
+
+
+def test_the_id_of_a_duplicate_of_a_duplicate_leads_to_the_lead(database: str, run: Run, rows: Rows) -> None:
+    first = submission(body(email="a@example.com"), key="k")
+    repeat = submission(body(email="a@example.com"), key="k")
+    conflict = submission(body(email="b@example.com"), key="k")
+    keep(database, [first])
+    keep(database, [repeat, conflict])
+    statement = "UPDATE leads_raw SET duplicate_of = %s WHERE id = %s"
+    rows.execute(statement, rows.as_id(repeat.id), rows.as_id(conflict.id))
+    shown = document(run("leads", "show", conflict.id, "--json"))
+    assert shown["lead"]["id"] == first.id
+    assert shown["way"] == [conflict.id, repeat.id]
+    assert document(run("leads", "set", repeat.id, "--status", "won", "--json")) == {repeat.id: "changed"}
+    assert rows.lead(first.id)["status"] == "won"
+
+
+def test_an_id_that_waits_in_the_spool_is_shown_and_leads_on(database: str, run: Run, tmp_path: Path) -> None:
+    first = submission(body(email="a@example.com"))
+    keep(database, [first])
+    waiting = submission(body(email="b@example.com"))
+    repeat = submission(body(email="a@example.com"), state="repeat")._replace(duplicate_of=first.id)
+    (tmp_path / "run" / "data").mkdir(parents=True)
+    spool = Spool(tmp_path / "run" / "data", max_bytes=10**8, min_free_bytes=0)
+    spool.write([waiting, repeat])
+    spool.close()
+    shown = document(run("leads", "show", waiting.id, "--json"))
+    assert (shown["lead"], shown["raw"]["stored"]) == (None, "spool")
+    assert document(run("leads", "show", repeat.id, "--json"))["lead"]["id"] == first.id
+    listed = document(run("raw", "list", "--state", "spooled", "--json"))
+    assert [row["id"] for row in listed] == [repeat.id, waiting.id]
+    assert document(run("raw", "show", waiting.id, "--json"))["body"] == body(email="b@example.com").decode()
+    assert document(run("replay", waiting.id, "--json"), status=1)[0]["state"] == "spooled"
+
+
+def test_an_id_that_nobody_was_given_is_said_so(run: Run) -> None:
+    unknown = "0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e"
+    for words in (("leads", "show"), ("raw", "show")):
+        done = run(*words, unknown)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert unknown in done.stderr
+    assert document(run("leads", "set", unknown, "--status", "x", "--json"), status=1) == {unknown: "missing"}
+
+
+def test_what_is_no_lead_is_listed_and_replayed(database: str, run: Run, rows: Rows) -> None:
+    mended = submission(body(email="a@example.com"), state="invalid", error="a fault of ours")
+    hopeless = submission(b"\xff\x00", state="invalid", error="a fault of ours")
+    keep(database, [mended, hopeless])
+    listed = document(run("raw", "list", "--json"))
+    assert [(row["id"], row["state"], row["body_bytes"]) for row in listed] == [
+        (hopeless.id, "invalid", 2),
+        (mended.id, "invalid", len(mended.body or b"")),
+    ]
+    shown = document(run("raw", "show", hopeless.id, "--json"))
+    assert (shown["body_encoding"], shown["body"]) == ("base64", "/wA=")
+    assert shown["body_sha256"] == hashlib.sha256(b"\xff\x00").hexdigest()
+    results = document(run("replay", "--state", "invalid", "--json"), status=1)
+    assert [(result["id"], result["state"]) for result in results] == [
+        (mended.id, "stored"),
+        (hopeless.id, "invalid"),
+    ]
+    assert document(run("replay", mended.id, "--json"))[0]["changed"] is False
+    assert [lead["id"] for lead in rows.leads()] == [mended.id]
+    assert run("replay").returncode == 2
+
+
+def test_nothing_that_a_terminal_obeys_reaches_the_screen(database: str, run: Run) -> None:
+    row = submission(body(firstName=ESCAPES, email="<script>\n[red]a[/red]"))
+    bad = submission(f"not json {ESCAPES}".encode(), state="invalid", error="why")
+    keep(database, [row, bad])
+    for words in (("leads", "list"), ("leads", "show", row.id), ("raw", "list"), ("raw", "show", bad.id)):
+        done = run(*words)
+        assert done.returncode == 0, done.stderr
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.stdout), words
+    assert "[red]a[/red]" in run("leads", "list").stdout
+    assert "\x1b" not in run("leads", "show", row.id, "--json").stdout
+
+
+def test_an_export_holds_every_text_and_runs_no_formula(database: str, run: Run, tmp_path: Path) -> None:
+    hostile = ["=cmd|'/c calc'!A0", "+371 2", "-1", "@SUM(A1)", "\t=1", "\uff1d1", 'a "quoted", one\r\n', "<script>"]
+    rows = [submission(body(firstName=text)) for text in hostile]
+    keep(database, rows)
+    done = run("export", "--format", "csv", "--output", "out.csv")
+    assert done.returncode == 0, done.stderr
+    content = (tmp_path / "run" / "out.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbfid,click_id,")
+    records = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    names = {record["id"]: record["firstName"] for record in records}
+    assert [names[row.id] for row in rows] == [f"'{text}" for text in hostile[:6]] + hostile[6:]
+    lines = run("export", "--format", "ndjson", "--from", "2024-01-01").stdout.splitlines()
+    assert [json.loads(line)["firstName"] for line in lines] == hostile[::-1]
+    assert json.loads(lines[0])["createdAt"].endswith("Z")
+
+
+def test_a_database_with_an_older_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "leads.sqlite3").touch()
+    done = run_command(tmp_path, f"sqlite:///{tmp_path / 'leads.sqlite3'}", "leads", "list")
+    assert done.returncode == 1
+    assert "leadcrm migrate" in done.stderr
