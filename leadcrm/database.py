@@ -284,6 +284,11 @@ def snapshot(entities: Entities) -> Iterator[None]:
         raise store_error(error) from error
 
 
+def forget_results(entities: Entities) -> None:
+    """Drop what the session has read so far: Pony keeps the rows of every query until the session's end."""
+    entities.database._get_cache().query_results.clear()
+
+
 def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable | SubmissionRefused:
     """Say of a driver's error whether the database cannot now or refuses this row.
 
