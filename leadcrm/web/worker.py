@@ -135,12 +135,15 @@ class _Worker:
 
     async def _wind_down(self, app: App, server: AsyncioServer, stop: Stop) -> bool:
         """Stop accepting, let every connection end its request; return whether none was cut off."""
+        ends_at = monotonic() + self._config.shutdown_timeout_s
+        connections: set[LingeringProtocol] = server.connections
+        # From now on every answer says that its connection closes.
+        app.config.KEEP_ALIVE = False
+        for connection in tuple(connections):
+            connection.wind_down()
         if self._owns_listener:
             await _accept_the_last(self._listener)
         server.close()
-        app.config.KEEP_ALIVE = False
-        ends_at = monotonic() + self._config.shutdown_timeout_s
-        connections: set[LingeringProtocol] = server.connections
         while connections and monotonic() < ends_at and not stop.at_once.is_set():
             for connection in tuple(connections):
                 connection.wind_down()
