@@ -111,6 +111,8 @@ class _Worker:
         stop = Stop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.signal)
+        # A supervisor's child was born with them blocked, so that none could end it before it is ready for them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         self._ingestion.start(loop)
         app = create_app(self._config, self._ingestion, self._board, self._row, self._log, self._limiter)
         server = await _serve(app, self._listener)
