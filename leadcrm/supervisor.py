@@ -106,7 +106,8 @@ class Supervisor:
             if os.getppid() != parent:
                 # It ended before the kernel was asked.
                 os._exit(EXIT_FAILED)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            # The others stay blocked until the child handles them: a stop that meets its start is an orderly one too.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
             status = EXIT_DONE if self._run_child(number) else EXIT_FAILED
         except BaseException:
             logger.exception("a worker failed", extra={"action": "worker", "worker": number})
