@@ -17,7 +17,7 @@ def make_data_dir(data_dir: Path) -> None:
         missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         for folder in missing:
-            _sync(folder.parent)
+            sync_folder(folder.parent)
     except OSError as error:
         raise ConfigError(
             "DATA_DIR", f"{data_dir}: {error.strerror}", "a folder that the service may write to"
@@ -26,7 +26,7 @@ def make_data_dir(data_dir: Path) -> None:
         raise ConfigError("DATA_DIR", f"{data_dir} is not writable", "a folder that the service may write to")
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new entry of the folder durable: SQLite syncs the folder it writes in, not those above."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

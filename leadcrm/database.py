@@ -31,7 +31,7 @@ from pony.orm import Database, db_session
 
 from leadcrm.database_url import DatabaseURL
 from leadcrm.entities import Entities, define_entities, define_spool_entities
-from leadcrm.errors import StoreUnavailable, SubmissionRefused
+from leadcrm.errors import StoreDamaged, StoreUnavailable, SubmissionRefused
 
 PostgresConnection = psycopg2.extensions.connection
 Connection = PostgresConnection | sqlite3.Connection
@@ -344,15 +344,18 @@ _SQLITE_HINTS = {
     "readonly": "make the file and its folder writable for the service's user",
     "unable to open": "does the folder exist, and may the service's user write there?",
     "full": "make room on the disk",
-    "malformed": "the file is damaged: stop, keep a copy, then `leadcrm restore` a backup",
-    "not a database": "the file is damaged: stop, keep a copy, then `leadcrm restore` a backup",
     "disk i/o": "look at the kernel's log for the disk's errors",
 }
+_SQLITE_DAMAGE = ("malformed", "not a database", "Could not decode")
 
 
 def _sqlite_error(error: sqlite3.Error, path: Path | None) -> StoreUnavailable | SubmissionRefused:
     if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)):
         return SubmissionRefused(str(error))
-    text = str(error)
+    # What cannot be decoded is quoted, and is a row's.
+    text = str(error).partition(" with text ")[0]
     hint = next((hint for part, hint in _SQLITE_HINTS.items() if part in text.lower()), "")
-    return StoreUnavailable(f"{path}: {text}" if path else text, hint=hint)
+    told = f"{path}: {text}" if path else text
+    if any(part in text for part in _SQLITE_DAMAGE):
+        return StoreDamaged(told, hint="the file is damaged: stop, keep a copy, then `leadcrm restore` a backup")
+    return StoreUnavailable(told, hint=hint)

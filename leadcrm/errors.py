@@ -86,12 +86,20 @@ class StoreUnavailable(StoreError):
     """The database cannot commit now; the same rows may go through later or elsewhere."""
 
 
+class StoreDamaged(StoreUnavailable):
+    """The database's file is damaged: trying again changes nothing."""
+
+
 class SubmissionRefused(StoreError):
     """The database refuses this one row for its data; trying again changes nothing."""
 
 
 class SpoolUnavailable(LeadcrmError):
     """The local spool cannot keep a row now."""
+
+
+class SpoolDamaged(SpoolUnavailable):
+    """The spool's file was damaged, or is gone; it was set aside and the next use begins a new one."""
 
 
 class SpoolFull(SpoolUnavailable):

@@ -16,6 +16,7 @@ from leadcrm import systemd
 from leadcrm.config import Config
 from leadcrm.data_dir import make_data_dir
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, StoreUnavailable
+from leadcrm.ingest.ingestion import prepare_spool
 from leadcrm.logs import LogWriter
 from leadcrm.migrations import migrate
 from leadcrm.supervisor import Supervisor
@@ -36,6 +37,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     not to start.
     """
     make_data_dir(config.data_dir)
+    prepare_spool(config)
     activated = systemd.listen_socket(environ)
     listener = activated or _listen(config.host, config.port)
     if may_migrate:

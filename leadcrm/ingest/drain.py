@@ -8,34 +8,50 @@ May import submission, store, spool and errors.
 
 from __future__ import annotations
 
+import logging
+from hashlib import sha256
+
 from leadcrm.errors import SubmissionRefused
 from leadcrm.ingest.spool import Spool
 from leadcrm.ingest.store import Store
 from leadcrm.ingest.submission import Submission, process
 
 DRAIN_ROWS = 200
-"""Rows a batch: large enough to share an fsync, small enough not to hold a lock for long beside live leads."""
+DRAIN_BYTES = 4 * 1024 * 1024
+"""A batch: large enough to share an fsync, small enough not to hold a lock for long beside live leads."""
+
+logger = logging.getLogger("leadcrm.ingest.drain")
 
 
 def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int) -> int:
-    """Move the oldest rows of the spool into the database and return how many left the spool.
+    """Move the oldest rows of the spool into the database and return how many were dealt with; 0 when none waits.
 
-    Rows that the database refuses are marked and stay. Raises `StoreUnavailable`, `SpoolUnavailable`.
+    Rows that the database refuses are marked and stay, as do those that the disk has damaged. Raises
+    `StoreUnavailable`, `SpoolUnavailable`.
     """
-    waiting = spool.oldest(DRAIN_ROWS)
+    waiting = spool.oldest(DRAIN_ROWS, DRAIN_BYTES)
     if not waiting:
         return 0
-    batch = [reprocess(row, max_decoded_bytes=max_decoded_bytes) for row in waiting]
+    damaged = [row for row in waiting if row.body is not None and sha256(row.body).digest() != row.body_sha256]
+    for row in damaged:
+        _refuse(spool, row, "its body does not match its hash: it was damaged on disk")
+    batch = [reprocess(row, max_decoded_bytes=max_decoded_bytes) for row in waiting if row not in damaged]
     answers = store.write(batch)
     moved: list[str] = []
     for row, answer in zip(batch, answers, strict=True):
         if isinstance(answer, SubmissionRefused):
-            spool.mark_refused(row.id, str(answer))
+            _refuse(spool, row, str(answer))
         else:
             moved.append(row.id)
     if moved:
         spool.remove(moved)
-    return len(moved)
+    return len(waiting)
+
+
+def _refuse(spool: Spool, row: Submission, why: str) -> None:
+    spool.mark_refused(row.id, why)
+    text = "a spooled row cannot be stored and waits in the spool: %s"
+    logger.error(text, why, extra={"action": "drain", "id": row.id, "hint": "leadcrm spool status", "repeat_key": why})
 
 
 def reprocess(row: Submission, *, max_decoded_bytes: int) -> Submission:

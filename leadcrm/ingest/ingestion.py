@@ -6,18 +6,21 @@ May import all of ingest, database, migrations and configuration. Knows nothing 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from leadcrm.config import Config
 from leadcrm.database import PostgresConnection, bind, free_bytes, open_connection
-from leadcrm.errors import LeadcrmError
+from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.replay import replay_failed
 from leadcrm.ingest.spool import Spool, SpoolStatus
 from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
 from leadcrm.ingest.writer import Writer
 from leadcrm.migrations import migrate, newest_version, require_current
+
+logger = logging.getLogger("leadcrm.ingest.ingestion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,19 @@ def open_store(config: Config) -> Store:
     return SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
 
 
+def prepare_spool(config: Config) -> None:
+    """Look the spool over before any process opens it; a damaged one is set aside, and its rows are salvaged later."""
+    spool = open_spool(config)
+    if spool is None:
+        return
+    try:
+        spool.inspect()
+    except SpoolUnavailable as error:
+        logger.warning("%s", error, extra={"action": "start", "hint": error.hint})
+    finally:
+        spool.close()
+
+
 class Ingestion:
     """Takes submissions and keeps them, until it is stopped."""
 
@@ -69,8 +85,9 @@ class Ingestion:
         """Assemble it; nothing is opened before `start`."""
         self._config = config
         self._may_migrate = may_migrate
+        self._inode: int | None = None
         self._judge = open_spool(config)
-        self.writer = Writer(open_spool(config), on_loss=self._wake_recovery)
+        self.writer = Writer(open_spool(config), on_loss=self._wake_recovery, max_held_bytes=config.queue_bytes)
         self._recovery = Recovery(
             self.writer,
             open_spool(config),
@@ -94,7 +111,7 @@ class Ingestion:
         config = self._config
         free = free_bytes(config.data_dir)
         database = self.writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
-        fault = "" if database else "the database is away"
+        faults = [] if database else ["the database is away"]
         spool: SpoolStatus | None = None
         spool_keeps = False
         if self._judge is not None:
@@ -103,14 +120,35 @@ class Ingestion:
                 self._judge.check()
                 spool_keeps = True
             except LeadcrmError as error:
-                fault = f"{fault}; {error}" if fault else str(error)
-        return Verdict(database or spool_keeps, database, newest_version(config.database.provider), spool, free, fault)
+                faults.append(str(error))
+        if spool is not None and spool.set_aside:
+            faults.append(f"damaged and set aside: {', '.join(spool.set_aside)}; the log says what was salvaged")
+        schema_version = newest_version(config.database.provider)
+        return Verdict(database or spool_keeps, database, schema_version, spool, free, "; ".join(faults))
 
     def _connect(self) -> Store:
         if self._may_migrate:
             migrate(self._config.database)
             self._may_migrate = False
+        self._insist_on_the_same_file()
         return open_store(self._config)
+
+    def _insist_on_the_same_file(self) -> None:
+        """Raise `StoreUnavailable` where the embedded database was deleted or replaced while this process ran.
+
+        Its log would be shared by connections to the old file and the new, which damages the new one.
+        """
+        path = self._config.database.path
+        if path is None:
+            return
+        inode = path.stat().st_ino if path.exists() else None
+        if self._inode is None:
+            self._inode = inode
+        elif inode != self._inode:
+            raise StoreUnavailable(
+                f"{path} was deleted or replaced while leadcrm ran; leads go to the spool",
+                hint="put the file in place and restart leadcrm",
+            )
 
     def _replay_failed(self, is_stopping: Callable[[], bool]) -> int:
         entities = bind(self._config.database)

@@ -18,7 +18,9 @@ from contextlib import nullcontext
 
 from leadcrm.errors import LeadcrmError
 from leadcrm.ingest.drain import drain_batch
+from leadcrm.ingest.salvage import salvage_all
 from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.spool_file import unsalvaged_files
 from leadcrm.ingest.store import Store
 from leadcrm.ingest.writer import Writer
 
@@ -83,6 +85,7 @@ class Recovery:
         pause_s = FIRST_PAUSE_S
         while not self._stopping:
             try:
+                self._salvage()
                 if not self._writer.has_store:
                     self._bring_back()
                 self._drain()
@@ -122,10 +125,18 @@ class Recovery:
         self._writer.hand_over(store)
         logger.info("the database takes leads", extra={"action": "recover"})
 
+    def _salvage(self) -> None:
+        """Bring the rows of damaged spools into the one in use."""
+        if self._spool is None or not unsalvaged_files(self._spool.data_dir):
+            return
+        with self._spool.drain_lock() as may_salvage:
+            if may_salvage:
+                salvage_all(self._spool)
+
     def _drain(self) -> None:
         """Drain until the spool is empty, the database fails or the thread is to end."""
         spool = self._spool
-        if spool is None or spool.is_empty():
+        if spool is None or spool.is_drained():
             return
         with spool.drain_lock() as may_drain:
             if not may_drain:

@@ -7,14 +7,18 @@ rows are drained.
 Invariants:
 - `write` returns after the commit; nothing leaves the spool before the database has committed it.
 - Every id given out from here stays the id of a row, here or in the database.
-- Full, locked, damaged or on a full disk, it raises `SpoolUnavailable`; the sender then hears 503.
+- Full, locked or on a full disk, it raises `SpoolUnavailable`; the sender then hears 503.
+- A file that is damaged or was taken away is set aside: the next use is of its successor. What was written to a file
+  that was set aside meanwhile is written again, so all that is acknowledged is in the file in use, or was in the
+  other before its rows were salvaged.
 
-May import entities, database, migrations, errors, submission and store.
+May import entities, database, errors, submission, store and spool_file.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -22,33 +26,61 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
-from pony.orm import db_session, delete, select
+from pony.orm import db_session, select
 
-from leadcrm.database import bind_spool, open_sqlite, store_error
-from leadcrm.entities import Entities
-from leadcrm.errors import LeadcrmError, SpoolFull, SpoolUnavailable, StoreUnavailable
-from leadcrm.ingest.store import Answer, Known, SqliteStore
+from leadcrm.database import bind_spool, store_error
+from leadcrm.entities import RAW_COLUMNS, Entities
+from leadcrm.errors import (
+    LeadcrmError,
+    SpoolDamaged,
+    SpoolFull,
+    SpoolUnavailable,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+)
+from leadcrm.ingest.spool_file import (
+    make_spool_file,
+    number_of,
+    open_spool_file,
+    set_aside_files,
+    spool_in_use,
+    successor,
+)
+from leadcrm.ingest.sqlite_pages import lost_from_log
+from leadcrm.ingest.store import Answer, Known, SqliteStore, sqlite_submission
 from leadcrm.ingest.submission import Submission
-from leadcrm.migrations import migrate_spool
 
-SPOOL_FILE = "spool.db"
 DRAIN_LOCK_FILE = "spool.lock"
 
 BUSY_TIMEOUT_S = 1.0
 """Another worker's commit takes milliseconds; a lead must be answered within 3 s, the database's part included."""
 
 
+_OLDEST = f"SELECT {', '.join(RAW_COLUMNS)} FROM leads_raw WHERE refusal IS NULL ORDER BY id LIMIT ?"  # noqa: S608
+
+logger = logging.getLogger("leadcrm.ingest.spool")
+
+
+MOST_FILES = 20
+"""Damaged one after the other, the disk is at fault, and more files are no help."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """How much waits: rows, of them refused by the database, bytes on disk, arrival of the oldest (aware UTC)."""
+    """How much waits: rows, of them refused by the database, bytes on disk, arrival of the oldest (aware UTC).
+
+    `set_aside` names the files that were damaged, for as long as they lie there.
+    """
 
     depth: int
     refused: int
     bytes: int
     oldest: datetime | None
+    set_aside: tuple[str, ...] = ()
 
 
 class Spool:
@@ -56,8 +88,8 @@ class Spool:
 
     def __init__(self, data_dir: Path, *, max_bytes: int, min_free_bytes: int) -> None:
         """Name the spool's place and limits; nothing is opened before it is needed."""
-        self.path = data_dir / SPOOL_FILE
-        self._data_dir = data_dir
+        self.data_dir = data_dir
+        self.path = spool_in_use(data_dir)
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
         self._connection: sqlite3.Connection | None = None
@@ -69,10 +101,18 @@ class Spool:
 
         Raises `SpoolUnavailable`, and `SpoolFull` past the limits: then nothing of the batch is kept.
         """
+        try:
+            return self._write(batch)
+        except SpoolDamaged:
+            return self._write(batch)
+
+    def _write(self, batch: Sequence[Submission]) -> list[Answer]:
         with self._faults():
             store = self._opened()
             self._insist_on_room(sum(len(row.body or b"") for row in batch))
-            return store.write(batch)
+            answers = store.write(batch)
+            self._insist_on_the_file_in_use()
+            return answers
 
     def known(self, keys: Sequence[bytes]) -> Known:
         """Return who holds which of the keys in here. Raises `SpoolUnavailable`."""
@@ -86,6 +126,24 @@ class Spool:
             assert self._connection is not None
             return self._connection.execute("SELECT 1 FROM leads_raw LIMIT 1").fetchone() is None
 
+    def is_drained(self) -> bool:
+        """Say whether no row waits but those that the database refused. Raises `SpoolUnavailable`."""
+        with self._faults():
+            self._opened()
+            assert self._connection is not None
+            sql = "SELECT 1 FROM leads_raw WHERE refusal IS NULL LIMIT 1"
+            return self._connection.execute(sql).fetchone() is None
+
+    def inspect(self) -> None:
+        """Set the file aside if its log has lost what was committed: SQLite would go on without a word.
+
+        Call it before anything opens the file. Raises `SpoolUnavailable`.
+        """
+        with self._faults():
+            self.path = spool_in_use(self.data_dir)
+            if self.path.exists() and (why := lost_from_log(self.path)):
+                self._set_aside(why)
+
     def check(self) -> None:
         """Raise `SpoolUnavailable` unless a row could be kept now."""
         with self._faults():
@@ -98,33 +156,53 @@ class Spool:
         self.mark_refused(submission.id, why)
 
     def status(self) -> SpoolStatus:
-        """Count what waits. Raises `SpoolUnavailable`."""
+        """Count what waits; some milliseconds for a million rows. Raises `SpoolUnavailable`."""
         raw_lead = self._raw_lead()
         with self._faults(), db_session:
             depth = select(row for row in raw_lead).count()
             refused = select(row for row in raw_lead if row.refusal is not None).count()
-            oldest = select(row.received_at for row in raw_lead).min()
-        return SpoolStatus(depth, refused, self._used_bytes(), oldest and oldest.replace(tzinfo=timezone.utc))
+            # Ids are in the order of arrival.
+            oldest = select((row.id, row.received_at) for row in raw_lead).order_by(1).first()
+        return SpoolStatus(
+            depth,
+            refused,
+            self._used_bytes(),
+            oldest and oldest[1].replace(tzinfo=timezone.utc),
+            tuple(str(path) for path in set_aside_files(self.data_dir)),
+        )
 
-    def oldest(self, count: int) -> list[Submission]:
-        """Return up to `count` of the waiting rows that the database has not refused, oldest first."""
-        raw_lead = self._raw_lead()
-        with self._faults(), db_session:
-            rows = select(row for row in raw_lead if row.refusal is None).order_by(raw_lead.id)[:count]
-            return [submission_of(row) for row in rows]
+    def oldest(self, most_rows: int, most_bytes: int) -> list[Submission]:
+        """Return the oldest of the waiting rows that the database has not refused; at least one, if there is one."""
+        with self._faults():
+            self._opened()
+            assert self._connection is not None
+            found: list[Submission] = []
+            for values in self._connection.execute(_OLDEST, (most_rows,)):
+                try:
+                    row = sqlite_submission(values)
+                except (ValueError, TypeError) as error:
+                    raise StoreDamaged(f"{self.path}: a row cannot be read: {type(error).__name__}") from None
+                most_bytes -= len(row.body or b"")
+                if found and most_bytes < 0:
+                    break
+                found.append(row)
+            return found
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete rows that the database has committed; durable on return."""
         raw_lead = self._raw_lead()
         uuids = [UUID(id) for id in ids]
         with self._faults(), db_session:
-            delete(row for row in raw_lead if row.id in uuids)
+            select(row for row in raw_lead if row.id in uuids).delete(bulk=True)
 
     def mark_refused(self, id: str, why: str) -> None:
         """Note why the database refused a row, which then waits for a person; durable on return."""
         raw_lead = self._raw_lead()
         with self._faults(), db_session:
-            raw_lead[UUID(id)].refusal = why
+            row = raw_lead.get(id=UUID(id))
+            # Gone with a file that was set aside: from there it comes up again.
+            if row is not None:
+                row.refusal = why
 
     def compact(self) -> None:
         """Give the file's room back to the disk once nothing waits."""
@@ -137,7 +215,7 @@ class Spool:
     @contextmanager
     def drain_lock(self) -> Iterator[bool]:
         """Say whether this process may drain now; one of a node at a time, released when it dies."""
-        descriptor = os.open(self._data_dir / DRAIN_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.data_dir / DRAIN_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,11 +235,43 @@ class Spool:
         self._connection = self._store = self._entities = None
 
     def _opened(self) -> SqliteStore:
+        if self._store is not None and not self._is_in_use():
+            self._set_aside("it was deleted or replaced")
         if self._store is None:
-            migrate_spool(self.path)
-            self._connection = open_sqlite(self.path, busy_timeout_s=BUSY_TIMEOUT_S)
+            self.path = max(self.path, spool_in_use(self.data_dir), key=number_of)
+            self._connection = open_spool_file(self.path, busy_timeout_s=BUSY_TIMEOUT_S)
+            self._inode = self.path.stat().st_ino
+            self._successor = successor(self.path)
             self._store = SqliteStore(self._connection, self.path, min_free_bytes=self._min_free_bytes, is_spool=True)
         return self._store
+
+    def _is_in_use(self) -> bool:
+        """Say whether the file that is open is still the spool: not gone, not set aside by another process."""
+        try:
+            return os.stat(self.path).st_ino == self._inode and not os.path.exists(self._successor)
+        except FileNotFoundError:
+            return False
+
+    def _insist_on_the_file_in_use(self) -> None:
+        if not self._is_in_use():
+            self._set_aside("it was deleted or replaced")
+            raise SpoolDamaged(f"what was just written is in a file that is not the spool any more: {self.path}")
+
+    def _set_aside(self, why: str) -> None:
+        """Let the successor take the file's place, unless another process already did so."""
+        self.close()
+        new = successor(self.path)
+        if number_of(new) > MOST_FILES:
+            raise SpoolUnavailable(f"{self.path}: {why}", hint="see to the disk, then delete the files set aside")
+        if not new.exists():
+            make_spool_file(new)
+            logger.error(
+                "%s cannot be used as the spool any more, %s takes its place: %s",
+                self.path,
+                new.name,
+                why,
+                extra={"action": "set_aside", "hint": "its rows are salvaged by themselves; keep the file until then"},
+            )
 
     def _raw_lead(self) -> Any:
         """Return the entity, for the reads and deletes that are not a lead's way."""
@@ -194,15 +304,22 @@ class Spool:
             yield
         except SpoolUnavailable:
             raise
-        except (StoreUnavailable, OSError) as error:
-            self.close()
-            raise SpoolUnavailable(f"the spool cannot be used: {error}", hint=getattr(error, "hint", "")) from error
-        except LeadcrmError:
-            raise
+        except LeadcrmError as error:
+            if not isinstance(error, StoreUnavailable):
+                raise
+            self._give_up(error)
+        except OSError as error:
+            self._give_up(StoreUnavailable(f"{self.path}: {error.strerror}"))
         except Exception as error:
-            self.close()
             failure = store_error(error, self.path)
-            raise SpoolUnavailable(f"the spool cannot be used: {failure}", hint=failure.hint) from error
+            self._give_up(failure)
+
+    def _give_up(self, failure: StoreError) -> NoReturn:
+        self.close()
+        if isinstance(failure, StoreDamaged):
+            self._set_aside(str(failure))
+            raise SpoolDamaged(f"the spool was damaged: {failure}") from failure
+        raise SpoolUnavailable(f"the spool cannot be used: {failure}", hint=failure.hint) from failure
 
 
 def submission_of(row: Any) -> Submission:

@@ -19,7 +19,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -212,6 +212,8 @@ class SqliteStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        # A commit that went into a file which was taken away meanwhile is none.
+        self._insist_on_the_file()
         return _receipts(batch, rows, "spool" if self._is_spool else "database")
 
     def _insist_on_the_file(self) -> None:
@@ -409,6 +411,20 @@ def _sqlite_raw(row: Submission) -> tuple[Any, ...]:
         UUID(row.duplicate_of).bytes if row.duplicate_of else None,
         row.node,
     )
+
+
+def sqlite_submission(values: Sequence[Any]) -> Submission:
+    """Return the submission of a row of `leads_raw`, its columns in order, before its body is processed again.
+
+    Raises `ValueError`, `TypeError` where a value is not what the column holds.
+    """
+    row = dict(zip(RAW_COLUMNS, values, strict=True))
+    row["id"] = str(UUID(bytes=row["id"]))
+    row["received_at"] = datetime.fromisoformat(row["received_at"]).replace(tzinfo=timezone.utc)
+    row["headers"] = orjson.loads(row["headers"])
+    if row["duplicate_of"] is not None:
+        row["duplicate_of"] = str(UUID(bytes=row["duplicate_of"]))
+    return Submission(**row)
 
 
 def _sqlite_lead(row: Submission) -> tuple[Any, ...]:

@@ -47,6 +47,11 @@ class Submission(NamedTuple):
     fields: Fields | None = None
 
     @property
+    def body_bytes(self) -> int:
+        """How many bytes the body has."""
+        return len(self.body) if self.body is not None else 0
+
+    @property
     def holds_key(self) -> bool:
         """Say whether this row claims its Idempotency-Key: one key, one such row."""
         return self.key_sha256 is not None and self.state in KEY_HOLDING_STATES

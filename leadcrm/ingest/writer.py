@@ -45,9 +45,14 @@ logger = logging.getLogger("leadcrm.ingest.writer")
 class Writer:
     """Keeps submissions in batches, in a thread of its own."""
 
-    def __init__(self, spool: Spool | None, on_loss: Callable[[], None]) -> None:
-        """Take the spool, if there is to be one; `on_loss` is called, in the writer's thread, when a store failed."""
+    def __init__(self, spool: Spool | None, on_loss: Callable[[], None], *, max_held_bytes: int) -> None:
+        """Take the spool, if there is to be one; `on_loss` is called, in the writer's thread, when a store failed.
+
+        `max_held_bytes` bounds the bodies that wait, those of senders that hung up included.
+        """
         self._spool = spool
+        self._max_held_bytes = max_held_bytes
+        self._held_bytes = 0
         self._on_loss = on_loss
         self._store: Store | None = None
         self._waiting: deque[Pending] = deque()
@@ -74,6 +79,10 @@ class Writer:
         It is never later than `ANSWER_DEADLINE_S`, and never raises.
         """
         future: asyncio.Future[Result] = self._loop.create_future()
+        if self._held_bytes + submission.body_bytes > self._max_held_bytes:
+            future.set_result(StoreUnavailable("too many leads wait to be kept"))
+            return future
+        self._held_bytes += submission.body_bytes
         self._deadlines.append((monotonic() + ANSWER_DEADLINE_S, future))
         with self._wake:
             self._waiting.append((submission, future))
@@ -86,7 +95,16 @@ class Writer:
             _, future = self._deadlines.popleft()
             if not future.done():
                 future.set_result(StoreUnavailable("nothing could keep the lead within its deadline"))
+        with self._wake:
+            while self._waiting and not _is_wanted(self._waiting[0]):
+                self._held_bytes -= self._waiting.popleft()[0].body_bytes
         self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
+
+    def _finish(self, batch: list[Pending], wanted: list[Pending], results: Sequence[Result]) -> None:
+        self._held_bytes -= sum(submission.body_bytes for submission, _ in batch)
+        for (_, future), result in zip(wanted, results, strict=True):
+            if not future.done():
+                future.set_result(result)
 
     # Any thread's side.
 
@@ -113,9 +131,10 @@ class Writer:
     def _run(self) -> None:
         while batch := self._take():
             self.busy_since = monotonic()
-            results = self._keep([submission for submission, _ in batch])
+            wanted = [pending for pending in batch if _is_wanted(pending)]
+            results = self._keep([submission for submission, _ in wanted])
             self.busy_since = None
-            self._loop.call_soon_threadsafe(_resolve, batch, results)
+            self._loop.call_soon_threadsafe(self._finish, batch, wanted, results)
         if self._store is not None:
             self._store.close()
         if self._spool is not None:
@@ -129,17 +148,10 @@ class Writer:
             batch: list[Pending] = []
             size = 0
             while self._waiting and len(batch) < BATCH_ROWS:
-                submission, future = self._waiting[0]
-                size += len(submission.body or b"")
+                size += self._waiting[0][0].body_bytes
                 if batch and size > BATCH_BYTES:
                     break
-                self._waiting.popleft()
-                # Its sender was told 503 already: to keep it now would make its retry a second lead.
-                # A sender that hung up cancelled its future: its lead arrived whole and is kept.
-                if not future.done() or future.cancelled():
-                    batch.append((submission, future))
-            if not batch and self._waiting:
-                return self._take()
+                batch.append(self._waiting.popleft())
             return batch
 
     def _keep(self, submissions: list[Submission]) -> Sequence[Result]:
@@ -150,7 +162,7 @@ class Writer:
             _report("leads cannot be kept and are answered 503: %s", error)
             return [error] * len(submissions)
         except Exception as error:  # the writer must live on, whatever it meets
-            logger.exception("a batch failed", extra={"action": "write_batch"})
+            logger.exception("a batch failed", extra={"action": "write_batch", "repeat_key": "a batch failed"})
             return [StoreUnavailable(f"unforeseen: {type(error).__name__}")] * len(submissions)
 
     def _keep_somewhere(self, submissions: list[Submission]) -> Sequence[Result]:
@@ -207,7 +219,8 @@ class Writer:
         if isinstance(error, StoreUnavailable):
             _report("the database is away, leads go to the spool: %s", error)
         else:
-            logger.exception("the database failed a batch", extra={"action": "write_batch"})
+            text = "the database failed a batch"
+            logger.exception(text, extra={"action": "write_batch", "repeat_key": text})
         with self._wake:
             self._store = None
         store.close()
@@ -219,10 +232,14 @@ class Writer:
         self.last_commit = time()
 
 
-def _resolve(batch: list[Pending], results: Sequence[Result]) -> None:
-    for (_, future), result in zip(batch, results, strict=True):
-        if not future.done():
-            future.set_result(result)
+def _is_wanted(pending: Pending) -> bool:
+    """Say whether a submission is still to be kept.
+
+    If its sender was told 503 already, keeping it would make its retry a second lead. A sender that hung up cancelled
+    its future: its lead arrived whole and is kept.
+    """
+    _, future = pending
+    return not future.done() or future.cancelled()
 
 
 def _report(text: str, error: LeadcrmError) -> None:

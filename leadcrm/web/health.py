@@ -59,6 +59,7 @@ class Health:
                 "refused": spool.refused,
                 "bytes": spool.bytes,
                 "oldest": spool.oldest and _iso(spool.oldest),
+                "set_aside": spool.set_aside,
             },
             "disk_free_bytes": verdict.disk_free_bytes,
             "fault": verdict.fault or None,

@@ -239,8 +239,13 @@ class Server:
             peak.peak_bytes = max(peak.peak_bytes, self.memory_bytes())
 
     def spooled(self) -> list[Row]:
-        """Return the rows in the spool, read from its file: each worker's own account of it may lag."""
-        return Rows(f"sqlite:///{self.data_dir / 'spool.db'}").raw()
+        """Return the rows in the spool, read from its file: each worker's own account of it may lag.
+
+        A damaged file that was set aside counts as a row until its rows are salvaged.
+        """
+        *set_aside, in_use = sorted(self.data_dir.glob("spool*.db"), key=lambda path: (len(path.name), path.name))
+        unsalvaged = [{"file": path} for path in set_aside if not path.with_name(f"{path.name}.salvaged").exists()]
+        return unsalvaged + Rows(f"sqlite:///{in_use}").raw()
 
     def wait_drained(self, timeout_s: float = 30.0) -> None:
         """Wait until the spool is empty: then all that was acknowledged is in the database."""

@@ -1,0 +1,196 @@
+"""SQLite's pages, read without SQLite: what is left of a damaged file and its log.
+
+SQLite refuses a file with a torn page, or one shorter than its head says, and drops everything in a log from the first
+frame that does not add up. Here every page is read by itself, so one that is damaged costs only what it held.
+
+Source: https://www.sqlite.org/fileformat2.html (1.6 b-tree pages, 2.1 records, 4 the log) and
+https://www.sqlite.org/walformat.html (2 the index of the log, in `-shm`). May import nothing of leadcrm.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+Bytes = bytes | mmap.mmap
+Value = bytes | str | int | float | None
+
+LARGEST_RECORD_BYTES = 1 << 28
+
+_TABLE_LEAF = 0x0D
+_LOG_HEAD_BYTES = 32
+_FRAME_HEAD_BYTES = 24
+_NUMBER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 7: 8}
+
+
+class Pages:
+    """Every image of every page that a file and its log still hold."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file at `path` and its log. Raises `OSError`."""
+        self._file = _mapped(path)
+        self._log = _mapped(Path(f"{path}-wal"))
+        self.size = _page_size(self._file, self._log)
+        self._latest = dict(self._frames())
+
+    def records(self) -> Iterator[list[Value]]:
+        """Yield what can be read of every row of every table, in no order; a row may come more than once."""
+        for number in range(len(self._file) // self.size + 1):
+            yield from self._records_of(self._file[number * self.size : (number + 1) * self.size], number == 0)
+        for number, start in self._frames():
+            yield from self._records_of(self._log[start : start + self.size], number == 1)
+
+    def _frames(self) -> Iterator[tuple[int, int]]:
+        """Yield page number and start of each frame of the log's present run, whether or not it adds up."""
+        salts = self._log[16:24]
+        step = _FRAME_HEAD_BYTES + self.size
+        for at in range(_LOG_HEAD_BYTES, len(self._log) - step + 1, step):
+            if self._log[at + 8 : at + 16] == salts:
+                yield int.from_bytes(self._log[at : at + 4], "big"), at + _FRAME_HEAD_BYTES
+
+    def _records_of(self, page: bytes, is_first: bool) -> Iterator[list[Value]]:
+        head = 100 if is_first else 0
+        if len(page) < head + 8 or page[head] != _TABLE_LEAF:
+            return
+        cells = int.from_bytes(page[head + 3 : head + 5], "big")
+        for index in range(cells):
+            at = int.from_bytes(page[head + 8 + 2 * index : head + 10 + 2 * index], "big")
+            try:
+                yield _record(self._payload(page, at))
+            except (IndexError, ValueError, struct.error):
+                continue
+
+    def _payload(self, page: bytes, at: int) -> bytes:
+        size, at = _varint(page, at)
+        _, at = _varint(page, at)
+        if size > LARGEST_RECORD_BYTES:
+            raise ValueError("no record is so large")
+        most = self.size - 35
+        least = (self.size - 12) * 32 // 255 - 23
+        local = size
+        if size > most:
+            local = least + (size - least) % (self.size - 4)
+            local = local if local <= most else least
+        if at + local > len(page):
+            raise ValueError("the record leaves its page")
+        parts = [page[at : at + local]]
+        left = size - local
+        following = int.from_bytes(page[at + local : at + local + 4], "big") if left else 0
+        while left > 0:
+            overflow = self._page(following)
+            parts.append(overflow[4 : 4 + left])
+            left -= self.size - 4
+            following = int.from_bytes(overflow[:4], "big")
+        return b"".join(parts)
+
+    def _page(self, number: int) -> bytes:
+        start = self._latest.get(number)
+        source, start = (self._file, (number - 1) * self.size) if start is None else (self._log, start)
+        page = source[start : start + self.size] if number > 0 else b""
+        if len(page) < self.size:
+            raise ValueError("the page is not there")
+        return page
+
+
+def lost_from_log(path: Path) -> str | None:
+    """Say what is missing from the log of the file at `path` that was in it once, or None.
+
+    SQLite itself would not say: to it a log ends where it no longer adds up. For a file that nobody has open.
+    """
+    # The index first: a log that grows meanwhile then only has more than it says.
+    index = _mapped(Path(f"{path}-shm"))[:100]
+    log = _mapped(Path(f"{path}-wal"))
+    whole, later = _count_frames(log, _page_size(_mapped(path), log))
+    is_index = len(index) == 100 and index[:48] == index[48:96] and index[12] == 1
+    if is_index and (len(log) < _LOG_HEAD_BYTES or index[32:40] == log[16:24]):
+        promised, moved = (int.from_bytes(index[at : at + 4], sys.byteorder) for at in (16, 96))
+        return f"its log holds {whole} of {promised} frames" if promised > max(whole, moved) else None
+    return f"its log is torn after {whole} frames, and {later} commits follow" if later else None
+
+
+def _count_frames(log: Bytes, size: int) -> tuple[int, int]:
+    """Return how many frames add up, to the last commit among them, and how many commits stand after the others."""
+    if len(log) < _LOG_HEAD_BYTES:
+        return 0, 0
+    order = ">" if log[3] & 1 else "<"
+    sums = _checksum(log[:24], (0, 0), order)
+    adds_up = struct.unpack(">II", log[24:32]) == sums
+    step = _FRAME_HEAD_BYTES + size
+    whole = later = 0
+    for number, at in enumerate(range(_LOG_HEAD_BYTES, len(log) - step + 1, step), 1):
+        head = log[at : at + _FRAME_HEAD_BYTES]
+        if head[8:16] != log[16:24]:
+            adds_up = False
+            continue
+        is_commit = head[4:8] != b"\0\0\0\0"
+        if adds_up:
+            sums = _checksum(head[:8], sums, order)
+            sums = _checksum(log[at + _FRAME_HEAD_BYTES : at + step], sums, order)
+            adds_up = struct.unpack(">II", head[16:24]) == sums
+            whole = number if adds_up and is_commit else whole
+        later += is_commit and not adds_up
+    return whole, later
+
+
+def _checksum(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
+    first, second = sums
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for even, odd in zip(words[::2], words[1::2], strict=True):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
+    return first, second
+
+
+def _record(payload: bytes) -> list[Value]:
+    head_size, at = _varint(payload, 0)
+    body = head_size
+    values: list[Value] = []
+    while at < head_size:
+        kind, at = _varint(payload, at)
+        value, body = _value(payload, kind, body)
+        values.append(value)
+    return values
+
+
+def _value(payload: bytes, kind: int, at: int) -> tuple[Value, int]:
+    if kind == 0:
+        return None, at
+    if kind in (8, 9):
+        return kind - 8, at
+    size = (kind - 12) // 2 if kind >= 12 else _NUMBER_BYTES.get(kind, 0)
+    data = payload[at : at + size]
+    if len(data) < size or kind in (10, 11):
+        raise ValueError("the record ends early")
+    if kind >= 12:
+        return (data.decode() if kind % 2 else data), at + size
+    return (struct.unpack(">d", data)[0] if kind == 7 else int.from_bytes(data, "big", signed=True)), at + size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for index in range(8):
+        byte = data[at + index]
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, at + index + 1
+    return value << 8 | data[at + 8], at + 9
+
+
+def _page_size(file: Bytes, log: Bytes) -> int:
+    sizes = (int.from_bytes(file[16:18], "big"), int.from_bytes(log[8:12], "big"))
+    for size in (65536 if sizes[0] == 1 else sizes[0], sizes[1]):
+        if 512 <= size <= 65536 and size & (size - 1) == 0:
+            return size
+    return 4096
+
+
+def _mapped(path: Path) -> Bytes:
+    """Return a file as bytes that are read when they are looked at; a file that is not there has none."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+    except FileNotFoundError:
+        return b""
