@@ -15,8 +15,10 @@ from tests.support.waiting import wait_until
 
 
 def worker_pids(server: Server) -> list[int]:
-    """Return the ids of the worker processes: the children of the one that was started."""
-    return [pid for pid in server.pids() if pid != server.pid]
+    """Return the ids of the processes that serve: those without children. A one-file executable has one level more."""
+    processes = server.processes()
+    parents = {process.ppid() for process in processes}
+    return [process.pid for process in processes if process.pid not in parents]
 
 
 @contextmanager

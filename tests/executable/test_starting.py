@@ -1,0 +1,121 @@
+"""What the executable needs, how large it is and how soon it serves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from leadcrm.cli import COMMANDS
+from tests.support.server import Server, StartServer
+
+MOST_BYTES = 20 * 1024 * 1024
+MOST_START_S = 0.7
+MOST_TIMES_THE_SOURCE = 1.6
+MOST_VERSION_S = 0.5
+MOST_TRIALS = 15
+"""A trial may meet a busy machine, so the best of some counts: enough that one of them meets a quiet moment."""
+
+
+def test_the_executable_has_at_most_twenty_megabytes(executable: Path) -> None:
+    assert executable.stat().st_size <= MOST_BYTES
+
+
+def test_it_serves_in_an_empty_folder_with_an_empty_environment(executable: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    harness = Server(tmp_path)
+    line = [executable, "serve", "--host", harness.host, "--port", str(harness.port)]
+    with subprocess.Popen(line, cwd=folder, env={}, stdout=subprocess.DEVNULL) as process:
+        try:
+            _wait_for_health(harness)
+            body = {"email": "test@example.com", "firstName": "John", "phone": "+371123456789"}
+            first = harness.client.post_lead(body, key="test-key-123")
+            second = harness.client.post_lead(body, key="test-key-123")
+        finally:
+            process.terminate()
+    assert (first.status, second.status, process.returncode) == (201, 409, 0)
+    assert first.json()["lead_id"] == second.json()["lead_id"]
+    assert sorted(path.name for path in folder.iterdir()) == ["data"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_keeps_leads_on_both_databases(start_server: StartServer, database: str, workers: str) -> None:
+    server = start_server(database, environment={"WORKERS": workers})
+    answers = [server.client.post_lead(b'{"email": "a@example.com"}', key=f"key-{number}") for number in range(8)]
+    assert [answer.status for answer in answers] == [201] * 8
+    assert {answer.receipt.stored for answer in answers if answer.receipt} == {"database"}
+    assert server.terminate() == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_inside_and_shows_its_examples(executable: Path, tmp_path: Path, command: str) -> None:
+    shown = subprocess.run(
+        [executable, command, "--help"], check=False, cwd=tmp_path, env={}, capture_output=True, text=True
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"leadcrm {command}" in shown.stdout.partition("examples:")[2]
+
+
+def test_migrations_and_versions_are_inside(executable: Path, tmp_path: Path, database: str) -> None:
+    def run(*words: str) -> str:
+        environment = {"DATABASE_URL": database, "DATA_DIR": str(tmp_path / "data")}
+        return subprocess.run(
+            [executable, *words], cwd=tmp_path, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    assert json.loads(run("migrate", "--json"))
+    assert json.loads(run("migrate", "status", "--json"))["pending"] == []
+    assert "unknown" not in json.loads(run("version", "--json")).values()
+
+
+def test_it_is_healthy_soon_and_not_much_later_than_the_source(
+    executable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best_s, best_of_source_s = 60.0, 60.0
+    for trial in range(MOST_TRIALS):
+        monkeypatch.setenv("LEADCRM_TEST_EXECUTABLE", str(executable))
+        best_s = min(best_s, _start_s(tmp_path / f"{trial}"))
+        monkeypatch.delenv("LEADCRM_TEST_EXECUTABLE")
+        best_of_source_s = min(best_of_source_s, _start_s(tmp_path / f"{trial}-source"))
+        if trial >= 2 and best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
+            return
+    pytest.fail(f"healthy after {best_s:.3f} s, from source after {best_of_source_s:.3f} s")
+
+
+def test_version_takes_less_than_half_a_second(executable: Path, tmp_path: Path) -> None:
+    best_s = 60.0
+    for _ in range(MOST_TRIALS):
+        started = monotonic()
+        subprocess.run([executable, "version"], cwd=tmp_path, env={}, check=True, stdout=subprocess.DEVNULL)
+        best_s = min(best_s, monotonic() - started)
+        if best_s < MOST_VERSION_S:
+            return
+    pytest.fail(f"{best_s:.3f} s")
+
+
+def _start_s(directory: Path) -> float:
+    server = Server(directory)
+    started = monotonic()
+    server.start(wait=False)
+    try:
+        _wait_for_health(server)
+        return monotonic() - started
+    finally:
+        server.clean_up()
+
+
+def _wait_for_health(server: Server) -> None:
+    """Wait more finely than the harness does, since here the time counts."""
+    deadline = monotonic() + 30
+    while monotonic() < deadline:
+        try:
+            if server.client.get("/health").status == 200:
+                return
+        except OSError:
+            sleep(0.002)
+    raise AssertionError(f"{server!r} is not healthy: {os.linesep}{server.log_text()}")
