@@ -24,6 +24,7 @@ from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.logs import LogWriter
 from leadcrm.web.app import App, create_app
 from leadcrm.web.board import Board
+from leadcrm.web.listener import take_on_everybody, take_on_nobody_new
 from leadcrm.web.protocol import LingeringProtocol
 from leadcrm.web.rate_limit import RateLimiter
 
@@ -34,6 +35,9 @@ MOMENT_S = 1.0
 """Signals that come together are one wish: a bootloader, a process group and a supervisor may each pass it on."""
 
 LISTEN_BACKLOG = 1024
+
+HANDSHAKE_S = 0.2
+"""How long a handshake may still take at the stop: a round trip around the world."""
 
 logger = logging.getLogger("leadcrm.web.worker")
 
@@ -173,6 +177,7 @@ class _Worker:
 
 
 async def _serve(app: App, listener: socket.socket) -> AsyncioServer:
+    take_on_everybody(listener)
     server = await app.create_server(
         sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
     )
@@ -188,6 +193,6 @@ async def _serve(app: App, listener: socket.socket) -> AsyncioServer:
 
 
 async def _accept_the_last(listener: socket.socket) -> None:
-    """Let the loop accept what queues in the kernel, while the kernel takes on hardly any more."""
-    listener.listen(0)
-    await asyncio.sleep(0.05)
+    """Let the loop accept what queues in the kernel, while the kernel takes on no more."""
+    take_on_nobody_new(listener)
+    await asyncio.sleep(HANDSHAKE_S)
