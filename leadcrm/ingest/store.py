@@ -20,7 +20,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -203,10 +205,10 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
-            connection.executemany(_SQLITE_INSERT_RAW, [_sqlite_raw(row) for row in rows.values()])
+            _insert(connection, _sqlite_insert_raw, [_sqlite_raw(row) for row in rows.values()])
             if not self._is_spool:
                 leads = [_sqlite_lead(row) for row in rows.values() if row.fields is not None]
-                connection.executemany(_SQLITE_INSERT_LEAD, leads)
+                _insert(connection, _sqlite_insert_leads, leads)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -349,17 +351,40 @@ def _postgres_find(schema: str | None) -> str:
     """  # noqa: S608 - names of ours
 
 
-_SQLITE_INSERT_RAW = (
-    f"INSERT INTO leads_raw ({', '.join(RAW_COLUMNS)}) "  # noqa: S608 - names of ours
-    f"VALUES ({', '.join('?' * len(RAW_COLUMNS))}) ON CONFLICT (id) DO NOTHING"
-)
+_SQLITE_ROWS = 32
+"""Rows a statement: SQLite before 3.32 takes 999 values. With one row a statement the event loop, which gets the
+interpreter's lock whenever SQLite runs, keeps the writer waiting for it once a row."""
 
-# A lead only of a raw row that is `stored`: a batch written again may find that its row is not.
-_SQLITE_INSERT_LEAD = (
-    f"INSERT INTO leads ({', '.join(LEAD_COLUMNS)}) "  # noqa: S608 - names of ours
-    f"SELECT {', '.join(f'?{number}' for number in range(1, len(LEAD_COLUMNS) + 1))} "
-    "WHERE (SELECT state FROM leads_raw WHERE id = ?1) = 'stored' ON CONFLICT (id) DO NOTHING"
-)
+
+def _insert(
+    connection: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Insert rows in as few statements as powers of two allow, so that the driver knows every statement already."""
+    start = 0
+    while left := len(rows) - start:
+        count = min(_SQLITE_ROWS, 1 << (left.bit_length() - 1))
+        connection.execute(statement(count), [*chain.from_iterable(rows[start : start + count])])
+        start += count
+
+
+def _values(columns: Sequence[str], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return f"VALUES {', '.join([row] * rows)}"
+
+
+@cache
+def _sqlite_insert_raw(rows: int) -> str:
+    return f"INSERT INTO leads_raw ({', '.join(RAW_COLUMNS)}) {_values(RAW_COLUMNS, rows)} ON CONFLICT (id) DO NOTHING"
+
+
+@cache
+def _sqlite_insert_leads(rows: int) -> str:
+    """Return the statement for leads, each only of a raw row that is `stored`: one written again may be another's."""
+    return (
+        f"INSERT INTO leads ({', '.join(LEAD_COLUMNS)}) "  # noqa: S608 - names of ours
+        f"SELECT * FROM ({_values(LEAD_COLUMNS, rows)}) "
+        "WHERE (SELECT state FROM leads_raw WHERE id = column1) = 'stored' ON CONFLICT (id) DO NOTHING"
+    )
 
 
 def _timestamp(moment: datetime) -> str:
