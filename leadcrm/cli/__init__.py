@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "write leads as CSV or NDJSON",
         "raw": "list and show requests as they were kept",
         "replay": "make leads of what was kept but is none",
+        "check": "configuration, database, spool, disk and clock, and what to do where they fail",
         "version": "version, Python, libraries",
     }
 )

@@ -53,6 +53,7 @@ from leadcrm.ingest.spool_file import (
 from leadcrm.ingest.sqlite_pages import lost_from_log
 from leadcrm.ingest.store import Answer, Known, SqliteStore, sqlite_submission
 from leadcrm.ingest.submission import Submission
+from leadcrm.migrations import Session
 
 DRAIN_LOCK_FILE = "spool.lock"
 
@@ -149,6 +150,14 @@ class Spool:
         with self._faults():
             self._opened().write([])
             self._insist_on_room(0)
+
+    def prove_write(self) -> None:
+        """Commit a real write that changes nothing. Raises `SpoolUnavailable`."""
+        with self._faults():
+            self._opened()
+            self._insist_on_room(0)
+            assert self._connection is not None
+            Session(self._connection, None).rewrite()
 
     def refuse(self, submission: Submission, why: str) -> None:
         """Keep a row that the database refuses, with the reason, out of the drain's way; durable on return."""

@@ -1,0 +1,48 @@
+"""Check whether a server with this configuration would keep leads: one line each, and what to do where it fails.
+
+Reads the configuration (secrets redacted), connects, writes and syncs in database and spool, and looks at disk and
+clock. Nothing that is stored changes. Exit status 1 if anything failed.
+
+examples:
+  leadcrm check
+  leadcrm check --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from leadcrm.checks import Check, checks_of, settings_of
+from leadcrm.cli import configuration
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    configuration.add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
+    """Check."""
+    config = configuration.read(arguments, environ, directory)
+    settings = settings_of(config)
+    checks = list(checks_of(config))
+    if arguments.json:
+        found = [{"name": one.name, "ok": one.ok, "text": one.text, "hint": one.hint} for one in checks]
+        shown = {one.variable: {"value": one.value, "source": one.source} for one in settings}
+        print(json.dumps({"configuration": shown, "checks": found}))
+    else:
+        for one in settings:
+            print(f"        {one.variable:<20}{one.value}  ({one.source})")
+        for check in checks:
+            print(_line(check))
+    return EXIT_DONE if all(check.ok for check in checks) else EXIT_FAILED
+
+
+def _line(check: Check) -> str:
+    hint = f"\n        to do: {check.hint}" if check.hint and not check.ok else ""
+    return f"{'ok' if check.ok else 'FAILED':<8}{check.name:<20}{check.text}{hint}"

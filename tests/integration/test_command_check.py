@@ -1,0 +1,88 @@
+"""`leadcrm check`: what it looks at, and what it says where something fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def leadcrm(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder of its own, with nothing of this environment but what Python needs."""
+    return subprocess.run(
+        [sys.executable, "-m", "leadcrm", *arguments],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def checked(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the checks by their names."""
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_all_is_well_on_a_migrated_database(database: str, tmp_path: Path) -> None:
+    assert leadcrm(tmp_path, "migrate", DATABASE_URL=database).returncode == 0
+
+    done = leadcrm(tmp_path, "check", "--json", DATABASE_URL=database)
+
+    checks = checked(done)
+    assert all(check["ok"] for check in checks.values()), checks
+    assert done.returncode == 0
+    expected = {"data folder", "database", "schema", "database write", "spool", "disk"}
+    if database.startswith("postgres"):
+        expected |= {"fsync", "full_page_writes", "synchronous_commit", "clock"}
+    assert set(checks) == expected
+
+
+def test_a_schema_that_was_not_migrated_fails_and_names_the_command(database: str, tmp_path: Path) -> None:
+    if database.startswith("sqlite"):
+        Path(database.removeprefix("sqlite:///")).touch()
+
+    done = leadcrm(tmp_path, "check", DATABASE_URL=database)
+
+    assert done.returncode == 1
+    assert "FAILED  schema" in done.stdout
+    assert "to do: leadcrm migrate" in done.stdout
+
+
+def test_a_database_that_is_away_fails_alone(tmp_path: Path) -> None:
+    url = f"postgresql://leadcrm:hunter2@127.0.0.1:{free_port()}/leadcrm"
+
+    done = leadcrm(tmp_path, "check", "--json", DATABASE_URL=url, ADMIN_TOKEN="a-token")
+
+    assert done.returncode == 1
+    assert [name for name, check in checked(done).items() if not check["ok"]] == ["database"]
+    assert "hunter2" not in done.stdout + done.stderr
+    assert "a-token" not in done.stdout + done.stderr
+
+
+def test_a_disk_without_headroom_fails(tmp_path: Path) -> None:
+    done = leadcrm(tmp_path, "check", "--json", MIN_FREE_BYTES=str(1 << 45))
+
+    assert done.returncode == 1
+    assert not checked(done)["disk"]["ok"]
+    assert not checked(done)["spool"]["ok"]
+
+
+def test_every_variable_is_shown_with_its_source(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=4000\n")
+
+    done = leadcrm(tmp_path, "check", "--json", "--workers", "2", LOG_LEVEL="warn")
+
+    shown = json.loads(done.stdout)["configuration"]
+    assert shown["PORT"] == {"value": "4000", "source": ".env"}
+    assert shown["WORKERS"] == {"value": "2", "source": "flag"}
+    assert shown["LOG_LEVEL"] == {"value": "warn", "source": "environment"}
+    assert shown["SPOOL"] == {"value": "on", "source": "default"}
