@@ -153,9 +153,8 @@ class Spool:
 
     def prove_write(self) -> None:
         """Commit a real write that changes nothing. Raises `SpoolUnavailable`."""
+        self.check()
         with self._faults():
-            self._opened()
-            self._insist_on_room(0)
             assert self._connection is not None
             Session(self._connection, None).rewrite()
 
