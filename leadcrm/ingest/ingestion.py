@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 from leadcrm.config import Config
 from leadcrm.database import PostgresConnection, bind, free_bytes, open_connection
@@ -19,6 +20,9 @@ from leadcrm.ingest.spool import Spool, SpoolStatus
 from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
 from leadcrm.ingest.writer import Writer
 from leadcrm.migrations import migrate, newest_version, require_current
+
+REFUSAL_LIFE_S = 2.0
+"""For how long one lead that could not be kept speaks for the next: whom nobody sends leads must get well again."""
 
 logger = logging.getLogger("leadcrm.ingest.ingestion")
 
@@ -112,19 +116,26 @@ class Ingestion:
         free = free_bytes(config.data_dir)
         database = self.writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
         faults = [] if database else ["the database is away"]
+        refused_at = self.writer.refused_at
+        is_refusing = refused_at is not None and monotonic() - refused_at < REFUSAL_LIFE_S
+        if is_refusing:
+            faults.append("leads that just came could not be kept")
         spool: SpoolStatus | None = None
         spool_keeps = False
         if self._judge is not None:
             try:
                 spool = self._judge.status()
                 self._judge.check()
+                if refused_at is not None:
+                    self._judge.prove_write()
                 spool_keeps = True
             except LeadcrmError as error:
                 faults.append(str(error))
         if spool is not None and spool.set_aside:
             faults.append(f"damaged and set aside: {', '.join(spool.set_aside)}; the log says what was salvaged")
         schema_version = newest_version(config.database.provider)
-        return Verdict(database or spool_keeps, database, schema_version, spool, free, "; ".join(faults))
+        keeps_leads = (database or spool_keeps) and not is_refusing
+        return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))
 
     def _connect(self) -> Store:
         if self._may_migrate:

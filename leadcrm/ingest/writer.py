@@ -60,6 +60,7 @@ class Writer:
         self._stopping = False
         self._deadlines: deque[tuple[float, asyncio.Future[Result]]] = deque()
         self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
+        self.refused_at: float | None = None  # monotonic; None while batches are kept
         self.batches = 0
         self.rows = 0
         self.last_commit: float | None = None  # Unix time
@@ -132,7 +133,7 @@ class Writer:
         while batch := self._take():
             self.busy_since = monotonic()
             wanted = [pending for pending in batch if _is_wanted(pending)]
-            results = self._keep([submission for submission, _ in wanted])
+            results = self._keep([submission for submission, _ in wanted]) if wanted else []
             self.busy_since = None
             self._loop.call_soon_threadsafe(self._finish, batch, wanted, results)
         if self._store is not None:
@@ -157,13 +158,17 @@ class Writer:
     def _keep(self, submissions: list[Submission]) -> Sequence[Result]:
         """Keep a batch in the database, else in the spool; an answer each, in order."""
         try:
-            return self._keep_somewhere(submissions)
+            results = self._keep_somewhere(submissions)
         except LeadcrmError as error:
+            self.refused_at = monotonic()
             _report("leads cannot be kept and are answered 503: %s", error)
             return [error] * len(submissions)
         except Exception as error:  # the writer must live on, whatever it meets
+            self.refused_at = monotonic()
             logger.exception("a batch failed", extra={"action": "write_batch", "repeat_key": "a batch failed"})
             return [StoreUnavailable(f"unforeseen: {type(error).__name__}")] * len(submissions)
+        self.refused_at = None
+        return results
 
     def _keep_somewhere(self, submissions: list[Submission]) -> Sequence[Result]:
         store = self._store

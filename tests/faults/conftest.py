@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.disk import Disk, small_disk
+from tests.faults.injection import Injection, compile_library, compiler
 from tests.faults.trial import Trial
 from tests.support.fault_table import FaultTable
 
@@ -17,3 +19,28 @@ def trial(tmp_path: Path, fault_table: FaultTable) -> Iterator[Trial]:
     trial = Trial(tmp_path / "journal", fault_table)
     yield trial
     trial.close()
+
+
+@pytest.fixture(scope="session")
+def injection_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that is preloaded to inject faults."""
+    if compiler() is None:
+        pytest.skip("no C compiler to make the faults with")
+    return compile_library(tmp_path_factory.mktemp("injection"))
+
+
+@pytest.fixture
+def injection(injection_library: Path, tmp_path: Path) -> Injection:
+    """Faults for the files of the first server of a test."""
+    return Injection(injection_library, tmp_path / "server-0" / "data", tmp_path / "control")
+
+
+@pytest.fixture
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    """A small disk for the data folder of a server."""
+
+    def injected() -> Injection:
+        return Injection(request.getfixturevalue("injection_library"), tmp_path / "disk", tmp_path / "control")
+
+    with small_disk(tmp_path / "disk", injected) as disk:
+        yield disk

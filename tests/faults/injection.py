@@ -1,0 +1,95 @@
+"""Faults of the disk and of the clock, injected into a real server by a preloaded library.
+
+The library is compiled when the tests run. The server and the test share a mapped file: the test says which of the
+server's next writes and syncs fail, and reads how many there were.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("injection.c")
+
+FIELDS = (
+    "clock_offset_ns",
+    "writes",
+    "first_failing_write",
+    "last_failing_write",
+    "syncs",
+    "first_failing_sync",
+    "last_failing_sync",
+    "error",
+    "free_bytes",
+)
+FOR_EVER = 1 << 62
+
+
+def compiler() -> str | None:
+    """Return the C compiler's path, if there is one."""
+    return shutil.which("cc") or shutil.which("gcc")
+
+
+def compile_library(folder: Path) -> Path:
+    """Compile the library that is preloaded and return its path."""
+    library = folder / "injection.so"
+    subprocess.run([compiler() or "cc", "-shared", "-fPIC", "-O2", "-Wall", "-o", library, SOURCE, "-ldl"], check=True)
+    return library
+
+
+class Injection:
+    """What goes wrong for the files under one folder."""
+
+    def __init__(self, library: Path, folder: Path, control: Path) -> None:
+        """Make the control file; nothing fails yet."""
+        control.write_bytes(bytes(8 * len(FIELDS)))
+        with control.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 0)
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "FAULTS_CONTROL": str(control),
+            "FAULTS_FOLDER": str(folder),
+        }
+        self._set("free_bytes", -1)
+        self._set("error", errno.EIO)
+
+    def _get(self, name: str) -> int:
+        return int(struct.unpack_from("=q", self._memory, 8 * FIELDS.index(name))[0])
+
+    def _set(self, name: str, value: int) -> None:
+        struct.pack_into("=q", self._memory, 8 * FIELDS.index(name), value)
+
+    def count(self, call: str) -> int:
+        """Return how many calls there were: of `write` or of `sync`."""
+        return self._get(f"{call}s")
+
+    def fail_one(self, call: str, number: int, error: int) -> None:
+        """Let one call fail: the `number`th there has ever been."""
+        self._set("error", error)
+        self._set(f"last_failing_{call}", number)
+        self._set(f"first_failing_{call}", number)
+
+    @contextmanager
+    def failing(self, call: str, error: int) -> Iterator[None]:
+        """Let every call fail within a `with`."""
+        self._set("error", error)
+        self._set(f"last_failing_{call}", FOR_EVER)
+        self._set(f"first_failing_{call}", 1)
+        try:
+            yield
+        finally:
+            self._set(f"first_failing_{call}", FOR_EVER)
+
+    def set_free_bytes(self, count: int) -> None:
+        """Say how much room the disk has; less than 0 for what is true."""
+        self._set("free_bytes", count)
+
+    def shift_clock(self, seconds: float) -> None:
+        """Set the server's clock this much off."""
+        self._set("clock_offset_ns", int(seconds * 1e9))
