@@ -1,0 +1,156 @@
+"""The stop: everything sent is answered, nothing acknowledged is lost, and the exit status says whether."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.comparison import compare
+from tests.support.conversation import Conversation, lead_request
+from tests.support.journal import Entry, Journal, Outcome
+from tests.support.load import Load, generated_leads
+from tests.support.rows import Rows
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+IN_FLIGHT = 60
+
+
+def metric_of_received(server: Server) -> float:
+    return server.client.metric("leadcrm_received_bytes_total")
+
+
+def requests_without_an_answer(entries: list[Entry]) -> list[Outcome]:
+    """Attempts whose request was sent whole and that got no whole answer."""
+    lost = (Outcome.UNANSWERED, Outcome.TORN, Outcome.TIMED_OUT)
+    return [entry.outcome for entry in entries if entry.outcome in lost]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_every_request_in_flight_is_answered_before_the_end(
+    start_server: StartServer, database: str, rows: Rows, number: signal.Signals
+) -> None:
+    server = start_server(database)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Conversation(server.client)) for _ in range(IN_FLIGHT)]
+        with rows.writes_blocked():
+            for position, connection in enumerate(connections):
+                connection.send(lead_request(b'{"email":"%d"}' % position))
+            wait_until(lambda: metric_of_received(server) >= sum(len(b'{"email":"%d"}' % n) for n in range(IN_FLIGHT)))
+            server.send_signal(number)
+            wait_until(lambda: any(record["msg"] == "stopping" for record in server.log_records()))
+        answers = [connection.answer() for connection in connections]
+        assert [answer.status for answer in answers] == [201] * IN_FLIGHT
+        assert {answer.header("Connection") for answer in answers} == {"close"}
+        assert [connection.rest() for connection in connections] == [b""] * IN_FLIGHT
+    assert server.exit_status() == 0
+    assert {lead["id"] for lead in rows.leads()} == {answer.json()["lead_id"] for answer in answers}
+
+
+def test_a_request_half_sent_at_the_stop_is_still_read_and_answered(server: Server, rows: Rows) -> None:
+    request = lead_request(b'{"email":"half sent"}')
+    with Conversation(server.client) as connection, Conversation(server.client) as idle:
+        connection.send(request[:-5])
+        wait_until(lambda: server.client.get("/health").status == 200)
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: any(record["msg"] == "stopping" for record in server.log_records()))
+        connection.send(request[-5:])
+        answer = connection.answer()
+        assert (answer.status, answer.header("Connection")) == (201, "close")
+        assert idle.rest() == b""
+    assert server.exit_status() == 0
+    assert [lead["email"] for lead in rows.leads()] == ["half sent"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_under_load_resets_no_request_that_was_sent(
+    start_server: StartServer, database: str, rows: Rows, tmp_path: Path, workers: str
+) -> None:
+    server = start_server(database, environment={"WORKERS": workers})
+    address = (server.host, server.port)
+    with (
+        Journal(tmp_path / "journal") as journal,
+        Load(*address, journal, generated_leads(1, repeat_share=0.2, keyless_share=0.3), connections=40) as staying,
+        # Most senders open a connection for each lead: at a stop some are between their handshake and their request.
+        Load(*address, journal, generated_leads(2, keyless_share=0.3), connections=40, keep_alive=False) as coming,
+    ):
+        for stop in (
+            lambda: server.send_signal(signal.SIGTERM),
+            lambda: os.killpg(server.pid, signal.SIGTERM),
+            lambda: os.killpg(server.pid, signal.SIGINT),
+        ):
+            if not server.running:
+                server.start(wait=False)
+            enough = journal.acknowledged_count + 300
+            wait_until(lambda enough=enough: journal.acknowledged_count >= enough, timeout_s=30)  # type: ignore[misc]
+            stop()
+            assert server.exit_status() == 0
+            assert server.pids() == []
+        staying.stop()
+        coming.stop()
+        journal.close()
+    assert requests_without_an_answer(journal.entries) == []
+    report = compare(journal.entries, rows)
+    assert report.faults() == {}
+    assert report.answers_by_status.keys() <= {201, 409}
+
+
+def test_a_second_signal_within_the_moment_is_the_same_wish(server: Server, rows: Rows) -> None:
+    with Conversation(server.client) as connection:
+        with rows.writes_blocked():
+            connection.send(lead_request(b"{}"))
+            wait_until(lambda: metric_of_received(server) == 2)
+            for _ in range(5):
+                server.send_signal(signal.SIGTERM)
+                server.send_signal(signal.SIGINT)
+        assert connection.answer().status == 201
+    assert server.exit_status() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_signal_later_stops_at_once_and_loses_nothing_acknowledged(
+    start_server: StartServer, database: str, rows: Rows, workers: str
+) -> None:
+    server = start_server(database, environment={"WORKERS": workers})
+    answers = [server.client.post_lead({}) for _ in range(20)]
+    with Conversation(server.client) as held_up:
+        # This one would hold the stop up for the thirty seconds of SHUTDOWN_TIMEOUT.
+        held_up.send(lead_request(b"{}")[:-1])
+        wait_until(lambda: server.client.get("/health").status == 200)
+        started = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: any(record["msg"] == "stopping" for record in server.log_records()))
+        while server.running and time.monotonic() - started < 20:
+            server.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert time.monotonic() - started < 10
+        assert server.exit_status() == 1, "a request was cut off"
+        assert held_up.rest() == b""
+    assert server.pids() == []
+    assert {lead["id"] for lead in rows.leads()} == {answer.json()["lead_id"] for answer in answers}
+
+
+def test_a_sender_that_never_ends_holds_the_stop_up_no_longer_than_its_timeout(start_server: StartServer) -> None:
+    server = start_server(environment={"SHUTDOWN_TIMEOUT": "1", "WORKERS": "2"})
+    with Conversation(server.client) as connection:
+        connection.send(lead_request(b"{}")[:-1])
+        wait_until(lambda: server.client.get("/health").status == 200)
+        started = time.monotonic()
+        assert server.terminate() == 1
+        assert 0.9 < time.monotonic() - started < 8
+
+
+def test_a_stop_at_the_start_is_a_stop(start_server: StartServer) -> None:
+    for number in range(4):
+        server = start_server(wait=False, environment={"WORKERS": str(1 + number % 2)})
+        deadline = time.monotonic() + 10
+        while server.stdout_path.stat().st_size == 0 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert server.terminate() in (0, -signal.SIGTERM)
+        assert server.pids() == []
