@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -35,7 +35,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FORMULA_BEGINNINGS = tuple("=+-@\t\r\n\uff0b\uff0d\uff1d\uff20")
 
 
-def export_leads(entities: Entities, wanted: LeadFilter, kind: str) -> Iterator[bytes]:
+def export_leads(entities: Entities, wanted: LeadFilter, kind: str) -> Generator[bytes, None, None]:
     """Give the file piece by piece; `kind` is one of `FORMATS`.
 
     For entities that only this thread uses, and for this thread alone to go through. Raises `StoreUnavailable`.

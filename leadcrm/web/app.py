@@ -13,6 +13,7 @@ from leadcrm.config import Config
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.logs import LogWriter
 from leadcrm.web.board import Board, Row
+from leadcrm.web.crm import CrmApi
 from leadcrm.web.errors import JsonErrors
 from leadcrm.web.health import Health
 from leadcrm.web.ingest import LeadIngest
@@ -70,4 +71,6 @@ def create_app(
     app.add_route(health.ready, "/ready", methods=["GET", "HEAD"], name="ready")
     app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
     app.after_server_stop(lambda *_: health.close())
+
+    CrmApi(config, request_log).register(app)
     return app

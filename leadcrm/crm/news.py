@@ -1,0 +1,32 @@
+"""What is new: leads that have just arrived and changes that have just been made.
+
+May import leads, entities and database. Sessions are the caller's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from pony.orm import desc, select
+
+from leadcrm.crm.leads import Lead, LeadFilter, list_leads
+from leadcrm.entities import Entities
+
+
+def leads_since(entities: Entities, since: datetime, *, limit: int) -> list[Lead]:
+    """Return the newest leads, of those that arrived at `since` (naive UTC) or later."""
+    return list_leads(entities, LeadFilter(since=since), limit=limit).leads
+
+
+def newest_change(entities: Entities) -> UUID:
+    """Return the id of the newest change of a lead, or the lowest id where there is none."""
+    lead_event = entities.lead_event
+    return select(event.id for event in lead_event).order_by(desc(1)).first() or UUID(int=0)
+
+
+def leads_changed_after(entities: Entities, change: UUID, *, limit: int) -> list[tuple[UUID, UUID]]:
+    """Return the ids of changes after this one, oldest first, each with its lead's."""
+    lead_event = entities.lead_event
+    query = select((event.id, event.lead_id) for event in lead_event if event.id > change)
+    return list(query.without_distinct().order_by(1)[:limit])

@@ -1,0 +1,122 @@
+"""`/api/leads/export`: a file of all that a filter asks for, streamed from one moment of the database.
+
+Each export has a thread and a connection of its own, few run at once, and each makes room between two pages: its
+work in this process is worth a part of a processor, whatever the disk and the network could do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from datetime import datetime, timezone
+from time import monotonic
+from typing import cast
+
+from sanic.response import HTTPResponse
+
+from leadcrm.crm.export import FORMATS, export_leads
+from leadcrm.database_url import DatabaseURL
+from leadcrm.entities import Entities
+from leadcrm.errors import LeadcrmError, StoreUnavailable
+from leadcrm.web.crm_answers import HEADERS
+from leadcrm.web.crm_declarations import Answer, Call, Parameter, Route, one_of
+from leadcrm.web.crm_filters import FILTER_PARAMETERS, filter_of
+from leadcrm.web.crm_readers import Readers
+
+MOST_EXPORTS = 2
+
+PAUSE_SHARE = 1.0
+"""Seconds of rest for every second of work: half of one processor for an export, the rest for leads."""
+
+CLIENT_TIMEOUT_S = 30.0
+"""A client that takes nothing for so long holds the database's moment no longer."""
+
+logger = logging.getLogger("leadcrm.web.crm")
+
+_KINDS = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+assert _KINDS.keys() == FORMATS.keys()
+
+
+class ExportRoutes:
+    """The route of the export."""
+
+    def __init__(self, url: DatabaseURL) -> None:
+        """Name the database."""
+        self._url = url
+        self._running = 0
+        self.routes = (
+            Route(
+                "GET",
+                "/api/leads/export",
+                "export_leads",
+                "Leads as a file, newest first",
+                self.export,
+                {
+                    200: Answer(
+                        "The file, as of one moment.",
+                        {"text/csv": {"type": "string"}, "application/x-ndjson": {"type": "string"}},
+                        {"Content-Disposition": "The file's name."},
+                    )
+                },
+                "CSV is UTF-8 with its mark, and a cell that would be a formula is led in by an apostrophe. NDJSON has "
+                "every text as it is stored.",
+                (
+                    Parameter(
+                        "format",
+                        "CSV unless said otherwise.",
+                        {"type": "string", "enum": list(FORMATS), "default": "csv"},
+                        one_of(*FORMATS),
+                    ),
+                    *FILTER_PARAMETERS,
+                ),
+            ),
+        )
+
+    async def export(self, call: Call) -> HTTPResponse | None:
+        """Stream the file."""
+        if self._running >= MOST_EXPORTS:
+            raise StoreUnavailable("enough exports are running already")
+        self._running += 1
+        kind = call["format"] or "csv"
+        wanted = filter_of(call)
+        reader = Readers(self._url, threads=1, name="leadcrm-export")
+        pieces: Generator[bytes, None, None] | None = None
+
+        def begin(entities: Entities) -> Generator[bytes, None, None]:
+            return export_leads(entities, wanted, kind)
+
+        def take(_: Entities) -> bytes:
+            assert pieces is not None
+            return next(pieces, b"")
+
+        try:
+            pieces = await reader.run(begin)
+            # What can fail fails before the answer has begun: the first piece with leads is read by then.
+            head, first = await reader.run(take), await reader.run(take)
+            response = await call.request.respond(
+                content_type=_KINDS[kind],
+                headers={**HEADERS, "content-disposition": f'attachment; filename="{_file_name(kind)}"'},
+            )
+            assert response is not None
+            piece, took_s = head + first, 0.0
+            try:
+                while piece:
+                    await asyncio.wait_for(response.send(piece), CLIENT_TIMEOUT_S)
+                    await asyncio.sleep(took_s * PAUSE_SHARE)
+                    started = monotonic()
+                    piece = await reader.run(take)
+                    took_s = monotonic() - started
+                await response.eof()
+            except (LeadcrmError, asyncio.TimeoutError) as error:
+                logger.warning("an export ended half way: %s", error, extra={"action": "export"})
+                # Without the stream's end the client knows that its file is not whole.
+                cast(asyncio.Transport, call.request.transport).abort()
+        finally:
+            self._running -= 1
+            reader.close(None if pieces is None else pieces.close)
+        return None
+
+
+def _file_name(kind: str) -> str:
+    return f"leads-{datetime.now(timezone.utc):%Y-%m-%d-%H%M}.{kind}"

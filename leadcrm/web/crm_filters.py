@@ -1,0 +1,56 @@
+"""The filter of leads as parameters of a route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.times import parse_moment
+from leadcrm.web.crm_declarations import Call, Parameter, text_of
+
+LONGEST_TEXT = 500
+
+_NAMES = {column: "assignedTo" if column == "assigned_to" else column for column in FILTER_COLUMNS}
+
+_TEXT = {"type": "string", "maxLength": LONGEST_TEXT}
+_MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
+
+
+def _moment(*, is_end: bool) -> Callable[[str], datetime]:
+    return lambda text: parse_moment(text, is_end=is_end)
+
+
+SINCE = Parameter("from", "Arrived at this time or later; a date is its beginning.", _MOMENT, _moment(is_end=False))
+UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _moment(is_end=True))
+
+FILTER_PARAMETERS = (
+    *(
+        Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", _TEXT, text_of(LONGEST_TEXT),
+                  repeatable=True)
+        for name in _NAMES.values()
+    ),
+    SINCE,
+    UNTIL,
+    Parameter("email", "This whole address, in any case.", _TEXT, text_of(LONGEST_TEXT)),
+    Parameter("phone", "This whole number, as it was sent.", _TEXT, text_of(LONGEST_TEXT)),
+    Parameter(
+        "q",
+        "How an email, a phone or a last name begins, in any case; among the newest leads also any part of these or "
+        "of a first name.",
+        {"type": "string", "maxLength": 200},
+        text_of(200),
+    ),
+)  # fmt: skip
+
+
+def filter_of(call: Call) -> LeadFilter:
+    """Return the filter that a request's parameters say."""
+    return LeadFilter(
+        values=tuple((column, call[name]) for column, name in _NAMES.items() if call[name]),
+        since=call["from"],
+        until=call["to"],
+        email=call["email"],
+        phone=call["phone"],
+        q=call["q"] or None,
+    )
