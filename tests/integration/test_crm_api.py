@@ -1,0 +1,392 @@
+"""The CRM over HTTP: who may use it, what it finds, how changes are kept apart, and what is taken out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from tests.conftest import StartServer, new_database, server_starter
+from tests.support.client import Answer
+from tests.support.crm import keep, submission
+from tests.support.postgres import PostgresCluster
+from tests.support.rows import Rows
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+TOKEN = "a-token-no-log-may-hold"
+BEARER = ("Authorization", f"Bearer {TOKEN}")
+ENVIRONMENT = {"ADMIN_TOKEN": TOKEN}
+
+
+class Crm:
+    """A server and its database, asked with the token."""
+
+    def __init__(self, server: Server, database: str) -> None:
+        self.server = server
+        self.database = database
+        self.rows = Rows(database)
+
+    def ask(self, method: str, target: str, document: Any = None, **headers: str) -> Answer:
+        given = [BEARER, *((name.replace("_", "-"), value) for name, value in headers.items())]
+        body = None if document is None else json.dumps(document).encode()
+        return self.server.client.request(method, target, body=body, headers=given)
+
+    def get(self, target: str, **parameters: Any) -> Any:
+        answer = self.ask("GET", f"{target}?{urlencode(parameters, doseq=True)}")
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def ids(self, **parameters: Any) -> list[str]:
+        return [lead["id"] for lead in self.get("/api/leads", **parameters)["leads"]]
+
+
+@pytest.fixture(scope="module", params=("sqlite", "postgres"))
+def crm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    """A server for all tests of the module: each works with leads that only it knows by a marker."""
+    for database in new_database(request.param, request, tmp_path_factory.mktemp("crm-database")):
+        for start in server_starter(request.node, tmp_path_factory.mktemp("crm")):
+            yield Crm(start(database, environment=ENVIRONMENT), database)
+
+
+def lead(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def test_pages_follow_one_another_while_leads_arrive(crm: Crm) -> None:
+    sent = [submission(lead(marker="pages")) for _ in range(5)]
+    keep(crm.database, sent)
+    first = crm.get("/api/leads", marker="pages", limit=2)
+    keep(crm.database, [submission(lead(marker="pages"))])
+    second = crm.get("/api/leads", marker="pages", limit=2, cursor=first["next"])
+    third = crm.get("/api/leads", marker="pages", limit=2, cursor=second["next"])
+    found = [entry["id"] for page in (first, second, third) for entry in page["leads"]]
+    assert found == [row.id for row in reversed(sent)]
+    assert third["next"] is None
+
+
+def test_leads_of_one_moment_are_not_lost_between_pages(crm: Crm) -> None:
+    moment = datetime.now(timezone.utc)
+    sent = [submission(lead(marker="moment"), received_at=moment) for _ in range(5)]
+    keep(crm.database, sent)
+    first = crm.get("/api/leads", marker="moment", limit=3)
+    rest = crm.ids(marker="moment", limit=3, cursor=first["next"])
+    assert sorted([*(entry["id"] for entry in first["leads"]), *rest]) == sorted(row.id for row in sent)
+
+
+def test_filters_narrow_and_their_repetition_widens(crm: Crm) -> None:
+    sent = [
+        submission(lead(marker="filters", country=country, offer=offer))
+        for country, offer in (("LV", "a"), ("LT", "a"), ("LV", "b"), (None, "a"), ("", "a"))
+    ]
+    keep(crm.database, sent)
+    ids = [row.id for row in sent]
+    assert crm.ids(marker="filters", country="LV") == [ids[2], ids[0]]
+    assert crm.ids(marker="filters", country=["LV", "LT"], offer="a") == [ids[1], ids[0]]
+    assert crm.ids(marker="filters", country="") == [ids[4], ids[3]]
+    assert crm.ids(marker=["filters", "other"], assignedTo="", status="new") == ids[::-1]
+    assert crm.ids(marker="filters", status="won") == []
+
+
+def test_times_narrow_and_a_date_is_a_whole_day(crm: Crm) -> None:
+    noon = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+    hours = (-24, 0, 11, 12)
+    times = [noon + timedelta(hours=after) for after in hours]
+    sent = [
+        submission(lead(marker="times"), received_at=at, lead_id=f"0000000{number}-0000-7000-8000-000000000000")
+        for number, at in enumerate(times)
+    ]
+    keep(crm.database, sent)
+    ids = [row.id for row in sent]
+    assert crm.ids(marker="times", **{"from": "2024-01-15", "to": "2024-01-15"}) == [ids[2], ids[1]]
+    assert crm.ids(marker="times", **{"from": "2024-01-15T12:00:00Z", "to": "2024-01-15T23:00:00+00:00"}) == [ids[1]]
+    assert crm.ids(marker="times", **{"from": "2024-01-15T14:00:00+02:00"}) == [ids[3], ids[2], ids[1]]
+
+
+def test_a_search_finds_beginnings_in_any_case_and_parts_among_the_newest(crm: Crm) -> None:
+    sent = [
+        submission(lead(marker="search", **fields))
+        for fields in (
+            {"email": "Zebra.One@example.com"},
+            {"phone": "+37199887766"},
+            {"lastName": "Zebra\u0101bols"},
+            {"lastName": "\u0100bols", "firstName": "Zeb"},
+            {"email": "other@zebra.example"},
+        )
+    ]
+    keep(crm.database, sent)
+    ids = [row.id for row in sent]
+    assert crm.ids(marker="search", q="zebra.") == [ids[4], ids[0]]
+    assert crm.ids(marker="search", q="ZEBRA") == [ids[4], ids[2], ids[0]]
+    assert crm.ids(marker="search", q="37199") == [ids[1]]
+    assert crm.ids(marker="search", q="+371998") == [ids[1]]
+    assert crm.ids(marker="search", q="\u0101bols") == [ids[3], ids[2]]
+    assert crm.ids(marker="search", q="zeb \u0101b") == [ids[3]]
+    assert crm.ids(marker="search", q="100%_'\\") == []
+    assert crm.ids(marker="search", email="zebra.one@EXAMPLE.com") == [ids[0]]
+    assert crm.ids(marker="search", phone="+37199887766") == [ids[1]]
+    first = crm.get("/api/leads", marker="search", q="zebra", limit=2)
+    assert crm.ids(marker="search", q="zebra", limit=2, cursor=first["next"]) == [ids[0]]
+
+
+def test_one_lead_comes_with_its_request_and_history(crm: Crm) -> None:
+    body = b'{"email": "whole@example.com"}'
+    lead_id = crm.server.client.post_lead(body, key="whole").json()["lead_id"]
+    crm.server.client.post_lead(body, key="whole")
+    conflict = crm.server.client.post_lead(b'{"email":"other"}', key="whole")
+    assert conflict.receipt is not None
+    seen = crm.get(f"/api/leads/{conflict.receipt.raw_id}")
+    assert (seen["lead"]["id"], seen["way"]) == (lead_id, [conflict.receipt.raw_id])
+    assert (seen["raw"]["body"], seen["raw"]["bodyEncoding"]) == (body.decode(), "text")
+    assert seen["duplicates"] == {"repeats": 1, "conflicts": 1}
+    assert seen["events"] == []
+
+
+def test_of_two_who_saw_the_same_version_one_changes_it(crm: Crm) -> None:
+    lead_id = crm.server.client.post_lead({"email": "two@example.com"}).json()["lead_id"]
+    target = f"/api/leads/{lead_id}"
+    tag = crm.ask("GET", target).header("ETag")
+    assert tag is not None
+    first = crm.ask("PATCH", target, {"status": "won"}, If_Match=tag, X_Actor=quote("J\u0101nis"))
+    second = crm.ask("PATCH", target, {"status": "lost"}, If_Match=tag)
+    assert (first.status, second.status) == (200, 412)
+    assert second.json()["lead"]["status"] == "won"
+    third = crm.ask("PATCH", target, {"assignedTo": "anna"}, If_Match=second.header("ETag") or "")
+    assert third.json()["assignedTo"] == "anna"
+    assert crm.ask("PATCH", target, {"assignedTo": "anna"}).header("ETag") == third.header("ETag")
+    events = crm.get(target)["events"]
+    assert [(event["field"], event["from"], event["to"], event["by"]) for event in events] == [
+        ("status", "new", "won", "J\u0101nis"),
+        ("assignedTo", None, "anna", "api"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"email": "x"},
+        {"status": ""},
+        {"status": None},
+        {"status": "a\nb"},
+        {"status": "x" * 201},
+        {"assignedTo": 1},
+        [],
+        "x",
+    ],
+)
+def test_a_change_of_anything_else_is_refused_by_name(crm: Crm, document: Any) -> None:
+    lead_id = crm.server.client.post_lead({"email": "refuse@example.com"}).json()["lead_id"]
+    answer = crm.ask("PATCH", f"/api/leads/{lead_id}", document)
+    assert answer.status == 400
+    if isinstance(document, dict):
+        assert all(name in answer.json()["message"] for name in document)
+    assert crm.get(f"/api/leads/{lead_id}")["events"] == []
+
+
+def test_many_leads_are_changed_at_once(crm: Crm) -> None:
+    ids = [crm.server.client.post_lead({"marker": "bulk"}).json()["lead_id"] for _ in range(3)]
+    unknown = "00000000-0000-7000-8000-00000000dead"
+    crm.ask("PATCH", f"/api/leads/{ids[0]}", {"assignedTo": "anna"})
+    answer = crm.ask("POST", "/api/leads/bulk", {"ids": [*ids, unknown], "assignedTo": "anna"})
+    assert answer.json() == {"changed": 2, "unchanged": 1, "missing": [unknown]}
+    assert crm.ids(marker="bulk", assignedTo="anna") == ids[::-1]
+
+
+def test_an_export_holds_what_the_filter_asks_for(crm: Crm) -> None:
+    sent = [submission(lead(marker="export", firstName=f"=cmd{number}\x1b")) for number in range(1_100)]
+    keep(crm.database, [*sent, submission(lead(marker="other"))])
+    answer = crm.ask("GET", "/api/leads/export?format=csv&marker=export")
+    assert answer.status == 200
+    assert answer.header(
+        "Content-Disposition",
+    ).startswith('attachment; filename="leads-')  # type: ignore[union-attr]
+    records = list(csv.DictReader(io.StringIO(answer.body.decode("utf-8-sig"), newline="")))
+    assert [record["id"] for record in records] == [row.id for row in reversed(sent)]
+    assert records[-1]["firstName"] == "'=cmd0\x1b"
+    lines = crm.ask("GET", "/api/leads/export?format=ndjson&marker=export").body.splitlines()
+    assert [json.loads(line)["firstName"] for line in lines[:1]] == ["=cmd1099\x1b"]
+    assert crm.ask("GET", "/api/leads/export?marker=nothing").body.count(b"\r\n") == 1
+
+
+def test_what_is_no_lead_is_listed_shown_and_replayed(crm: Crm) -> None:
+    bad = crm.server.client.post_lead(b"\xff", key="inbox")
+    assert bad.receipt is not None
+    raw_id = bad.receipt.raw_id
+    assert raw_id in [row["id"] for row in crm.get("/api/raw", state="invalid")["rows"]]
+    assert crm.get(f"/api/raw/{raw_id}")["bodyEncoding"] == "base64"
+    assert crm.get(f"/api/leads/{raw_id}")["lead"] is None
+    again = crm.ask("POST", f"/api/raw/{raw_id}/replay").json()
+    assert (again["state"], again["changed"], again["leadId"]) == ("invalid", False, None)
+    mended = submission(lead(email="mended@example.com"), state="invalid", error="a fault of ours")
+    keep(crm.database, [mended])
+    done = crm.ask("POST", f"/api/raw/{mended.id}/replay").json()
+    assert (done["state"], done["changed"], done["leadId"]) == ("stored", True, mended.id)
+    assert crm.get(f"/api/leads/{mended.id}")["lead"]["email"] == "mended@example.com"
+
+
+def test_the_inbox_has_pages(crm: Crm) -> None:
+    before = len(crm.get("/api/raw", limit=500)["rows"])
+    keep(crm.database, [submission(b"bad", state="invalid", error="no") for _ in range(5)])
+    pages, cursor = [], {}
+    while True:
+        page = crm.get("/api/raw", limit=2, **cursor)
+        pages.append([row["id"] for row in page["rows"]])
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+    found = [identifier for page in pages for identifier in page]
+    assert len(found) == len(set(found)) == before + 5
+    assert found == sorted(found, reverse=True)
+
+
+def test_statistics_count_what_arrived_by_time_source_and_outcome(crm: Crm) -> None:
+    noon = datetime(2023, 5, 1, 12, tzinfo=timezone.utc)
+
+    def at(minutes: int, number: int, body: bytes | None = None, **fields: Any) -> Any:
+        received_at = noon + timedelta(minutes=minutes)
+        identifier = f"{int(received_at.timestamp() * 1000):012x}"
+        return submission(
+            body or lead(**fields),
+            received_at=received_at,
+            lead_id=f"{identifier[:8]}-{identifier[8:]}-7000-8000-{number:012}",
+        )
+
+    keep(
+        crm.database,
+        [at(0, 1, country="LV"), at(59, 2, country="LV"), at(60, 3, country="LT"), at(61, 4, body=b"bad")],
+    )
+    counted = crm.get("/api/stats", step="hour", **{"from": "2023-05-01T12:00:00Z", "to": "2023-05-01T14:00:00Z"})
+    none = {"repeats": 0, "conflicts": 0, "failed": 0}
+    assert counted["steps"] == [
+        {"at": "2023-05-01T12:00:00Z", "created": 2, "invalid": 0, **none},
+        {"at": "2023-05-01T13:00:00Z", "created": 1, "invalid": 1, **none},
+    ]
+    assert counted["outcomes"] == {"created": 3, "invalid": 1, "spooled": 0, **none}
+    assert counted["by"]["country"] == [{"value": "LV", "leads": 2}, {"value": "LT", "leads": 1}]
+    assert counted["by"]["status"] == [{"value": "new", "leads": 3}]
+
+
+def test_new_leads_and_changes_are_announced(crm: Crm) -> None:
+    received = b""
+    with closing(socket.create_connection((crm.server.host, crm.server.port), timeout=20)) as connection:
+        head = f"GET /api/leads/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        connection.sendall(head.encode())
+        while b": listening" not in received:
+            received += connection.recv(65536)
+        # The first look says what is not news; a lead before it would be none.
+        ends_at = time.monotonic() + 20
+        ids = []
+        while b"event: leads" not in received and time.monotonic() < ends_at:
+            ids.append(crm.server.client.post_lead({"marker": "live"}).json()["lead_id"])
+            connection.settimeout(0.5)
+            try:
+                received += connection.recv(65536)
+            except TimeoutError:
+                continue
+        crm.ask("PATCH", f"/api/leads/{ids[-1]}", {"status": "won"})
+        connection.settimeout(20)
+        while b"event: changes" not in received:
+            received += connection.recv(65536)
+    assert any(identifier.encode() in received for identifier in ids)
+
+
+def test_a_wrong_token_is_answered_slowly_and_one_after_the_other(crm: Crm) -> None:
+    started = time.monotonic()
+    wrong = [("Authorization", "Bearer wrong")]
+    answers: list[Answer] = []
+    guesses = [
+        threading.Thread(target=lambda: answers.append(crm.server.client.get("/api/leads", headers=wrong)))
+        for _ in range(3)
+    ]
+    for guess in guesses:
+        guess.start()
+    for guess in guesses:
+        guess.join()
+    assert [answer.status for answer in answers] == [401, 401, 401]
+    assert time.monotonic() - started >= 1.4
+    assert crm.server.client.get("/api/leads").status == 401
+    assert crm.get("/api/leads", limit=1)["leads"] is not None
+    assert TOKEN not in crm.server.log_text()
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/api/leads?limit=0", "/api/leads?cuntry=LV", "/api/leads?cursor=x", "/api/leads?from=now", "/api/leads?q=%00",
+     "/api/raw?state=lost", "/api/stats?from=0001-01-01", "/api/leads?limit=1&limit=2", "/api/leads?country=%ED%A0%80"],
+)  # fmt: skip
+def test_a_parameter_that_is_not_understood_is_named(crm: Crm, target: str) -> None:
+    answer = crm.ask("GET", target)
+    if target.endswith("%ED%A0%80"):
+        assert answer.status in (200, 400)
+        return
+    name = target.partition("?")[2].partition("=")[0]
+    assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
+    assert name in answer.json()["message"]
+
+
+def test_every_route_says_how_to_open_the_crm_where_no_token_is_set(start_server: StartServer) -> None:
+    server = start_server()
+    for target in ("/api/leads", "/api/raw", "/api/stats", "/api/leads/export", "/api/openapi.json", "/api/leads/x"):
+        answer = server.client.get(target, headers=[("Authorization", "Bearer ")])
+        assert answer.status == 403
+        assert "ADMIN_TOKEN" in answer.json()["message"]
+
+
+def test_a_stream_does_not_hold_up_the_stop(start_server: StartServer) -> None:
+    server = start_server(environment=ENVIRONMENT)
+    with closing(socket.create_connection((server.host, server.port), timeout=10)) as connection:
+        head = f"GET /api/leads/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        connection.sendall(head.encode())
+        while b": listening" not in connection.recv(65536):
+            pass
+        assert server.terminate(timeout_s=10) == 0
+
+
+def test_while_the_database_is_away_the_crm_says_so_and_leads_are_taken(
+    own_postgres: PostgresCluster, start_server: StartServer
+) -> None:
+    crm = Crm(start_server(own_postgres.url, environment=ENVIRONMENT), own_postgres.url)
+    crm.server.client.post_lead({"email": "before@example.com"})
+    assert len(crm.ids()) == 1
+    own_postgres.stop("immediate")
+    away = crm.ask("GET", "/api/leads")
+    assert (away.status, away.json()["error"]) == (503, "unavailable")
+    assert away.header("Retry-After")
+    waiting = crm.server.client.post_lead({"email": "while@example.com"})
+    assert waiting.status == 201
+    assert waiting.receipt is not None
+    assert waiting.receipt.stored == "spool"
+    own_postgres.start()
+    wait_until(lambda: crm.ask("GET", "/api/leads").status == 200, timeout_s=30, what="the CRM to read again")
+    wait_until(lambda: len(crm.ids()) == 2, timeout_s=30, what="the spool to drain")
+
+
+def test_an_export_shows_one_moment_though_leads_change_meanwhile(database: str, start_server: StartServer) -> None:
+    keep(database, [submission(lead(description="x" * 20_000)) for _ in range(2_000)])
+    crm = Crm(start_server(database, environment=ENVIRONMENT), database)
+    received = b""
+    with closing(socket.create_connection((crm.server.host, crm.server.port), timeout=60)) as connection:
+        head = "GET /api/leads/export?format=ndjson HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        connection.sendall(f"{head}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
+        received += connection.recv(65536)
+        ids = crm.ids(limit=500)
+        crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "changed"})
+        oldest = [row["id"] for row in crm.rows.select("SELECT id FROM leads ORDER BY id LIMIT 500")]
+        crm.ask("POST", "/api/leads/bulk", {"ids": oldest, "status": "changed"})
+        crm.server.client.post_lead({"marker": "later"})
+        while part := connection.recv(1 << 20):
+            received += part
+    assert received.count(b'"status":"new"') == 2_000
+    assert b'"changed"' not in received
+    assert received.rstrip().endswith(b"0")
