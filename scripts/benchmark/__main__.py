@@ -17,6 +17,7 @@ from benchmark.machine import describe
 from benchmark.peers import BUILD
 from benchmark.report import table
 from benchmark.rounds import Sample, cells, run_rounds, save
+from benchmark.scale import drain, growth, memory
 from benchmark.systems import EXECUTABLE, KINDS, REPOSITORY, Kind, System, twin
 from tests.support.postgres import Installation
 
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   scripts/bench                                   every system, five rounds: some twenty minutes
   scripts/bench --quick                           the main ones, under two minutes
   scripts/bench --systems leadcrm-postgres-1 original --connections 1 64
+  scripts/bench growth                            five million rows against empty tables: half an hour, 20 GB of disk
   scripts/bench --against HEAD~3 --systems leadcrm-postgres-1 --connections 64
                                                   leadcrm beside its own earlier revision
 """
@@ -37,6 +39,9 @@ def main() -> None:
     """Measure and report."""
     arguments = _parse()
     find_wrk()
+    if arguments.what != "peers":
+        _scale(arguments)
+        return
     kinds = _chosen(arguments.systems, arguments.against)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lead-bench-")))
@@ -48,8 +53,7 @@ def main() -> None:
         machine = describe(_git("describe", "--always", "--dirty"))
         systems = []
         for name, kind in kinds.items():
-            systems.append(System(name, kind, cluster, folder / name))
-            stack.callback(systems[-1].stop)
+            systems.append(stack.enter_context(System(name, kind, cluster, folder / name)))
         samples = run_rounds(systems, arguments.connections, rounds=arguments.rounds, seconds=arguments.seconds)
         _check_stored(systems, samples, arguments.seconds)
     labels = {name: kind.label for name, kind in kinds.items()}
@@ -68,6 +72,27 @@ def main() -> None:
         print(f"written to {arguments.output}")
 
 
+def _scale(arguments: argparse.Namespace) -> None:
+    """Measure what `arguments.what` names and write it beside the other results."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lead-bench-")))
+        installation = Installation()
+        stack.callback(installation.remove)
+        cluster = installation.new_cluster()
+        cluster.start()
+        stack.callback(cluster.stop)
+        if arguments.what == "growth":
+            text = growth(cluster, folder, rows=arguments.rows, rounds=arguments.rounds, seconds=arguments.seconds)
+        elif arguments.what == "memory":
+            text = memory(cluster, folder, leads=arguments.leads)
+        else:
+            text = drain(cluster, folder)
+    print(f"\n{text}")
+    output = arguments.output or RESULTS
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{arguments.what}.md").write_text(f"{text}\n")
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
@@ -75,6 +100,15 @@ def _parse() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        default="peers",
+        choices=("peers", "growth", "memory", "drain"),
+        help="beside the peers (default); with full tables; over a million leads; the spool's drain",
+    )
+    parser.add_argument("--rows", type=int, default=5_000_000, help="of growth's full tables (default: %(default)s)")
+    parser.add_argument("--leads", type=int, default=1_000_000, help="of memory (default: %(default)s)")
     parser.add_argument("--systems", nargs="+", choices=[*KINDS, "all"], metavar="NAME", help=", ".join(KINDS))
     parser.add_argument("--connections", nargs="+", type=int, metavar="N", help="at once (default: 1 64 256)")
     parser.add_argument("--seconds", type=float, help="of each measurement (default: 8)")

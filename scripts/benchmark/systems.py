@@ -154,6 +154,12 @@ class System:
             )
         wait_until(self._answers, f"{kind.label} to answer; its log is {folder / 'log'}")
 
+    def __enter__(self) -> System:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     @property
     def pid(self) -> int:
         """The id of its first process."""

@@ -1,0 +1,103 @@
+"""Cost as the work grows: full tables against empty ones, memory over a million leads, the drain of the spool."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from benchmark.fill import fill_postgres, fill_sqlite
+from benchmark.load import run_load
+from benchmark.rounds import cells, run_rounds
+from benchmark.systems import KINDS, Kind, System
+from benchmark.usage import wait_until
+from tests.support.postgres import PostgresCluster
+
+GROWTH_SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1")
+MEMORY_STEP_S = 10.0
+DRAIN_LOAD_S = 12.0
+
+
+def growth(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, seconds: float) -> str:
+    """Compare the rate on tables with `rows` rows with that on empty ones, within the same rounds."""
+    lines = [
+        f"Rate at 64 connections with {rows:,} rows to the rate on empty tables, {rounds} interleaved rounds of "
+        f"{seconds:g} s. Target: 0.90 or more.",
+        "",
+        "| database | empty, leads/s | full, leads/s | ratio |",
+        "|---|--:|--:|--:|",
+    ]
+    for name in GROWTH_SYSTEMS:
+        kind = KINDS[name]
+        filled = Kind(**{**vars(kind), "label": f"{kind.label}, full"})
+        with (
+            System("full", filled, cluster, folder / f"{name}-full") as full,
+            System("empty", kind, cluster, folder / f"{name}-empty") as empty,
+        ):
+            if full.database_url:
+                fill_postgres(cluster, full.database_url, rows)
+            else:
+                fill_sqlite(full.folder / kind.sqlite_file, rows)
+            measured = cells(run_rounds([empty, full], [64], rounds=rounds, seconds=seconds))
+        before, after = measured["empty", 64].rate, measured["full", 64].rate
+        label = "PostgreSQL" if full.database_url else "SQLite"
+        lines.append(f"| {label} | {before:,.0f} | {after:,.0f} | {after / before:.2f} |")
+    return "\n".join(lines)
+
+
+def memory(cluster: PostgresCluster, folder: Path, *, leads: int) -> str:
+    """Watch the memory of the server over so many leads."""
+    lines = [
+        f"Memory of the server's processes (PSS) over {leads:,} leads at 64 connections. Target: less than 20 MB "
+        "growth after the first tenth.",
+        "",
+        "| database | after the first tenth, MB | at the end, MB | most, MB |",
+        "|---|--:|--:|--:|",
+    ]
+    for name in GROWTH_SYSTEMS:
+        readings: list[float] = []
+        sent = 0
+        with System(name, KINDS[name], cluster, folder / f"{name}-memory") as system:
+            while sent < leads:
+                sent += run_load(
+                    system.url, system.kind.path, connections=64, seconds=MEMORY_STEP_S, key_in_body=False
+                ).requests
+                if sent >= leads / 10:
+                    readings.append(system.memory_bytes() / 1e6)
+                print(f"bench: {sent:,} leads, {system.memory_bytes() / 1e6:.1f} MB", flush=True)
+        label = "PostgreSQL" if system.database_url else "SQLite"
+        lines.append(f"| {label} | {readings[0]:.1f} | {readings[-1]:.1f} | {max(readings):.1f} |")
+    return "\n".join(lines)
+
+
+def drain(cluster: PostgresCluster, folder: Path) -> str:
+    """Take the database away under load, bring it back and time how long the spool takes to empty."""
+    with System("drain", KINDS["leadcrm-postgres-1"], cluster, folder / "drain") as system:
+        cluster.stop()
+        run_load(system.url, system.kind.path, connections=64, seconds=DRAIN_LOAD_S, key_in_body=False)
+        waiting = _spooled(system)
+        cluster.start()
+        wait_until(lambda: _spooled(system) == 0, "the spool to drain", timeout_s=300)
+        wait_until(lambda: bool(_logged(system, "drain")), "the log of the drain")
+        began = _logged(system, "recover", "the database takes leads")[-1]
+        took_s = (_logged(system, "drain")[-1] - began).total_seconds()
+    return (
+        f"Drain of {waiting:,} rows from the spool into PostgreSQL: {took_s:.1f} s, {waiting / took_s:,.0f} leads/s. "
+        "Target: 5,000 or more."
+    )
+
+
+def _spooled(system: System) -> int:
+    with closing(sqlite3.connect(system.folder / "data" / "spool.db", timeout=10)) as connection:
+        return int(connection.execute("SELECT count(*) FROM leads_raw").fetchone()[0])
+
+
+def _logged(system: System, action: str, message: str = "") -> list[datetime]:
+    found = []
+    with (system.folder / "log").open() as log:
+        for line in log:
+            if f'"action":"{action}"' in line and message in line:
+                found.append(datetime.fromisoformat(json.loads(line)["time"].replace("Z", "+00:00")))
+    return found
