@@ -9,7 +9,7 @@ May import nothing of leadcrm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -40,14 +40,15 @@ KEY_HOLDING_STATES = ("stored", "failed")
 class Entities:
     """The entities of one bound database.
 
-    `raw_lead` is `leads_raw`, `lead` is `leads`, `lead_event` is `lead_events` (a spool holds requests only: there
-    the last two are None).
+    `raw_lead` is `leads_raw`, `lead` is `leads`, `lead_event` is `lead_events`, `ledger_entry` is `leads_ledger`. A
+    spool holds requests only: there the last three are None.
     """
 
     database: Database
     raw_lead: Any
     lead: Any
     lead_event: Any
+    ledger_entry: Any
 
 
 def _text() -> Any:
@@ -125,7 +126,15 @@ def define_entities(database: Database, schema: str | None) -> Entities:
     )
     lead = type("Lead", (database.Entity,), {"_table_": table("leads"), **_lead_attributes()})
     lead_event = type("LeadEvent", (database.Entity,), {"_table_": table("lead_events"), **_lead_event_attributes()})
-    return Entities(database, raw_lead, lead, lead_event)
+
+    class LedgerEntry(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_ledger")
+        day = Required(date)
+        entry = Required(UUID)
+        received = Required(int, size=64)
+        PrimaryKey(day, entry)
+
+    return Entities(database, raw_lead, lead, lead_event, LedgerEntry)
 
 
 def define_spool_entities(database: Database) -> Entities:
@@ -135,4 +144,4 @@ def define_spool_entities(database: Database) -> Entities:
         (database.Entity,),
         {"_table_": "leads_raw", **_raw_lead_attributes(), "refusal": _text()},
     )
-    return Entities(database, raw_lead, None, None)
+    return Entities(database, raw_lead, None, None, None)

@@ -6,6 +6,8 @@ of tables and columns come from the entities' own mapping.
 Invariants:
 - `write` returns after the commit, so what it answers may be acknowledged.
 - It is idempotent by id: writing a batch again, whole or in part, after a commit in doubt changes nothing.
+- Every raw row that is inserted is counted in the ledger of its day, in the same transaction: a row that is deleted
+  later leaves a gap between the two.
 - Of all rows with one Idempotency-Key exactly one holds it; the others point at it.
 - A submission that the database refuses does not hurt its neighbours.
 
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -30,6 +32,7 @@ from uuid import UUID
 import orjson
 import psycopg2
 import psycopg2.extensions
+from uuid_utils import uuid7
 
 from leadcrm.database import PostgresConnection, deadline, free_bytes, store_error
 from leadcrm.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, LEAD_COLUMNS, RAW_COLUMNS
@@ -88,6 +91,8 @@ class PostgresStore:
         self._insert_name = f"leadcrm_{sha256(self._insert_sql.encode()).hexdigest()[:16]}"
         self._may_prepare = may_prepare
         self._is_prepared = False
+        self._ledger_entry = _new_ledger_entry()
+        self._entry_batches = 0
         self._find_sql = _postgres_find(schema)
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
@@ -144,16 +149,28 @@ class PostgresStore:
         ordered = sorted(rows, key=lambda row: row.key_sha256 or b"")
         document = orjson.dumps([_postgres_record(row) for row in ordered]).decode()
         with self._connection.cursor() as cursor:
-            cursor.execute(self._insert_statement(cursor), (document,))
+            cursor.execute(self._insert_statement(cursor), (document, self._entry()))
             return [row[0] for row in cursor.fetchall()]
 
     def _insert_statement(self, cursor: psycopg2.extensions.cursor) -> str:
         if not self._may_prepare:
             return self._insert_sql
         if not self._is_prepared:
-            cursor.execute(f"PREPARE {self._insert_name} (json) AS {self._insert_sql.replace('%s', '$1')}")
+            prepared = self._insert_sql.replace("%s", "$1", 1).replace("%s", "$2", 1)
+            cursor.execute(f"PREPARE {self._insert_name} (json, uuid) AS {prepared}")
             self._is_prepared = True
-        return f"EXECUTE {self._insert_name} (%s)"
+        return f"EXECUTE {self._insert_name} (%s, %s)"
+
+    def _entry(self) -> str:
+        """Return the ledger's entry of this batch: a new one now and then.
+
+        Beside a long read PostgreSQL keeps every version of a row that is updated, and would search through them all.
+        """
+        self._entry_batches += 1
+        if self._entry_batches > LEDGER_BATCHES:
+            self._ledger_entry = _new_ledger_entry()
+            self._entry_batches = 1
+        return str(self._ledger_entry)
 
     def _find(self, rows: Sequence[Submission]) -> tuple[dict[str, Submission], Known]:
         """Return which of the rows are stored already, as they are stored, and who holds the others' keys."""
@@ -187,6 +204,7 @@ class SqliteStore:
         self._min_free_bytes = min_free_bytes
         self._inode = path.stat().st_ino
         self._is_spool = is_spool
+        self._ledger_entry = _new_ledger_entry()
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
         """Keep the batch; see `Store.write`."""
@@ -227,8 +245,10 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
-            _insert(connection, _sqlite_insert_raw, [_sqlite_raw(row) for row in rows.values()])
-            if not self._is_spool:
+            if self._is_spool:
+                _insert(connection, _sqlite_insert_raw, [_sqlite_raw(row) for row in rows.values()])
+            else:
+                self._insert_counted(rows.values())
                 leads = [_sqlite_lead(row) for row in rows.values() if row.fields is not None]
                 _insert(connection, _sqlite_insert_leads, leads)
             connection.execute("COMMIT")
@@ -239,6 +259,13 @@ class SqliteStore:
         # A commit that went into a file which was taken away meanwhile is none.
         self._insist_on_the_file()
         return _receipts(batch, rows, "spool" if self._is_spool else "database")
+
+    def _insert_counted(self, rows: Iterable[Submission]) -> None:
+        """Insert raw rows and add those that were not there yet to the ledger of their day."""
+        for day, of_day in groupby(map(_sqlite_raw, rows), key=_day):
+            received = _insert(self._connection, _sqlite_insert_raw, [*of_day])
+            if received:
+                self._connection.execute(_SQLITE_COUNT, (day, self._ledger_entry.bytes, received))
 
     def _insist_on_the_file(self) -> None:
         """Raise `StoreUnavailable` where the file was deleted or replaced: commits would go nowhere."""
@@ -271,6 +298,15 @@ class SqliteStore:
 
 
 _SQLITE_VARIABLES = 500
+
+
+LEDGER_BATCHES = 256
+"""Batches that are counted in one entry of the ledger."""
+
+
+def _new_ledger_entry() -> UUID:
+    """Return an entry that no other store counts in: nobody waits for another's commit, and nobody deadlocks."""
+    return UUID(bytes=uuid7().bytes)
 
 
 def settle(batch: Sequence[Submission], known: Known) -> dict[str, Submission]:
@@ -355,6 +391,10 @@ def _postgres_insert(schema: str | None) -> str:
             INSERT INTO {_qualified(schema, "leads")} ({", ".join(LEAD_COLUMNS)})
             SELECT {", ".join(sources.get(column, column) for column in LEAD_COLUMNS)}
             FROM input JOIN raw USING (id) WHERE normalizer_version IS NOT NULL
+        ), counted AS (
+            INSERT INTO {_qualified(schema, "leads_ledger")} AS ledger (day, entry, received)
+            SELECT received_at::date, %s::uuid, count(*) FROM input JOIN raw USING (id) GROUP BY 1
+            ON CONFLICT (day, entry) DO UPDATE SET received = ledger.received + excluded.received
         )
         SELECT id::text FROM input WHERE id NOT IN (SELECT id FROM raw)
     """  # noqa: S608 - names of ours
@@ -378,15 +418,30 @@ _SQLITE_ROWS = 32
 interpreter's lock whenever SQLite runs, keeps the writer waiting for it once a row."""
 
 
-def _insert(
-    connection: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[tuple[object, ...]]
-) -> None:
-    """Insert rows in as few statements as powers of two allow, so that the driver knows every statement already."""
+_SQLITE_COUNT = (
+    "INSERT INTO leads_ledger (day, entry, received) VALUES (?, ?, ?) "
+    "ON CONFLICT (day, entry) DO UPDATE SET received = received + excluded.received"
+)
+
+
+def _insert(connection: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[tuple[object, ...]]) -> int:
+    """Insert rows and return how many were not there yet.
+
+    In as few statements as powers of two allow, so that the driver knows every statement already.
+    """
+    inserted = 0
     start = 0
     while left := len(rows) - start:
         count = min(_SQLITE_ROWS, 1 << (left.bit_length() - 1))
-        connection.execute(statement(count), [*chain.from_iterable(rows[start : start + count])])
+        done = connection.execute(statement(count), [*chain.from_iterable(rows[start : start + count])])
+        inserted += done.rowcount
         start += count
+    return inserted
+
+
+def _day(raw_row: tuple[object, ...]) -> str:
+    """Return the day of arrival (UTC) of a row as it is inserted."""
+    return str(raw_row[1])[:10]
 
 
 def _values(columns: Sequence[str], rows: int) -> str:

@@ -126,7 +126,7 @@ def reset(url: DatabaseURL) -> None:
     """
     with session_of(url, MIGRATION_TIMEOUT_S) as session:
         session.applied()
-        for table in ("lead_events", "leads", "leads_raw", "leadcrm_migrations"):
+        for table in ("lead_events", "leads_ledger", "leads", "leads_raw", "leadcrm_migrations"):
             session.execute(f"DROP TABLE IF EXISTS {session.prefix}{table}")
         apply(session, url.provider)
 

@@ -82,6 +82,10 @@ def _copy(session: Session) -> TakenOver:
         FROM {prefix}original_leads l JOIN {prefix}leads_raw w ON w.id = l.id::text::uuid
         """  # noqa: S608
     )
+    session.execute(
+        f"INSERT INTO {prefix}leads_ledger (day, entry, received) "  # noqa: S608
+        f"SELECT received_at::date, '00000000-0000-0000-0000-000000000000'::uuid, count(*) FROM {prefix}leads_raw GROUP BY 1"
+    )
     counts = session.execute(
         f"SELECT (SELECT count(*) FROM {prefix}leads), (SELECT count(*) FROM {prefix}leads_raw), "  # noqa: S608
         f"(SELECT count(*) FROM {prefix}original_leads)"
