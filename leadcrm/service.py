@@ -9,7 +9,6 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from time import monotonic
 
 from leadcrm import systemd
@@ -19,6 +18,7 @@ from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, St
 from leadcrm.ingest.ingestion import prepare_spool
 from leadcrm.logs import LogWriter
 from leadcrm.migrations import migrate
+from leadcrm.reload import Sources, start_anew
 from leadcrm.supervisor import Supervisor
 from leadcrm.web.board import Board
 from leadcrm.web.rate_limit import RateLimiter
@@ -92,9 +92,13 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         before_fork=log.close,
         on_tick=tick,
         on_stop=stop,
-        watched=_sources() if config.environment == "development" else (),
+        is_outdated=Sources().have_changed if config.environment == "development" else lambda: False,
     )
-    return supervisor.run()
+    status = supervisor.run()
+    if status is None:
+        log.close()
+        start_anew(listener)
+    return status
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -170,7 +174,3 @@ def _watchdog(board: Board, environ: Mapping[str, str]) -> Callable[[], None]:
             systemd.notify("WATCHDOG=1", environ)
 
     return feed
-
-
-def _sources() -> list[Path]:
-    return sorted(Path(__file__).parent.rglob("*.py"))

@@ -12,9 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
@@ -56,12 +55,12 @@ class Supervisor:
         before_fork: Callable[[], None],
         on_tick: Callable[[], None],
         on_stop: Callable[[], None],
-        watched: Iterable[Path] = (),
+        is_outdated: Callable[[], bool],
     ) -> None:
         """Take what a child runs (its number, counted from 0, given; False where requests were cut off).
 
         `before_fork` leaves this process without threads; `on_tick` is called twice a second, `on_stop` once
-        the children were told to stop; when one of the `watched` files changes, all children are replaced.
+        the children were told to stop; `is_outdated` says that the program is to start anew.
         """
         self._run_child = run_child
         self._workers = workers
@@ -69,26 +68,29 @@ class Supervisor:
         self._before_fork = before_fork
         self._on_tick = on_tick
         self._on_stop = on_stop
-        self._watched = tuple(watched)
+        self._is_outdated = is_outdated
         self._children: dict[int, _Child] = {}
         self._restart_at: dict[int, tuple[float, int]] = {}
         self._all_answered = True
 
-    def run(self) -> int:
-        """Supervise until SIGTERM or SIGINT and return the exit status."""
+    def run(self) -> int | None:
+        """Supervise until SIGTERM or SIGINT and return the exit status; None, without children, once outdated."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for number in range(self._workers):
             self._fork(number, failures=0)
-        changes = _changes(self._watched)
         while True:
             received = signal.sigtimedwait(_SIGNALS, TICK_S)
             if received is not None and received.si_signo != signal.SIGCHLD:
-                return self._stop()
+                self._signal_all(signal.SIGTERM)
+                self._on_stop()
+                return self._await_children()
             self._reap()
             self._restart_the_dead()
-            if next(changes):
-                logger.info("a file has changed, restarting", extra={"action": "reload"})
+            if self._is_outdated():
+                logger.info("a file has changed, starting anew", extra={"action": "reload"})
                 self._signal_all(signal.SIGTERM)
+                self._await_children()
+                return None
             self._on_tick()
 
     def _fork(self, number: int, failures: int) -> None:
@@ -142,10 +144,8 @@ class Supervisor:
                 del self._restart_at[number]
                 self._fork(number, failures)
 
-    def _stop(self) -> int:
+    def _await_children(self) -> int:
         self._all_answered = True
-        self._signal_all(signal.SIGTERM)
-        self._on_stop()
         ends_at = monotonic() + self._shutdown_timeout_s + KILL_AFTER_S
         while self._children:
             received = signal.sigtimedwait(_SIGNALS, TICK_S)
@@ -160,16 +160,3 @@ class Supervisor:
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self._children:
             os.kill(pid, number)
-
-
-def _changes(files: tuple[Path, ...]) -> Iterator[bool]:
-    """Say at each step whether one of the files was modified since the step before."""
-    before = _modified(files)
-    while True:
-        after = _modified(files)
-        yield after != before
-        before = after
-
-
-def _modified(files: tuple[Path, ...]) -> tuple[float, ...]:
-    return tuple(file.stat().st_mtime if file.exists() else 0 for file in files)
