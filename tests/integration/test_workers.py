@@ -1,0 +1,150 @@
+"""Several processes on one socket: who dies is replaced, who is replaced loses nothing, and no orphan stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.comparison import compare
+from tests.support.conversation import Conversation, lead_request
+from tests.support.journal import Journal, Outcome
+from tests.support.load import Load, generated_leads
+from tests.support.rows import Rows
+from tests.support.server import REPOSITORY, Server
+from tests.support.waiting import wait_until
+from tests.support.workers import worker_pids
+
+
+@pytest.fixture
+def two_workers(start_server: StartServer, database: str) -> Server:
+    server = start_server(database, environment={"WORKERS": "2"})
+    wait_until(lambda: server.client.metric("leadcrm_workers_with_database") == 2)
+    return server
+
+
+def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server, rows: Rows) -> None:
+    server = two_workers
+    for _ in range(20):
+        server.client.post_lead({})
+    for _ in range(2):
+        before = worker_pids(server)
+        os.kill(before[0], signal.SIGKILL)
+
+        def is_replaced(before: list[int] = before) -> bool:
+            now = worker_pids(server)
+            return len(now) == 2 and before[0] not in now and before[1] in now
+
+        wait_until(is_replaced)
+        assert server.client.post_lead({}).status == 201
+    assert server.client.metric("leadcrm_leads_total", outcome="created") == 22
+    wait_until(lambda: server.client.metric("leadcrm_workers_with_database") == 2)
+    deaths = [record for record in server.log_records() if record["msg"] == "a worker died and is started again"]
+    assert [record["exit_code"] for record in deaths] == [-signal.SIGKILL] * 2
+    assert server.terminate() == 0
+    assert len(rows.leads()) == 22
+
+
+def test_all_workers_dead_at_once_are_replaced(two_workers: Server) -> None:
+    for pid in worker_pids(two_workers):
+        os.kill(pid, signal.SIGKILL)
+    # Their socket is still there: this waits for a new worker and is not refused.
+    assert two_workers.client.post_lead({}).status == 201
+    wait_until(lambda: len(worker_pids(two_workers)) == 2)
+
+
+def test_a_worker_killed_under_load_costs_no_acknowledged_lead(two_workers: Server, rows: Rows, tmp_path: Path) -> None:
+    server = two_workers
+    leads = generated_leads(1, repeat_share=0.3, conflict_share=0.1)
+    with (
+        Journal(tmp_path / "journal") as journal,
+        Load(server.host, server.port, journal, leads, connections=32) as load,
+    ):
+        for _ in range(3):
+            enough = journal.acknowledged_count + 200
+            wait_until(lambda enough=enough: journal.acknowledged_count >= enough, timeout_s=30)  # type: ignore[misc]
+            os.kill(worker_pids(server)[0], signal.SIGKILL)
+        load.stop()
+        server.terminate()
+        journal.close()
+    assert Outcome.REFUSED not in {entry.outcome for entry in journal.entries}
+    assert compare(journal.entries, rows).faults() == {}
+
+
+def test_a_killed_supervisor_leaves_no_orphan_and_its_workers_end_their_requests(
+    two_workers: Server, rows: Rows
+) -> None:
+    with Conversation(two_workers.client) as connection:
+        with rows.writes_blocked():
+            connection.send(lead_request(b"{}"))
+            wait_until(lambda: two_workers.client.metric("leadcrm_received_bytes_total") == 2)
+            two_workers.kill9(only_main=True)
+        assert connection.answer().status == 201
+    wait_until(lambda: two_workers.pids() == [], what="the workers to end")
+    two_workers.start()
+    assert two_workers.client.post_lead({}).status == 201
+
+
+@pytest.fixture
+def listening_socket() -> Iterator[socket.socket]:
+    """The socket that a service manager holds."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(512)
+        yield listener
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_restart_under_socket_activation_refuses_no_connection(
+    start_server: StartServer,
+    database: str,
+    rows: Rows,
+    listening_socket: socket.socket,
+    tmp_path: Path,
+    workers: str,
+) -> None:
+    server = start_server(database, listening_socket=listening_socket, environment={"WORKERS": workers})
+    address = listening_socket.getsockname()
+    with (
+        Journal(tmp_path / "journal") as journal,
+        Load(*address, journal, generated_leads(1), connections=24, timeout_s=20) as staying,
+        Load(*address, journal, generated_leads(2), connections=24, timeout_s=20, keep_alive=False) as coming,
+    ):
+        for _ in range(3):
+            enough = journal.acknowledged_count + 200
+            wait_until(lambda enough=enough: journal.acknowledged_count >= enough, timeout_s=30)  # type: ignore[misc]
+            assert server.terminate() == 0
+            server.start(wait=False)
+        wait_until(lambda: journal.acknowledged_count >= enough + 200, timeout_s=30)
+        staying.stop()
+        coming.stop()
+        journal.close()
+    assert {entry.outcome for entry in journal.entries} == {Outcome.ANSWERED}
+    assert {entry.status for entry in journal.entries} == {201}
+    assert compare(journal.entries, rows).faults() == {}
+
+
+def test_development_starts_anew_when_a_source_changes(start_server: StartServer, tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    shutil.copytree(REPOSITORY / "leadcrm", sources / "leadcrm", ignore=shutil.ignore_patterns("__pycache__"))
+    server = start_server(environment={"LEADCRM_ENV": "development", "PYTHONPATH": str(sources)})
+    assert server.client.post_lead({}, key="a").status == 201
+    pid, (worker,) = server.pid, worker_pids(server)
+    answers = sources / "leadcrm" / "web" / "responses.py"
+    answers.write_text(answers.read_text() + "\nthis is no Python\n")
+    wait_until(lambda: "going on as before" in server.stdout_path.read_text())
+    answers.write_text((REPOSITORY / "leadcrm/web/responses.py").read_text().replace("not_found", "found_nowhere"))
+    # Nobody is refused meanwhile.
+    wait_until(lambda: server.client.get("/x").body == b'{"ok":false,"error":"found_nowhere"}', timeout_s=20)
+    assert server.client.post_lead({}, key="a").status == 409
+    assert worker not in worker_pids(server)
+    assert server.pid == pid
+    assert not server.stdout_path.read_text().startswith("{"), "people read this log"
+    assert server.terminate() == 0
