@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "raw": "list and show requests as they were kept",
         "replay": "make leads of what was kept but is none",
         "check": "configuration, database, spool, disk and clock, and what to do where they fail",
+        "verify": "prove that every lead that was acknowledged is there",
         "version": "version, Python, libraries",
     }
 )

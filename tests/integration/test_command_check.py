@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.command import leadcrm
 from tests.support.ports import free_port
-
-ROOT = Path(__file__).parents[2]
-
-
-def leadcrm(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder of its own, with nothing of this environment but what Python needs."""
-    return subprocess.run(
-        [sys.executable, "-m", "leadcrm", *arguments],
-        cwd=directory,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def checked(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
