@@ -469,6 +469,10 @@ def _timestamp(moment: datetime) -> str:
     return moment.isoformat(" ", "microseconds")[:26]
 
 
+def _uuid_bytes(id: str) -> bytes:
+    return bytes.fromhex(id.replace("-", ""))
+
+
 def _postgres_record(row: Submission) -> dict[str, Any]:
     record: dict[str, Any] = {
         "id": row.id,
@@ -496,7 +500,7 @@ def _postgres_record(row: Submission) -> dict[str, Any]:
 
 def _sqlite_raw(row: Submission) -> tuple[Any, ...]:
     return (
-        UUID(row.id).bytes,
+        _uuid_bytes(row.id),
         _timestamp(row.received_at),
         row.request_id,
         row.idempotency_key,
@@ -510,7 +514,7 @@ def _sqlite_raw(row: Submission) -> tuple[Any, ...]:
         row.state,
         row.key_sha256,
         row.error,
-        UUID(row.duplicate_of).bytes if row.duplicate_of else None,
+        _uuid_bytes(row.duplicate_of) if row.duplicate_of else None,
         row.node,
     )
 
@@ -532,4 +536,4 @@ def sqlite_submission(values: Sequence[Any]) -> Submission:
 def _sqlite_lead(row: Submission) -> tuple[Any, ...]:
     received_at = _timestamp(row.received_at)
     assert row.fields is not None
-    return (UUID(row.id).bytes, *row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION)
+    return (_uuid_bytes(row.id), *row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION)

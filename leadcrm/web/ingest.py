@@ -84,15 +84,19 @@ class LeadIngest:
         held = 0
         try:
             chunks: list[bytes] = []
-            while (chunk := await self._read(request)) is not None:
+            stream = _stream(request)
+            is_too_large = self._says_too_large(request.headers)
+            # The limit is minded here: past the framework's own the connection would close before its answer is read.
+            stream.request_max_size = float("inf")
+            while stream.request_body and not is_too_large and (chunk := await stream.read()) is not None:
                 chunks.append(chunk)
                 held += len(chunk)
                 self._held_bytes += len(chunk)
-                if held > self._max_body_bytes:
+                if is_too_large := held > self._max_body_bytes:
                     break
                 if self._held_bytes > self._queue_bytes:
                     return self._refuse(request, started, request_id, responses.UNAVAILABLE)
-            if held > self._max_body_bytes or self._says_too_large(request.headers):
+            if is_too_large:
                 chunks.clear()
                 await self._refuse_too_large(request, started, request_id)
                 return None
@@ -122,14 +126,6 @@ class LeadIngest:
     def _says_too_large(self, headers: Header) -> bool:
         length = headers.get("content-length")
         return length is not None and length.isdecimal() and int(length) > self._max_body_bytes
-
-    async def _read(self, request: Request) -> bytes | None:
-        stream = _stream(request)
-        if self._says_too_large(request.headers) or not stream.request_body:
-            return None
-        # The limit is minded here: past the framework's own the connection would close before its answer is read.
-        stream.request_max_size = float("inf")
-        return await stream.read()
 
     def _mint(self, request: Request, lead_id: str, request_id: str, address: str, body: bytes) -> Submission:
         headers = request.headers
