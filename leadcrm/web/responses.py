@@ -68,9 +68,10 @@ class Cors:
             "vary": "Origin",
         }
 
-    def preflight(self, request: Request) -> HTTPResponse:
+    def preflight(self, request: Request, request_id: str) -> HTTPResponse:
         """Answer a preflight: any header may be sent, for a day."""
         headers = self.headers(request)
+        headers["x-request-id"] = request_id
         if "access-control-allow-origin" in headers:
             headers["access-control-allow-methods"] = "POST, GET, HEAD, OPTIONS"
             asked = request.headers.get("access-control-request-headers", "")
