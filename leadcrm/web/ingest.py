@@ -30,7 +30,7 @@ from leadcrm.web import responses
 from leadcrm.web.board import Row
 from leadcrm.web.client_address import ClientAddress
 from leadcrm.web.rate_limit import RateLimiter
-from leadcrm.web.request_log import RequestLog, header_text, readable, request_id_of
+from leadcrm.web.request_log import RequestLog, header_text, new_request_id, readable, request_id_of
 from leadcrm.web.responses import Cors, Refusal
 
 LINGER_BYTES = 1024 * 1024
@@ -113,7 +113,10 @@ class LeadIngest:
 
     async def options(self, request: Request) -> HTTPResponse:
         """Answer a preflight."""
-        return self._cors.preflight(request)
+        started = perf_counter()
+        request_id = request_id_of(request) or new_request_id()
+        self._log.record(request, started, 204, request_id)
+        return self._cors.preflight(request, request_id)
 
     def _refusal(self, headers: Header, address: str) -> tuple[Refusal, int] | tuple[Refusal] | None:
         """Return why this request is turned away before its body is read, if it is."""
