@@ -76,7 +76,10 @@ class Health:
 
     async def options(self, request: Request) -> HTTPResponse:
         """Answer a preflight."""
-        return self._cors.preflight(request)
+        started = perf_counter()
+        request_id = request_id_of(request) or new_request_id()
+        self._log.record(request, started, 204, request_id)
+        return self._cors.preflight(request, request_id)
 
     def close(self) -> None:
         """End the thread."""
