@@ -53,7 +53,7 @@ def generated_leads(
             "country": chance.choice(("LV", "EE", "LT")),
             "email": f"user{number}@example.com",
             "firstName": "Jānis",
-            "lastName": f"Bērziņš {number}",
+            "lastName": f"Bērziņš no-log-may-hold {number}",
             "phone": f"+371{chance.randrange(10**8):08}",
             "description": "x" * chance.randrange(200),
         }
