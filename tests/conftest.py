@@ -17,6 +17,7 @@ pytest.register_assert_rewrite("tests.support")
 
 from tests.support.postgres import Installation, PostgresCluster, PostgresServer  # noqa: E402 - rewritten above
 from tests.support.rows import Rows  # noqa: E402
+from tests.support.secrets import assert_no_secret_in_the_log  # noqa: E402
 from tests.support.server import Server, StartServer  # noqa: E402
 
 pytest_plugins = ["tests.support.fault_table", "tests.support.skips"]
@@ -110,6 +111,8 @@ def server_starter(node: pytest.Item | pytest.Collector, directory: Path) -> Ite
     yield start
     for server in servers:
         server.clean_up()
+    for server in servers:
+        assert_no_secret_in_the_log(server)
 
 
 @pytest.fixture
