@@ -66,7 +66,7 @@ def test_readiness_names_the_parts_of_the_verdict(two_workers: Server) -> None:
     assert answer.status == 200
     assert (told["ok"], told["database"], told["fault"]) == (True, "up", None)
     assert told["schema_version"] >= 1
-    assert told["spool"] == {"rows": 0, "refused": 0, "bytes": told["spool"]["bytes"], "oldest": None}
+    assert told["spool"].items() >= {"rows": 0, "refused": 0, "oldest": None}.items()
     assert told["disk_free_bytes"] > 0
     assert_now(told["timestamp"])
 
