@@ -76,17 +76,19 @@ class Server:
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
         listening_socket: socket.socket | None = None,
+        tracer: Sequence[str] = (),
     ) -> None:
         """Prepare a server that keeps everything under `directory`.
 
         A `listening_socket` is handed over as systemd does. `environment` is added to a clean one and may
-        override what stands there.
+        override what stands there. A `tracer` is a command that runs the server's command.
         """
         self.directory = directory
         self.stdout_path = directory / "stdout.log"
         self.stderr_path = directory / "stderr.log"
         self.arguments = list(arguments)
         self.listening_socket = listening_socket
+        self.tracer = list(tracer)
         self.host = "127.0.0.1"
         port = listening_socket.getsockname()[1] if listening_socket else free_port()
         self.environment = {
@@ -109,7 +111,7 @@ class Server:
         """Start the process and, unless told otherwise, wait until it is healthy. Logs are appended."""
         assert not self.running, "the server runs already"
         self.directory.mkdir(parents=True, exist_ok=True)
-        line = [*command(), "serve", *self.arguments]
+        line = [*self.tracer, *command(), "serve", *self.arguments]
         inherited: tuple[int, ...] = ()
         if self.listening_socket is not None:
             inherited = (self.listening_socket.fileno(),)
