@@ -96,6 +96,7 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
         self._store: SqliteStore | None = None
         self._entities: Entities | None = None
+        self._has_failed = False
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
         """Keep the batch and return a receipt each, in order; durable on return.
@@ -251,6 +252,9 @@ class Spool:
             self._inode = self.path.stat().st_ino
             self._successor = successor(self.path)
             self._store = SqliteStore(self._connection, self.path, min_free_bytes=self._min_free_bytes, is_spool=True)
+            if self._has_failed:
+                self._store.prove()
+                self._has_failed = False
         return self._store
 
     def _is_in_use(self) -> bool:
@@ -324,6 +328,7 @@ class Spool:
 
     def _give_up(self, failure: StoreError) -> NoReturn:
         self.close()
+        self._has_failed = True
         if isinstance(failure, StoreDamaged):
             self._set_aside(str(failure))
             raise SpoolDamaged(f"the spool was damaged: {failure}") from failure

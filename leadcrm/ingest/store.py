@@ -43,6 +43,8 @@ from leadcrm.ingest.submission import Receipt, Submission, receipt_for
 CONFLICT_ATTEMPTS = 5
 """A rival for a key can vanish between the insert that lost and the look-up; each try needs another rival."""
 
+CHECKPOINT_PATIENCE_MS = 100
+
 _RETRIED_SQLSTATES = ("40001", "40P01")  # serialization failure, deadlock detected: nothing was written
 
 _POOLED_SQLSTATES = ("26000", "42P05")  # a prepared statement is gone, or there already: a pooler changes our session
@@ -219,9 +221,18 @@ class SqliteStore:
             return _apart(batch, self.write, failure)
 
     def prove(self) -> None:
-        """See `Store.prove`."""
+        """See `Store.prove`. The log is begun anew.
+
+        After a sync that failed, what the log's pages in memory say may not be what the disk has, and the next sync
+        would not tell. Moved into the file, which is synced too, it is known (https://wiki.postgresql.org/wiki/Fsync_Errors).
+        """
         self.write([])
         try:
+            (busy_timeout_ms,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+            # It keeps writers out while it waits for readers, of whom some take long.
+            self._connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
             self._connection.execute("UPDATE leadcrm_migrations SET name = name")
         except sqlite3.Error as error:
             raise store_error(error, self._path) from error

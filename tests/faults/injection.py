@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.waiting import wait_until
+
 SOURCE = Path(__file__).with_name("injection.c")
 
 FIELDS = (
@@ -69,7 +71,13 @@ class Injection:
         """Return how many calls there were: of `write` or of `sync`."""
         return self._get(f"{call}s")
 
-    def fail_one(self, call: str, number: int, error: int) -> None:
+    def fail_next(self, call: str, error: int) -> None:
+        """Let the next call fail, and wait until it has."""
+        number = self.count(call) + 1
+        self.fail(call, number, error)
+        wait_until(lambda: self.count(call) > number, what=f"a {call} to fail")
+
+    def fail(self, call: str, number: int, error: int) -> None:
         """Let one call fail: the `number`th there has ever been."""
         self._set("error", error)
         self._set(f"last_failing_{call}", number)

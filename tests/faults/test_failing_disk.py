@@ -1,0 +1,112 @@
+"""A disk that fails now and then: each of the first writes and syncs in turn, in both stores, in the real process."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.faults.injection import Injection
+from tests.faults.trial import Trial
+from tests.support.postgres import PostgresCluster
+from tests.support.rows import Rows
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+FAILURES = 40
+"""Calls in a row of which each fails once; a commit is some four writes and one sync."""
+
+START_FAILURES = 8
+"""Calls of the start of which each fails once: it makes the files."""
+
+ERRORS = (errno.EIO, errno.ENOSPC)
+CALLS = ("write", "sync")
+
+
+def fail_in_turn(injection: Injection, trial: Trial) -> None:
+    """Let each of the next calls fail once, with leads acknowledged in between."""
+    for error in ERRORS:
+        for call in CALLS:
+            for _ in range(FAILURES // 4):
+                injection.fail_next(call, error)
+                trial.wait_acknowledged(3)
+
+
+def test_each_write_and_sync_of_the_embedded_database_may_fail(
+    start_server: StartServer, injection: Injection, trial: Trial
+) -> None:
+    server = start_server(environment=injection.environment)
+    with trial.load(server, connections=4):
+        trial.wait_stored()
+        fail_in_turn(injection, trial)
+        trial.wait_stored()
+    server.wait_drained()
+    rows = Rows(f"sqlite:///{server.data_dir / 'leadcrm.db'}")
+    trial.judge(f"{FAILURES} single EIO and ENOSPC under embedded SQLite", server, rows)
+    assert_reported(server)
+
+
+def test_each_write_and_sync_of_the_spool_may_fail(
+    start_server: StartServer, own_postgres: PostgresCluster, injection: Injection, trial: Trial
+) -> None:
+    url = own_postgres.create_database()
+    own_postgres.stop("immediate")
+    server = start_server(url, environment=injection.environment)
+    with trial.load(server, connections=4):
+        trial.wait_spooled()
+        fail_in_turn(injection, trial)
+        own_postgres.start()
+        trial.wait_stored()
+    server.wait_drained()
+    # A failing sync of the spool is a 503 each: there is nowhere else.
+    trial.judge(f"{FAILURES} single EIO and ENOSPC under the spool", server, Rows(url), least_kept_share=0.8)
+    assert_reported(server)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_disk_that_fails_while_the_server_starts_loses_nothing_and_stops_nobody(
+    call: str, start_server: StartServer, own_postgres: PostgresCluster, injection: Injection, trial: Trial
+) -> None:
+    url = own_postgres.create_database()
+    server = start_server(url, environment=injection.environment)
+    for number in range(1, START_FAILURES + 1):
+        server.terminate()
+        for path in server.data_dir.glob("spool*"):
+            path.unlink()
+        injection.fail(call, injection.count(call) + number, errno.EIO)
+        server.start()
+        with trial.load(server, connections=2):
+            trial.wait_stored(10)
+    own_postgres.stop("immediate")
+    with trial.load(server, connections=2):
+        trial.wait_spooled(50)
+    own_postgres.start()
+    server.wait_drained()
+    trial.judge(f"one {call} of {START_FAILURES} starts failing", server, Rows(url))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_disk_that_fails_for_good_is_answered_503_and_forgiven(
+    call: str, start_server: StartServer, injection: Injection, trial: Trial
+) -> None:
+    server = start_server(environment=injection.environment)
+    with trial.load(server, connections=4):
+        trial.wait_stored()
+        with injection.failing(call, errno.EIO):
+            trial.wait_refused()
+            wait_until(lambda: server.client.get("/health").status == 503, what="/health to say so")
+        trial.wait_stored()
+        wait_until(lambda: server.client.get("/health").status == 200, what="/health to recover")
+    server.wait_drained()
+    rows = Rows(f"sqlite:///{server.data_dir / 'leadcrm.db'}")
+    trial.judge(f"every {call} failing with EIO, then none", server, rows, least_kept_share=0)
+    assert_reported(server)
+
+
+def assert_reported(server: Server) -> None:
+    """The log says what failed, a few times and not a thousand."""
+    reports = [record for record in server.log_records() if record["level"] == "error"]
+    assert any(os.strerror(errno.EIO).lower() in record["msg"].lower() or "disk" in record["msg"] for record in reports)
+    assert len(reports) < 60
