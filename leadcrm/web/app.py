@@ -20,6 +20,7 @@ from leadcrm.web.ingest import LeadIngest
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog
 from leadcrm.web.responses import Cors
+from leadcrm.web.studio_page import StudioPage
 
 App = Sanic[SanicConfig, SimpleNamespace]
 
@@ -72,5 +73,7 @@ def create_app(
     app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
     app.after_server_stop(lambda *_: health.close())
 
-    CrmApi(config, request_log).register(app)
+    crm = CrmApi(config, request_log)
+    crm.register(app)
+    StudioPage(crm.gate, request_log).register(app)
     return app

@@ -32,7 +32,7 @@ ERROR = {"application/json": reference("Error")}
 UNKNOWN = Answer("Nobody was given this id, as far as the database and this node know.", ERROR)
 ID_PARAMETER = Parameter("id", "Any id that a sender was answered.", UUID_SCHEMA, uuid_of, "path")
 
-_VERSION = {"ETag": "The lead's version, for If-Match."}
+_VERSION = {"ETag": "The lead's version, for If-Match: the digits of its updatedAt, to the microsecond, in quotes."}
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _VALUE = {"maxLength": LONGEST_VALUE, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}

@@ -1,0 +1,97 @@
+// The overview: what arrived, by time, outcome and source.
+
+import { api } from "./api.js";
+import { clockOf, dayOf, h, longTime, notice, number } from "./dom.js";
+import { LABELS, place } from "./place.js";
+
+const RANGES = { day: ["24 hours", 1, "hour"], week: ["7 days", 7, "hour"], month: ["30 days", 30, "day"] };
+const OUTCOMES = ["created", "repeats", "conflicts", "invalid", "failed"];
+const STATES = { repeats: "repeat", conflicts: "conflict", invalid: "invalid", failed: "failed", spooled: "spooled" };
+
+export class OverviewView {
+  constructor() {
+    this.ranges = h("div", { class: "tabs", role: "group", "aria-label": "Time" });
+    this.content = h("div", { class: "overview" });
+    this.parts = [h("h1", { class: "visually-hidden" }, "Overview"), h("div", { class: "toolbar" }, this.ranges), this.content];
+  }
+
+  get range() { return RANGES[place.parameters.get("range")] ? place.parameters.get("range") : "day"; }
+
+  show(container) {
+    container.replaceChildren(...this.parts);
+    this.ranges.replaceChildren(...Object.entries(RANGES).map(([name, [label]]) => h("button", {
+      type: "button", "aria-pressed": String(name === this.range), onclick: () => place.go({ range: name }),
+    }, label)));
+    this.reload();
+  }
+
+  async reload() {
+    const [, days, step] = RANGES[this.range];
+    const from = new Date(Date.now() - days * 86400000).toISOString();
+    try {
+      this.draw(await api.statistics({ from, step }), from);
+    } catch (error) {
+      notice(error.message, "error");
+    }
+  }
+
+  draw(counted, from) {
+    const tile = (name, count, label) => h("a", { class: "card tile", href: STATES[name] ? `?view=inbox&state=${STATES[name]}` : "?", "data-go": true },
+      h("b", {}, number(count)), h("span", {}, label));
+    const { outcomes } = counted;
+    const tiles = h("div", { class: "tiles" }, tile("created", outcomes.created, "leads"), tile("repeats", outcomes.repeats, "repeats"),
+      tile("conflicts", outcomes.conflicts, "conflicts"), tile("invalid", outcomes.invalid, "invalid"), tile("failed", outcomes.failed, "failed"),
+      tile("spooled", outcomes.spooled, "in the spool now"));
+    this.content.replaceChildren(tiles, this.chart(counted), h("div", { class: "breakdowns" },
+      Object.entries(counted.by).map(([name, values]) => this.breakdown(name, values, outcomes.created, from))));
+  }
+
+  chart({ steps, step }) {
+    const width = 1000;
+    const height = 240;
+    const bottom = height - 22;
+    const most = Math.max(1, ...steps.map((at) => OUTCOMES.reduce((sum, name) => sum + at[name], 0)));
+    const top = niceCeiling(most);
+    const slot = width / steps.length;
+    const y = (count) => bottom - (count / top) * (bottom - 10);
+    const label = (at) => (step === "hour" ? (steps.length > 48 ? dayOf(at) : clockOf(at)) : dayOf(at));
+    const every = Math.ceil(steps.length / 8);
+    const bars = steps.map((at, index) => {
+      let base = 0;
+      const parts = OUTCOMES.filter((name) => at[name]).map((name) => {
+        const part = h("rect", { class: `s-${name}`, x: index * slot + slot * 0.12, width: Math.max(1, slot * 0.76), y: y(base + at[name]), height: Math.max(0.5, y(base) - y(base + at[name])) });
+        base += at[name];
+        return part;
+      });
+      const told = OUTCOMES.filter((name) => at[name]).map((name) => `${number(at[name])} ${name}`).join(", ") || "nothing";
+      const area = h("rect", { x: index * slot, width: slot, y: 0, height: bottom, fill: "transparent" });
+      return h("g", {}, h("title", {}, `${longTime(at.at)}: ${told}`), area, parts);
+    });
+    const lines = [0, 0.5, 1].map((share) => h("line", { x1: 0, x2: width, y1: y(top * share), y2: y(top * share) }));
+    const svg = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, lines, bars);
+    // Texts would be stretched with the bars, so they lie in a picture of their own that is not.
+    const scale = h("div", { class: "axis", "aria-hidden": "true" }, steps.filter((_, index) => index % every === 0).map((at) => h("span", {}, label(at.at))));
+    const table = h("details", {}, h("summary", {}, "As a table"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Leads by time, as a table" }, h("table", { class: "data" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, step === "hour" ? "Hour" : "Day"), OUTCOMES.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, steps.map((at) => h("tr", {}, h("th", { scope: "row" }, step === "hour" ? longTime(at.at) : dayOf(at.at)), OUTCOMES.map((name) => h("td", {}, number(at[name])))))))));
+    return h("section", { class: "card chart", "aria-label": `Requests by ${step} and outcome` },
+      h("div", { class: "chart-head" }, h("h2", {}, `By ${step}`), h("span", { class: "muted" }, `most: ${number(most)}`),
+        h("div", { class: "legend" }, OUTCOMES.map((name) => h("span", { class: `s-${name}` }, name)))),
+      svg, scale, table);
+  }
+
+  breakdown(name, values, total, from) {
+    const label = LABELS[name];
+    const rows = values.slice(0, 8).map(({ value, leads }) => h("div", { class: "share" },
+      h("a", { href: `?${new URLSearchParams({ [name]: value ?? "", from: from.slice(0, 10) })}`, "data-go": true }, value || "none"),
+      h("span", {}, number(leads)), h("meter", { min: 0, max: Math.max(1, total), value: leads, "aria-label": `${value || "none"}: ${leads} of ${total}` })));
+    return h("section", { class: "card chart", "aria-label": label }, h("h2", {}, label), rows.length ? rows : h("p", { class: "muted" }, "Nothing yet."));
+  }
+
+  key() { return false; }
+}
+
+function niceCeiling(count) {
+  const magnitude = 10 ** Math.floor(Math.log10(count));
+  return [1, 2, 5, 10].map((factor) => factor * magnitude).find((nice) => nice >= count);
+}
