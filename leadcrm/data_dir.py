@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from leadcrm.errors import ConfigError
+
+LOCK_FILE = "server.lock"
 
 
 def make_data_dir(data_dir: Path) -> None:
@@ -31,5 +36,23 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def hold(data_dir: Path, *, exclusively: bool = False) -> Iterator[bool]:
+    """Hold the folder: servers together, what replaces their database alone; say whether that could be had.
+
+    The lock ends with the process, however that ends. A forked worker holds it with its parent.
+    """
+    descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)

@@ -106,6 +106,14 @@ class SpoolFull(SpoolUnavailable):
     """The local spool has reached its limit in bytes, or its disk the headroom."""
 
 
+class DataDirInUse(LeadcrmError):
+    """Another process holds the data folder in a way that excludes this one."""
+
+
+class BackupFailed(LeadcrmError):
+    """A backup or a restore cannot be made as asked."""
+
+
 class SchemaTooNew(LeadcrmError):
     """The database was migrated by a newer leadcrm than this one."""
 

@@ -13,8 +13,8 @@ from time import monotonic
 
 from leadcrm import systemd
 from leadcrm.config import Config
-from leadcrm.data_dir import make_data_dir
-from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, StoreUnavailable
+from leadcrm.data_dir import LOCK_FILE, hold, make_data_dir
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
 from leadcrm.ingest.ingestion import prepare_spool
 from leadcrm.logs import LogWriter
 from leadcrm.migrations import migrate
@@ -33,10 +33,20 @@ logger = logging.getLogger("leadcrm.service")
 def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_migrate: bool) -> int:
     """Run the service until a signal and return the exit status.
 
-    Raises `ConfigError`, `AddressInUse`, `SchemaTooNew` and `ForeignTables`; a database that is away is no reason
-    not to start.
+    Raises `ConfigError`, `AddressInUse`, `DataDirInUse`, `SchemaTooNew` and `ForeignTables`; a database that is away
+    is no reason not to start.
     """
     make_data_dir(config.data_dir)
+    with hold(config.data_dir) as held:
+        if not held:
+            raise DataDirInUse(
+                f"{config.data_dir} is held by another command: a restore is under way",
+                hint=f"wait for it; `fuser {config.data_dir / LOCK_FILE}` names it",
+            )
+        return _serve(config, log, environ, may_migrate=may_migrate)
+
+
+def _serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_migrate: bool) -> int:
     prepare_spool(config)
     activated = systemd.listen_socket(environ)
     listener = activated or _listen(config.host, config.port)

@@ -26,6 +26,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "replay": "make leads of what was kept but is none",
         "check": "configuration, database, spool, disk and clock, and what to do where they fail",
         "verify": "prove that every lead that was acknowledged is there",
+        "spool": "what waits on local disk for the database, and draining it",
+        "backup": "copy the embedded database, online",
+        "restore": "put a backup in the place of the embedded database",
         "version": "version, Python, libraries",
     }
 )

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+
+class OnProgress(Protocol):
+    """Hears how much of how much is done."""
+
+    def __call__(self, done: int, in_all: int) -> None: ...
+
 
 WIDTH_OF_A_FILE = 300
 """Columns of a table that goes to a file or a pipe: nothing is cut short to fit a screen that is none."""
@@ -67,6 +76,15 @@ def print_record(record: Mapping[str, object]) -> None:
 def console() -> Console:
     """Return what prints for people on stdout."""
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[OnProgress]:
+    """Show a progress bar on a terminal, on stderr, and nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, in_all: bar.update(task, completed=done, total=in_all)
 
 
 def _encoded(value: Any) -> str:

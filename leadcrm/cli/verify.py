@@ -12,28 +12,16 @@ examples:
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from leadcrm.cli import configuration
-from leadcrm.cli.printing import print_json, print_table
+from leadcrm.cli.printing import print_json, print_table, progress
 from leadcrm.database import bind
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, SchemaTooOld
 from leadcrm.ingest.ingestion import open_spool
 from leadcrm.migrations import status
 from leadcrm.verification import OUTCOMES, Verification, verify
-
-
-class OnProgress(Protocol):
-    """Hears how much of how much is done."""
-
-    def __call__(self, done: int, in_all: int) -> None: ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,15 +46,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     else:
         _print(found)
     return EXIT_FAILED if found.problems else EXIT_DONE
-
-
-@contextmanager
-def progress(what: str) -> Iterator[OnProgress]:
-    """Show a progress bar on a terminal, on stderr, and nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, in_all: bar.update(task, completed=done, total=in_all)
 
 
 def _document(found: Verification) -> dict[str, object]:

@@ -84,7 +84,8 @@ def _copy(session: Session) -> TakenOver:
     )
     session.execute(
         f"INSERT INTO {prefix}leads_ledger (day, entry, received) "  # noqa: S608
-        f"SELECT received_at::date, '00000000-0000-0000-0000-000000000000'::uuid, count(*) FROM {prefix}leads_raw GROUP BY 1"
+        f"SELECT received_at::date, '00000000-0000-0000-0000-000000000000'::uuid, count(*) "
+        f"FROM {prefix}leads_raw GROUP BY 1"
     )
     counts = session.execute(
         f"SELECT (SELECT count(*) FROM {prefix}leads), (SELECT count(*) FROM {prefix}leads_raw), "  # noqa: S608

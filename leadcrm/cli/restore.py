@@ -1,0 +1,37 @@
+"""Put a backup in the place of the embedded database. The old one is kept beside it.
+
+Stop the server first. Refused while the spool holds anything: that belongs to the database that is there now.
+
+examples:
+  leadcrm restore /var/backups/leadcrm-2026-01-31.db
+  leadcrm restore /var/backups/leadcrm-2026-01-31.db --yes
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from leadcrm.backup import restore
+from leadcrm.cli import configuration
+from leadcrm.cli.printing import progress
+from leadcrm.errors import EXIT_DONE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="a backup")
+    parser.add_argument("--yes", action="store_true", help="yes, in the place of the leads that are there")
+    configuration.add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
+    """Restore."""
+    config = configuration.read(arguments, environ, directory)
+    with progress("copying") as on_progress:
+        kept = restore(config, (directory / arguments.file).absolute(), on_progress, may_replace=arguments.yes)
+    print(f"{config.database.path} is restored and verified")
+    if kept is not None:
+        print(f"the old one is kept as {kept}")
+    return EXIT_DONE

@@ -1,0 +1,97 @@
+"""Show what waits on local disk for the database, or move it there now.
+
+A running server drains the spool by itself; `drain` is for when none runs, or to watch.
+
+examples:
+  leadcrm spool status
+  leadcrm spool drain
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+from leadcrm.cli import configuration
+from leadcrm.cli.printing import print_json, print_record, progress
+from leadcrm.config import Config
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED
+from leadcrm.ingest.drain import drain_batch
+from leadcrm.ingest.ingestion import open_spool, open_store
+from leadcrm.ingest.spool import Spool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("action", choices=("status", "drain"))
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    configuration.add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
+    """Look at the spool, or drain it."""
+    config = configuration.read(arguments, environ, directory)
+    spool = open_spool(config)
+    if spool is None or not spool.path.exists():
+        print_json({"rows": 0}) if arguments.json else print(f"{config.data_dir} has no spool")
+        return EXIT_DONE
+    try:
+        if arguments.action == "drain":
+            return _drain(config, spool, as_json=arguments.json)
+        return _status(spool, as_json=arguments.json)
+    finally:
+        spool.close()
+
+
+def _status(spool: Spool, *, as_json: bool) -> int:
+    status = spool.status()
+    if as_json:
+        print_json(
+            {
+                "rows": status.depth,
+                "refused": status.refused,
+                "bytes": status.bytes,
+                "oldest": status.oldest and status.oldest.replace(tzinfo=None),
+                "set_aside": list(status.set_aside),
+            }
+        )
+        return EXIT_DONE
+    age_s = int((datetime.now(timezone.utc) - status.oldest).total_seconds()) if status.oldest else 0
+    print_record(
+        {
+            "rows": status.depth,
+            "refused by the database": status.refused,
+            "bytes": status.bytes,
+            "oldest": f"{age_s} s ago" if status.oldest else "",
+            "damaged files set aside": ", ".join(status.set_aside),
+        }
+    )
+    return EXIT_DONE
+
+
+def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
+    with spool.drain_lock() as may_drain:
+        if not may_drain:
+            print("a running server is draining it: leadcrm spool status")
+            return EXIT_FAILED
+        before = spool.status()
+        in_all = before.depth - before.refused
+        store = open_store(config)
+        try:
+            done = 0
+            with progress("draining") as on_progress:
+                while count := drain_batch(spool, store, max_decoded_bytes=config.max_body_bytes):
+                    done += count
+                    on_progress(done, max(in_all, done))
+        finally:
+            store.close()
+        after = spool.status()
+        if not after.depth:
+            spool.compact()
+    if as_json:
+        print_json({"drained": done, "rows": after.depth, "refused": after.refused})
+    else:
+        print(f"{done} rows went through, {after.refused} wait because the database refuses them")
+    return EXIT_FAILED if after.refused else EXIT_DONE

@@ -1,0 +1,171 @@
+"""`leadcrm backup`, `restore` and `spool`: what waits, and one file that holds all that was acknowledged."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.conftest import StartServer
+from tests.support.command import leadcrm
+from tests.support.journal import Journal
+from tests.support.load import Load, generated_leads
+from tests.support.ports import free_port
+
+
+def leads_in(path: Path) -> set[str]:
+    """Return the emails of the leads in a SQLite file."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {row[0] for row in connection.execute("SELECT email FROM leads")}
+
+
+def embedded(directory: Path, start_server: StartServer, *emails: str) -> Path:
+    """Return a data folder in which a server has kept leads; the server is stopped."""
+    server = start_server(f"sqlite:///{directory / 'leads.db'}", environment={"DATA_DIR": str(directory)})
+    for email in emails:
+        assert server.client.post_lead({"email": email}).status == 201
+    server.terminate()
+    return directory
+
+
+def on(directory: Path) -> dict[str, str]:
+    return {"DATA_DIR": str(directory), "DATABASE_URL": f"sqlite:///{directory / 'leads.db'}"}
+
+
+def spooled(directory: Path, start_server: StartServer, *emails: str) -> None:
+    """Leave leads in the spool of the data folder, as a server does whose database is away."""
+    url = f"postgresql://leadcrm@127.0.0.1:{free_port()}/leadcrm"
+    server = start_server(url, environment={"DATA_DIR": str(directory)})
+    for email in emails:
+        receipt = server.client.post_lead({"email": email}).receipt
+        assert receipt is not None
+        assert receipt.stored == "spool"
+    server.terminate()
+
+
+def test_a_backup_of_a_running_server_under_load_is_whole(start_server: StartServer, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    server = start_server(f"sqlite:///{data / 'leads.db'}", environment={"DATA_DIR": str(data)})
+    before = server.client.post_lead({"email": "before@example.com"})
+    assert before.status == 201
+
+    journal = Journal(tmp_path / "journal")
+    with closing(journal), Load(server.host, server.port, journal, generated_leads(1), connections=8):
+        done = leadcrm(tmp_path, "backup", "--json", str(tmp_path / "copy.db"), **on(data))
+
+    assert done.returncode == 0, done.stderr
+    assert "before@example.com" in leads_in(tmp_path / "copy.db")
+    assert sorted(path.name for path in tmp_path.glob("*copy.db*")) == ["copy.db"]
+
+
+def test_a_backup_holds_what_waits_in_the_spool(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "kept@example.com")
+    spooled(data, start_server, "spooled@example.com")
+
+    done = leadcrm(tmp_path, "backup", "--json", "copy.db", **on(data))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["from_spool"] == 1
+    assert leads_in(tmp_path / "copy.db") == {"kept@example.com", "spooled@example.com"}
+    status = leadcrm(tmp_path, "spool", "status", "--json", **on(data))
+    assert json.loads(status.stdout)["rows"] == 1, "a backup takes nothing out of the spool"
+
+
+def test_a_backup_overwrites_nothing(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "a@example.com")
+    (tmp_path / "copy.db").write_text("precious")
+
+    done = leadcrm(tmp_path, "backup", "copy.db", **on(data))
+
+    assert done.returncode == 1
+    assert "exists" in done.stderr
+    assert (tmp_path / "copy.db").read_text() == "precious"
+
+
+def test_a_damaged_database_gives_no_backup(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "a@example.com")
+    with closing(sqlite3.connect(data / "leads.db")) as connection:
+        connection.execute("UPDATE leads_raw SET body = x'00'")
+        connection.commit()
+
+    done = leadcrm(tmp_path, "backup", "copy.db", **on(data))
+
+    assert done.returncode == 1
+    assert "its body does not match its hash" in done.stderr
+    assert list(tmp_path.glob("*copy.db*")) == []
+
+
+def test_a_restore_over_live_data_needs_yes_and_keeps_the_old_file(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
+    embedded(data, start_server, "second@example.com")
+
+    refused = leadcrm(tmp_path, "restore", "copy.db", **on(data))
+    assert refused.returncode == 1
+    assert "--yes" in refused.stderr
+    done = leadcrm(tmp_path, "restore", "copy.db", "--yes", **on(data))
+
+    assert done.returncode == 0, done.stderr
+    assert leads_in(data / "leads.db") == {"first@example.com"}
+    (kept,) = data.glob("leads.db.before-restore-*Z")
+    assert leads_in(kept) == {"first@example.com", "second@example.com"}
+
+
+def test_a_restore_onto_an_empty_machine_needs_nothing_else(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
+
+    assert leadcrm(tmp_path, "restore", "copy.db", **on(tmp_path / "new")).returncode == 0
+
+    embedded(tmp_path / "new", start_server, "second@example.com")
+    assert leads_in(tmp_path / "new" / "leads.db") == {"first@example.com", "second@example.com"}
+
+
+def test_a_restore_is_refused_while_a_server_runs(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
+    start_server(f"sqlite:///{data / 'leads.db'}", environment={"DATA_DIR": str(data)})
+
+    done = leadcrm(tmp_path, "restore", "copy.db", "--yes", **on(data))
+
+    assert done.returncode == 1
+    assert "a server uses" in done.stderr
+
+
+def test_a_restore_is_refused_while_the_spool_holds_leads(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
+    spooled(data, start_server, "spooled@example.com")
+
+    done = leadcrm(tmp_path, "restore", "copy.db", "--yes", **on(data))
+
+    assert done.returncode == 1
+    assert "leadcrm spool drain" in done.stderr
+
+
+def test_what_is_no_backup_is_not_restored(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    (tmp_path / "torn.db").write_bytes((data / "leads.db").read_bytes()[:9000])
+
+    done = leadcrm(tmp_path, "restore", "torn.db", "--yes", **on(data))
+
+    assert done.returncode == 1
+    assert leads_in(data / "leads.db") == {"first@example.com"}
+
+
+def test_backups_of_postgresql_are_left_to_its_own_tools(tmp_path: Path) -> None:
+    done = leadcrm(tmp_path, "backup", "copy.db", DATABASE_URL="postgresql://leadcrm@127.0.0.1/leadcrm")
+
+    assert done.returncode == 1
+    assert "pg_dump" in done.stderr
+
+
+def test_the_spool_is_drained_without_a_server(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "kept@example.com")
+    spooled(data, start_server, "spooled@example.com")
+
+    done = leadcrm(tmp_path, "spool", "drain", "--json", **on(data))
+
+    assert json.loads(done.stdout) == {"drained": 1, "rows": 0, "refused": 0}
+    assert leads_in(data / "leads.db") == {"kept@example.com", "spooled@example.com"}
