@@ -61,12 +61,17 @@ class Recovery:
         self._max_decoded_bytes = max_decoded_bytes
         self._store: Store | None = None
         self._woken = threading.Event()
+        self._has_tried = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="leadcrm-recovery", daemon=True)
 
     def start(self) -> None:
         """Start the thread, which connects at once."""
         self._thread.start()
+
+    def wait_for_first_attempt(self, longest_s: float) -> None:
+        """Wait until the database was tried once, with or without success, but no longer than that."""
+        self._has_tried.wait(longest_s)
 
     def wake(self) -> None:
         """Make it look at once: the writer has lost its store."""
@@ -116,13 +121,16 @@ class Recovery:
             self._woken.clear()
 
     def _bring_back(self) -> None:
-        store = self._connect()
         try:
-            store.prove()
-        except BaseException:
-            store.close()
-            raise
-        self._writer.hand_over(store)
+            store = self._connect()
+            try:
+                store.prove()
+            except BaseException:
+                store.close()
+                raise
+            self._writer.hand_over(store)
+        finally:
+            self._has_tried.set()
         logger.info("the database takes leads", extra={"action": "recover"})
 
     def _salvage(self) -> None:
