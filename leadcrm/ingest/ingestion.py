@@ -105,6 +105,10 @@ class Ingestion:
         self.writer.start(loop)
         self._recovery.start()
 
+    def wait_for_database(self, longest_s: float) -> None:
+        """Wait until the database was tried once; belongs in a thread."""
+        self._recovery.wait_for_first_attempt(longest_s)
+
     def stop(self) -> None:
         """Keep all that is queued, then end the threads. Blocks until then."""
         self.writer.stop()
