@@ -41,6 +41,9 @@ At Python's own 5 ms a busy loop makes a batch of 64 leads on SQLite take ten ti
 
 LISTEN_BACKLOG = 1024
 
+FIRST_ATTEMPT_S = 1.0
+"""How long the start waits for a database that is slow to answer: leads can wait in the spool, senders cannot."""
+
 HANDSHAKE_S = 0.2
 """How long a handshake may still take at the stop: a round trip around the world."""
 
@@ -124,6 +127,7 @@ class _Worker:
         # A supervisor's child was born with them blocked, so that none could end it before it is ready for them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         self._ingestion.start(loop)
+        await loop.run_in_executor(None, self._ingestion.wait_for_database, FIRST_ATTEMPT_S)
         app = create_app(self._config, self._ingestion, self._board, self._row, self._log, self._limiter)
         server = await _serve(app, self._listener)
         checkpoints = loop.create_task(self._checkpoint(on_checkpoint))
