@@ -18,6 +18,7 @@ from benchmark.peers import BUILD
 from benchmark.report import table
 from benchmark.rounds import Sample, cells, run_rounds, save
 from benchmark.scale import drain, growth, memory
+from benchmark.stages import stages
 from benchmark.systems import EXECUTABLE, KINDS, REPOSITORY, Kind, System, twin
 from tests.support.postgres import Installation
 
@@ -85,6 +86,8 @@ def _scale(arguments: argparse.Namespace) -> None:
             text = growth(cluster, folder, rows=arguments.rows, rounds=arguments.rounds, seconds=arguments.seconds)
         elif arguments.what == "memory":
             text = memory(cluster, folder, leads=arguments.leads)
+        elif arguments.what == "stages":
+            text = stages(cluster, folder, seconds=arguments.seconds)
         else:
             text = drain(cluster, folder)
     print(f"\n{text}")
@@ -104,8 +107,9 @@ def _parse() -> argparse.Namespace:
         "what",
         nargs="?",
         default="peers",
-        choices=("peers", "growth", "memory", "drain"),
-        help="beside the peers (default); with full tables; over a million leads; the spool's drain",
+        choices=("peers", "growth", "memory", "drain", "stages"),
+        help="beside the peers (default); with full tables; over a million leads; the spool's drain; "
+        "where a lead's time goes",
     )
     parser.add_argument("--rows", type=int, default=5_000_000, help="of growth's full tables (default: %(default)s)")
     parser.add_argument("--leads", type=int, default=1_000_000, help="of memory (default: %(default)s)")
