@@ -12,7 +12,7 @@ export function h(name, properties = {}, ...children) {
     else if (key === "value" || key === "checked" || key === "indeterminate") element[key] = value;
     else element.setAttribute(key, value === true ? "" : String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 

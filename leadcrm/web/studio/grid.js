@@ -13,7 +13,7 @@ export class Grid {
     this.current = -1;
     this.selected = new Set();
     this.fresh = new Set();
-    this.above = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td", { colspan: columns.length }));
+    this.above = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
     this.below = this.above.cloneNode(true);
     this.body = h("tbody", { role: "rowgroup" });
     const heads = columns.map(([name, text]) =>
@@ -21,7 +21,8 @@ export class Grid {
     const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads));
     this.table = h("table", { class: "grid", "data-kind": kind, role: "table", "aria-label": label, "aria-rowcount": "-1" },
       head, this.body);
-    this.element = h("div", { class: "list", onscroll: () => this.draw(), tabindex: "-1" }, this.table);
+    this.note = h("div");
+    this.element = h("div", { class: "list", onscroll: () => this.draw(), tabindex: "-1" }, this.table, this.note);
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(this.element);
   }
@@ -73,8 +74,7 @@ export class Grid {
     this.above.firstChild.style.height = `${first * this.height}px`;
     this.below.firstChild.style.height = `${(this.items.length - last) * this.height}px`;
     const rows = this.items.slice(first, last).map((item, index) => this.draw_row(item, first + index));
-    if (!this.items.length && !this.hasMore) rows.push(h("tr", { class: "spacer", role: "row" },
-      h("td", { colspan: 20, role: "cell" }, this.empty())));
+    this.note.replaceChildren(...(this.items.length || this.hasMore ? [] : [this.empty()]));
     this.body.replaceChildren(...(first ? [this.above] : []), ...rows, this.below);
     if (focused && control) {
       this.body.querySelector(`tr[data-id="${focused}"] [data-control="${control}"]`)?.focus({ preventScroll: true });

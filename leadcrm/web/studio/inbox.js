@@ -23,7 +23,7 @@ export class InboxView {
     });
     this.tabs = h("div", { class: "tabs", role: "group", "aria-label": "State" });
     this.parts = [h("h1", { class: "visually-hidden" }, "Inbox"),
-      h("div", { class: "toolbar" }, this.tabs, h("span", { class: "spring" }), h("button", { type: "button", onclick: () => this.reload() }, "Refresh")),
+      h("div", { class: "toolbar" }, this.tabs, h("span", { class: "spring" }), h("button", { class: "quiet", type: "button", "aria-label": "Look again", title: "Look again", onclick: () => this.reload() }, "↻")),
       this.grid.element];
   }
 

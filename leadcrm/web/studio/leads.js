@@ -43,7 +43,7 @@ export class LeadsView {
     this.element = h("div", { class: "leads", role: "presentation" });
     this.parts = [
       h("h1", { class: "visually-hidden" }, "Leads"),
-      h("div", { class: "toolbar" },
+      h("div", { class: "toolbar leads-bar" },
         h("div", { class: "search" }, this.search, h("kbd", { "aria-hidden": "true" }, "/")),
         this.filtersButton, this.count, h("span", { class: "spring" }), this.exportMenu()),
       this.filters, this.chips, this.arrivals, this.grid.element, this.bulk,
@@ -269,7 +269,7 @@ export class LeadsView {
     };
     return this.bulk.replaceChildren(h("strong", {}, `${number(size)} selected`), status, assigned,
       h("button", { class: "primary", type: "button", onclick: apply }, "Apply"),
-      h("button", { class: "quiet", type: "button", onclick: () => this.selectAll(false) }, "Clear"));
+      h("button", { class: "quiet", type: "button", "aria-label": "Clear the selection", onclick: () => this.selectAll(false) }, "✕"));
   }
 
   exportMenu() {

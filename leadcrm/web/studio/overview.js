@@ -49,35 +49,43 @@ export class OverviewView {
   chart({ steps, step }) {
     const width = 1000;
     const height = 240;
-    const bottom = height - 22;
     const most = Math.max(1, ...steps.map((at) => OUTCOMES.reduce((sum, name) => sum + at[name], 0)));
     const top = niceCeiling(most);
     const slot = width / steps.length;
-    const y = (count) => bottom - (count / top) * (bottom - 10);
-    const label = (at) => (step === "hour" ? (steps.length > 48 ? dayOf(at) : clockOf(at)) : dayOf(at));
-    const every = Math.ceil(steps.length / 8);
+    const y = (count) => height - (count / top) * height;
     const bars = steps.map((at, index) => {
       let base = 0;
       const parts = OUTCOMES.filter((name) => at[name]).map((name) => {
-        const part = h("rect", { class: `s-${name}`, x: index * slot + slot * 0.12, width: Math.max(1, slot * 0.76), y: y(base + at[name]), height: Math.max(0.5, y(base) - y(base + at[name])) });
+        const part = h("rect", { class: `s-${name}`, x: index * slot + slot * 0.12, width: Math.max(1, slot * 0.76), y: y(base + at[name]), height: y(base) - y(base + at[name]) });
         base += at[name];
         return part;
       });
       const told = OUTCOMES.filter((name) => at[name]).map((name) => `${number(at[name])} ${name}`).join(", ") || "nothing";
-      const area = h("rect", { x: index * slot, width: slot, y: 0, height: bottom, fill: "transparent" });
+      const area = h("rect", { x: index * slot, width: slot, y: 0, height, fill: "transparent" });
       return h("g", {}, h("title", {}, `${longTime(at.at)}: ${told}`), area, parts);
     });
-    const lines = [0, 0.5, 1].map((share) => h("line", { x1: 0, x2: width, y1: y(top * share), y2: y(top * share) }));
+    const lines = [0, 0.5, 1].map((share) => h("line", { x1: 0, x2: width, y1: y(top * share), y2: y(top * share), "vector-effect": "non-scaling-stroke" }));
     const svg = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, lines, bars);
-    // Texts would be stretched with the bars, so they lie in a picture of their own that is not.
-    const scale = h("div", { class: "axis", "aria-hidden": "true" }, steps.filter((_, index) => index % every === 0).map((at) => h("span", {}, label(at.at))));
+    // Texts would be stretched with the bars, so they lie over and under them.
+    const scale = [1, 0.5].filter((share) => Number.isInteger(top * share)).map((share) => {
+      const text = h("span", { class: "scale", "aria-hidden": "true" }, number(top * share));
+      text.style.top = `${(1 - share) * 100}%`;
+      return text;
+    });
+    const axis = h("div", { class: "axis", "aria-hidden": "true" }, steps.flatMap(({ at }, index) => {
+      const label = labelAt(at, step, steps.length);
+      if (!label || index > steps.length * 0.95) return [];
+      const text = h("span", {}, label);
+      text.style.left = `${(index / steps.length) * 100}%`;
+      return [text];
+    }));
     const table = h("details", {}, h("summary", {}, "As a table"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Leads by time, as a table" }, h("table", { class: "data" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, step === "hour" ? "Hour" : "Day"), OUTCOMES.map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, steps.map((at) => h("tr", {}, h("th", { scope: "row" }, step === "hour" ? longTime(at.at) : dayOf(at.at)), OUTCOMES.map((name) => h("td", {}, number(at[name])))))))));
     return h("section", { class: "card chart", "aria-label": `Requests by ${step} and outcome` },
       h("div", { class: "chart-head" }, h("h2", {}, `By ${step}`), h("span", { class: "muted" }, `most: ${number(most)}`),
         h("div", { class: "legend" }, OUTCOMES.map((name) => h("span", { class: `s-${name}` }, name)))),
-      svg, scale, table);
+      h("div", { class: "plot" }, scale, svg), axis, table);
   }
 
   breakdown(name, values, total, from) {
@@ -91,7 +99,15 @@ export class OverviewView {
   key() { return false; }
 }
 
+/** What stands under a step, if something does: days at their midnight, hours where there are few of them. */
+function labelAt(text, step, count) {
+  const at = new Date(text);
+  if (step === "day") return at.getUTCDate() % (innerWidth < 760 ? 7 : 3) === 1 ? dayOf(text) : null;
+  const every = count > 48 ? 24 : innerWidth < 760 ? 6 : 3;
+  return at.getHours() % every === 0 ? (every === 24 ? dayOf(text) : clockOf(text)) : null;
+}
+
 function niceCeiling(count) {
   const magnitude = 10 ** Math.floor(Math.log10(count));
-  return [1, 2, 5, 10].map((factor) => factor * magnitude).find((nice) => nice >= count);
+  return [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((factor) => factor * magnitude).find((nice) => nice >= count);
 }
