@@ -101,6 +101,7 @@ class LeadIngest:
                 await self._refuse_too_large(request, started, request_id)
                 return None
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
             self._row.add("received_bytes", held)
             submission = self._mint(request, lead_id, request_id, address, body)
             result = await self._ingestion.writer.submit(submission)

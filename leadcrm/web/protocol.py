@@ -9,6 +9,8 @@ look at the answer; others stop sending and wait for it. This one reads what was
 
 from __future__ import annotations
 
+from asyncio import Transport
+
 from sanic.exceptions import BadRequest, RequestCancelled
 from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
@@ -18,12 +20,47 @@ from leadcrm.web.strict_http import StrictHttp
 LINGER_S = 0.25
 """How long a quiet connection may still send a request after the stop: a round trip and some."""
 
+BURST_BYTES = 8 * 1024 * 1024
+"""What all connections of a worker may receive before their handlers run."""
+
+
+class _Burst:
+    """What arrives between two turns of the handlers."""
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._paused: list[Transport] = []
+
+    def count(self, size: int, protocol: HttpProtocol) -> None:
+        if not self._received:
+            # It runs in the turn in which the handlers of what arrived run too.
+            protocol.loop.call_soon(self._end)
+        self._received += size
+        if self._received > BURST_BYTES and not self._paused:
+            transports = (connection.transport for connection in protocol.connections)
+            self._paused = [transport for transport in transports if transport and transport.is_reading()]
+            for transport in self._paused:
+                transport.pause_reading()
+
+    def _end(self) -> None:
+        self._received = 0
+        for transport in self._paused:
+            if not transport.is_closing():
+                transport.resume_reading()
+        self._paused = []
+
 
 class LingeringProtocol(HttpProtocol):
     """Gives what was sent its answer, though the server stops or the sender does."""
 
     HTTP_CLASS = StrictHttp
     __slots__ = ("_lingers", "_sender_done")
+    _burst = _Burst()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived."""
+        self._burst.count(len(data), self)
+        super().data_received(data)
 
     def eof_received(self) -> bool:
         """Say whether to keep the connection for an answer: unless its task waits for more, which waits in vain."""

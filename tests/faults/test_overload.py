@@ -1,0 +1,70 @@
+"""More than can be kept: 503 with Retry-After past the queue's limit, and memory stays flat."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.faults.trial import Trial
+from tests.support.load import Lead, Load
+from tests.support.rows import Rows
+
+CONNECTIONS = 2000
+BODY_BYTES = 100_000
+QUEUE_BYTES = 32 * 1024 * 1024
+ALLOWANCE_BYTES = 150 * 1024 * 1024
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Let this process, and the server it starts, have as many connections as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def large_leads() -> Iterator[Lead]:
+    for number in itertools.count():
+        yield Lead(b"large %d" % number, json.dumps({"click_id": str(number), "text": "x" * BODY_BYTES}).encode())
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_an_overload_is_answered_503_with_flat_memory(
+    start_server: StartServer, database: str, rows: Rows, trial: Trial
+) -> None:
+    server = start_server(database, environment={"QUEUE_BYTES": str(QUEUE_BYTES)})
+    idle_bytes = server.memory_bytes()
+    with (
+        server.memory_peak() as memory,
+        Load(
+            server.host,
+            server.port,
+            trial.journal,
+            large_leads(),
+            connections=CONNECTIONS,
+            most_s=8,
+            timeout_s=60,
+        ) as load,
+    ):
+        load.wait()
+    grown = memory.peak_bytes - idle_bytes
+    print(f"memory: idle {idle_bytes / 1e6:.0f} MB, peak {memory.peak_bytes / 1e6:.0f} MB")
+    assert grown <= QUEUE_BYTES + ALLOWANCE_BYTES
+    kind = "SQLite" if rows.is_sqlite else "PostgreSQL"
+    server.wait_healthy()
+    server.wait_drained()
+    trial.judge(
+        f"{CONNECTIONS} connections pushing {BODY_BYTES // 1000} KB bodies, {kind}",
+        server,
+        rows,
+        least_kept_share=0,
+        # Most of it is the sender's own: two thousand bodies share its processor, and the body is part of the time.
+        slowest_answer_s=60,
+        slowest_at_server_s=60,
+    )
