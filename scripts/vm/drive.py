@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from scripts.vm.machine import Machine
 from tests.support.client import Answer, Client
 from tests.support.journal import Entry, Journal, Outcome
-from tests.support.load import Load, generated_leads
+from tests.support.load import Lead, Load, generated_leads
 from tests.support.ports import free_port
 
 HEALTHY_TIMEOUT_S = 120.0
@@ -68,20 +68,29 @@ class Trial:
         happened: list[Entry] = []
         bodies = {}
 
-        def leads() -> Iterator[object]:
+        def leads() -> Iterator[Lead]:
             for lead in generated_leads(self._loads, repeat_share=0.1):
                 bodies[lead.key] = lead.body
                 yield lead
 
-        with Journal(self._folder / f"journal-{self._loads}") as journal:
-            with Load(
-                "127.0.0.1", self.machine.port, journal, leads(), connections=LOAD_CONNECTIONS,  # type: ignore[arg-type]
-                most_s=900, timeout_s=60, keep_alive=False, pause_s=LOAD_PAUSE_S,
-            ) as load:  # fmt: skip
-                self._wait_for_more(journal)
-                yield happened
-                self._wait_for_more(journal)
-                load.stop()
+        with (
+            Journal(self._folder / f"journal-{self._loads}") as journal,
+            Load(
+                "127.0.0.1",
+                self.machine.port,
+                journal,
+                leads(),
+                connections=LOAD_CONNECTIONS,
+                most_s=900,
+                timeout_s=60,
+                keep_alive=False,
+                pause_s=LOAD_PAUSE_S,
+            ) as load,
+        ):
+            self._wait_for_more(journal)
+            yield happened
+            self._wait_for_more(journal)
+            load.stop()
         happened += journal.entries
         for entry in happened:
             if entry.acknowledged and entry.key and entry.lead_id:
@@ -101,7 +110,9 @@ class Trial:
         """Ask for every lead ever acknowledged, by its key: it must be known under the id that was given out."""
         for key, (body, lead_id) in self.acknowledged.items():
             answer = self.client.post_lead(body, key=key)
-            assert (answer.status, answer.json()["lead_id"]) == (409, lead_id), f"{key} was acknowledged as {lead_id}: {answer}"
+            assert (answer.status, answer.json()["lead_id"]) == (409, lead_id), (
+                f"{key} was acknowledged as {lead_id}: {answer}"
+            )
         return len(self.acknowledged)
 
 
@@ -203,7 +214,9 @@ def wrong_configuration(trial: Trial) -> str:
     assert status != 0
     sleep(5)
     assert trial.state("ActiveState,ExecMainStatus,NRestarts") == f"failed 78 {before}"
-    said = trial.machine.tell("journalctl -u leadcrm.service -o cat --no-pager | grep '^leadcrm: MAX_BODY_BYTES' | tail -1")
+    said = trial.machine.tell(
+        "journalctl -u leadcrm.service -o cat --no-pager | grep '^leadcrm: MAX_BODY_BYTES' | tail -1"
+    )
     waiting: list[Answer] = []
     sender = threading.Thread(target=lambda: waiting.append(trial.post("waits", timeout_s=240)))
     sender.start()
@@ -267,7 +280,9 @@ def remove_and_install_again(trial: Trial) -> str:
 
 def purge(trial: Trial) -> str:
     trial.machine.tell("dpkg -P leadcrm")
-    left = trial.machine.tell("find / -xdev -name '*leadcrm*' -not -path '/proc/*' -not -path '/var/log/*' -not -path '/packages*'")
+    left = trial.machine.tell(
+        "find / -xdev -name '*leadcrm*' -not -path '/proc/*' -not -path '/var/log/*' -not -path '/packages*'"
+    )
     mine = [path for path in left.splitlines() if not path.startswith("/etc/systemd/system/leadcrm.service.d")]
     assert not mine, mine
     return "nothing left but the administrator's own drop-in"
@@ -286,16 +301,35 @@ def tar(trial: Trial) -> str:
 
 
 STEPS: tuple[Callable[[Trial], str], ...] = (
-    install, settings_and_data_are_closed, security, log, stop_and_start, restart_under_load, replace_under_load, upgrade_under_load,
-    crash, hang, wrong_configuration, secrets, two_workers, commands, embedded_profile, remove_and_install_again, purge, tar,
-)  # fmt: skip
+    install,
+    settings_and_data_are_closed,
+    security,
+    log,
+    stop_and_start,
+    restart_under_load,
+    replace_under_load,
+    upgrade_under_load,
+    crash,
+    hang,
+    wrong_configuration,
+    secrets,
+    two_workers,
+    commands,
+    embedded_profile,
+    remove_and_install_again,
+    purge,
+    tar,
+)
 
 
 def main(folder: Path, kernel: Path) -> None:
     started = monotonic()
     machine = Machine(folder, kernel, free_port())
     try:
-        print(f"booted in {monotonic() - started:.0f} s: {machine.tell('systemctl --version | head -1; uname -r')}", flush=True)
+        print(
+            f"booted in {monotonic() - started:.0f} s: {machine.tell('systemctl --version | head -1; uname -r')}",
+            flush=True,
+        )
         with tempfile.TemporaryDirectory() as journals:
             trial = Trial(machine, Path(journals))
             for step in STEPS:
