@@ -25,6 +25,11 @@ def end_with_executable() -> None:
     if not getattr(sys, "frozen", False):
         return
     end_with_parent()
-    if os.path.realpath(f"/proc/{os.getppid()}/exe") != os.path.realpath("/proc/self/exe"):
-        # It ended before the kernel was asked.
+    try:
+        parent = os.readlink(f"/proc/{os.getppid()}/exe")
+    except OSError:
+        # A parent with more rights than this process, as `setcap` gives them, does not show what it is.
+        return
+    if parent != os.readlink("/proc/self/exe"):
+        # The executable ended before the kernel was asked, and this is somebody else.
         sys.exit(f"{sys.executable} was killed while it started")

@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 
 HEALTHY_TIMEOUT_S = 120.0
 LOAD_CONNECTIONS = 8
-LOAD_PAUSE_S = 0.05
+LOAD_PAUSE_S = 0.2
 MOST_EXPOSED = 1.2
 RESTARTS = "systemctl show --value --property NRestarts leadcrm.service"
 
