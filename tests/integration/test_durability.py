@@ -1,0 +1,110 @@
+"""No answer before stable storage: what the kernel saw of a server, and what PostgreSQL was asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Client
+from tests.support.postgres import PostgresServer
+from tests.support.rows import Rows
+from tests.support.server import Server
+from tests.support.trace import Call, read_trace, strace, tracer
+
+SENDERS = 8
+LEADS_EACH = 25
+
+
+def marker(sender: int, number: int) -> str:
+    return f"traced-{sender:02}-{number:03}@example.com"
+
+
+def send_leads(client: Client, sender: int) -> None:
+    for number in range(LEADS_EACH):
+        body = b"unreadable " + marker(sender, number).encode() if number % 5 == 4 else None
+        answer = client.post_lead(body or {"email": marker(sender, number)}, timeout_s=60)
+        assert answer.status == (400 if body else 201)
+
+
+def stop(server: Server) -> None:
+    """Stop the traced process; strace ends with it, when it has written everything down."""
+    (traced,) = psutil.Process(server.pid).children()
+    os.kill(traced.pid, signal.SIGTERM)
+    server.exit_status()
+
+
+def answer_and_its_request(calls: list[Call], marked: str) -> tuple[Call, Call]:
+    """Return the call that took the lead's request in, and the one that answered it."""
+    request = next(call for call in calls if marked in call.text and "TCP:" in call.target)
+    answers = (call for call in calls if call.target == request.target and call.began > request.ended)
+    return request, next(call for call in answers if '"HTTP/1.1 ' in call.text)
+
+
+@pytest.mark.parametrize("kept_in", ["leadcrm.db-wal", "spool.db-wal"], ids=["database", "spool"])
+def test_every_answer_follows_a_completed_sync_of_the_write_that_holds_its_lead(
+    start_server: StartServer, tmp_path: Path, kept_in: str
+) -> None:
+    if strace() is None:
+        pytest.skip("strace is not installed")
+    output = tmp_path / "trace"
+    away = "postgresql://nobody@127.0.0.1:9/none"
+    server = start_server(away if kept_in.startswith("spool") else None, tracer=tracer(output))
+    senders = [threading.Thread(target=send_leads, args=(server.client, number)) for number in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    stop(server)
+    calls = list(read_trace(output))
+    log = str(server.data_dir / kept_in)
+    writes = [call for call in calls if call.name.startswith("pwrite") and call.target == log]
+    syncs = [call for call in calls if call.is_sync and call.target == log]
+    assert 1 <= len(syncs) <= SENDERS * LEADS_EACH + 10
+    for sender in range(SENDERS):
+        for number in range(LEADS_EACH):
+            marked = marker(sender, number)
+            request, answer = answer_and_its_request(calls, marked)
+            write = next(call for call in writes if marked in call.text)
+            assert request.ended < write.began, "strace shows this lead's own write"
+            sync = next((call for call in syncs if call.began > write.ended), None)
+            assert sync is not None, f"{marked} was written and never synced"
+            assert sync.ended < answer.began, f"{marked} was answered before its sync had ended"
+
+
+def test_postgres_is_made_to_commit_durably_whatever_its_default(
+    start_server: StartServer, postgres: PostgresServer
+) -> None:
+    database = postgres.create_database()
+    name = database.rpartition("/")[2]
+    try:
+        postgres.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        server = start_server(database)
+        postgres.execute("CREATE TABLE seen (setting text)", url=database)
+        postgres.execute(
+            "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
+            url=database,
+        )
+        postgres.execute(
+            "CREATE TRIGGER look BEFORE INSERT ON leads_raw FOR EACH ROW EXECUTE FUNCTION look()", url=database
+        )
+        answer = server.client.post_lead({})
+        assert answer.receipt is not None
+        assert answer.receipt.stored == "database"
+        assert postgres.execute("SELECT DISTINCT setting FROM seen", url=database) == [("on",)]
+    finally:
+        server.clean_up()
+        postgres.drop_database(database)
+
+
+def test_an_answer_means_that_the_row_is_already_visible(shared_server: Server, shared_database: str) -> None:
+    rows = Rows(shared_database)
+    for number in range(50):
+        lead_id = shared_server.client.post_lead({"phone": str(number)}).json()["lead_id"]
+        assert rows.lead(lead_id)["phone"] == str(number)
