@@ -36,6 +36,9 @@ ANSWER_DEADLINE_S = 2.9
 
 EXPIRY_INTERVAL_S = 0.1
 
+LOOK_UP_PAUSE_S = 5.0
+"""After the spool could not be read, before it is tried again while the database takes leads."""
+
 Result = Receipt | LeadcrmError
 Pending = tuple[Submission, "asyncio.Future[Result]"]
 
@@ -60,6 +63,7 @@ class Writer:
         self._stopping = False
         self._deadlines: deque[tuple[float, asyncio.Future[Result]]] = deque()
         self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
+        self._look_up_at = 0.0  # monotonic
         self.refused_at: float | None = None  # monotonic; None while batches are kept
         self.batches = 0
         self.rows = 0
@@ -190,7 +194,7 @@ class Writer:
 
     def _held_in_spool(self, submissions: list[Submission]) -> Known:
         """Return which keys of the batch are held by rows in the spool; the database does not know them yet."""
-        if self._spool is None:
+        if self._spool is None or monotonic() < self._look_up_at:
             return {}
         try:
             if self._spool.is_empty():
@@ -199,6 +203,8 @@ class Writer:
         except SpoolUnavailable as error:
             # The database still can: a key that lies in the spool then shows as a duplicate when it is drained.
             _report("keys could not be looked up in the spool: %s", error)
+            # A file that another process holds costs a second each time.
+            self._look_up_at = monotonic() + LOOK_UP_PAUSE_S
             return {}
 
     def _spool_the_refused(self, rows: list[Submission], answers: Sequence[Answer]) -> list[Result]:

@@ -238,3 +238,24 @@ def test_a_spool_that_is_deleted_under_the_server_is_followed_by_another(
         trial.wait_stored()
     server.wait_drained()
     trial.judge("the empty spool's file deleted under the server", server, Rows(url))
+
+
+def test_a_spool_that_another_process_holds_keeps_no_lead_from_the_database(
+    start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
+) -> None:
+    url = own_postgres.create_database()
+    server = start_server(url)
+    assert server.terminate() == 0
+    with closing(sqlite3.connect(server.data_dir / "spool.db", timeout=10, isolation_level=None)) as rival:
+        # Beside a mere transaction others could still read.
+        rival.execute("PRAGMA locking_mode = EXCLUSIVE")
+        rival.execute("BEGIN EXCLUSIVE")
+        server.start()
+        with trial.load(server):
+            trial.wait_stored(3000)
+    with trial.load(server):
+        trial.wait_stored()
+    server.wait_drained()
+    trial.judge("the spool held by another process", server, Rows(url))
+    slow = [entry for entry in trial.journal.entries if entry.latency_s > 0.5]
+    assert len(slow) < len(trial.journal.entries) / 50
