@@ -42,6 +42,7 @@ COMMON_ANSWERS = {
     401: Answer("The token is wrong or missing; the answer to a wrong one is slow.", _ERROR),
     403: Answer("ADMIN_TOKEN is not set: the CRM is closed.", _ERROR),
     429: Answer("Too many wrong tokens came from this address.", _ERROR, {"Retry-After": "Seconds to wait."}),
+    431: Answer("The head of the request, its address included, is longer than 16 KiB.", _ERROR),
     503: Answer("The database is away.", _ERROR, {"Retry-After": "Seconds to wait."}),
 }
 

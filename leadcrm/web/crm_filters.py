@@ -13,7 +13,7 @@ LONGEST_TEXT = 500
 
 _NAMES = {column: "assignedTo" if column == "assigned_to" else column for column in FILTER_COLUMNS}
 
-_TEXT = {"type": "string", "maxLength": LONGEST_TEXT}
+_TEXT = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": r"^[^\u0000]*$"}
 _MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 
 
@@ -38,7 +38,7 @@ FILTER_PARAMETERS = (
         "q",
         "How an email, a phone or a last name begins, in any case; among the newest leads also any part of these or "
         "of a first name.",
-        {"type": "string", "maxLength": 200},
+        {**_TEXT, "maxLength": 200},
         text_of(200),
     ),
 )  # fmt: skip

@@ -34,6 +34,8 @@ ID_PARAMETER = Parameter("id", "Any id that a sender was answered.", UUID_SCHEMA
 
 _VERSION = {"ETag": "The lead's version, for If-Match: the digits of its updatedAt, to the microsecond, in quotes."}
 
+# What encodeURIComponent makes of a name.
+_ACTOR = r"[A-Za-z0-9_.!~*'()%-]{1,300}"
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _VALUE = {"maxLength": LONGEST_VALUE, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 _CHANGES = {
@@ -50,16 +52,15 @@ def _cursor(text: str) -> Cursor:
 
 
 def _actor(text: str) -> str:
-    name = unquote(text, errors="strict")
-    if not 1 <= len(name) <= 100 or _CONTROLS.search(name):
-        raise ValueError("a name of up to 100 characters is accepted, percent-encoded")
-    return name
+    if not re.fullmatch(_ACTOR, text):
+        raise ValueError("a name is accepted, percent-encoded, of up to 300 characters with the encoding")
+    return _CONTROLS.sub("\ufffd", unquote(text, errors="replace"))
 
 
 ACTOR = Parameter(
     "X-Actor",
     "Who makes the change, for the history; percent-encoded UTF-8.",
-    {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$"},
+    {"type": "string", "pattern": f"^{_ACTOR}$"},
     _actor,
     "header",
 )

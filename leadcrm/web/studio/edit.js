@@ -61,6 +61,8 @@ export function editable(lead, name, onChanged) {
       if (changed) onChanged(changed);
     };
     const save = async () => {
+      // A field that is disabled loses the focus, which would save once more.
+      if (isOver || input.disabled) return undefined;
       const text = input.value.trim();
       if (text === (value || "") || (name === "status" && !text)) return end(null);
       input.disabled = true;

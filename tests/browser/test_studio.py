@@ -1,0 +1,242 @@
+"""The studio in a real browser: what a person does there, and what nobody may do to that person."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import PHONE, WIDE, Studio
+from tests.support.crm import keep, submission
+from tests.support.waiting import wait_until
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+HOSTILE = '<script>window.hurt=1</script><img src=x onerror="window.hurt=1">'
+both_widths = pytest.mark.parametrize("studio", [WIDE, PHONE], ids=["wide", "phone"], indirect=True)
+
+
+def test_a_wrong_token_is_told_and_the_right_one_opens(studio: Studio) -> None:
+    studio.go()
+    studio.page.get_by_label("Token").fill("wrong")
+    studio.page.get_by_role("button", name="Sign in").click()
+    expect(studio.page.get_by_role("alert")).to_have_text("That is not the token.")
+    studio.faults.clear()  # the browser reports the 401
+    studio.sign_in()
+    expect(studio.page.get_by_role("link", name="Leads")).to_have_attribute("aria-current", "page")
+    assert "wrong" not in studio.page.url
+    studio.page.get_by_role("button", name="Sign out").click()
+    expect(studio.page.get_by_label("Token")).to_be_visible()
+
+
+def test_a_posted_lead_appears_by_itself(studio: Studio) -> None:
+    studio.sign_in()
+    studio.post(firstName="Arrives", lastName="Byitself")
+    expect(studio.page.get_by_role("link", name="Arrives Byitself")).to_be_visible()
+
+
+def test_a_search_lives_in_the_address_and_the_list_follows(studio: Studio) -> None:
+    studio.post(lastName="Needleworth", country="NW")
+    studio.post(lastName="Haystack")
+    studio.sign_in()
+    studio.page.get_by_label("Search leads").fill("needlew")
+    expect(studio.page.get_by_role("link", name="Needleworth")).to_be_visible()
+    expect(studio.page.get_by_role("link", name="Haystack")).to_have_count(0)
+    assert "q=needlew" in studio.page.url
+    studio.page.reload()
+    expect(studio.page.get_by_label("Search leads")).to_have_value("needlew")
+    expect(studio.page.get_by_role("link", name="Haystack")).to_have_count(0)
+    studio.page.get_by_role("button", name="Filters").click()
+    studio.page.get_by_label("Country", exact=True).fill("XX")
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.get_by_text("No lead is like that")).to_be_visible()
+    studio.page.get_by_role("button", name="Clear search and filters").click()
+    expect(studio.page.get_by_role("link", name="Haystack").first).to_be_visible()
+
+
+def test_a_status_is_changed_where_it_stands_and_kept_with_who_did_it(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Changing")
+    studio.sign_in("?q=changing")
+    studio.page.get_by_role("button", name="Status: new. Edit").click()
+    studio.page.get_by_role("combobox", name="Status", exact=True).fill("won")
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: won. Edit")).to_be_visible()
+    found = studio.ask("GET", f"/api/leads/{lead_id}")
+    assert (found["lead"]["status"], found["events"][0]["by"]) == ("won", "J\u0101nis")
+    studio.page.get_by_role("link", name="Changing").click()
+    history = studio.page.get_by_role("region", name="History")
+    expect(history).to_contain_text("Status: new \u2192 won")
+    expect(studio.page.get_by_role("region", name="Raw request")).to_contain_text('{"lastName": "Changing"}')
+
+
+def test_a_change_made_elsewhere_shows_and_is_not_overwritten(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Contested")
+    studio.sign_in("?q=contested")
+    status = studio.page.get_by_role("button", name="Status: new. Edit")
+    status.click()
+    studio.page.get_by_role("combobox", name="Status", exact=True).fill("mine")
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"status":"theirs"}')
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: theirs. Edit")).to_be_visible()
+    expect(studio.page.get_by_text("Somebody else has changed this lead")).to_be_visible()
+    studio.faults.clear()  # the browser reports the 412
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"assignedTo":"anna"}')
+    expect(studio.page.get_by_role("button", name="Assigned to: anna. Edit")).to_be_visible()
+
+
+def test_many_leads_are_changed_at_once(studio: Studio) -> None:
+    ids = [studio.post(lastName=f"Many{number}", marker="many") for number in range(3)]
+    studio.sign_in("?marker=many")
+    for number in (0, 2):
+        studio.page.get_by_role("checkbox", name=f"Select Many{number}").check()
+    studio.page.get_by_label("Assign to").fill("marta")
+    studio.page.get_by_role("button", name="Apply").click()
+    expect(studio.page.get_by_role("button", name="Assigned to: marta. Edit")).to_have_count(2)
+    assigned = [studio.ask("GET", f"/api/leads/{lead_id}")["lead"]["assignedTo"] for lead_id in ids]
+    assert assigned == ["marta", None, "marta"]
+
+
+def test_an_invalid_request_is_looked_at_and_replayed(studio: Studio) -> None:
+    mended = submission(b'{"lastName":"Mendedone"}', state="invalid", error="a fault of ours")
+    hopeless = submission(b"hopeless", state="invalid", error="no JSON")
+    keep(studio.database, [hopeless, mended])
+    studio.sign_in("?view=inbox&state=invalid")
+    row = studio.page.locator(f'tr[data-id="{mended.id}"]')
+    row.get_by_role("link").click()
+    expect(studio.page.get_by_label("Body")).to_have_text('{"lastName":"Mendedone"}')
+    studio.page.locator("#drawer").get_by_role("button", name="Replay").click()
+    expect(studio.page.get_by_text("It is a lead now.")).to_be_visible()
+    expect(row).to_have_count(0)
+    expect(studio.page.get_by_role("heading", name="Mendedone")).to_be_visible()
+    studio.page.locator(f'tr[data-id="{hopeless.id}"]').get_by_role("button", name="Replay").click()
+    expect(studio.page.get_by_text("Still invalid")).to_be_visible()
+
+
+def test_an_export_holds_what_is_shown(studio: Studio) -> None:
+    studio.post(lastName="=Exported()", marker="exported")
+    studio.sign_in("?marker=exported")
+    studio.page.get_by_role("button", name="Export", exact=True).click()
+    with studio.page.expect_download() as download:
+        studio.page.get_by_role("button", name="CSV").click()
+    content = Path(download.value.path()).read_bytes()
+    (record,) = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+    assert record["lastName"] == "'=Exported()"
+
+
+@both_widths
+def test_hostile_names_stay_text(studio: Studio) -> None:
+    lead_id = studio.post(firstName=HOSTILE, email=HOSTILE, offer=HOSTILE, status=HOSTILE, marker="hostile")
+    studio.ask("PATCH", f"/api/leads/{lead_id}", json.dumps({"status": HOSTILE, "assignedTo": HOSTILE}).encode())
+    keep(studio.database, [submission(HOSTILE.encode(), state="invalid", error=HOSTILE, key=HOSTILE)])
+    studio.sign_in(f"?marker=hostile&open={lead_id}")
+    expect(studio.page.get_by_role("heading", name=HOSTILE)).to_be_visible()
+    for query in ("?view=inbox", "?view=overview"):
+        studio.go(query)
+        expect(studio.page.get_by_text(HOSTILE).first).to_be_attached()
+    assert studio.page.evaluate("window.hurt") is None
+
+
+def test_the_keyboard_is_enough(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Keyboardson")
+    studio.post(lastName="Keyboardov")
+    studio.sign_in()
+    keyboard = studio.page.keyboard
+    keyboard.press("/")
+    keyboard.type("keyboards")
+    expect(studio.page.get_by_role("link", name="Keyboardov")).to_have_count(0)
+    keyboard.press("Escape")
+    keyboard.press("j")
+    keyboard.press("e")
+    expect(studio.page.get_by_role("combobox", name="Status", exact=True)).to_be_focused()
+    keyboard.type("called")
+    keyboard.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: called. Edit")).to_be_focused()
+    keyboard.press("k")
+    keyboard.press("Enter")
+    expect(studio.page.get_by_role("heading", name="Keyboardson")).to_be_visible()
+    assert lead_id in studio.page.url
+    keyboard.press("Escape")
+    expect(studio.page.locator("#drawer")).to_be_hidden()
+    keyboard.press("x")
+    expect(studio.page.get_by_text("1 selected")).to_be_visible()
+    keyboard.press("3")
+    expect(studio.page.get_by_role("link", name="Overview")).to_have_attribute("aria-current", "page")
+    keyboard.press("?")
+    expect(studio.page.get_by_role("heading", name="Keyboard")).to_be_visible()
+    assert studio.ask("GET", f"/api/leads/{lead_id}")["lead"]["status"] == "called"
+
+
+def test_a_long_list_keeps_few_rows_in_the_page_and_reaches_its_end(studio: Studio) -> None:
+    keep(studio.database, [submission(b'{"marker":"long","lastName":"Row%d"}' % number) for number in range(450)])
+    studio.sign_in("?marker=long")
+    expect(studio.page.get_by_role("link", name="Row449")).to_be_visible()
+    rows = studio.page.locator("tr[data-id]")
+
+    def at_the_end() -> bool:
+        assert rows.count() < 80
+        studio.page.locator(".list").evaluate("list => { list.scrollTop = list.scrollHeight }")
+        return studio.page.get_by_role("link", name="Row0", exact=True).count() == 1
+
+    wait_until(at_the_end, what="the oldest lead to be scrolled to")
+    expect(studio.page.get_by_text("450 leads")).to_be_visible()
+
+
+@both_widths
+def test_no_view_has_a_serious_fault_of_accessibility(studio: Studio) -> None:
+    lead_id = studio.post(firstName="Ann", lastName="Accessible", email="ann@example.com", country="LV")
+    keep(studio.database, [submission(b"bad", state="invalid", error="no JSON")])
+    studio.go()
+    assert serious_faults(studio) == {}
+    studio.sign_in()
+    for query in ("?country=LV", f"?open={lead_id}", "?view=inbox", "?view=overview"):
+        for scheme in ("light", "dark"):
+            studio.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            studio.go(query)
+            studio.page.get_by_role("status").filter(has_text="live").wait_for(state="attached")
+            studio.page.wait_for_load_state("load")
+            studio.page.locator("tr[data-id], .tile").first.wait_for()
+            if "open" in query:
+                studio.page.get_by_role("heading", name="Ann Accessible").wait_for()
+            assert serious_faults(studio) == {}, (query, scheme)
+
+
+def serious_faults(studio: Studio) -> dict[str, Any]:
+    studio.page.evaluate(AXE.read_text(encoding="utf-8"))
+    results = studio.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return {
+        fault["id"]: [node["html"] for node in fault["nodes"]]
+        for fault in results["violations"]
+        if fault["impact"] in ("serious", "critical")
+    }
+
+
+@pytest.mark.parametrize("studio", [PHONE], indirect=True)
+def test_a_phone_shows_everything_without_scrolling_sideways(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Phonewidth", email="a-rather-long-address-of-somebody@a-rather-long-domain.example")
+    studio.sign_in()
+    for query in ("", f"?open={lead_id}", "?view=inbox", "?view=overview"):
+        studio.go(query)
+        studio.page.locator("tr[data-id], .tile, .empty").first.wait_for()
+        assert studio.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    studio.go(f"?open={lead_id}")
+    studio.page.get_by_role("button", name="Close").click()
+    expect(studio.page.locator("#drawer")).to_be_hidden()
+
+
+def test_nothing_is_fetched_from_elsewhere_and_the_token_is_in_no_address(studio: Studio) -> None:
+    addresses: list[str] = []
+    studio.page.on("request", lambda request: addresses.append(request.url))
+    studio.sign_in("?view=overview")
+    studio.page.locator(".tile").first.wait_for()
+    origin = f"http://{studio.server.host}:{studio.server.port}/"
+    assert all(address.startswith((origin, "blob:")) for address in addresses)
+    assert not any("a-token" in address for address in addresses)
+    answer = studio.server.client.get("/studio")
+    policy = answer.header("Content-Security-Policy") or ""
+    assert re.match(r"default-src 'none'; script-src 'self';", policy)
+    assert "unsafe" not in policy
