@@ -28,6 +28,7 @@ from leadcrm.web.crm_leads import LeadRoutes
 from leadcrm.web.crm_raw import RawRoutes
 from leadcrm.web.crm_readers import Readers
 from leadcrm.web.crm_schemas import SCHEMAS, reference
+from leadcrm.web.crm_statistics import StatisticsRoutes
 from leadcrm.web.crm_stream import StreamRoutes
 from leadcrm.web.openapi import describe
 from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
@@ -64,6 +65,7 @@ class CrmApi:
             *ExportRoutes(config.database).routes,
             *self._stream.routes,
             *RawRoutes(self._readers, spool, config.max_body_bytes).routes,
+            *StatisticsRoutes(self._readers, spool).routes,
             Route(
                 "GET",
                 "/api/openapi.json",

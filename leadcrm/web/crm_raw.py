@@ -1,15 +1,13 @@
-"""`/api/raw` and `/api/stats`: requests as they were kept, replay, and the ledger's counts."""
+"""`/api/raw`: requests as they were kept, and making leads of those that are none."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.leads import MOST_ROWS
 from leadcrm.crm.raw import INBOX_STATES, RAW_STATES, SPOOLED, Kept, RawPage, SpoolReader, get_raw, list_raw
-from leadcrm.crm.statistics import Statistics, Step, statistics
 from leadcrm.database import session
 from leadcrm.entities import Entities
 from leadcrm.ingest.replay import Replay, replay
@@ -18,14 +16,12 @@ from leadcrm.web.crm_declarations import (
     UUID_SCHEMA,
     Answer,
     Call,
-    InvalidRequest,
     Parameter,
     Route,
     one_of,
     uuid_of,
     whole_number,
 )
-from leadcrm.web.crm_filters import SINCE, UNTIL
 from leadcrm.web.crm_leads import DEFAULT_ROWS, ID_PARAMETER, UNKNOWN
 from leadcrm.web.crm_readers import Readers
 from leadcrm.web.crm_schemas import (
@@ -37,19 +33,13 @@ from leadcrm.web.crm_schemas import (
     document,
     raw_document,
     reference,
-    statistics_document,
     summary_document,
 )
 from leadcrm.web.responses import NOT_FOUND
 
-MOST_STEPS = 1_000
-"""Six weeks of hours, or some years of days."""
-
-DEFAULT_TIME = timedelta(days=1)
-
 
 class RawRoutes:
-    """The routes over raw rows and statistics."""
+    """The routes over raw rows."""
 
     def __init__(self, readers: Readers, spool: SpoolReader, max_decoded_bytes: int) -> None:
         """Take who reads, and how long a body may be once it is decoded."""
@@ -104,25 +94,6 @@ class RawRoutes:
                 "For `failed` and `invalid` requests, under the id they were given. Replaying again changes nothing.",
                 (ID_PARAMETER,),
             ),
-            Route(
-                "GET",
-                "/api/stats",
-                "count",
-                "Counts by time, source and outcome",
-                self.count,
-                {200: Answer("The counts.", {"application/json": reference("Statistics")})},
-                "Without from and to, the last day. `spooled` is what waits in this node's spool now.",
-                (
-                    SINCE,
-                    UNTIL,
-                    Parameter(
-                        "step",
-                        "Counts by hour or by day; without it, by hour up to a week.",
-                        {"type": "string", "enum": ["hour", "day"]},
-                        one_of("hour", "day"),
-                    ),
-                ),
-            ),
         )
 
     async def list(self, call: Call) -> HTTPResponse:
@@ -174,30 +145,7 @@ class RawRoutes:
             },
         )
 
-    async def count(self, call: Call) -> HTTPResponse:
-        """Answer the statistics of a time."""
-        until: datetime = call["to"] or datetime.now(timezone.utc).replace(tzinfo=None)
-        since: datetime = call["from"] or _before(until, DEFAULT_TIME)
-        step: Step = call["step"] or ("hour" if until - since <= timedelta(days=7) else "day")
-        span = timedelta(hours=1) if step == "hour" else timedelta(days=1)
-        if until - since > MOST_STEPS * span:
-            raise InvalidRequest(f"from, to: up to {MOST_STEPS} {step}s are counted at once")
-
-        def read(entities: Entities) -> Statistics:
-            with session(entities):
-                return statistics(entities, since, until, step)
-
-        counted = await self._readers.run(read)
-        return answer(200, statistics_document(counted, await self._readers.run(lambda _: self._spool.count())))
-
     def _get(self, entities: Entities, id: UUID) -> Kept | None:
         with session(entities):
             kept = get_raw(entities, id)
         return kept or self._spool.get(id)
-
-
-def _before(moment: datetime, time: timedelta) -> datetime:
-    try:
-        return moment - time
-    except OverflowError:
-        raise InvalidRequest("to: a later time is accepted") from None

@@ -63,7 +63,7 @@ function begin() {
     },
     onLeads: (event) => {
       views.leads.arrived(event);
-      if (place.view === "overview") views.overview.reload();
+      if (place.view === "overview") views.overview.arrived();
     },
     onChanges: (event) => {
       views.leads.othersChanged(event);

@@ -27,12 +27,19 @@ export class OverviewView {
 
   async reload() {
     const [, days, step] = RANGES[this.range];
-    const from = new Date(Date.now() - days * 86400000).toISOString();
+    // From a whole hour or day, so that who asks again asks the same.
+    const span = step === "hour" ? 3600000 : 86400000;
+    const from = new Date(Math.floor(Date.now() / span + 1) * span - days * 86400000).toISOString();
+    this.askedAt = Date.now();
     try {
       this.draw(await api.statistics({ from, step }), from);
     } catch (error) {
       notice(error.message, "error");
     }
+  }
+
+  arrived() {
+    if (Date.now() - (this.askedAt ?? 0) > 5000) this.reload();
   }
 
   draw(counted, from) {
