@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -38,10 +38,15 @@ class MountedDisk:
         self._filler = folder / "filler"
 
     def fill(self, left_bytes: int = 0) -> None:
-        statistics = os.statvfs(self.folder)
-        room = statistics.f_bavail * statistics.f_frsize - left_bytes
         with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room)
+            # The server takes of the room meanwhile.
+            while (room := self._room() - left_bytes) > 0:
+                with suppress(OSError):
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, room)
+
+    def _room(self) -> int:
+        statistics = os.statvfs(self.folder)
+        return statistics.f_bavail * statistics.f_frsize
 
     def free(self) -> None:
         self._filler.unlink()
