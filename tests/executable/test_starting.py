@@ -61,16 +61,36 @@ def test_every_command_is_inside_and_shows_its_examples(executable: Path, tmp_pa
     assert f"leadcrm {command}" in shown.stdout.partition("examples:")[2]
 
 
-def test_migrations_and_versions_are_inside(executable: Path, tmp_path: Path, database: str) -> None:
-    def run(*words: str) -> str:
-        environment = {"DATABASE_URL": database, "DATA_DIR": str(tmp_path / "data")}
-        return subprocess.run(
-            [executable, *words], cwd=tmp_path, env=environment, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
+def test_every_command_does_its_work(
+    executable: Path, start_server: StartServer, database: str, tmp_path: Path
+) -> None:
+    server = start_server(database)
+    lead_id = server.client.post_lead(b'{"email": "a@example.com"}').json()["lead_id"]
+    assert server.client.post_lead(b"no payload").status == 400
+    assert server.terminate() == 0
 
-    assert json.loads(run("migrate", "--json"))
+    def run(*words: str) -> str:
+        environment = {"DATABASE_URL": database, "DATA_DIR": str(server.data_dir)}
+        done = subprocess.run(
+            [executable, *words], check=False, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
     assert json.loads(run("migrate", "status", "--json"))["pending"] == []
+    assert "FAILED" not in run("check")
+    assert lead_id in run("leads", "list")
+    assert lead_id in run("leads", "list", "--json")
+    assert lead_id in run("export", "--format", "csv")
+    assert lead_id not in run("raw", "list", "--state", "invalid")
+    assert run("replay", "--state", "failed")
+    assert run("spool", "status")
+    assert run("verify")
     assert "unknown" not in json.loads(run("version", "--json")).values()
+    if database.startswith("sqlite"):
+        run("backup", "leads.backup")
+        run("restore", "leads.backup", "--yes")
+        assert lead_id in run("leads", "list")
 
 
 def test_it_is_healthy_soon_and_not_much_later_than_the_source(
@@ -82,9 +102,11 @@ def test_it_is_healthy_soon_and_not_much_later_than_the_source(
         best_s = min(best_s, _start_s(tmp_path / f"{trial}"))
         monkeypatch.delenv("LEADCRM_TEST_EXECUTABLE")
         best_of_source_s = min(best_of_source_s, _start_s(tmp_path / f"{trial}-source"))
-        if trial >= 2 and best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
-            return
-    pytest.fail(f"healthy after {best_s:.3f} s, from source after {best_of_source_s:.3f} s")
+        if trial >= 4 and best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
+            break
+    print(f"healthy after {best_s:.3f} s, from source after {best_of_source_s:.3f} s")
+    assert best_s < MOST_START_S
+    assert best_s < MOST_TIMES_THE_SOURCE * best_of_source_s
 
 
 def test_version_takes_less_than_half_a_second(executable: Path, tmp_path: Path) -> None:
@@ -94,8 +116,9 @@ def test_version_takes_less_than_half_a_second(executable: Path, tmp_path: Path)
         subprocess.run([executable, "version"], cwd=tmp_path, env={}, check=True, stdout=subprocess.DEVNULL)
         best_s = min(best_s, monotonic() - started)
         if best_s < MOST_VERSION_S:
-            return
-    pytest.fail(f"{best_s:.3f} s")
+            break
+    print(f"leadcrm version took {best_s:.3f} s")
+    assert best_s < MOST_VERSION_S
 
 
 def _start_s(directory: Path) -> float:
