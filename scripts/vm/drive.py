@@ -266,7 +266,10 @@ def commands(trial: Trial) -> str:
         "systemd-run --quiet --pipe --wait --property=DynamicUser=yes --property=User=leadcrm "
         "--property=StateDirectory=leadcrm --property=EnvironmentFile=-/etc/leadcrm/leadcrm.env leadcrm"
     )
-    return trial.machine.tell(f"{line} migrate status").replace("\n", ", ")
+    checked = trial.machine.tell(f"{line} check").count("\nok ")
+    verified = json.loads(trial.machine.tell(f"{line} verify --json"))
+    assert verified["ok"], verified
+    return f"check found {checked} things well, verify {verified['rows']} rows"
 
 
 def remove_and_install_again(trial: Trial) -> str:
