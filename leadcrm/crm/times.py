@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
+_FRACTION = re.compile(r"\.(\d+)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -15,8 +16,9 @@ def parse_moment(text: str, *, is_end: bool = False) -> datetime:
     whole. Raises ValueError.
     """
     try:
-        # Python 3.10 knows no Z.
-        moment = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))
+        # Python 3.10 knows no Z, and fractions of three or six digits alone.
+        plain = _FRACTION.sub(lambda found: f".{found[1][:6]:<06}", re.sub("[Zz]$", "+00:00", text), count=1)
+        moment = datetime.fromisoformat(plain)
         if moment.tzinfo is not None:
             moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
         return moment + timedelta(days=1) if is_end and _DATE.fullmatch(text) else moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +35,10 @@ STREAM = "GET /api/leads/stream"
 
 LEFT_OUT = {"ignored_auth"}
 """Guesses at the token, each of which is answered slowly on purpose."""
+
+if sys.version_info < (3, 11):
+    # The last release for this Python takes an array of one text, as an address writes it, for no array.
+    LEFT_OUT |= {"negative_data_rejection"}
 
 NOT_GENERATED = ("cursor", "from")
 """What makes sense only with another answer or another parameter, which no schema says."""
