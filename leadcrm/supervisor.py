@@ -134,7 +134,7 @@ class Supervisor:
             self._restart_at[child.number] = (monotonic() + delay_s, failures)
             if code != EXIT_DONE:
                 logger.error(
-                    "a worker died and is started again",
+                    "a worker died",
                     extra={"action": "worker", "worker": child.number, "exit_code": code},
                 )
 
