@@ -10,11 +10,32 @@ import leadcrm
 ROOT = Path(leadcrm.__file__).parent
 
 RANK = {
-    "errors": 0, "variables": 0, "database_url": 0, "config": 0, "log_errors": 0, "log_writer": 0, "logs": 0,
-    "systemd": 0, "parenthood": 0, "reload": 0, "entities": 1, "data_dir": 1, "database": 2, "migrations": 3,
-    "ingest": 4, "backup": 5, "checks": 5, "verification": 5, "crm": 5, "web": 6, "supervisor": 6, "service": 7,
-    "cli": 8, "__main__": 9, "__init__": 0,
-}  # fmt: skip
+    "errors": 0,
+    "variables": 0,
+    "database_url": 0,
+    "config": 0,
+    "log_errors": 0,
+    "log_writer": 0,
+    "logs": 0,
+    "systemd": 0,
+    "parenthood": 0,
+    "reload": 0,
+    "entities": 1,
+    "data_dir": 1,
+    "database": 2,
+    "migrations": 3,
+    "ingest": 4,
+    "backup": 5,
+    "checks": 5,
+    "verification": 5,
+    "crm": 5,
+    "web": 6,
+    "supervisor": 6,
+    "service": 7,
+    "cli": 8,
+    "__main__": 9,
+    "__init__": 0,
+}
 
 SANIC_ROOMS = {"web"}
 PONY_FILES = {"verification.py", "database.py", "entities.py", "ingest/replay.py", "ingest/spool.py", "ingest/store.py"}
