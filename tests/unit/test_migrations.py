@@ -1,0 +1,173 @@
+"""Migrations: applied once, under a lock, together with their record; what is not ours is refused and left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from leadcrm import migrations
+from leadcrm.database import open_connection
+from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
+from leadcrm.migrations import Migration, migrate, migrate_spool, migrations_for, newest_version, require_current
+from tests.support.crm import keep as keep_rows
+from tests.support.crm import submission, url_of
+from tests.support.postgres import PostgresServer
+from tests.support.rows import Rows
+from tests.support.server import REPOSITORY, clean_environment
+
+
+def versions(rows: Rows) -> list[int]:
+    return [row["version"] for row in rows.select("SELECT version FROM leadcrm_migrations ORDER BY version")]
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite", "spool"])
+def test_migrations_are_numbered_without_a_gap(kind: str) -> None:
+    numbers = [migration.version for migration in migrations_for(kind)]
+    assert numbers == list(range(1, newest_version(kind) + 1))
+
+
+def test_both_databases_have_the_same_migrations() -> None:
+    names = [[(step.version, step.name) for step in migrations_for(kind)] for kind in ("postgres", "sqlite")]
+    assert names[0] == names[1]
+
+
+def test_all_are_applied_once(database: str, rows: Rows) -> None:
+    url = url_of(database)
+    applied = migrate(url)
+    assert [step.version for step in applied] == versions(rows) == list(range(1, newest_version(url.provider) + 1))
+    assert migrate(url) == []
+
+
+def test_a_later_migration_is_applied_to_a_database_with_leads(
+    database: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_rows(database, [submission(b'{"email":"kept"}')])
+    url = url_of(database)
+    known = migrations_for(url.provider)
+    later = Migration(newest_version(url.provider) + 1, "later", "ALTER TABLE {schema}leads ADD COLUMN later text;")
+    monkeypatch.setattr(migrations, "migrations_for", lambda _: [*known, later])
+    assert migrate(url) == [later]
+    assert [(lead["email"], lead["later"]) for lead in rows.leads()] == [("kept", None)]
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(
+    database: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = url_of(database)
+    migrate(url)
+    known = migrations_for(url.provider)
+    number = newest_version(url.provider) + 1
+    broken = Migration(number, "broken", "CREATE TABLE {schema}half (id text);\nCREATE TABLE {schema}leads (id text);")
+    monkeypatch.setattr(migrations, "migrations_for", lambda _: [*known, broken])
+    with pytest.raises(Exception, match=r"leads|duplicate_table"):
+        migrate(url)
+    assert versions(rows) == [step.version for step in known]
+    monkeypatch.setattr(
+        migrations,
+        "migrations_for",
+        lambda _: [*known, Migration(number, "mended", "CREATE TABLE {schema}half (id text);")],
+    )
+    assert [step.name for step in migrate(url)] == ["mended"]
+
+
+def test_of_many_that_migrate_at_once_each_finds_it_done(database: str, rows: Rows) -> None:
+    code = (
+        "import sys; from pathlib import Path; from leadcrm.database_url import parse_database_url; "
+        "from leadcrm.migrations import migrate; sys.stdin.read(1); "
+        "print(len(migrate(parse_database_url(sys.argv[1], base=Path('/')))))"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, database],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=clean_environment(REPOSITORY),
+        )
+        for _ in range(4)
+    ]
+    printed: list[int] = []
+
+    def run(process: subprocess.Popen[bytes]) -> None:
+        output, _ = process.communicate(b"x", timeout=60)
+        printed.append(int(output))
+
+    threads = [threading.Thread(target=run, args=(process,)) for process in processes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    count = newest_version(url_of(database).provider)
+    assert sorted(printed) == [0, 0, 0, count]
+    assert versions(rows) == list(range(1, count + 1))
+
+
+def test_a_newer_schema_is_refused(database: str, rows: Rows) -> None:
+    url = url_of(database)
+    migrate(url)
+    rows.execute("INSERT INTO leadcrm_migrations (version, name, applied_at) VALUES (9000, 'later', '')")
+    with pytest.raises(SchemaTooNew, match="9000"):
+        migrate(url)
+    connection = open_connection(url, timeout_s=5)
+    with pytest.raises(SchemaTooNew):
+        require_current(connection, url)
+    connection.close()
+
+
+def test_an_older_schema_is_told(database: str, rows: Rows) -> None:
+    url = url_of(database)
+    migrate(url)
+    rows.execute("DELETE FROM leadcrm_migrations WHERE version > 1")
+    connection = open_connection(url, timeout_s=5)
+    with pytest.raises(SchemaTooOld) as told:
+        require_current(connection, url)
+    assert told.value.hint == "leadcrm migrate"
+    connection.close()
+
+
+@pytest.mark.parametrize("table", ["leads", "leads_raw"])
+def test_a_table_of_another_program_is_named_and_left_alone(database: str, rows: Rows, table: str) -> None:
+    rows.execute(f"CREATE TABLE {table} (id text)")
+    with pytest.raises(ForeignTables, match=rf"\b{table}\b"):
+        migrate(url_of(database))
+    assert rows.select(f"SELECT * FROM {table}") == []
+
+
+def test_tables_of_another_schema_are_none_of_our_business(postgres: PostgresServer) -> None:
+    database = postgres.create_database()
+    try:
+        postgres.execute("CREATE TABLE public.leads (id text)", url=database)
+        url = url_of(f"{database}?schema=sales")
+        assert migrate(url)
+        assert migrate(url) == []
+    finally:
+        postgres.drop_database(database)
+
+
+def test_a_role_that_may_not_make_a_schema_uses_the_one_there_is(postgres: PostgresServer) -> None:
+    database = postgres.create_database()
+    name = database.rpartition("/")[2]
+    try:
+        postgres.execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'a-password-no-log-may-hold'")
+        postgres.execute(f'CREATE SCHEMA sales AUTHORIZATION "{name}"', url=database)
+        restricted = database.replace("//postgres:", f"//{name}:")
+        assert migrate(url_of(f"{restricted}?schema=sales"))
+    finally:
+        postgres.drop_database(database)
+        postgres.execute(f'DROP ROLE "{name}"')
+
+
+def test_reset_leaves_an_empty_schema(database: str, rows: Rows) -> None:
+    keep_rows(database, [submission(b"{}")])
+    migrations.reset(url_of(database))
+    assert (rows.raw(), rows.leads()) == ([], [])
+    assert versions(rows) == list(range(1, newest_version(url_of(database).provider) + 1))
+
+
+def test_the_spools_file_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    assert [step.version for step in migrate_spool(path)] == list(range(1, newest_version("spool") + 1))
+    assert migrate_spool(path) == []

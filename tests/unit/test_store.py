@@ -1,0 +1,197 @@
+"""The batch insert on both databases: written again without effect, one holder a key, rivals, and waits that end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from leadcrm.database import PostgresConnection, open_connection
+from leadcrm.errors import StoreUnavailable
+from leadcrm.ingest.store import Answer, PostgresStore, SqliteStore, Store
+from leadcrm.ingest.submission import Outcome, Receipt, Submission
+from leadcrm.migrations import migrate
+from tests.support.crm import submission, url_of
+from tests.support.rows import Rows, sqlite_path
+
+
+@contextmanager
+def store_on(database: str, *, timeout_s: float = 10) -> Iterator[Store]:
+    url = url_of(database)
+    migrate(url)
+    connection = open_connection(url, timeout_s=timeout_s)
+    store: Store
+    if isinstance(connection, PostgresConnection):
+        store = PostgresStore(connection, schema=url.schema, timeout_s=timeout_s)
+    else:
+        assert url.path is not None
+        store = SqliteStore(connection, url.path, min_free_bytes=0)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    """A store on a fresh database."""
+    with store_on(database) as store:
+        yield store
+
+
+def told(answers: Sequence[Answer]) -> list[tuple[Outcome, str]]:
+    assert all(isinstance(answer, Receipt) for answer in answers), answers
+    return [(answer.outcome, answer.lead_id) for answer in answers if isinstance(answer, Receipt)]
+
+
+def a_batch() -> list[Submission]:
+    """Keys that repeat and conflict, rows without one, an unreadable one and one that failed."""
+    return [
+        submission(b'{"email":"a"}', key="a"),
+        submission(b'{"email":"b"}'),
+        submission(b'{"email":"a"}', key="a"),
+        submission(b'{"email":"other"}', key="a"),
+        submission(b"unreadable", key="c"),
+        submission(b'{"email":"c"}', key="c"),
+        submission(b'{"email":"d"}', key="d", state="failed", error="a fault"),
+        submission(b'{"email":"d"}', key="d"),
+    ]
+
+
+def test_rows_are_settled_by_arrival(store: Store, rows: Rows) -> None:
+    batch = a_batch()
+    first, keyless, repeat, conflict, unreadable, corrected, failed, of_failed = (row.id for row in batch)
+    assert told(store.write(batch)) == [
+        (Outcome.CREATED, first),
+        (Outcome.CREATED, keyless),
+        (Outcome.DUPLICATE, first),
+        (Outcome.CONFLICT, first),
+        (Outcome.INVALID, unreadable),
+        (Outcome.CREATED, corrected),
+        (Outcome.CREATED, failed),
+        (Outcome.DUPLICATE, failed),
+    ]
+    states = {row["id"]: (row["state"], row["duplicate_of"]) for row in rows.raw()}
+    assert states == {
+        first: ("stored", None),
+        keyless: ("stored", None),
+        repeat: ("repeat", first),
+        conflict: ("conflict", first),
+        unreadable: ("invalid", None),
+        corrected: ("stored", None),
+        failed: ("failed", None),
+        of_failed: ("repeat", failed),
+    }
+    assert {row["id"] for row in rows.leads()} == {first, keyless, corrected}
+
+
+@pytest.mark.parametrize("already", [8, 5, 3, 1], ids="{} of 8 were there".format)
+def test_a_batch_in_doubt_is_written_again_without_effect(store: Store, rows: Rows, already: int) -> None:
+    batch = a_batch()
+    before = told(store.write(batch[:already]))
+    again = told(store.write(batch))
+    assert again[:already] == before
+    raw, leads = rows.raw(), rows.leads()
+    assert told(store.write(batch)) == again
+    assert told(store.write(list(reversed(batch)))) == list(reversed(again))
+    assert (rows.raw(), rows.leads()) == (raw, leads)
+    assert len(raw) == 8
+
+
+def test_a_key_of_an_earlier_batch_is_used(store: Store) -> None:
+    first = submission(b"{}", key="k")
+    store.write([first])
+    repeat, conflict = submission(b"{}", key="k"), submission(b"{ }", key="k")
+    assert told(store.write([repeat, conflict])) == [(Outcome.DUPLICATE, first.id), (Outcome.CONFLICT, first.id)]
+
+
+def test_an_empty_batch_is_nothing(store: Store, rows: Rows) -> None:
+    assert store.write([]) == []
+    store.prove()
+    assert rows.raw() == []
+
+
+def test_a_batch_of_many_rows_is_one_of_a_few(store: Store, rows: Rows) -> None:
+    batch = [submission(b'{"phone":"%d"}' % number, key=f"k{number % 1500}") for number in range(2000)]
+    outcomes = [outcome for outcome, _ in told(store.write(batch))]
+    assert outcomes == [Outcome.CREATED] * 1500 + [Outcome.CONFLICT] * 500
+    assert len(rows.leads()) == 1500
+
+
+def test_two_stores_with_the_same_keys_in_opposite_orders_agree_and_do_not_wait_for_each_other(
+    database: str, rows: Rows
+) -> None:
+    rounds, keys = 10, 200
+    slowest_s = 0.0
+    answers: list[list[tuple[Outcome, str]]] = []
+    with ExitStack() as stack:
+        stores = [stack.enter_context(store_on(database)) for _ in range(2)]
+        for number in range(rounds):
+            batches = [[submission(b"{}", key=f"{number}-{key}") for key in range(keys)] for _ in stores]
+            batches[1].reverse()
+            barrier = threading.Barrier(2)
+            found: dict[int, tuple[float, list[tuple[Outcome, str]]]] = {}
+
+            def write(
+                which: int,
+                barrier: threading.Barrier = barrier,
+                batches: list[list[Submission]] = batches,
+                found: dict[int, tuple[float, list[tuple[Outcome, str]]]] = found,
+            ) -> None:
+                barrier.wait()
+                started = time.monotonic()
+                answers = told(stores[which].write(batches[which]))
+                found[which] = (time.monotonic() - started, answers)
+
+            threads = [threading.Thread(target=write, args=(which,)) for which in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            slowest_s = max(slowest_s, *(duration for duration, _ in found.values()))
+            answers += [found[0][1], list(reversed(found[1][1]))]
+    for one, other in zip(answers[::2], answers[1::2], strict=True):
+        for (outcome, lead_id), (other_outcome, other_id) in zip(one, other, strict=True):
+            assert {outcome, other_outcome} == {Outcome.CREATED, Outcome.DUPLICATE}
+            assert lead_id == other_id
+    assert len(rows.leads()) == rounds * keys
+    # PostgreSQL looks for a deadlock after a second.
+    assert slowest_s < 1
+
+
+def test_a_database_that_is_held_up_is_given_up_in_time(database: str, rows: Rows) -> None:
+    threads = threading.active_count()
+    with store_on(database, timeout_s=0.4) as store:
+        first = submission(b"{}", key="held up")
+        with rows.writes_blocked():
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                store.write([first])
+            assert time.monotonic() - started < 3
+    assert threading.active_count() == threads
+    with store_on(database) as store:
+        assert told(store.write([first])) == [(Outcome.CREATED, first.id)]
+    assert len(rows.raw()) == 1
+
+
+def test_every_row_is_counted_in_the_ledger_once(store: Store, rows: Rows) -> None:
+    batch = a_batch()
+    store.write(batch[:3])
+    store.write(batch)
+    store.write(batch)
+    assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == len(batch)
+
+
+def test_a_sqlite_file_that_was_taken_away_takes_no_more_rows(tmp_path_factory: pytest.TempPathFactory) -> None:
+    database = f"sqlite:///{tmp_path_factory.mktemp('taken') / 'leads.db'}"
+    with store_on(database) as store:
+        path = sqlite_path(database)
+        path.rename(path.with_suffix(".away"))
+        with pytest.raises(StoreUnavailable):
+            store.write([submission(b"{}")])
+        path.write_bytes(b"")
+        with pytest.raises(StoreUnavailable, match="replaced"):
+            store.write([submission(b"{}")])

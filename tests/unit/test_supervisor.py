@@ -1,0 +1,114 @@
+"""The supervisor with children of its own: who dies is started again, ever later, and a stop reaches everybody once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.support.server import REPOSITORY, clean_environment
+from tests.support.waiting import wait_until
+
+PROGRAM = """\
+import os, signal, sys, time
+from leadcrm.supervisor import Supervisor
+
+def note(word):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{word} {os.getpid()} {time.monotonic()}\\n")
+
+def run_child(number):
+    if sys.argv[2] == "dies":
+        note(f"started-{number}")
+        return False
+    if sys.argv[2] == "ignores":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    note(f"started-{number}")
+    if sys.argv[2] == "ignores":
+        time.sleep(60)
+    signal.sigwait((signal.SIGTERM,))
+    time.sleep(1.5)
+    note("again" if signal.SIGTERM in signal.sigpending() else "once")
+    return sys.argv[2] == "answers"
+
+sys.exit(Supervisor(
+    run_child, workers=2, shutdown_timeout_s=0.2, before_fork=lambda: None, on_tick=lambda: None,
+    on_stop=lambda: note("stopping"), is_outdated=lambda: os.path.exists(sys.argv[1] + ".outdated"),
+).run() or 0)
+"""
+
+
+class Notes:
+    """What the program and its children wrote down."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def of(self, word: str) -> list[tuple[int, float]]:
+        """Return who wrote a word, and when."""
+        lines = [line.split() for line in self._path.read_text().splitlines()] if self._path.exists() else []
+        return [(int(pid), float(at)) for noted, pid, at in lines if noted.startswith(word)]
+
+
+@contextmanager
+def supervised(tmp_path: Path, behaviour: str) -> Iterator[tuple[subprocess.Popen[bytes], Notes]]:
+    path = tmp_path / "notes"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(path), behaviour], env=clean_environment(REPOSITORY), start_new_session=True
+    )
+    try:
+        yield process, Notes(path)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_child_that_keeps_dying_is_started_ever_later(tmp_path: Path) -> None:
+    with supervised(tmp_path, "dies") as (_, notes):
+        wait_until(lambda: len(notes.of("started-0")) >= 5, timeout_s=20)
+        times = [at for _, at in notes.of("started-0")]
+    # It looks every half second, so only the longer of the pauses show.
+    assert times[4] - times[3] > 1.5 > times[1] - times[0]
+
+
+def test_a_child_that_was_killed_is_started_again(tmp_path: Path) -> None:
+    with supervised(tmp_path, "answers") as (_, notes):
+        wait_until(lambda: len(notes.of("started")) == 2)
+        os.kill(notes.of("started")[0][0], signal.SIGKILL)
+        wait_until(lambda: len(notes.of("started")) == 3)
+
+
+def test_a_stop_reaches_every_child_once_and_its_status_is_theirs(tmp_path: Path) -> None:
+    for behaviour, status in (("answers", 0), ("cuts off", 1)):
+        (tmp_path / behaviour).mkdir()
+        with supervised(tmp_path / behaviour, behaviour) as (process, notes):
+            wait_until(lambda notes=notes: len(notes.of("started")) == 2)  # type: ignore[misc]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == status
+            assert (len(notes.of("once")), len(notes.of("again"))) == (2, 0)
+            assert len(notes.of("stopping")) == 1
+
+
+def test_a_child_that_does_not_stop_is_killed_past_its_time(tmp_path: Path) -> None:
+    with supervised(tmp_path, "ignores") as (process, notes):
+        wait_until(lambda: len(notes.of("started")) == 2)
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 1
+        assert 5 < time.monotonic() - started < 12
+
+
+def test_once_outdated_it_ends_its_children_and_says_so(tmp_path: Path) -> None:
+    with supervised(tmp_path, "answers") as (process, notes):
+        wait_until(lambda: len(notes.of("started")) == 2)
+        (tmp_path / "notes.outdated").touch()
+        assert process.wait(20) == 0
+        assert len(notes.of("once")) == 2
+        assert notes.of("stopping") == [], "the socket stays open for who comes after it"

@@ -1,0 +1,226 @@
+"""The writer: batches that gather by themselves, answers after the commit, and where leads go when a store fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from leadcrm.database import open_connection
+from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
+from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.store import Answer, SqliteStore
+from leadcrm.ingest.submission import Receipt, Submission
+from leadcrm.ingest.writer import BATCH_ROWS, Writer
+from leadcrm.migrations import migrate
+from tests.support.crm import submission, url_of
+from tests.support.rows import Rows
+
+MEBIBYTE = 1024 * 1024
+
+
+class WatchedStore:
+    """A real store that notes its batches, waits where it is told to, and fails where it is told to."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.batches: list[int] = []
+        self.may_write = threading.Event()
+        self.may_write.set()
+        self.has_begun = threading.Event()
+        self.failure: Exception | None = None
+
+    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+        self.has_begun.set()
+        self.may_write.wait(20)
+        self.batches.append(len(batch))
+        if self.failure:
+            raise self.failure
+        return self._store.write(batch)
+
+    def prove(self) -> None:
+        self._store.prove()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """A URL of a migrated SQLite file."""
+    url = f"sqlite:///{tmp_path / 'leads.db'}"
+    migrate(url_of(url))
+    return url
+
+
+@pytest.fixture
+def store(database: str) -> WatchedStore:
+    """A store on `database`."""
+    url = url_of(database)
+    assert url.path is not None
+    return WatchedStore(SqliteStore(open_connection(url, timeout_s=5), url.path, min_free_bytes=0))  # type: ignore[arg-type]
+
+
+def spool_in(directory: Path, max_bytes: int = 1 << 30) -> Spool:
+    return Spool(directory, max_bytes=max_bytes, min_free_bytes=0)
+
+
+def run(writer: Writer, use: Callable[[], Awaitable[None]], store: WatchedStore | None = None) -> None:
+    """Run a writer in a loop, as a worker does."""
+
+    async def main() -> None:
+        if store is not None:
+            writer.hand_over(store)
+        writer.start(asyncio.get_running_loop())
+        try:
+            await use()
+        finally:
+            if store is not None:
+                store.may_write.set()
+            await asyncio.get_running_loop().run_in_executor(None, writer.stop)
+
+    asyncio.run(main())
+
+
+def test_leads_gather_while_a_batch_commits(store: WatchedStore, database: str) -> None:
+    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+
+    async def use() -> None:
+        store.may_write.clear()
+        first = writer.submit(submission(b"{}"))
+        await asyncio.to_thread(store.has_begun.wait)
+        others = [writer.submit(submission(b"{}")) for _ in range(100)]
+        assert not first.done()
+        store.may_write.set()
+        results = await asyncio.gather(first, *others)
+        assert all(isinstance(result, Receipt) and result.stored == "database" for result in results)
+
+    run(writer, use, store)
+    assert store.batches == [1, 100]
+    assert len(Rows(database).leads()) == 101
+
+
+def test_a_batch_is_bounded(store: WatchedStore) -> None:
+    writer = Writer(None, lambda: None, max_held_bytes=1 << 30)
+
+    async def use() -> None:
+        store.may_write.clear()
+        waiting = [writer.submit(submission(b"{}"))]
+        await asyncio.to_thread(store.has_begun.wait)
+        waiting += [writer.submit(submission(b"{}")) for _ in range(BATCH_ROWS + 1)]
+        waiting += [writer.submit(submission(b'"' + b"x" * MEBIBYTE + b'"')) for _ in range(9)]
+        store.may_write.set()
+        await asyncio.gather(*waiting)
+
+    run(writer, use, store)
+    assert store.batches[:2] == [1, BATCH_ROWS]
+    assert len(store.batches) == 5, "the large ones are no one batch"
+
+
+def test_a_store_that_fails_is_given_up_and_its_batch_goes_to_the_spool(store: WatchedStore, tmp_path: Path) -> None:
+    losses: list[None] = []
+    writer = Writer(spool_in(tmp_path), lambda: losses.append(None), max_held_bytes=MEBIBYTE)
+    store.failure = StoreUnavailable("away")
+
+    async def use() -> None:
+        for _ in range(2):
+            result = await writer.submit(submission(b"{}"))
+            assert isinstance(result, Receipt)
+            assert result.stored == "spool"
+        assert not writer.has_store
+
+    run(writer, use, store)
+    assert store.batches == [1], "the second lead did not wait for the database"
+    assert losses == [None]
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("away"), RuntimeError("a fault of ours")])
+def test_without_a_spool_the_sender_hears_it(store: WatchedStore, failure: Exception) -> None:
+    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+    store.failure = failure
+
+    async def use() -> None:
+        assert isinstance(await writer.submit(submission(b"{}")), LeadcrmError)
+
+    run(writer, use, store)
+
+
+def test_a_full_spool_is_told_and_the_writer_lives_on(tmp_path: Path, store: WatchedStore) -> None:
+    writer = Writer(spool_in(tmp_path, max_bytes=1), lambda: None, max_held_bytes=MEBIBYTE)
+
+    async def use() -> None:
+        assert isinstance(await writer.submit(submission(b"{}")), SpoolUnavailable)
+        writer.hand_over(store)
+        assert isinstance(await writer.submit(submission(b"{}")), Receipt)
+
+    run(writer, use)
+    store.close()
+
+
+def test_past_its_bytes_it_takes_no_more(store: WatchedStore) -> None:
+    writer = Writer(None, lambda: None, max_held_bytes=100)
+
+    async def use() -> None:
+        store.may_write.clear()
+        kept = writer.submit(submission(b'"' + b"x" * 88 + b'"'))
+        assert isinstance(await writer.submit(submission(b"1" * 20)), StoreUnavailable)
+        store.may_write.set()
+        assert isinstance(await kept, Receipt)
+        assert isinstance(await writer.submit(submission(b"1" * 20)), Receipt)
+
+    run(writer, use, store)
+
+
+def test_a_lead_whose_sender_heard_503_is_not_written_and_one_whose_sender_hung_up_is(
+    store: WatchedStore, database: str
+) -> None:
+    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+    refused, gone = submission(b'{"email":"refused"}'), submission(b'{"email":"gone"}')
+
+    async def use() -> None:
+        store.may_write.clear()
+        first = writer.submit(submission(b"{}"))
+        await asyncio.to_thread(store.has_begun.wait)
+        told = writer.submit(refused)
+        writer.submit(gone).cancel()
+        assert isinstance(await told, StoreUnavailable), "its deadline has passed"
+        assert first.done()
+        store.may_write.set()
+
+    run(writer, use, store)
+    assert {lead["email"] for lead in Rows(database).leads()} == {None, "gone"}
+
+
+def test_a_stop_keeps_all_that_waits(store: WatchedStore, database: str) -> None:
+    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+
+    async def use() -> None:
+        for _ in range(50):
+            writer.submit(submission(b"{}"))
+
+    run(writer, use, store)
+    assert len(Rows(database).leads()) == 50
+
+
+def test_a_key_that_lies_in_the_spool_is_known_when_the_database_is_back(
+    store: WatchedStore, database: str, tmp_path: Path
+) -> None:
+    writer = Writer(spool_in(tmp_path), lambda: None, max_held_bytes=MEBIBYTE)
+
+    async def use() -> None:
+        first = await writer.submit(submission(b"{}", key="k"))
+        writer.hand_over(store)
+        repeat = await writer.submit(submission(b"{}", key="k"))
+        other = await writer.submit(submission(b"{}", key="another"))
+        assert isinstance(first, Receipt)
+        assert isinstance(repeat, Receipt)
+        assert isinstance(other, Receipt)
+        assert (repeat.outcome, repeat.lead_id, repeat.stored) == ("duplicate", first.lead_id, "spool")
+        assert other.stored == "database"
+
+    run(writer, use)
+    store.close()
+    assert len(Rows(database).raw()) == 1
