@@ -25,7 +25,7 @@ from leadcrm.crm.search import search_leads
 from leadcrm.database import forget_results, snapshot
 from leadcrm.entities import Entities
 
-PAGE_ROWS = 500
+PAGE_ROWS = 200
 """Leads a page: some milliseconds, after which ingestion's threads have their turn."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

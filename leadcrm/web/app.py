@@ -73,7 +73,7 @@ def create_app(
     app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
     app.after_server_stop(lambda *_: health.close())
 
-    crm = CrmApi(config, request_log)
+    crm = CrmApi(config, request_log, lambda: board.total("batch_rows"))
     crm.register(app)
     StudioPage(crm.gate, request_log).register(app)
     return app

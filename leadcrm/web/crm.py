@@ -53,8 +53,11 @@ logger = logging.getLogger("leadcrm.web.crm")
 class CrmApi:
     """The routes of one worker."""
 
-    def __init__(self, config: Config, log: RequestLog) -> None:
-        """Assemble them; nothing is opened before it is asked for."""
+    def __init__(self, config: Config, log: RequestLog, rows_taken: Callable[[], float]) -> None:
+        """Assemble them; nothing is opened before it is asked for.
+
+        `rows_taken` counts what ingestion has taken on this node so far.
+        """
         self.gate = Gate(config.admin_token, ClientAddress(config.trusted_proxies))
         self._log = log
         self._readers = Readers(config.database)
@@ -62,7 +65,7 @@ class CrmApi:
         self._stream = StreamRoutes(self._readers)
         self.routes: tuple[Route, ...] = (
             *LeadRoutes(self._readers, spool).routes,
-            *ExportRoutes(config.database).routes,
+            *ExportRoutes(config.database, rows_taken).routes,
             *self._stream.routes,
             *RawRoutes(self._readers, spool, config.max_body_bytes).routes,
             *StatisticsRoutes(self._readers, spool).routes,

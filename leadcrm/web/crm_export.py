@@ -1,14 +1,14 @@
 """`/api/leads/export`: a file of all that a filter asks for, streamed from one moment of the database.
 
-Each export has a thread and a connection of its own, few run at once, and each makes room between two pages: its
-work in this process is worth a part of a processor, whatever the disk and the network could do.
+Each export has a thread and a connection of its own, and few run at once. While leads arrive an export rests between
+two pages for a multiple of what the page took; while none do, it goes as fast as it can.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime, timezone
 from time import monotonic
 from typing import cast
@@ -26,8 +26,18 @@ from leadcrm.web.crm_readers import Readers
 
 MOST_EXPORTS = 2
 
-PAUSE_SHARE = 1.0
-"""Seconds of rest for every second of work: half of one processor for an export, the rest for leads."""
+PAUSE_SHARE = 4.0
+"""Seconds of rest for every second of work while leads arrive. What a page takes grows with the load, so this bounds
+what an export takes from ingestion: a fifth of one processor, of the interpreter's lock and of the database."""
+
+BUSY_LEADS_PER_S = 20
+"""From here on leads arrive."""
+
+SAMPLE_S = 1.0
+"""How often it is looked whether they do; the workers write it down twice a second."""
+
+MOST_LOG_BYTES = 2 * 1024**3
+"""SQLite cannot clean up its log behind an open moment: past this an export ends, before it fills the disk."""
 
 CLIENT_TIMEOUT_S = 30.0
 """A client that takes nothing for so long holds the database's moment no longer."""
@@ -41,9 +51,10 @@ assert _KINDS.keys() == FORMATS.keys()
 class ExportRoutes:
     """The route of the export."""
 
-    def __init__(self, url: DatabaseURL) -> None:
-        """Name the database."""
+    def __init__(self, url: DatabaseURL, rows_taken: Callable[[], float]) -> None:
+        """Name the database, and who counts the rows that ingestion has taken so far."""
         self._url = url
+        self._rows_taken = rows_taken
         self._running = 0
         self.routes = (
             Route(
@@ -100,10 +111,12 @@ class ExportRoutes:
             )
             assert response is not None
             piece, took_s = head + first, 0.0
+            pace = _Pace(self._rows_taken)
             try:
                 while piece:
                     await asyncio.wait_for(response.send(piece), CLIENT_TIMEOUT_S)
-                    await asyncio.sleep(took_s * PAUSE_SHARE)
+                    await asyncio.sleep(pace.rest_s(took_s))
+                    self._insist_on_a_short_log()
                     started = monotonic()
                     piece = await reader.run(take)
                     took_s = monotonic() - started
@@ -116,6 +129,31 @@ class ExportRoutes:
             self._running -= 1
             reader.close(None if pieces is None else pieces.close)
         return None
+
+    def _insist_on_a_short_log(self) -> None:
+        if self._url.path is None:
+            return
+        log = self._url.path.with_name(f"{self._url.path.name}-wal")
+        if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
+            raise StoreUnavailable(f"{log} has grown too long: narrow the filter, or export while fewer leads arrive")
+
+
+class _Pace:
+    """Says how long to rest after a page."""
+
+    def __init__(self, rows_taken: Callable[[], float]) -> None:
+        self._rows_taken = rows_taken
+        self._sampled_at = monotonic()
+        self._rows = rows_taken()
+        self._is_busy = True
+
+    def rest_s(self, took_s: float) -> float:
+        now = monotonic()
+        if (since_s := now - self._sampled_at) >= SAMPLE_S:
+            rows = self._rows_taken()
+            self._is_busy = (rows - self._rows) / since_s >= BUSY_LEADS_PER_S
+            self._sampled_at, self._rows = now, rows
+        return took_s * PAUSE_SHARE if self._is_busy else 0.0
 
 
 def _file_name(kind: str) -> str:
