@@ -141,6 +141,11 @@ class Ingestion:
         keeps_leads = (database or spool_keeps) and not is_refusing
         return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))
 
+    def end_verdicts(self) -> None:
+        """Close what verdicts have open, in their thread: the last to close a SQLite file folds its log into it."""
+        if self._judge is not None:
+            self._judge.close()
+
     def _connect(self) -> Store:
         if self._may_migrate:
             migrate(self._config.database)

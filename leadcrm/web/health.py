@@ -82,8 +82,9 @@ class Health:
         return self._cors.preflight(request, request_id)
 
     def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown(wait=False)
+        """End the thread, after the verdict it is at."""
+        self._thread.submit(self._ingestion.end_verdicts)
+        self._thread.shutdown(wait=True)
 
     async def _judge(self) -> Verdict:
         async with self._judging:

@@ -80,6 +80,11 @@ int statvfs(const char *path, struct statvfs *told) {
     if (!result && control && control->free_bytes >= 0) told->f_bavail = control->free_bytes / told->f_frsize;
     return result;
 }
+int statvfs64(const char *path, struct statvfs64 *told) {
+    int result = NEXT(statvfs64)(path, told);
+    if (!result && control && control->free_bytes >= 0) told->f_bavail = control->free_bytes / told->f_frsize;
+    return result;
+}
 
 static void shift(struct timespec *now) {
     int64_t total = now->tv_nsec + control->clock_offset_ns;
