@@ -26,9 +26,9 @@ from leadcrm.web.crm_readers import Readers
 
 MOST_EXPORTS = 2
 
-PAUSE_SHARE = 4.0
+PAUSE_SHARE = 8.0
 """Seconds of rest for every second of work while leads arrive. What a page takes grows with the load, so this bounds
-what an export takes from ingestion: a fifth of one processor, of the interpreter's lock and of the database."""
+what an export takes from ingestion: a ninth of one processor, of the interpreter's lock and of the database."""
 
 BUSY_LEADS_PER_S = 20
 """From here on leads arrive."""
