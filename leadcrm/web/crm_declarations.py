@@ -2,7 +2,7 @@
 
 The declaration is what requests are checked by, what Sanic is given and what the OpenAPI description is made of, so
 none of them can say another thing. sanic-ext was weighed against this: it makes its description of decorators beside
-the handlers, checks nothing by it, and costs every start the import of its whole house.
+the handlers, checks nothing by it, and brings pydantic and an import of its whole house to every start.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from leadcrm.database import bind
+from leadcrm.database import bind, deadline
 from leadcrm.database_url import DatabaseURL
 from leadcrm.entities import Entities
 from leadcrm.errors import StoreUnavailable
@@ -23,6 +23,9 @@ READERS = 2
 
 MOST_WAITING = 64
 """Jobs in the queue; whoever comes later hears 503 rather than waiting for all of them."""
+
+JOB_TIMEOUT_S = 10.0
+"""How long a job may wait for PostgreSQL: a person waits no longer either, and few threads serve all."""
 
 Result = TypeVar("Result")
 
@@ -65,7 +68,8 @@ class Readers:
             if future is not None and future.cancelled():
                 continue
             try:
-                result, error = work(self._bound()), None
+                with deadline(JOB_TIMEOUT_S):
+                    result, error = work(self._bound()), None
             except Exception as caught:  # it belongs to whoever waits for the job
                 result, error = None, caught
             if future is not None:

@@ -372,6 +372,20 @@ def test_while_the_database_is_away_the_crm_says_so_and_leads_are_taken(
     wait_until(lambda: len(crm.ids()) == 2, timeout_s=30, what="the spool to drain")
 
 
+def test_a_database_that_hangs_is_given_up_and_read_again_once_it_answers(
+    own_postgres: PostgresCluster, start_server: StartServer
+) -> None:
+    crm = Crm(start_server(own_postgres.url, environment=ENVIRONMENT), own_postgres.url)
+    assert crm.ids() == []
+    with own_postgres.frozen():
+        started = time.monotonic()
+        answer = crm.ask("GET", "/api/leads")
+        assert (answer.status, answer.json()["error"]) == (503, "unavailable")
+        assert time.monotonic() - started < 15
+        assert crm.server.client.post_lead({"email": "while@example.com"}).status == 201
+    wait_until(lambda: len(crm.ids()) == 1, timeout_s=30, what="the spool to drain")
+
+
 def test_an_export_shows_one_moment_though_leads_change_meanwhile(database: str, start_server: StartServer) -> None:
     keep(database, [submission(lead(description="x" * 20_000)) for _ in range(2_000)])
     crm = Crm(start_server(database, environment=ENVIRONMENT), database)
