@@ -14,10 +14,11 @@ from time import monotonic
 from leadcrm import systemd
 from leadcrm.config import Config
 from leadcrm.data_dir import LOCK_FILE, hold, make_data_dir
+from leadcrm.database import deadline
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
 from leadcrm.ingest.ingestion import prepare_spool
 from leadcrm.logs import LogWriter
-from leadcrm.migrations import migrate
+from leadcrm.migrations import migrate, status
 from leadcrm.reload import Sources, start_anew
 from leadcrm.supervisor import Supervisor
 from leadcrm.web.board import Board
@@ -26,6 +27,9 @@ from leadcrm.web.worker import LISTEN_BACKLOG, run_worker
 
 PROGRESS_S = 10.0
 """Within this a worker's loop and its writer must have passed a checkpoint, or the watchdog is not fed."""
+
+START_PATIENCE_S = 1.0
+"""How long a start waits for the database: leads that come meanwhile are to be answered within three seconds."""
 
 logger = logging.getLogger("leadcrm.service")
 
@@ -142,6 +146,9 @@ def _shown(address: object) -> str:
 
 def _migrate_if_reachable(config: Config) -> None:
     try:
+        # Senders wait at the socket already; a database that answers later is migrated by the workers.
+        with deadline(START_PATIENCE_S):
+            status(config.database, timeout_s=START_PATIENCE_S)
         for migration in migrate(config.database):
             logger.info(
                 "migration applied",

@@ -31,7 +31,7 @@ _LOCK = 0x6C656164  # "lead": the number of PostgreSQL's advisory lock, held unt
 _OURS = ("leads_raw", "leads")
 
 STATUS_TIMEOUT_S = 5.0
-"""To find out what is applied: a service that starts must not wait long for a database that hangs."""
+"""To find out what is applied."""
 
 MIGRATION_TIMEOUT_S = 600.0
 """A new index on a large table takes its time."""
@@ -92,12 +92,12 @@ def migrate_spool(path: Path) -> list[Migration]:
         connection.close()
 
 
-def status(url: DatabaseURL) -> tuple[list[Applied], list[Migration]]:
+def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[list[Applied], list[Migration]]:
     """Return what is applied and what is pending.
 
     Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
     """
-    with session_of(url, STATUS_TIMEOUT_S) as session:
+    with session_of(url, timeout_s) as session:
         applied = session.applied()
     done = {row.version for row in applied}
     newest = newest_version(url.provider)

@@ -142,3 +142,19 @@ def test_many_outages_leave_no_thread_connection_or_descriptor_behind(
 def sessions(cluster: PostgresCluster, url: str) -> int:
     found = cluster.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'leadcrm'", url=url)
     return int(found[0][0])
+
+
+def test_a_database_that_hangs_while_the_server_starts_holds_no_lead_up(
+    start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
+) -> None:
+    url = own_postgres.create_database()
+    server = start_server(url, environment=TWO_WORKERS)
+    assert server.terminate() == 0
+    with own_postgres.frozen():
+        server.start(wait=False)
+        with trial.load(server):
+            trial.wait_spooled(300)
+    with trial.load(server):
+        trial.wait_stored()
+    server.wait_drained()
+    trial.judge("PostgreSQL frozen while the server starts", server, Rows(url))
