@@ -117,6 +117,16 @@ def test_an_invalid_request_is_looked_at_and_replayed(studio: Studio) -> None:
     expect(studio.page.get_by_text("Still invalid")).to_be_visible()
 
 
+def test_a_conflict_shows_its_own_body_beside_the_lead_it_leads_to(studio: Studio) -> None:
+    first = submission(b'{"lastName":"Firstcomer"}', key="contended")
+    second = submission(b'{"lastName":"Secondcomer"}', key="contended")
+    keep(studio.database, [first, second])
+    studio.sign_in(f"?view=inbox&state=conflict&open={second.id}")
+    expect(studio.page.get_by_role("heading", name="Firstcomer")).to_be_visible()
+    expect(studio.page.get_by_role("region", name="The conflict you came by")).to_contain_text("Secondcomer")
+    expect(studio.page.get_by_role("region", name="Raw request")).to_contain_text("Firstcomer")
+
+
 def test_an_export_holds_what_is_shown(studio: Studio) -> None:
     studio.post(lastName="=Exported()", marker="exported")
     studio.sign_in("?marker=exported")

@@ -18,8 +18,9 @@ export class Drawer {
     this.id = id;
     try {
       const found = await api.lead(id);
+      const duplicate = found.way.length ? await api.raw(found.way[0]).catch(() => null) : null;
       if (this.id !== id) return;
-      this.show(found);
+      this.show(found, duplicate);
     } catch (error) {
       notice(error.message, "error");
       this.onClose();
@@ -38,7 +39,7 @@ export class Drawer {
     if (this.id) await this.open(this.id);
   }
 
-  show({ lead, raw, events, duplicates, way }) {
+  show({ lead, raw, events, duplicates, way }, duplicate) {
     const title = lead ? nameOf(lead) || lead.email || lead.phone || "A lead without a name" : "Not a lead";
     const heading = h("h2", { tabindex: "-1" }, title);
     const content = h("div", { class: "details" },
@@ -48,6 +49,7 @@ export class Drawer {
       lead ? this.work(lead) : raw ? this.reason(raw) : null,
       lead ? this.fields(lead) : null,
       lead ? this.history(lead, events, duplicates) : null,
+      duplicate ? this.request(duplicate, `The ${duplicate.state} you came by`) : null,
       raw ? this.request(raw) : null);
     const wasHidden = this.element.hidden;
     this.element.replaceChildren(content);
@@ -119,12 +121,12 @@ export class Drawer {
     if (button) button.disabled = false;
   }
 
-  request(raw) {
+  request(raw, title = "Raw request") {
     const facts = [["State", pill(raw.state, raw.state)], ["Received", longTime(raw.receivedAt)], ["From", raw.remoteAddr],
       ["Request", `${raw.method} ${raw.target}`], ["Content type", raw.contentType ?? "none"], ["Key", raw.idempotencyKey ?? "none"],
       ["Request id", raw.requestId], ["Node", raw.node], ["SHA-256", h("span", { class: "mono" }, raw.bodySha256)]];
     const size = raw.body === null ? null : raw.bodyEncoding === "text" ? new Blob([raw.body]).size : Math.floor((raw.body.length * 3) / 4);
-    return h("section", { "aria-label": "Raw request" }, h("h3", {}, "Raw request"),
+    return h("section", { "aria-label": title }, h("h3", {}, title),
       h("dl", { class: "fields" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       h("details", {}, h("summary", {}, "Headers"),
         h("dl", { class: "fields" }, Object.entries(raw.headers).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))),
