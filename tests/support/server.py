@@ -253,6 +253,10 @@ class Server:
         """Wait until the spool is empty: then all that was acknowledged is in the database."""
         wait_until(lambda: not self.spooled(), timeout_s=timeout_s, what="the spool to drain")
 
+    def embedded_rows(self) -> Rows:
+        """Return what its embedded database holds, for a server that was given no other."""
+        return Rows(f"sqlite:///{self.data_dir / 'leadcrm.db'}")
+
     def log_records(self) -> list[dict[str, Any]]:
         """Return the log's records; a whole line that is no JSON object fails the test."""
         text = self.stdout_path.read_text(encoding="utf-8")
