@@ -40,8 +40,8 @@ def records_of_leads(server: Server, count: int) -> list[dict[str, Any]]:
     return found()
 
 
-def test_every_lead_leaves_one_line_with_its_outcome(start_server: StartServer, database: str) -> None:
-    server = start_server(database)
+def test_every_lead_leaves_one_line_with_its_outcome(start_server: StartServer) -> None:
+    server = start_server()
     client = server.client
     answers = [
         client.post_lead(b"{}", key="key-1", headers=[("X-Request-Id", "request-1")], target="/api/lead?email=a"),
@@ -77,7 +77,8 @@ def test_leads_of_the_spool_and_of_nowhere_have_outcomes_of_their_own(start_serv
     assert records_of_leads(refusing, 1)[0]["outcome"] == "error"
 
 
-def test_every_other_request_leaves_one_line_too(server: Server) -> None:
+def test_every_other_request_leaves_one_line_too(start_server: StartServer) -> None:
+    server = start_server()
     client = server.client
     client.get("/nowhere?secret=1")
     client.request("PUT", "/api/lead")

@@ -56,19 +56,15 @@ def test_a_bad_value_stops_the_start_with_one_line_that_names_it(
     assert PASSWORD not in line
 
 
-def test_a_second_server_on_a_taken_port_says_so_in_one_line(server: Server, start_server: StartServer) -> None:
+def test_a_second_server_on_a_taken_port_says_so_in_one_line_and_makes_no_database(start_server: StartServer) -> None:
+    server = start_server()
     second = start_server(environment={"PORT": str(server.port)}, wait=False)
     status, line = refused_with(second)
     assert status == 1
     assert f"port {server.port}" in line
     assert "taken" in line
+    assert not list(second.data_dir.glob("leadcrm.db*"))
     assert server.client.post_lead({}).status == 201
-
-
-def test_a_second_server_on_a_taken_port_leaves_the_database_alone(server: Server, start_server: StartServer) -> None:
-    second = start_server(environment={"PORT": str(server.port)}, wait=False)
-    second.exit_status()
-    assert not list(second.data_dir.glob("*.db"))
 
 
 def test_a_schema_newer_than_the_program_is_refused(
@@ -228,5 +224,5 @@ def test_flags_stand_over_the_environment_and_that_over_the_file(start_server: S
     assert server.client.post_lead(b" " * 30).status == 400
     assert server.client.post_lead(b" " * 31).status == 413
     assert server.client.post_lead({}, headers=[("Origin", "https://of.the.file")]).header("Vary") == "Origin"
-    (row,) = [row for row in Rows(f"sqlite:///{server.data_dir}/leadcrm.db").raw() if row["state"] == "stored"]
+    (row,) = [row for row in server.embedded_rows().raw() if row["state"] == "stored"]
     assert row["node"] == "of-the-environment"

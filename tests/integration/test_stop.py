@@ -115,9 +115,9 @@ def test_a_second_signal_within_the_moment_is_the_same_wish(server: Server, rows
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_signal_later_stops_at_once_and_loses_nothing_acknowledged(
-    start_server: StartServer, database: str, rows: Rows, workers: str
+    start_server: StartServer, workers: str
 ) -> None:
-    server = start_server(database, environment={"WORKERS": workers})
+    server = start_server(environment={"WORKERS": workers})
     answers = [server.client.post_lead({}) for _ in range(20)]
     with Conversation(server.client) as held_up:
         # This one would hold the stop up for the thirty seconds of SHUTDOWN_TIMEOUT.
@@ -133,7 +133,7 @@ def test_a_second_signal_later_stops_at_once_and_loses_nothing_acknowledged(
         assert server.exit_status() == 1, "a request was cut off"
         assert held_up.rest() == b""
     assert server.pids() == []
-    assert {lead["id"] for lead in rows.leads()} == {answer.json()["lead_id"] for answer in answers}
+    assert {lead["id"] for lead in server.embedded_rows().leads()} == {answer.json()["lead_id"] for answer in answers}
 
 
 def test_a_sender_that_never_ends_holds_the_stop_up_no_longer_than_its_timeout(start_server: StartServer) -> None:

@@ -24,13 +24,13 @@ from tests.support.workers import worker_pids
 
 
 @pytest.fixture
-def two_workers(start_server: StartServer, database: str) -> Server:
-    server = start_server(database, environment={"WORKERS": "2"})
+def two_workers(start_server: StartServer) -> Server:
+    server = start_server(environment={"WORKERS": "2"})
     wait_until(lambda: server.client.metric("leadcrm_workers_with_database") == 2)
     return server
 
 
-def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server, rows: Rows) -> None:
+def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server) -> None:
     server = two_workers
     for _ in range(20):
         server.client.post_lead({})
@@ -49,7 +49,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server, ro
     deaths = [record for record in server.log_records() if record["msg"] == "a worker died"]
     assert [record["exit_code"] for record in deaths] == [-signal.SIGKILL] * 2
     assert server.terminate() == 0
-    assert len(rows.leads()) == 22
+    assert len(server.embedded_rows().leads()) == 22
 
 
 def test_all_workers_dead_at_once_are_replaced(two_workers: Server) -> None:
@@ -60,8 +60,10 @@ def test_all_workers_dead_at_once_are_replaced(two_workers: Server) -> None:
     wait_until(lambda: len(worker_pids(two_workers)) == 2)
 
 
-def test_a_worker_killed_under_load_costs_no_acknowledged_lead(two_workers: Server, rows: Rows, tmp_path: Path) -> None:
-    server = two_workers
+def test_a_worker_killed_under_load_costs_no_acknowledged_lead(
+    start_server: StartServer, database: str, rows: Rows, tmp_path: Path
+) -> None:
+    server = start_server(database, environment={"WORKERS": "2"})
     leads = generated_leads(1, repeat_share=0.3, conflict_share=0.1)
     with (
         Journal(tmp_path / "journal") as journal,
@@ -78,11 +80,9 @@ def test_a_worker_killed_under_load_costs_no_acknowledged_lead(two_workers: Serv
     assert compare(journal.entries, rows).faults() == {}
 
 
-def test_a_killed_supervisor_leaves_no_orphan_and_its_workers_end_their_requests(
-    two_workers: Server, rows: Rows
-) -> None:
+def test_a_killed_supervisor_leaves_no_orphan_and_its_workers_end_their_requests(two_workers: Server) -> None:
     with Conversation(two_workers.client) as connection:
-        with rows.writes_blocked():
+        with two_workers.embedded_rows().writes_blocked():
             connection.send(lead_request(b"{}"))
             wait_until(lambda: two_workers.client.metric("leadcrm_received_bytes_total") == 2)
             two_workers.kill9(only_main=True)
@@ -124,7 +124,7 @@ def test_a_restart_under_socket_activation_refuses_no_connection(
     assert {entry.outcome for entry in journal.entries} == {Outcome.ANSWERED}
     assert {entry.status for entry in journal.entries} == {201}
     assert server.terminate() == 0
-    assert compare(journal.entries, Rows(f"sqlite:///{server.data_dir}/leadcrm.db")).faults() == {}
+    assert compare(journal.entries, server.embedded_rows()).faults() == {}
 
 
 def test_development_starts_anew_when_a_source_changes(start_server: StartServer, tmp_path: Path) -> None:
