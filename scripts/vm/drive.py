@@ -268,7 +268,7 @@ def two_workers(trial: Trial) -> str:
 
 def commands(trial: Trial) -> str:
     line = (
-        "systemd-run --quiet --pipe --wait --property=DynamicUser=yes --property=User=leadcrm "
+        "systemd-run --quiet --pipe --wait --setenv=TMPDIR=/var/tmp --property=DynamicUser=yes --property=User=leadcrm "
         "--property=StateDirectory=leadcrm --property=EnvironmentFile=-/etc/leadcrm/leadcrm.env leadcrm"
     )
     checked = trial.machine.tell(f"{line} check").count("\nok ")
