@@ -121,7 +121,8 @@ class Ingestion:
         database = self.writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
         faults = [] if database else ["the database is away"]
         refused_at = self.writer.refused_at
-        is_refusing = refused_at is not None and monotonic() - refused_at < REFUSAL_LIFE_S
+        has_refused = refused_at is not None and monotonic() - refused_at < REFUSAL_LIFE_S
+        is_refusing = has_refused or self.writer.is_stuck
         if is_refusing:
             faults.append("leads that just came could not be kept")
         spool: SpoolStatus | None = None

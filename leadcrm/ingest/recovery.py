@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from leadcrm.errors import LeadcrmError
+from leadcrm.errors import LeadcrmError, SpoolUnavailable
 from leadcrm.ingest.drain import drain_batch
 from leadcrm.ingest.salvage import salvage_all
 from leadcrm.ingest.spool import Spool
@@ -138,8 +138,14 @@ class Recovery:
         if self._spool is None or not unsalvaged_files(self._spool.data_dir):
             return
         with self._spool.drain_lock() as may_salvage:
-            if may_salvage:
+            if not may_salvage:
+                return
+            try:
                 salvage_all(self._spool)
+            except SpoolUnavailable as error:
+                # Nothing of this keeps the database from being tried.
+                text = "the damaged spool's rows are to be salvaged later: %s"
+                logger.warning(text, error, extra={"action": "salvage", "hint": error.hint, "repeat_key": text})
 
     def _drain(self) -> None:
         """Drain until the spool is empty, the database fails or the thread is to end."""

@@ -51,21 +51,22 @@ def _salvage(path: Path, spool: Spool) -> tuple[int, set[str]]:
     seen: set[str] = set()
     damaged: set[str] = set()
     batch: list[Submission] = []
-    for values in Pages(path).records():
-        if (row := _row(values)) is None or row[0].id in seen:
-            continue
-        submission, refusal = row
-        if submission.body is not None and sha256(submission.body).digest() != submission.body_sha256:
-            damaged.add(submission.id)
-            continue
-        seen.add(submission.id)
-        if refusal is not None:
-            spool.refuse(submission, refusal)
-            continue
-        batch.append(submission)
-        if len(batch) == SALVAGE_ROWS:
-            spool.write(batch)
-            batch.clear()
+    with Pages(path) as pages:
+        for values in pages.records():
+            if (row := _row(values)) is None or row[0].id in seen:
+                continue
+            submission, refusal = row
+            if submission.body is not None and sha256(submission.body).digest() != submission.body_sha256:
+                damaged.add(submission.id)
+                continue
+            seen.add(submission.id)
+            if refusal is not None:
+                spool.refuse(submission, refusal)
+                continue
+            batch.append(submission)
+            if len(batch) == SALVAGE_ROWS:
+                spool.write(batch)
+                batch.clear()
     if batch:
         spool.write(batch)
     return len(seen), damaged - seen

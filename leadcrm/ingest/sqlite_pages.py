@@ -9,13 +9,13 @@ https://www.sqlite.org/walformat.html (2 the index of the log, in `-shm`). May i
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-Bytes = bytes | mmap.mmap
 Value = bytes | str | int | float | None
 
 LARGEST_RECORD_BYTES = 1 << 28
@@ -26,15 +26,49 @@ _FRAME_HEAD_BYTES = 24
 _NUMBER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 7: 8}
 
 
+class _Bytes:
+    """A file as bytes that are read when they are looked at; where the disk fails, as where it ends, there are none."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def __enter__(self) -> _Bytes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        try:
+            return os.pread(self._descriptor, max(0, stop - start), start)
+        except OSError:
+            return b""
+
+
 class Pages:
-    """Every image of every page that a file and its log still hold."""
+    """Every image of every page that a file and its log still hold; to be used in a `with`."""
 
     def __init__(self, path: Path) -> None:
         """Take the file at `path` and its log. Raises `OSError`."""
-        self._file = _mapped(path)
-        self._log = _mapped(Path(f"{path}-wal"))
+        self._file = _Bytes(path)
+        self._log = _Bytes(Path(f"{path}-wal"))
         self.size = _page_size(self._file, self._log)
         self._latest = dict(self._frames())
+
+    def __enter__(self) -> Pages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.__exit__()
+        self._log.__exit__()
 
     def records(self) -> Iterator[list[Value]]:
         """Yield what can be read of every row of every table, in no order; a row may come more than once."""
@@ -100,36 +134,39 @@ def lost_from_log(path: Path) -> str | None:
 
     SQLite itself would not say: to it a log ends where it no longer adds up. For a file that nobody has open.
     """
-    # The index first: a log that grows meanwhile then only has more than it says.
-    index = _mapped(Path(f"{path}-shm"))[:100]
-    log = _mapped(Path(f"{path}-wal"))
-    whole, later = _count_frames(log, _page_size(_mapped(path), log))
+    with ExitStack() as opened:
+        # The index first: a log that grows meanwhile then only has more than it says.
+        index = opened.enter_context(_Bytes(Path(f"{path}-shm")))[:100]
+        log = opened.enter_context(_Bytes(Path(f"{path}-wal")))
+        file = opened.enter_context(_Bytes(path))
+        whole, later = _count_frames(log, _page_size(file, log))
+        salts = log[16:24]
     is_index = len(index) == 100 and index[:48] == index[48:96] and index[12] == 1
-    if is_index and (len(log) < _LOG_HEAD_BYTES or index[32:40] == log[16:24]):
+    if is_index and (len(log) < _LOG_HEAD_BYTES or index[32:40] == salts):
         promised, moved = (int.from_bytes(index[at : at + 4], sys.byteorder) for at in (16, 96))
         return f"its log holds {whole} of {promised} frames" if promised > max(whole, moved) else None
     return f"its log is torn after {whole} frames, and {later} commits follow" if later else None
 
 
-def _count_frames(log: Bytes, size: int) -> tuple[int, int]:
+def _count_frames(log: _Bytes, size: int) -> tuple[int, int]:
     """Return how many frames add up, to the last commit among them, and how many commits stand after the others."""
-    if len(log) < _LOG_HEAD_BYTES:
+    log_head = log[:_LOG_HEAD_BYTES]
+    if len(log_head) < _LOG_HEAD_BYTES:
         return 0, 0
-    order = ">" if log[3] & 1 else "<"
-    sums = _checksum(log[:24], (0, 0), order)
-    adds_up = struct.unpack(">II", log[24:32]) == sums
+    order = ">" if log_head[3] & 1 else "<"
+    sums = _checksum(log_head[:24], (0, 0), order)
+    adds_up = struct.unpack(">II", log_head[24:]) == sums
     step = _FRAME_HEAD_BYTES + size
     whole = later = 0
     for number, at in enumerate(range(_LOG_HEAD_BYTES, len(log) - step + 1, step), 1):
-        head = log[at : at + _FRAME_HEAD_BYTES]
-        if head[8:16] != log[16:24]:
+        frame = log[at : at + step]
+        if len(frame) < step or frame[8:16] != log_head[16:24]:
             adds_up = False
             continue
-        is_commit = head[4:8] != b"\0\0\0\0"
+        is_commit = frame[4:8] != b"\0\0\0\0"
         if adds_up:
-            sums = _checksum(head[:8], sums, order)
-            sums = _checksum(log[at + _FRAME_HEAD_BYTES : at + step], sums, order)
-            adds_up = struct.unpack(">II", head[16:24]) == sums
+            sums = _checksum(frame[_FRAME_HEAD_BYTES:], _checksum(frame[:8], sums, order), order)
+            adds_up = struct.unpack(">II", frame[16:24]) == sums
             whole = number if adds_up and is_commit else whole
         later += is_commit and not adds_up
     return whole, later
@@ -179,18 +216,9 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return value << 8 | data[at + 8], at + 9
 
 
-def _page_size(file: Bytes, log: Bytes) -> int:
+def _page_size(file: _Bytes, log: _Bytes) -> int:
     sizes = (int.from_bytes(file[16:18], "big"), int.from_bytes(log[8:12], "big"))
     for size in (65536 if sizes[0] == 1 else sizes[0], sizes[1]):
         if 512 <= size <= 65536 and size & (size - 1) == 0:
             return size
     return 4096
-
-
-def _mapped(path: Path) -> Bytes:
-    """Return a file as bytes that are read when they are looked at; a file that is not there has none."""
-    try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
-    except FileNotFoundError:
-        return b""

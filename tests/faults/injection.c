@@ -24,6 +24,7 @@ struct control {
     int64_t syncs, first_failing_sync, last_failing_sync;
     int64_t error;
     int64_t free_bytes; /* less than 0: what the disk says */
+    int64_t stalls;     /* syncs wait while this is not 0 */
 };
 
 static struct control *control;
@@ -72,8 +73,19 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
     return WRITE_FAILS(fd) ? -1 : NEXT(pwrite64)(fd, data, size, at);
 }
-int fsync(int fd) { return SYNC_FAILS(fd) ? -1 : NEXT(fsync)(fd); }
-int fdatasync(int fd) { return SYNC_FAILS(fd) ? -1 : NEXT(fdatasync)(fd); }
+
+static void stall(int descriptor) {
+    while (control && *(volatile int64_t *)&control->stalls && is_under_test(descriptor)) usleep(10000);
+}
+
+int fsync(int fd) {
+    stall(fd);
+    return SYNC_FAILS(fd) ? -1 : NEXT(fsync)(fd);
+}
+int fdatasync(int fd) {
+    stall(fd);
+    return SYNC_FAILS(fd) ? -1 : NEXT(fdatasync)(fd);
+}
 
 int statvfs(const char *path, struct statvfs *told) {
     int result = NEXT(statvfs)(path, told);

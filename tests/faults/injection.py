@@ -29,6 +29,7 @@ FIELDS = (
     "last_failing_sync",
     "error",
     "free_bytes",
+    "stalls",
 )
 FOR_EVER = 1 << 62
 
@@ -93,6 +94,15 @@ class Injection:
             yield
         finally:
             self._set(f"first_failing_{call}", FOR_EVER)
+
+    @contextmanager
+    def stalling(self) -> Iterator[None]:
+        """Let every sync wait for the end of a `with`."""
+        self._set("stalls", 1)
+        try:
+            yield
+        finally:
+            self._set("stalls", 0)
 
     def set_free_bytes(self, count: int) -> None:
         """Say how much room the disk has; less than 0 for what is true."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.conftest import StartServer
 from tests.faults.disk import Disk
-from tests.faults.trial import Trial
+from tests.faults.trial import Trial, complaints
 from tests.support.postgres import PostgresCluster
 from tests.support.rows import Rows
 from tests.support.server import Server
@@ -20,10 +20,6 @@ def settings(disk: Disk, *, min_free_bytes: int = 0) -> dict[str, str]:
 
 def health(server: Server) -> int:
     return server.client.get("/health").status
-
-
-def complaints(server: Server) -> list[str]:
-    return [record["msg"] for record in server.log_records() if record["level"] in ("warn", "error")]
 
 
 def test_a_full_disk_under_the_embedded_database_is_answered_503_until_there_is_room(
@@ -77,6 +73,9 @@ def test_a_full_local_disk_keeps_no_lead_from_a_remote_database(
         ready = server.client.get("/ready").json()
         assert ready["ok"]
         assert "MIN_FREE_BYTES" in ready["fault"]
+        assert server.terminate() == 0
+        server.start()
+        trial.wait_stored()
         disk.free()
         trial.wait_stored()
     report = trial.judge("local disk full, PostgreSQL healthy", server, Rows(url))

@@ -12,16 +12,14 @@ from pathlib import Path
 
 from tests.conftest import StartServer
 from tests.faults.disk import Disk, MountedDisk
-from tests.faults.trial import Trial
+from tests.faults.trial import Trial, complaints
 from tests.support.rows import Rows
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 
-def complaints(server: Server) -> str:
-    """Return what the log says at warn and error, with its hints."""
-    records = [record for record in server.log_records() if record["level"] in ("warn", "error")]
-    return "\n".join(f"{record['msg']} ({record.get('hint')})" for record in records)
+def said_by(server: Server) -> str:
+    return "\n".join(complaints(server))
 
 
 def rows_of(server: Server) -> Rows:
@@ -39,7 +37,7 @@ def test_a_database_locked_for_seconds_holds_no_lead_up(start_server: StartServe
         assert trial.median_of_spooled_s() < 0.25
         trial.wait_stored()
     server.wait_drained()
-    assert "leadcrm.db: database is locked (another process holds it" in complaints(server)
+    assert "leadcrm.db: database is locked (another process holds it" in said_by(server)
     trial.judge("embedded SQLite locked by another process", server, rows_of(server))
 
 
@@ -74,7 +72,7 @@ def test_a_database_that_is_read_only_at_the_start_gets_its_leads_once_it_is_not
     with trial.load(server):
         trial.wait_stored()
     server.wait_drained()
-    said = complaints(server)
+    said = said_by(server)
     assert f"{disk.folder / 'leads.db'}" in said
     assert "writ" in said
     trial.judge("embedded SQLite read-only", server, Rows(url))
@@ -105,7 +103,7 @@ def test_a_damaged_database_is_named_and_leads_wait_in_the_spool_for_its_backup(
     with trial.load(server):
         trial.wait_spooled(500)
     assert server.terminate() == 0
-    said = complaints(server)
+    said = said_by(server)
     assert f"{path}: file is not a database" in said or f"{path}: database disk image is malformed" in said
     assert "keep a copy, then `leadcrm restore` a backup" in said
     os.replace(path.with_suffix(".backup"), path)
@@ -128,7 +126,7 @@ def test_a_database_deleted_under_the_server_is_missed_and_found_again(start_ser
         os.link(kept, path)
         trial.wait_stored()
     server.wait_drained()
-    assert f"{path}: No such file or directory" in complaints(server)
+    assert f"{path}: No such file or directory" in said_by(server)
     trial.judge("embedded SQLite deleted under the server, put back", server, rows_of(server))
 
 
@@ -145,7 +143,7 @@ def test_a_database_replaced_under_the_server_is_used_after_a_restart(start_serv
     os.replace(path.with_suffix(".new"), path)
     with trial.load(server):
         trial.wait_spooled(500)
-        wait_until(lambda: "put the file in place and restart leadcrm" in complaints(server), what="the log to say so")
+        wait_until(lambda: "put the file in place and restart leadcrm" in said_by(server), what="the log to say so")
         trial.wait_spooled(100)
     assert server.terminate() == 0
     server.start()

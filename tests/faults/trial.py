@@ -24,6 +24,9 @@ SLOWEST_AT_SERVER_S = 3.0
 LEAST_KEPT_SHARE = 0.99
 PROGRESS_TIMEOUT_S = 30.0
 
+MOST_COMPLAINTS = 100
+"""Of a server's warnings and errors in one trial, a dozen outages included: no fault is told again for every lead."""
+
 BROKEN = frozenset({Outcome.TORN, Outcome.TIMED_OUT})
 """What no fault of a database or a disk may do to an exchange."""
 
@@ -113,6 +116,7 @@ class Trial:
         assert report.kept_share >= least_kept_share
         assert report.slowest_answer_s <= slowest_answer_s
         assert slowest_lead_s(server) <= slowest_at_server_s
+        assert len(complaints(server)) <= MOST_COMPLAINTS, complaints(server)
         if not killed:
             assert not BROKEN & set(report.outcomes), report.outcomes
         return report
@@ -120,6 +124,12 @@ class Trial:
     def median_of_spooled_s(self) -> float:
         """Return how long the middle one of the spooled leads waited for its answer."""
         return statistics.median(entry.latency_s for entry in self.journal.entries if entry.stored == "spool")
+
+
+def complaints(server: Server) -> list[str]:
+    """Return what the log says at warn and error, each with its hint."""
+    records = [record for record in server.log_records() if record["level"] in ("warn", "error")]
+    return [f"{record['msg']} ({record.get('hint')})" for record in records]
 
 
 def slowest_lead_s(server: Server) -> float:
