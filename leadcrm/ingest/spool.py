@@ -276,7 +276,10 @@ class Spool:
         if number_of(new) > MOST_FILES:
             raise SpoolUnavailable(f"{self.path}: {why}", hint="see to the disk, then delete the files set aside")
         if not new.exists():
-            make_spool_file(new)
+            try:
+                make_spool_file(new)
+            except (OSError, StoreUnavailable) as error:
+                raise SpoolUnavailable(f"{self.path}: {why}; {new.name} cannot be made: {error}") from error
             logger.error(
                 "%s cannot be used as the spool any more, %s takes its place: %s",
                 self.path,
