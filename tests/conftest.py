@@ -15,7 +15,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support.postgres import Installation, PostgresCluster, PostgresServer  # noqa: E402 - rewritten above
+from tests.support.postgres import Installation, PostgresCluster, PostgresServer, split_schema  # noqa: E402 - rewritten above
 from tests.support.rows import Rows  # noqa: E402
 from tests.support.secrets import assert_no_secret_in_the_log  # noqa: E402
 from tests.support.server import Server, StartServer  # noqa: E402
@@ -63,6 +63,17 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     cluster.start()
     yield cluster
     cluster.remove()
+
+
+@pytest.fixture
+def whole_database(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh PostgreSQL database, for a test that makes schemas or changes settings of its own in it."""
+    url = postgres.create_database()
+    if split_schema(url)[1] is None:
+        yield url
+    postgres.drop_database(url)
+    if split_schema(url)[1] is not None:
+        pytest.skip("the role of LEADCRM_TEST_DATABASE_URL may not create databases")
 
 
 @pytest.fixture
