@@ -78,29 +78,22 @@ def test_every_answer_follows_a_completed_sync_of_the_write_that_holds_its_lead(
 
 
 def test_postgres_is_made_to_commit_durably_whatever_its_default(
-    start_server: StartServer, postgres: PostgresServer
+    start_server: StartServer, postgres: PostgresServer, whole_database: str
 ) -> None:
-    database = postgres.create_database()
-    name = database.rpartition("/")[2]
-    try:
-        postgres.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
-        server = start_server(database)
-        postgres.execute("CREATE TABLE seen (setting text)", url=database)
-        postgres.execute(
-            "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-            "INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
-            url=database,
-        )
-        postgres.execute(
-            "CREATE TRIGGER look BEFORE INSERT ON leads_raw FOR EACH ROW EXECUTE FUNCTION look()", url=database
-        )
-        answer = server.client.post_lead({})
-        assert answer.receipt is not None
-        assert answer.receipt.stored == "database"
-        assert postgres.execute("SELECT DISTINCT setting FROM seen", url=database) == [("on",)]
-    finally:
-        server.clean_up()
-        postgres.drop_database(database)
+    rows = Rows(whole_database)
+    name = whole_database.rpartition("/")[2]
+    postgres.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    server = start_server(whole_database)
+    rows.execute("CREATE TABLE seen (setting text)")
+    rows.execute(
+        "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$"
+    )
+    rows.execute("CREATE TRIGGER look BEFORE INSERT ON leads_raw FOR EACH ROW EXECUTE FUNCTION look()")
+    answer = server.client.post_lead({})
+    assert answer.receipt is not None
+    assert answer.receipt.stored == "database"
+    assert rows.select("SELECT DISTINCT setting FROM seen") == [{"setting": "on"}]
 
 
 def test_an_answer_means_that_the_row_is_already_visible(shared_server: Server, shared_database: str) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 from tests.conftest import StartServer
@@ -135,7 +132,7 @@ def test_it_starts_without_its_database_and_keeps_leads_in_the_spool(
     assert (repeat.status, repeat.json()["lead_id"]) == (409, answers[0].json()["lead_id"])
     own_postgres.start()
     rows = Rows(database)
-    wait_until(lambda: has_tables(database) and len(rows.leads()) == 5, timeout_s=20)
+    wait_until(lambda: has_tables(rows) and len(rows.leads()) == 5, timeout_s=20)
     assert [lead["id"] for lead in rows.leads()] == [answer.json()["lead_id"] for answer in answers]
     wait_until(lambda: server.client.metric("leadcrm_spool_rows") == 0)
     after = server.client.post_lead({}, key="k4")
@@ -164,54 +161,40 @@ def test_without_a_spool_it_waits_for_its_database_and_says_503_meanwhile(
     assert len([row for row in Rows(database).raw() if row["idempotency_key"] == "k" and row["body"]]) == 1
 
 
-def test_without_migrating_an_empty_database_is_left_empty(start_server: StartServer, database: str) -> None:
+def test_without_migrating_an_empty_database_is_left_empty(
+    start_server: StartServer, database: str, rows: Rows
+) -> None:
     server = start_server(database, arguments=["--no-migrate"])
     assert server.client.post_lead({}).receipt.stored == "spool"  # type: ignore[union-attr]
-    assert not has_tables(database)
+    assert not has_tables(rows)
     assert any("leadcrm migrate" in record.get("hint", "") for record in server.log_records())
 
 
-def has_tables(database: str) -> bool:
-    if database.startswith("sqlite"):
-        path = sqlite_path(database)
-        if not path.exists():
-            return False
-        with closing(sqlite3.connect(path)) as connection:
-            return bool(connection.execute("SELECT 1 FROM sqlite_master").fetchall())
-    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public'")
-        return bool(cursor.fetchall())
+def has_tables(rows: Rows) -> bool:
+    if not rows.is_sqlite:
+        return bool(rows.select("SELECT 1 AS found FROM pg_tables WHERE schemaname = current_schema()"))
+    return sqlite_path(rows.database_url).exists() and bool(rows.select("SELECT 1 AS found FROM sqlite_master"))
 
 
 def test_the_schema_of_the_url_is_made_and_holds_the_tables(
-    start_server: StartServer, postgres: PostgresServer
+    start_server: StartServer, postgres: PostgresServer, whole_database: str
 ) -> None:
-    database = postgres.create_database()
-    try:
-        url = f"{database}?schema=Sales%20%22leads%22&connection_limit=10&pool_timeout=5&pgbouncer=false"
-        server = start_server(url)
-        lead_id = server.client.post_lead({"email": "a"}, key="in a schema").json()["lead_id"]
-        assert server.client.post_lead({"email": "a"}, key="in a schema").status == 409
-        server.terminate()
-        server.start()
-        assert server.client.post_lead({"email": "a"}, key="in a schema").json()["lead_id"] == lead_id
-        tables = postgres.execute("SELECT schemaname, tablename FROM pg_tables WHERE tablename = 'leads'", url=database)
-        assert tables == [('Sales "leads"', "leads")]
-        leads = postgres.execute('SELECT id::text, email FROM "Sales ""leads""".leads', url=database)
-        assert leads == [(lead_id, "a")]
-    finally:
-        postgres.drop_database(database)
+    url = f"{whole_database}?schema=Sales%20%22leads%22&connection_limit=10&pool_timeout=5&pgbouncer=false"
+    server = start_server(url)
+    lead_id = server.client.post_lead({"email": "a"}, key="in a schema").json()["lead_id"]
+    assert server.client.post_lead({"email": "a"}, key="in a schema").status == 409
+    server.terminate()
+    server.start()
+    assert server.client.post_lead({"email": "a"}, key="in a schema").json()["lead_id"] == lead_id
+    find = "SELECT schemaname, tablename FROM pg_tables WHERE tablename = 'leads'"
+    assert postgres.execute(find, url=whole_database) == [('Sales "leads"', "leads")]
+    leads = postgres.execute('SELECT id::text, email FROM "Sales ""leads""".leads', url=whole_database)
+    assert leads == [(lead_id, "a")]
 
 
-def test_two_schemas_of_one_database_are_two_services(start_server: StartServer, postgres: PostgresServer) -> None:
-    database = postgres.create_database()
-    try:
-        servers = [start_server(f"{database}?schema={schema}") for schema in ("one", "other")]
-        assert [server.client.post_lead({}, key="k").status for server in servers] == [201, 201]
-    finally:
-        for server in servers:
-            server.clean_up()
-        postgres.drop_database(database)
+def test_two_schemas_of_one_database_are_two_services(start_server: StartServer, whole_database: str) -> None:
+    servers = [start_server(f"{whole_database}?schema={schema}") for schema in ("one", "other")]
+    assert [server.client.post_lead({}, key="k").status for server in servers] == [201, 201]
 
 
 def test_flags_stand_over_the_environment_and_that_over_the_file(start_server: StartServer, tmp_path: Path) -> None:

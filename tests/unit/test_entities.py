@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
-import psycopg2
 import pytest
 from pony.orm import Database, db_session
 
@@ -19,7 +16,7 @@ from leadcrm.ingest.spool import Spool
 from leadcrm.ingest.submission import Submission
 from leadcrm.migrations import migrate, migrate_spool
 from tests.support.crm import keep, submission, url_of
-from tests.support.rows import Rows, sqlite_path
+from tests.support.rows import Rows
 
 TYPES = {
     UUID: {"uuid", "blob"},
@@ -32,16 +29,16 @@ TYPES = {
 
 def columns_in(database: str, table: str) -> dict[str, tuple[str, bool]]:
     """Return type and nullability of a table's columns, as the database tells them."""
-    if database.startswith("sqlite"):
-        with closing(sqlite3.connect(sqlite_path(database))) as connection:
-            found = connection.execute(f"PRAGMA table_info({table})").fetchall()
-        return {name: (kind.lower(), not not_null) for _, name, kind, not_null, *_ in found}
-    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns WHERE table_name = %s",
-            (table,),
-        )
-        return {name: (kind, nullable) for name, kind, nullable in cursor.fetchall()}
+    rows = Rows(database)
+    if rows.is_sqlite:
+        found = rows.select(f"PRAGMA table_info({table})")
+        return {row["name"]: (row["type"].lower(), not row["notnull"]) for row in found}
+    found = rows.select(
+        "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = current_schema() AND table_name = %s",
+        table,
+    )
+    return {row["column_name"]: (row["data_type"], row["is_nullable"] == "YES") for row in found}
 
 
 def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
@@ -59,7 +56,8 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
 def test_the_migrations_make_the_columns_that_the_entities_declare(database: str, table: str) -> None:
     migrate(url_of(database))
     entities = bind(url_of(database))
-    entity = next(entity for entity in entities.database.entities.values() if entity._table_ == table)
+    names = (table, (url_of(database).schema, table))
+    (entity,) = (entity for entity in entities.database.entities.values() if entity._table_ in names)
     declared, made = columns_of(entity), columns_in(database, table)
     assert declared.keys() == made.keys()
     for column, (kind, nullable) in declared.items():
@@ -75,7 +73,7 @@ def test_all_tables_are_made_by_migrations_and_declared_as_entities(database: st
     if rows.is_sqlite:
         found = rows.select("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
     else:
-        found = rows.select("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
+        found = rows.select("SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()")
     unmapped = Database()
     define_entities(unmapped, None)
     declared = {entity._table_ for entity in unmapped.entities.values()}

@@ -15,7 +15,7 @@ from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
 from leadcrm.migrations import Migration, migrate, migrate_spool, migrations_for, newest_version, require_current
 from tests.support.crm import keep as keep_rows
 from tests.support.crm import submission, url_of
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresCluster
 from tests.support.rows import Rows
 from tests.support.server import REPOSITORY, clean_environment
 
@@ -136,28 +136,18 @@ def test_a_table_of_another_program_is_named_and_left_alone(database: str, rows:
     assert rows.select(f"SELECT * FROM {table}") == []
 
 
-def test_tables_of_another_schema_are_none_of_our_business(postgres: PostgresServer) -> None:
-    database = postgres.create_database()
-    try:
-        postgres.execute("CREATE TABLE public.leads (id text)", url=database)
-        url = url_of(f"{database}?schema=sales")
-        assert migrate(url)
-        assert migrate(url) == []
-    finally:
-        postgres.drop_database(database)
+def test_tables_of_another_schema_are_none_of_our_business(whole_database: str) -> None:
+    Rows(whole_database).execute("CREATE TABLE public.leads (id text)")
+    url = url_of(f"{whole_database}?schema=sales")
+    assert migrate(url)
+    assert migrate(url) == []
 
 
-def test_a_role_that_may_not_make_a_schema_uses_the_one_there_is(postgres: PostgresServer) -> None:
-    database = postgres.create_database()
-    name = database.rpartition("/")[2]
-    try:
-        postgres.execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'a-password-no-log-may-hold'")
-        postgres.execute(f'CREATE SCHEMA sales AUTHORIZATION "{name}"', url=database)
-        restricted = database.replace("//postgres:", f"//{name}:")
-        assert migrate(url_of(f"{restricted}?schema=sales"))
-    finally:
-        postgres.drop_database(database)
-        postgres.execute(f'DROP ROLE "{name}"')
+def test_a_role_that_may_not_make_a_schema_uses_the_one_there_is(own_postgres: PostgresCluster) -> None:
+    database = own_postgres.create_database()
+    own_postgres.execute("CREATE ROLE seller LOGIN")
+    own_postgres.execute("CREATE SCHEMA sales AUTHORIZATION seller", url=database)
+    assert migrate(url_of(f"{database.replace('//postgres:', '//seller:')}?schema=sales"))
 
 
 def test_reset_leaves_an_empty_schema(database: str, rows: Rows) -> None:
