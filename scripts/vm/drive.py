@@ -347,7 +347,7 @@ def main(folder: Path, kernel: Path) -> None:
                 print(f"ok {monotonic() - began:4.0f} s  {step.__name__.replace('_', ' ')}: {told}", flush=True)
         print(f"all {len(STEPS)} steps passed in {monotonic() - started:.0f} s")
     except Exception:
-        print(machine.run("journalctl --no-pager -n 120 -u 'leadcrm*' | grep -v '"msg":"request"'")[1], file=sys.stderr)
+        print(machine.run("journalctl --no-pager -n 120 -u 'leadcrm*' | grep -v 'request_id'")[1], file=sys.stderr)
         raise
     finally:
         machine.end()
