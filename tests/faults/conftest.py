@@ -12,6 +12,18 @@ from tests.faults.injection import Injection, compile_library, compiler
 from tests.faults.trial import Trial
 from tests.support.fault_table import FaultTable
 
+ORDER = ("postgres", "kills", "spool_damage", "disk_full", "failing_disk", "embedded", "overload")
+"""Of the modules, and so of the table: what people ask first stands first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return ORDER.index(item.path.stem.removeprefix("test_"))
+
+    folder = Path(__file__).parent
+    faults = [item for item in items if item.path.parent == folder]
+    items[:] = [item for item in items if item.path.parent != folder] + sorted(faults, key=place)
+
 
 @pytest.fixture
 def trial(tmp_path: Path, fault_table: FaultTable) -> Iterator[Trial]:

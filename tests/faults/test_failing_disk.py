@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 FAILURES = 40
 """Calls in a row of which each fails once; a commit is some four writes and one sync."""
 
-START_FAILURES = 8
+START_FAILURES = 6
 """Calls of the start of which each fails once: it makes the files."""
 
 ERRORS = (errno.EIO, errno.ENOSPC)
