@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Any
 
 # Pony would import these at the first `bind`, and two threads that bind at once then meet one that is half imported.
-import pony.orm.dbproviders.postgres  # noqa: F401
+import pony.orm.dbproviders.postgres
 import pony.orm.dbproviders.sqlite  # noqa: F401
 import psycopg2
 import psycopg2.errorcodes
