@@ -19,6 +19,8 @@ from tests.support.server import Server
 KILLS = 6
 SETTINGS = {"WORKERS": "2"}
 CONNECTIONS = 64
+PAUSE_S = 0.03
+"""Of each connection between two leads: the journal's judgement over all of them takes its time."""
 
 
 def kill_at_a_random_moment(server: Server, within_s: float = 0.5) -> None:
@@ -32,7 +34,7 @@ def test_a_server_killed_while_it_writes_to_the_database_loses_nothing(
     start_server: StartServer, database: str, rows: Rows, trial: Trial
 ) -> None:
     server = start_server(database, environment=SETTINGS)
-    with trial.load(server, connections=CONNECTIONS, pause_s=0):
+    with trial.load(server, connections=CONNECTIONS, pause_s=PAUSE_S):
         for _ in range(KILLS):
             trial.wait_stored(400)
             kill_at_a_random_moment(server)
@@ -50,7 +52,7 @@ def test_a_server_killed_while_it_spools_loses_nothing(
     url = own_postgres.create_database()
     server = start_server(url, environment=SETTINGS)
     own_postgres.stop("immediate")
-    with trial.load(server, connections=CONNECTIONS, pause_s=0):
+    with trial.load(server, connections=CONNECTIONS, pause_s=PAUSE_S):
         for _ in range(KILLS):
             trial.wait_spooled(400)
             kill_at_a_random_moment(server)
@@ -67,7 +69,7 @@ def test_a_server_killed_while_it_drains_loses_nothing(
 ) -> None:
     url = own_postgres.create_database()
     server = start_server(url, environment=SETTINGS)
-    with trial.load(server, connections=CONNECTIONS, pause_s=0):
+    with trial.load(server, connections=CONNECTIONS, pause_s=PAUSE_S):
         for _ in range(KILLS):
             own_postgres.stop("immediate")
             trial.wait_spooled(800)
