@@ -251,10 +251,13 @@ def embedded_profile(trial: Trial) -> str:
     trial.machine.tell("systemctl daemon-reload; systemctl restart leadcrm.service")
     trial.wait_healthy()
     trial.post("embedded")
-    assert trial.state("PrivateNetwork", "leadcrm@a.service") == "yes", "instances do not have the service's drop-ins"
     said = security(trial)
+    starts = "journalctl -u leadcrm@substitute.service | grep -c Started"
+    before = int(trial.machine.tell(starts))
     with trial.load() as entries:
         trial.machine.tell("/usr/lib/leadcrm/restart")
+    assert int(trial.machine.tell(starts)) == before + 1, "no substitute with the service's drop-ins"
+    assert trial.state("PrivateNetwork", "leadcrm@a.service") == "yes"
     return f"{said}; replaced: {summary(entries)}"
 
 
