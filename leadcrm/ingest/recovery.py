@@ -104,7 +104,8 @@ class Recovery:
                 self._pause(pause_s * random.uniform(0.5, 1))  # noqa: S311
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             except Exception:
-                logger.exception("recovery failed", extra={"action": "recover"})
+                text = "recovery failed"
+                logger.exception(text, extra={"action": "recover", "repeat_key": text})
                 self._drop_store()
                 self._pause(LONGEST_PAUSE_S)
             else:

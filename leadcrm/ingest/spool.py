@@ -18,7 +18,6 @@ May import entities, database, errors, submission, store and spool_file.
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -42,14 +41,7 @@ from leadcrm.errors import (
     StoreError,
     StoreUnavailable,
 )
-from leadcrm.ingest.spool_file import (
-    make_spool_file,
-    number_of,
-    open_spool_file,
-    set_aside_files,
-    spool_in_use,
-    successor,
-)
+from leadcrm.ingest.spool_file import SpoolFile, set_aside_files
 from leadcrm.ingest.sqlite_pages import lost_from_log
 from leadcrm.ingest.store import Answer, Known, SqliteStore, sqlite_submission
 from leadcrm.ingest.submission import Submission
@@ -60,14 +52,7 @@ DRAIN_LOCK_FILE = "spool.lock"
 BUSY_TIMEOUT_S = 1.0
 """Another worker's commit takes milliseconds; a lead must be answered within 3 s, the database's part included."""
 
-
 _OLDEST = f"SELECT {', '.join(RAW_COLUMNS)} FROM leads_raw WHERE refusal IS NULL ORDER BY id LIMIT ?"  # noqa: S608
-
-logger = logging.getLogger("leadcrm.ingest.spool")
-
-
-MOST_FILES = 20
-"""Damaged one after the other, the disk is at fault, and more files are no help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +75,18 @@ class Spool:
     def __init__(self, data_dir: Path, *, max_bytes: int, min_free_bytes: int) -> None:
         """Name the spool's place and limits; nothing is opened before it is needed."""
         self.data_dir = data_dir
-        self.path = spool_in_use(data_dir)
+        self._file = SpoolFile(data_dir)
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
         self._connection: sqlite3.Connection | None = None
         self._store: SqliteStore | None = None
         self._entities: Entities | None = None
         self._has_failed = False
+
+    @property
+    def path(self) -> Path:
+        """The file in use, as far as this thread knows."""
+        return self._file.path
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
         """Keep the batch and return a receipt each, in order; durable on return.
@@ -113,7 +103,8 @@ class Spool:
             store = self._opened()
             self._insist_on_room(sum(len(row.body or b"") for row in batch))
             answers = store.write(batch)
-            self._insist_on_the_file_in_use()
+            if not self._file.is_in_use():
+                raise StoreDamaged(f"{self.path} is not the spool any more, and what was just written is in it")
             return answers
 
     def known(self, keys: Sequence[bytes]) -> Known:
@@ -142,9 +133,8 @@ class Spool:
         Call it before anything opens the file. Raises `SpoolUnavailable`.
         """
         with self._faults():
-            self.path = spool_in_use(self.data_dir)
             if self.path.exists() and (why := lost_from_log(self.path)):
-                self._set_aside(why)
+                self._file.set_aside(why)
 
     def check(self) -> None:
         """Raise `SpoolUnavailable` unless a row could be kept now."""
@@ -172,10 +162,11 @@ class Spool:
             refused = select(row for row in raw_lead if row.refusal is not None).count()
             # Ids are in the order of arrival.
             oldest = select((row.id, row.received_at) for row in raw_lead).order_by(1).first()
+            used_bytes = self._used_bytes()
         return SpoolStatus(
             depth,
             refused,
-            self._used_bytes(),
+            used_bytes,
             oldest and oldest[1].replace(tzinfo=timezone.utc),
             tuple(str(path) for path in set_aside_files(self.data_dir)),
         )
@@ -223,8 +214,15 @@ class Spool:
 
     @contextmanager
     def drain_lock(self) -> Iterator[bool]:
-        """Say whether this process may drain now; one of a node at a time, released when it dies."""
-        descriptor = os.open(self.data_dir / DRAIN_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Say whether this process may drain now; one of a node at a time, released when it dies.
+
+        Raises `SpoolUnavailable`.
+        """
+        path = self.data_dir / DRAIN_LOCK_FILE
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SpoolUnavailable(f"{path}: {error.strerror}") from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,49 +242,16 @@ class Spool:
         self._connection = self._store = self._entities = None
 
     def _opened(self) -> SqliteStore:
-        if self._store is not None and not self._is_in_use():
-            self._set_aside("it was deleted or replaced")
+        if self._store is not None and not self._file.is_in_use():
+            self.close()
+            self._file.set_aside("it was deleted or replaced")
         if self._store is None:
-            self.path = max(self.path, spool_in_use(self.data_dir), key=number_of)
-            self._connection = open_spool_file(self.path, busy_timeout_s=BUSY_TIMEOUT_S)
-            self._inode = self.path.stat().st_ino
-            self._successor = successor(self.path)
+            self._connection = self._file.open(busy_timeout_s=BUSY_TIMEOUT_S)
             self._store = SqliteStore(self._connection, self.path, min_free_bytes=self._min_free_bytes, is_spool=True)
             if self._has_failed:
                 self._store.prove()
                 self._has_failed = False
         return self._store
-
-    def _is_in_use(self) -> bool:
-        """Say whether the file that is open is still the spool: not gone, not set aside by another process."""
-        try:
-            return os.stat(self.path).st_ino == self._inode and not os.path.exists(self._successor)
-        except FileNotFoundError:
-            return False
-
-    def _insist_on_the_file_in_use(self) -> None:
-        if not self._is_in_use():
-            self._set_aside("it was deleted or replaced")
-            raise SpoolDamaged(f"what was just written is in a file that is not the spool any more: {self.path}")
-
-    def _set_aside(self, why: str) -> None:
-        """Let the successor take the file's place, unless another process already did so."""
-        self.close()
-        new = successor(self.path)
-        if number_of(new) > MOST_FILES:
-            raise SpoolUnavailable(f"{self.path}: {why}", hint="see to the disk, then delete the files set aside")
-        if not new.exists():
-            try:
-                make_spool_file(new)
-            except (OSError, StoreUnavailable) as error:
-                raise SpoolUnavailable(f"{self.path}: {why}; {new.name} cannot be made: {error}") from error
-            logger.error(
-                "%s cannot be used as the spool any more, %s takes its place: %s",
-                self.path,
-                new.name,
-                why,
-                extra={"action": "set_aside", "hint": "its rows are salvaged by themselves; keep the file until then"},
-            )
 
     def _raw_lead(self) -> Any:
         """Return the entity, for the reads and deletes that are not a lead's way."""
@@ -333,7 +298,7 @@ class Spool:
         self.close()
         self._has_failed = True
         if isinstance(failure, StoreDamaged):
-            self._set_aside(str(failure))
+            self._file.set_aside(str(failure))
             raise SpoolDamaged(f"the spool was damaged: {failure}") from failure
         raise SpoolUnavailable(f"the spool cannot be used: {failure}", hint=failure.hint) from failure
 

@@ -15,6 +15,7 @@ May import database, migrations and errors.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -23,10 +24,68 @@ from pathlib import Path
 
 from leadcrm.data_dir import sync_folder
 from leadcrm.database import open_sqlite, store_error
-from leadcrm.errors import StoreDamaged, StoreUnavailable
+from leadcrm.errors import SpoolUnavailable, StoreDamaged, StoreUnavailable
 from leadcrm.migrations import migrate_spool, newest_version
 
 _NAME = re.compile(r"spool(?:-([0-9]{1,9}))?\.db")
+
+
+MOST_SET_ASIDE = 20
+"""Damaged one after the other, the disk is at fault, and more files are no help."""
+
+logger = logging.getLogger("leadcrm.ingest.spool_file")
+
+
+class SpoolFile:
+    """The file that is the spool, as one thread knows it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Look which file is in use; it need not exist yet."""
+        self._data_dir = data_dir
+        self._inode: int | None = None
+        self._turn_to(spool_in_use(data_dir))
+
+    def open(self, *, busy_timeout_s: float) -> sqlite3.Connection:
+        """Open the file in use, made or upgraded if need be.
+
+        Raises `StoreUnavailable`, `StoreDamaged`, `SchemaTooNew`, `OSError`.
+        """
+        self._turn_to(max(self.path, spool_in_use(self._data_dir), key=number_of))
+        connection = open_spool_file(self.path, busy_timeout_s=busy_timeout_s)
+        self._inode = self.path.stat().st_ino
+        return connection
+
+    def is_in_use(self) -> bool:
+        """Say whether the file that was opened is still the spool: not gone, not set aside by another process."""
+        try:
+            return os.stat(self.path).st_ino == self._inode and not os.path.exists(self._successor)
+        except FileNotFoundError:
+            return False
+
+    def set_aside(self, why: str) -> None:
+        """Let the successor take the file's place, unless another process already did so; durable on return.
+
+        Raises `SpoolUnavailable`. What this thread has open of the old file is for it to close.
+        """
+        if self._successor.exists():
+            return
+        if len(_files(self._data_dir)) > MOST_SET_ASIDE:
+            raise SpoolUnavailable(f"{self.path}: {why}", hint="see to the disk, then delete the files set aside")
+        try:
+            make_spool_file(self._successor)
+        except (OSError, StoreUnavailable) as error:
+            raise SpoolUnavailable(f"{self.path}: {why}; {self._successor} cannot be made: {error}") from error
+        logger.error(
+            "%s cannot be used as the spool any more, %s takes its place: %s",
+            self.path,
+            self._successor.name,
+            why,
+            extra={"action": "set_aside", "hint": "its rows are salvaged by themselves; keep the file until then"},
+        )
+
+    def _turn_to(self, path: Path) -> None:
+        self.path = path
+        self._successor = path.with_name(f"spool-{number_of(path) + 1}.db")
 
 
 def spool_in_use(data_dir: Path) -> Path:
@@ -37,11 +96,6 @@ def spool_in_use(data_dir: Path) -> Path:
 def set_aside_files(data_dir: Path) -> list[Path]:
     """Return the files that were set aside, oldest first."""
     return sorted(_files(data_dir), key=number_of)[:-1]
-
-
-def successor(path: Path) -> Path:
-    """Return the file that is in use once the one at `path` is not."""
-    return path.with_name(f"spool-{number_of(path) + 1}.db")
 
 
 def unsalvaged_files(data_dir: Path) -> list[Path]:
