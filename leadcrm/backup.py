@@ -22,12 +22,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from leadcrm.config import Config
-from leadcrm.data_dir import hold, make_data_dir
+from leadcrm.data_dir import hold, make_data_dir, sync_folder
 from leadcrm.database import bind, store_error
 from leadcrm.database_url import DatabaseURL
 from leadcrm.errors import BackupFailed
 from leadcrm.ingest.drain import drain_batch
-from leadcrm.ingest.ingestion import open_spool, open_store
+from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
+from leadcrm.ingest.spool_file import unsalvaged_files
 from leadcrm.migrations import migrate
 from leadcrm.verification import Verification, verify
 
@@ -57,6 +58,8 @@ def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
     source = _embedded(config)
     if target.exists():
         raise BackupFailed(f"{target} exists", hint="name another file: a backup overwrites nothing")
+    prepare_spool(config)
+    _insist_on_salvaged_spools(config)
     with _temporary(target) as temporary:
         _copy_spool_first(config, source, temporary, on_progress)
         copy = replace(config, database=DatabaseURL(provider="sqlite", path=temporary), min_free_bytes=0)
@@ -79,6 +82,8 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
     with hold(config.data_dir, exclusively=True) as held:
         if not held:
             raise BackupFailed(f"a server uses {config.data_dir}", hint="stop it first: systemctl stop leadcrm")
+        prepare_spool(config)
+        _insist_on_salvaged_spools(config)
         _insist_on_an_empty_spool(config)
         if target.exists() and not may_replace:
             raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
@@ -180,6 +185,14 @@ def _verified(config: Config) -> Verification:
     return found
 
 
+def _insist_on_salvaged_spools(config: Config) -> None:
+    if files := unsalvaged_files(config.data_dir):
+        raise BackupFailed(
+            f"{files[0]} is damaged, and its rows are not in the spool yet",
+            hint="leadcrm spool drain, or start the server",
+        )
+
+
 def _insist_on_an_empty_spool(config: Config) -> None:
     spool = open_spool(config)
     if spool is None or not spool.path.exists():
@@ -195,15 +208,21 @@ def _insist_on_an_empty_spool(config: Config) -> None:
 
 
 def _set_old_aside(target: Path) -> Path | None:
-    """Rename the database and what is beside it, out of the way and kept."""
+    """Give the database and its log a second name each, under which they are kept; durable on return."""
     if not target.exists():
         return None
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     kept = target.with_name(f"{target.name}.before-restore-{moment}")
-    for suffix in ("-wal", "-shm", ""):
-        part = target.with_name(target.name + suffix)
+    beside = [
+        (target.with_name(target.name + suffix), kept.with_name(kept.name + suffix)) for suffix in ("-wal", "-shm")
+    ]
+    for part, kept_part in [(target, kept), *beside]:
         if part.exists():
-            part.rename(kept.with_name(kept.name + suffix))
+            os.link(part, kept_part)
+    sync_folder(target.parent)
+    # A log left here would be taken for the new file's. The old file itself goes when the new one takes its name.
+    for part, _ in beside:
+        part.unlink(missing_ok=True)
     return kept
 
 

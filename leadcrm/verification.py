@@ -21,6 +21,7 @@ from pony.orm import count, db_session, raw_sql, select, sum
 from leadcrm.database import bind_spool, forget_results, snapshot
 from leadcrm.entities import KEY_HOLDING_STATES, Entities
 from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.spool_file import unsalvaged_files
 
 PAGE_ROWS = 500
 PART_BYTES = 16 * 1024 * 1024
@@ -241,6 +242,10 @@ def _look_at_spool(spool: Spool | None, found: Verification) -> dict[UUID, _Row]
     spooled: dict[UUID, _Row] = {}
     if spool is None or not spool.path.exists():
         return spooled
+    for path in unsalvaged_files(spool.data_dir):
+        found.problems.append(
+            Problem(str(path), "a damaged spool whose rows are not salvaged yet: leadcrm spool drain")
+        )
     entities = bind_spool(spool.path)
     try:
         for page in _pages(entities):

@@ -19,7 +19,8 @@ from leadcrm.cli.printing import print_json, print_record, progress
 from leadcrm.config import Config
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
 from leadcrm.ingest.drain import drain_batch
-from leadcrm.ingest.ingestion import open_spool, open_store
+from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
+from leadcrm.ingest.salvage import salvage_all
 from leadcrm.ingest.spool import Spool
 
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """Look at the spool, or drain it."""
     config = configuration.read(arguments, environ, directory)
+    prepare_spool(config)
     spool = open_spool(config)
     if spool is None or not spool.path.exists():
         print_json({"rows": 0}) if arguments.json else print(f"{config.data_dir} has no spool")
@@ -76,6 +78,7 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
         if not may_drain:
             print("a running server is draining it: leadcrm spool status")
             return EXIT_FAILED
+        salvage_all(spool)
         before = spool.status()
         in_all = before.depth - before.refused
         store = open_store(config)

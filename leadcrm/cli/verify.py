@@ -19,7 +19,7 @@ from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, print_table, progress
 from leadcrm.database import bind
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, SchemaTooOld
-from leadcrm.ingest.ingestion import open_spool
+from leadcrm.ingest.ingestion import open_spool, prepare_spool
 from leadcrm.migrations import status
 from leadcrm.verification import OUTCOMES, Verification, verify
 
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """Verify."""
     config = configuration.read(arguments, environ, directory)
+    prepare_spool(config)
     entities = bind(config.database)
     try:
         if status(config.database)[1]:

@@ -163,7 +163,10 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _files(data_dir: Path) -> list[Path]:
-    return [data_dir / name for name in os.listdir(data_dir) if _NAME.fullmatch(name)] if data_dir.exists() else []
+    try:
+        return [data_dir / name for name in os.listdir(data_dir) if _NAME.fullmatch(name)]
+    except (FileNotFoundError, PermissionError):
+        return []
 
 
 def number_of(path: Path) -> int:

@@ -132,8 +132,14 @@ class Pages:
 def lost_from_log(path: Path) -> str | None:
     """Say what is missing from the log of the file at `path` that was in it once, or None.
 
-    SQLite itself would not say: to it a log ends where it no longer adds up. For a file that nobody has open.
+    SQLite itself would not say: to it a log ends where it no longer adds up. Only before anybody opens the file can it
+    be told; whoever comes later finds a log without a gap.
     """
+    # A log that is emptied between the look at its index and at it looks as if it had lost everything, once.
+    return _lost_from_log(path) and _lost_from_log(path)
+
+
+def _lost_from_log(path: Path) -> str | None:
     with ExitStack() as opened:
         # The index first: a log that grows meanwhile then only has more than it says.
         index = opened.enter_context(_Bytes(Path(f"{path}-shm")))[:100]

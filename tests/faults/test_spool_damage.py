@@ -23,6 +23,7 @@ from leadcrm.ingest.sqlite_pages import lost_from_log
 from leadcrm.ingest.submission import Receipt, Submission
 from tests.conftest import StartServer
 from tests.faults.trial import Trial
+from tests.support.command import leadcrm
 from tests.support.postgres import PostgresCluster
 from tests.support.rows import Rows
 from tests.support.waiting import wait_until
@@ -166,6 +167,26 @@ def test_a_log_torn_in_the_middle_gives_up_what_stands_after_the_tear(
         found = start_over(torn)
         assert len(found) >= ROWS - 6
         assert all(row == written[row.id] for row in found)
+
+
+def test_the_commands_see_a_torn_spool_as_a_start_does(
+    killed: tuple[Path, dict[str, Submission]], tmp_path: Path
+) -> None:
+    folder, written = killed
+    with (folder / "spool.db-wal").open("r+b") as file:
+        file.truncate(32 + 8 * 4120)
+    settings = {"DATA_DIR": str(folder)}
+    assert leadcrm(tmp_path, "migrate", **settings).returncode == 0
+    verified = leadcrm(tmp_path, "verify", "--json", **settings)
+    assert "rows are not salvaged yet" in verified.stdout
+    assert verified.returncode == 1
+    refused = leadcrm(tmp_path, "backup", "copy.db", **settings)
+    assert "its rows are not in the spool yet" in refused.stderr
+    assert refused.returncode == 1
+    drained = leadcrm(tmp_path, "spool", "drain", "--json", **settings)
+    assert drained.returncode == 0, drained.stderr
+    assert len(written) > json.loads(drained.stdout)["drained"] >= ROWS // 2
+    assert leadcrm(tmp_path, "verify", **settings).returncode == 0
 
 
 def damage(spool_path: Path) -> None:
