@@ -58,7 +58,7 @@ class Studio:
         return self.server.client.request(method, target, body=body, headers=headers).json()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     executable = os.environ.get("LEADCRM_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
