@@ -116,31 +116,46 @@ class Ingestion:
 
     def verdict(self) -> Verdict:
         """Look at the parts now; reads disk and spool, so it belongs in a thread, one at a time."""
-        config = self._config
-        free = free_bytes(config.data_dir)
-        database = self.writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
-        faults = [] if database else ["the database is away"]
-        refused_at = self.writer.refused_at
-        has_refused = refused_at is not None and monotonic() - refused_at < REFUSAL_LIFE_S
-        is_refusing = has_refused or self.writer.is_stuck
+        config, writer = self._config, self.writer
+        faults: list[str] = []
+        free = self._free_bytes(faults)
+        database = writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
+        if not database:
+            faults.append("the database is away")
+        has_refused = writer.refused_at is not None and monotonic() - writer.refused_at < REFUSAL_LIFE_S
+        is_refusing = has_refused or writer.is_stuck
         if is_refusing:
             faults.append("leads that just came could not be kept")
-        spool: SpoolStatus | None = None
-        spool_keeps = False
-        if self._judge is not None:
-            try:
-                spool = self._judge.status()
-                self._judge.check()
-                if refused_at is not None:
-                    self._judge.prove_write()
-                spool_keeps = True
-            except LeadcrmError as error:
-                faults.append(str(error))
-        if spool is not None and spool.set_aside:
-            faults.append(f"damaged and set aside: {', '.join(spool.set_aside)}; the log says what was salvaged")
-        schema_version = newest_version(config.database.provider)
+        spool, spool_keeps = self._look_at_spool(faults)
         keeps_leads = (database or spool_keeps) and not is_refusing
+        schema_version = newest_version(config.database.provider)
         return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))
+
+    def _free_bytes(self, faults: list[str]) -> int:
+        try:
+            return free_bytes(self._config.data_dir)
+        except OSError as error:
+            # The folder is gone, or its disk: the database may lie elsewhere.
+            faults.append(f"{self._config.data_dir}: {error.strerror}")
+            return 0
+
+    def _look_at_spool(self, faults: list[str]) -> tuple[SpoolStatus | None, bool]:
+        """Return how much waits, where that can be read, and whether a row could be kept."""
+        if self._judge is None:
+            return None, False
+        status: SpoolStatus | None = None
+        try:
+            status = self._judge.status()
+            if status.set_aside:
+                faults.append(f"damaged and set aside: {', '.join(status.set_aside)}; the log says what was salvaged")
+            self._judge.check()
+            # A failing disk shows only in a write, and only a lead's failure is worth one.
+            if self.writer.refused_at is not None:
+                self._judge.prove_write()
+        except LeadcrmError as error:
+            faults.append(str(error))
+            return status, False
+        return status, True
 
     def end_verdicts(self) -> None:
         """Close what verdicts have open, in their thread: the last to close a SQLite file folds its log into it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from tests.conftest import StartServer
 from tests.faults.disk import Disk
 from tests.faults.trial import Trial, complaints
@@ -98,3 +100,19 @@ def test_below_the_headroom_leads_get_503_before_anything_fails(
     assert all("fewer than MIN_FREE_BYTES" in text for text in complaints(server)), complaints(server)
     assert 0 < len(complaints(server)) <= MOST_LOG_LINES
     trial.judge("disk below MIN_FREE_BYTES, freed", server, Rows(url), least_kept_share=0)
+
+
+def test_a_data_folder_that_is_gone_keeps_no_lead_from_a_remote_database(
+    start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
+) -> None:
+    url = own_postgres.create_database()
+    server = start_server(url, environment={"WORKERS": "2"})
+    with trial.load(server, connections=4):
+        trial.wait_stored()
+        shutil.rmtree(server.data_dir)
+        trial.wait_stored(300)
+        ready = server.client.get("/ready")
+        assert ready.status == 200
+        assert f"{server.data_dir}: No such file or directory" in ready.json()["fault"]
+    report = trial.judge("data folder deleted, PostgreSQL healthy", server, Rows(url))
+    assert report.kept_share == 1
