@@ -151,4 +151,5 @@ def shared_server(
 ) -> Iterator[Server]:
     """A server for tests of a module that neither stop it nor count all its rows: a start takes a second."""
     for start in server_starter(request.node, tmp_path_factory.mktemp("shared")):
-        yield start(shared_database)
+        # The longest there is: these tests are about a database that is well, on machines that may stall.
+        yield start(shared_database, environment={"COMMIT_TIMEOUT": "2.5"})
