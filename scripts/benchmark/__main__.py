@@ -17,7 +17,7 @@ from benchmark.machine import describe
 from benchmark.peers import BUILD
 from benchmark.report import table
 from benchmark.rounds import Sample, cells, run_rounds, save
-from benchmark.scale import drain, growth, memory
+from benchmark.scale import drain, export, growth, memory
 from benchmark.stages import stages
 from benchmark.systems import EXECUTABLE, KINDS, REPOSITORY, Kind, System, twin
 from tests.support.postgres import Installation
@@ -83,7 +83,11 @@ def _scale(arguments: argparse.Namespace) -> None:
         cluster.start()
         stack.callback(cluster.stop)
         if arguments.what == "growth":
-            text = growth(cluster, folder, rows=arguments.rows, rounds=arguments.rounds, seconds=arguments.seconds)
+            rows = arguments.rows or 5_000_000
+            text = growth(cluster, folder, rows=rows, rounds=arguments.rounds, seconds=arguments.seconds)
+        elif arguments.what == "export":
+            rows = arguments.rows or 1_000_000
+            text = export(cluster, folder, rows=rows, rounds=arguments.rounds, seconds=arguments.seconds)
         elif arguments.what == "memory":
             text = memory(cluster, folder, leads=arguments.leads)
         elif arguments.what == "stages":
@@ -107,11 +111,11 @@ def _parse() -> argparse.Namespace:
         "what",
         nargs="?",
         default="peers",
-        choices=("peers", "growth", "memory", "drain", "stages"),
-        help="beside the peers (default); with full tables; over a million leads; the spool's drain; "
+        choices=("peers", "growth", "export", "memory", "drain", "stages"),
+        help="beside the peers (default); with full tables; beside an export; over a million leads; the spool's drain; "
         "where a lead's time goes",
     )
-    parser.add_argument("--rows", type=int, default=5_000_000, help="of growth's full tables (default: %(default)s)")
+    parser.add_argument("--rows", type=int, help="of growth's and export's full tables (default: 5,000,000; 1,000,000)")
     parser.add_argument("--leads", type=int, default=1_000_000, help="of memory (default: %(default)s)")
     parser.add_argument("--systems", nargs="+", choices=[*KINDS, "all"], metavar="NAME", help=", ".join(KINDS))
     parser.add_argument("--connections", nargs="+", type=int, metavar="N", help="at once (default: 1 64 256)")

@@ -1,16 +1,21 @@
-"""Cost as the work grows: full tables against empty ones, memory over a million leads, the drain of the spool."""
+"""Cost as the work grows: full tables, an export of them, memory over a million leads, the drain of the spool."""
 
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
+import threading
+import urllib.request
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from statistics import median
+from time import monotonic
 
 from benchmark.fill import fill_postgres, fill_sqlite
 from benchmark.load import run_load
-from benchmark.rounds import cells, run_rounds
+from benchmark.rounds import cells, measure, run_rounds
 from benchmark.systems import KINDS, Kind, System
 from benchmark.usage import wait_until
 from tests.support.postgres import PostgresCluster
@@ -45,6 +50,79 @@ def growth(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, se
         label = "PostgreSQL" if full.database_url else "SQLite"
         lines.append(f"| {label} | {before:,.0f} | {after:,.0f} | {after / before:.2f} |")
     return "\n".join(lines)
+
+
+def export(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, seconds: float) -> str:
+    """Compare the rate beside an export of `rows` leads with the rate without one, within the same rounds."""
+    lines = [
+        f"Rate at 64 connections while an export of {rows:,} leads runs to the rate without, {rounds} interleaved "
+        f"rounds of {seconds:g} s. Target: more than 0.80. The export begins anew in every round and rests while leads "
+        "arrive; alone it runs once from start to end.",
+        "",
+        "| database | alone, leads/s | beside an export, leads/s | ratio | exported meanwhile, leads/s "
+        "| whole export with no load |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in GROWTH_SYSTEMS:
+        token = secrets.token_urlsafe(16)
+        kind = KINDS[name]
+        kind = Kind(**{**vars(kind), "environment": {**kind.environment, "ADMIN_TOKEN": token}})
+        with System(name, kind, cluster, folder / f"{name}-export") as system:
+            if system.database_url:
+                fill_postgres(cluster, system.database_url, rows)
+            else:
+                fill_sqlite(system.folder / kind.sqlite_file, rows)
+            whole = _Export(system.url, token)
+            whole.join()
+            if whole.leads != rows or whole.failure:
+                raise SystemExit(f"bench: the export gave {whole.leads:,} of {rows:,} leads: {whole.failure}")
+            alone, beside, exported = [], [], []
+            for _ in range(rounds):
+                alone.append(measure(system, 64, seconds).rate)
+                running = _Export(system.url, token)
+                beside.append(measure(system, 64, seconds).rate)
+                if not running.is_alive():
+                    raise SystemExit(
+                        f"bench: the export ended while it was measured: {running.failure or 'too few rows'}"
+                    )
+                exported.append(running.stop())
+        label = "PostgreSQL" if system.database_url else "SQLite"
+        lines.append(
+            f"| {label} | {median(alone):,.0f} | {median(beside):,.0f} | {median(beside) / median(alone):.2f} "
+            f"| {median(exported):,.0f} | {whole.took_s:.0f} s |"
+        )
+    return "\n".join(lines)
+
+
+class _Export(threading.Thread):
+    """A client that takes an export as fast as it comes and counts its leads."""
+
+    def __init__(self, url: str, token: str) -> None:
+        super().__init__(daemon=True)
+        self._request = urllib.request.Request(
+            f"{url}/api/leads/export?format=ndjson", headers={"Authorization": f"Bearer {token}"}
+        )
+        self._stopping = False
+        self._began = monotonic()
+        self.leads = 0
+        self.took_s = 0.0
+        self.failure: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with urllib.request.urlopen(self._request, timeout=60) as answer:
+                while not self._stopping and (piece := answer.read1(1 << 20)):
+                    self.leads += piece.count(b"\n")
+        except OSError as error:
+            self.failure = error
+        self.took_s = monotonic() - self._began
+
+    def stop(self) -> float:
+        """Hang up and return how many leads a second came."""
+        self._stopping = True
+        self.join()
+        return self.leads / self.took_s
 
 
 def memory(cluster: PostgresCluster, folder: Path, *, leads: int) -> str:
