@@ -9,7 +9,8 @@ look at the answer; others stop sending and wait for it. This one reads what was
 
 from __future__ import annotations
 
-from asyncio import Transport
+import select
+from asyncio import BaseTransport, Transport
 
 from sanic.exceptions import BadRequest, RequestCancelled
 from sanic.http.constants import Stage
@@ -57,6 +58,11 @@ class LingeringProtocol(HttpProtocol):
     __slots__ = ("_lingers", "_sender_done")
     _burst = _Burst()
 
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin a connection."""
+        self._lingers = self._sender_done = False
+        super().connection_made(transport)
+
     def data_received(self, data: bytes) -> None:
         """Take what arrived."""
         self._burst.count(len(data), self)
@@ -69,7 +75,7 @@ class LingeringProtocol(HttpProtocol):
 
     async def receive_more(self) -> None:
         """Wait for more of a request, which no longer comes once the sender has stopped sending."""
-        if getattr(self, "_sender_done", False):
+        if self._sender_done:
             if self.is_busy():
                 raise BadRequest("the sender stopped within its request")
             raise RequestCancelled
@@ -79,9 +85,21 @@ class LingeringProtocol(HttpProtocol):
         """Answer what is on its way, say `Connection: close` with it, and close once nothing comes."""
         if self.http is not None:
             self.http.keep_alive = False
-        if not getattr(self, "_lingers", False):
+        if not self._lingers:
             self._lingers = True
-            self.loop.call_later(LINGER_S, self.close_if_idle)
+            self.loop.call_later(LINGER_S, self._close_if_quiet)
+
+    def _close_if_quiet(self) -> None:
+        # Timers come before what has arrived meanwhile is read and handled, and after a pause of the process much has.
+        if not self.recv_buffer and not self._has_unread():
+            self.close_if_idle()
+
+    def _has_unread(self) -> bool:
+        if self.transport is None or self.transport.is_closing():
+            return False
+        poller = select.poll()
+        poller.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poller.poll(0))
 
     def is_busy(self) -> bool:
         """Say whether a request is being received, handled or answered."""

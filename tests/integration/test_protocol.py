@@ -1,0 +1,90 @@
+"""One worker's connections at a stop, on a loop that a pause of the process holds up at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import uvloop
+from sanic import Sanic
+
+from leadcrm import logs
+from leadcrm.config import load
+from leadcrm.ingest.ingestion import Ingestion
+from leadcrm.web.app import create_app
+from leadcrm.web.board import Board
+from leadcrm.web.protocol import LINGER_S, LingeringProtocol
+
+REQUEST = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    return await asyncio.wait_for(reader.readuntil(b"}"), 10)
+
+
+class Pausing(LingeringProtocol):
+    """Lets the process pause right after a request was read, where it is told to."""
+
+    pauses = False
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.pauses:
+            time.sleep(LINGER_S + 0.1)
+
+
+async def converse(tmp_path: Path, *, handed_over: bool) -> bytes:
+    """Wind a connection down; return what it answers to a request that came in a pause which outlasted the linger.
+
+    `handed_over` says that the loop has read the request already, but its task has not run yet.
+    """
+    config = load({}, {"DATA_DIR": str(tmp_path)}, tmp_path)
+    board = Board(1)
+    with (tmp_path / "log").open("wb") as file:
+        log = logs.configure("info", development=False, stream_fd=os.dup(file.fileno()))
+    app = create_app(config, Ingestion(config, may_migrate=True), board, board.row(0), log, None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = await app.create_server(sock=listener, protocol=Pausing, return_asyncio_server=True)
+    assert server is not None
+    await server.startup()
+    await server.start_serving()
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    try:
+        writer.write(REQUEST)
+        await answer(reader)
+        (connection,) = server.connections
+        app.config.KEEP_ALIVE = False
+        connection.wind_down()
+        Pausing.pauses = handed_over
+        os.write(writer.get_extra_info("socket").fileno(), REQUEST)
+        if not handed_over:
+            time.sleep(LINGER_S + 0.1)  # noqa: ASYNC251 - the pause
+        head = await answer(reader)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    finally:
+        Pausing.pauses = False
+        writer.close()
+        server.close()
+        await server.after_stop()
+    return head
+
+
+@pytest.mark.parametrize("handed_over", [False, True], ids=["unread", "read, not handled"])
+def test_a_request_that_came_while_the_process_paused_is_answered_before_its_connection_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handed_over: bool
+) -> None:
+    # More than one application in a process.
+    monkeypatch.setattr(Sanic, "test_mode", True)
+    loop = uvloop.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        head = loop.run_until_complete(converse(tmp_path, handed_over=handed_over))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"\r\nconnection: close\r\n" in head.lower()
