@@ -32,6 +32,7 @@ _FIELDS = (
     "writer_seen",
 )
 _INDEX = {name: index for index, name in enumerate(_FIELDS)}
+_OUTCOME_INDEX = {outcome: _INDEX[f"outcome_{outcome}"] for outcome in OUTCOMES}
 _FIRST_BUCKET = _INDEX[f"duration_{DURATION_BUCKETS_S[0]}"]
 _ROW_BYTES = len(_FIELDS) * 8
 
@@ -56,7 +57,7 @@ class Row:
 
     def count_answer(self, outcome: str, seconds: float) -> None:
         """Count a lead's answer, and its duration in its bucket of the histogram."""
-        self.add(f"outcome_{outcome}")
+        self._cells[_OUTCOME_INDEX[outcome]] += 1
         self._cells[_FIRST_BUCKET + bisect_left(DURATION_BUCKETS_S, seconds)] += 1  # past the last: duration_more
         self.add("duration_sum", seconds)
 
