@@ -1,8 +1,8 @@
 """The writer: one queue, one thread, one batch at a time.
 
 Requests wait on a future; the thread takes all that has gathered and keeps it with one commit. There is no
-artificial delay: while one batch commits, the next gathers, and a lone request does not wait. A batch that the
-database cannot take goes to the spool.
+artificial delay: while one batch commits, the next gathers, and a lone request does not wait. What one turn of the
+event loop reads is passed on together. A batch that the database cannot take goes to the spool.
 
 Invariants:
 - A future gets a receipt only after the commit that holds its submission, in the database or in the spool.
@@ -58,6 +58,7 @@ class Writer:
         self._held_bytes = 0
         self._on_loss = on_loss
         self._store: Store | None = None
+        self._arrived: list[Pending] = []
         self._waiting: deque[Pending] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -89,10 +90,18 @@ class Writer:
             return future
         self._held_bytes += submission.body_bytes
         self._deadlines.append((monotonic() + ANSWER_DEADLINE_S, future))
-        with self._wake:
-            self._waiting.append((submission, future))
-            self._wake.notify()
+        if not self._arrived:
+            # It runs when all requests that this turn of the loop has read are handled.
+            self._loop.call_soon(self._pass_on)
+        self._arrived.append((submission, future))
         return future
+
+    def _pass_on(self) -> None:
+        """Give the thread all that arrived in one turn of the loop: woken by the first, it would write that alone."""
+        with self._wake:
+            self._waiting.extend(self._arrived)
+            self._arrived.clear()
+            self._wake.notify()
 
     def _expire(self) -> None:
         now = monotonic()
@@ -132,6 +141,8 @@ class Writer:
     def stop(self) -> None:
         """Keep all that is queued, then end the thread and close the store. Blocks until then."""
         with self._wake:
+            self._waiting.extend(self._arrived)
+            self._arrived.clear()
             self._stopping = True
             self._wake.notify()
         if self._thread.ident is not None:
