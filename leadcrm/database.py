@@ -47,6 +47,9 @@ CONNECT_TIMEOUT_S = 10.0
 
 SQLITE_CACHE_KIB = 16_384
 
+SQLITE_STATEMENTS = 256
+"""Statements that the driver keeps prepared: the batch insert has one for each number of rows, in two tables."""
+
 SQLITE_CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the log before they are moved to the file, within a commit: at SQLite's own 1,000 every hundredth
 lead of a lone sender waited milliseconds for that."""
@@ -180,6 +183,7 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
             timeout=busy_timeout_s,
             isolation_level=None,
             check_same_thread=False,
+            cached_statements=SQLITE_STATEMENTS,
         )
         try:
             set_pragmas(connection)

@@ -16,11 +16,12 @@ A store belongs to one thread at a time. May import entities, database, errors a
 
 from __future__ import annotations
 
-import base64
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from binascii import b2a_base64
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 from hashlib import sha256
@@ -47,6 +48,9 @@ CHECKPOINT_PATIENCE_MS = 100
 
 LOCK_PAUSE_S = (0.0002, 0.001)
 """Between two attempts at SQLite's write lock: shorter than a commit, which another worker holds it for."""
+
+ROOM_LIFE_S = 0.05
+"""For how long a disk that had room is taken to have it: far less than MIN_FREE_BYTES can be written in that time."""
 
 _RETRIED_SQLSTATES = ("40001", "40P01")  # serialization failure, deadlock detected: nothing was written
 
@@ -136,26 +140,36 @@ class PostgresStore:
         self._connection.close()
 
     def _write(self, batch: Sequence[Submission]) -> list[Answer]:
-        rows = settle(batch, {})
-        losers = self._insert(rows.values())
-        for _ in range(CONFLICT_ATTEMPTS):
-            if not losers:
+        rows: dict[str, Submission] = {}
+        left = list(batch)
+        known: Known = {}
+        for _ in range(2 * CONFLICT_ATTEMPTS):
+            settled = settle(left, known)
+            # Whoever comes behind a neighbour with its key follows in a statement of its own: that one may lose it yet.
+            ahead = [row for row in settled.values() if row.duplicate_of not in settled]
+            if self._insert(ahead) == len(ahead):
+                rows.update((row.id, row) for row in ahead)
+                for row in ahead:
+                    if row.key_sha256 is not None and row.holds_key:
+                        known[row.key_sha256] = (row.id, row.body_sha256)
+            else:
+                # Some were there already, or their key is taken.
+                stored, known = self._find(left)
+                rows.update(stored)
+            left = [row for row in left if row.id not in rows]
+            if not left:
                 return _receipts(batch, rows, "database")
-            stored, known = self._find([rows[id] for id in losers])
-            rows.update(stored)
-            again = [rows[id] for id in losers if id not in stored]
-            rows.update(settle(again, known))
-            losers = self._insert([rows[row.id] for row in again])
         raise StoreUnavailable("rows that rival for a key keep vanishing")
 
-    def _insert(self, rows: Iterable[Submission]) -> list[str]:
-        """Insert the rows and return the ids of those that were there already or whose key is taken."""
+    def _insert(self, rows: Iterable[Submission]) -> int:
+        """Insert the rows and return how many were not there already and had no key that is taken."""
         # By key: two writers that take the same keys in opposite order would deadlock.
         ordered = sorted(rows, key=lambda row: row.key_sha256 or b"")
         document = orjson.dumps([_postgres_record(row) for row in ordered]).decode()
         with self._connection.cursor() as cursor:
             cursor.execute(self._insert_statement(cursor), (document, self._entry()))
-            return [row[0] for row in cursor.fetchall()]
+            (inserted,) = cursor.fetchall()[0]
+            return int(inserted)
 
     def _insert_statement(self, cursor: psycopg2.extensions.cursor) -> str:
         if not self._may_prepare:
@@ -207,10 +221,15 @@ class SqliteStore:
         self._connection = connection
         self._path = path
         self._min_free_bytes = min_free_bytes
+        self._has_room_until = 0.0  # monotonic
         self._inode = path.stat().st_ino
         self._is_spool = is_spool
         self._ledger_entry = _new_ledger_entry()
+        self._expects_taken_keys = False
         self._busy_timeout_ms: int = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+        if not is_spool:
+            # This connection waits for nothing but the write lock, and `_begin` minds that wait itself.
+            connection.execute("PRAGMA busy_timeout = 0")
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
         """Keep the batch; see `Store.write`."""
@@ -237,7 +256,8 @@ class SqliteStore:
             self._connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
-            self._connection.execute("UPDATE leadcrm_migrations SET name = name")
+            with self._transaction():
+                self._connection.execute("UPDATE leadcrm_migrations SET name = name")
         except sqlite3.Error as error:
             raise store_error(error, self._path) from error
 
@@ -253,27 +273,49 @@ class SqliteStore:
         self._connection.close()
 
     def _write(self, batch: Sequence[Submission]) -> list[Answer]:
-        self._insist_on_the_file()
         self._insist_on_room()
+        # Nearly every batch brings new rows and new keys alone: to ask for them first would cost each of them.
+        rows = None if self._expects_taken_keys else self._commit_new(batch)
+        if rows is None:
+            rows = self._commit(batch)
+            self._expects_taken_keys = any(row.duplicate_of for row in rows.values())
+        # A commit that went into a file which was taken away meanwhile is none.
+        self._insist_on_the_file()
+        return _receipts(batch, rows, "spool" if self._is_spool else "database")
+
+    def _commit_new(self, batch: Sequence[Submission]) -> dict[str, Submission] | None:
+        """Commit the batch and return its rows; None, and nothing is kept, if a row or its key was there already."""
+        rows = settle(batch, {})
+        with self._transaction():
+            try:
+                inserted = self._insert(rows.values())
+            except sqlite3.IntegrityError:
+                inserted = -1
+            if inserted != len(rows):
+                self._connection.execute("ROLLBACK")
+                return None
+        return rows
+
+    def _commit(self, batch: Sequence[Submission]) -> dict[str, Submission]:
+        """Commit what of the batch is not there yet and return all its rows as they are settled."""
+        with self._transaction():
+            rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
+            self._insert(rows.values())
+        return rows
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Hold the write lock from a look-up to the commit, so that nobody takes a key in between."""
         connection = self._connection
-        # The write lock is held from the look-up to the commit, so nobody takes a key in between.
         self._begin()
         try:
-            rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
-            if self._is_spool:
-                _insert(connection, _sqlite_insert_raw, [_sqlite_raw(row) for row in rows.values()])
-            else:
-                self._insert_counted(rows.values())
-                leads = [_sqlite_lead(row) for row in rows.values() if row.fields is not None]
-                _insert(connection, _sqlite_insert_leads, leads)
-            connection.execute("COMMIT")
+            yield
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        # A commit that went into a file which was taken away meanwhile is none.
-        self._insist_on_the_file()
-        return _receipts(batch, rows, "spool" if self._is_spool else "database")
 
     def _begin(self) -> None:
         """Take the write lock, asking for it often.
@@ -281,7 +323,8 @@ class SqliteStore:
         SQLite's own wait asks ever less often, in the end every 100 ms, and beside a busy rival nearly always in vain.
         """
         ends_at = time.monotonic() + self._busy_timeout_ms / 1000
-        self._connection.execute("PRAGMA busy_timeout = 0")
+        if self._is_spool:
+            self._connection.execute("PRAGMA busy_timeout = 0")
         try:
             while True:
                 try:
@@ -293,14 +336,24 @@ class SqliteStore:
                     return
                 time.sleep(random.uniform(*LOCK_PAUSE_S))  # noqa: S311 - two that met must not meet again
         finally:
-            self._connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
+            if self._is_spool:
+                self._connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
 
-    def _insert_counted(self, rows: Iterable[Submission]) -> None:
-        """Insert raw rows and add those that were not there yet to the ledger of their day."""
+    def _insert(self, rows: Collection[Submission]) -> int:
+        """Insert raw rows and their leads; return how many raw rows were not there yet.
+
+        These are added to the ledger of their day.
+        """
+        inserted = 0
         for day, of_day in groupby(map(_sqlite_raw, rows), key=_day):
             received = _insert(self._connection, _sqlite_insert_raw, [*of_day])
-            if received:
+            if received and not self._is_spool:
                 self._connection.execute(_SQLITE_COUNT, (day, self._ledger_entry.bytes, received))
+            inserted += received
+        if not self._is_spool:
+            leads = [_sqlite_lead(row) for row in rows if row.fields is not None]
+            _insert(self._connection, _sqlite_insert_leads, leads)
+        return inserted
 
     def _insist_on_the_file(self) -> None:
         """Raise `StoreUnavailable` where the file was deleted or replaced: commits would go nowhere."""
@@ -312,12 +365,16 @@ class SqliteStore:
             raise StoreUnavailable(f"{self._path} was replaced by another file")
 
     def _insist_on_room(self) -> None:
+        now = time.monotonic()
+        if now < self._has_room_until:
+            return
         free = free_bytes(self._path.parent)
         if free < self._min_free_bytes:
             raise StoreUnavailable(
                 f"{self._path.parent} has {free} bytes free, fewer than MIN_FREE_BYTES ({self._min_free_bytes})",
                 hint="make room on the disk",
             )
+        self._has_room_until = now + ROOM_LIFE_S
 
     def _known(self, keys: Sequence[bytes]) -> Known:
         known: Known = {}
@@ -346,6 +403,9 @@ def _new_ledger_entry() -> UUID:
 
 def settle(batch: Sequence[Submission], known: Known) -> dict[str, Submission]:
     """Decide by arrival which row of each key holds it, given who holds keys already; rows by id, in order."""
+    keys = [row.key_sha256 for row in batch if row.key_sha256]
+    if not known and len(set(keys)) == len(keys):
+        return {row.id: row for row in batch}
     rows: dict[str, Submission] = {}
     holders = known.copy()
     for submission in batch:
@@ -393,7 +453,7 @@ def _qualified(schema: str | None, table: str) -> str:
 
 
 def _postgres_insert(schema: str | None) -> str:
-    """Return the statement that inserts a JSON array of records and selects the ids that were not inserted.
+    """Return the statement that inserts a JSON array of records and counts those that were not there yet.
 
     Leads are made of exactly the raw rows that this statement inserted.
     """
@@ -411,8 +471,8 @@ def _postgres_insert(schema: str | None) -> str:
         "key_sha256": "decode(key_sha256, 'hex')",
         "status": "'new'",
         "assigned_to": "NULL",
-        "created_at": "received_at",
-        "updated_at": "received_at",
+        "created_at": "input.received_at",
+        "updated_at": "input.received_at",
     }
     return f"""
         WITH input AS MATERIALIZED (
@@ -421,17 +481,17 @@ def _postgres_insert(schema: str | None) -> str:
         ), raw AS (
             INSERT INTO {_qualified(schema, "leads_raw")} ({", ".join(RAW_COLUMNS)})
             SELECT {", ".join(sources.get(column, column) for column in RAW_COLUMNS)} FROM input
-            ON CONFLICT DO NOTHING RETURNING id
+            ON CONFLICT DO NOTHING RETURNING id, received_at
         ), lead AS (
             INSERT INTO {_qualified(schema, "leads")} ({", ".join(LEAD_COLUMNS)})
             SELECT {", ".join(sources.get(column, column) for column in LEAD_COLUMNS)}
             FROM input JOIN raw USING (id) WHERE normalizer_version IS NOT NULL
         ), counted AS (
             INSERT INTO {_qualified(schema, "leads_ledger")} AS ledger (day, entry, received)
-            SELECT received_at::date, %s::uuid, count(*) FROM input JOIN raw USING (id) GROUP BY 1
+            SELECT received_at::date, %s::uuid, count(*) FROM raw GROUP BY 1
             ON CONFLICT (day, entry) DO UPDATE SET received = ledger.received + excluded.received
         )
-        SELECT id::text FROM input WHERE id NOT IN (SELECT id FROM raw)
+        SELECT count(*) FROM raw
     """  # noqa: S608 - names of ours
 
 
@@ -448,9 +508,9 @@ def _postgres_find(schema: str | None) -> str:
     """  # noqa: S608 - names of ours
 
 
-_SQLITE_ROWS = 32
-"""Rows a statement: SQLite before 3.32 takes 999 values. With one row a statement the event loop, which gets the
-interpreter's lock whenever SQLite runs, keeps the writer waiting for it once a row."""
+_SQLITE_ROWS = 64 if sqlite3.sqlite_version_info >= (3, 32) else 32
+"""Rows a statement: SQLite before 3.32 takes 999 values. The event loop gets the interpreter's lock whenever SQLite
+runs, and keeps the writer waiting for it, so few statements a batch count for more than that each is prepared once."""
 
 
 _SQLITE_COUNT = (
@@ -460,17 +520,11 @@ _SQLITE_COUNT = (
 
 
 def _insert(connection: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[tuple[object, ...]]) -> int:
-    """Insert rows and return how many were not there yet.
-
-    In as few statements as powers of two allow, so that the driver knows every statement already.
-    """
+    """Insert rows and return how many were not there yet."""
     inserted = 0
-    start = 0
-    while left := len(rows) - start:
-        count = min(_SQLITE_ROWS, 1 << (left.bit_length() - 1))
-        done = connection.execute(statement(count), [*chain.from_iterable(rows[start : start + count])])
-        inserted += done.rowcount
-        start += count
+    for start in range(0, len(rows), _SQLITE_ROWS):
+        some = rows[start : start + _SQLITE_ROWS]
+        inserted += connection.execute(statement(len(some)), [*chain.from_iterable(some)]).rowcount
     return inserted
 
 
@@ -509,48 +563,87 @@ def _uuid_bytes(id: str) -> bytes:
 
 
 def _postgres_record(row: Submission) -> dict[str, Any]:
+    # Taken apart at once: to read a named tuple's values one by one costs as much as all the rest.
+    (
+        id,
+        received_at,
+        request_id,
+        idempotency_key,
+        key_sha256,
+        method,
+        target,
+        remote_addr,
+        content_type,
+        headers,
+        body,
+        body_sha256,
+        node,
+        state,
+        error,
+        duplicate_of,
+        fields,
+    ) = row
     record: dict[str, Any] = {
-        "id": row.id,
-        "received_at": _timestamp(row.received_at),
-        "request_id": row.request_id,
-        "idempotency_key": row.idempotency_key,
-        "method": row.method,
-        "target": row.target,
-        "remote_addr": row.remote_addr,
-        "content_type": row.content_type,
-        "headers": row.headers,
-        "body": None if row.body is None else base64.b64encode(row.body).decode(),
-        "body_sha256": row.body_sha256.hex(),
-        "state": row.state,
-        "key_sha256": None if row.key_sha256 is None else row.key_sha256.hex(),
-        "error": row.error,
-        "duplicate_of": row.duplicate_of,
-        "node": row.node,
+        "id": id,
+        "received_at": _timestamp(received_at),
+        "request_id": request_id,
+        "idempotency_key": idempotency_key,
+        "method": method,
+        "target": target,
+        "remote_addr": remote_addr,
+        "content_type": content_type,
+        "headers": headers,
+        "body": None if body is None else b2a_base64(body, newline=False).decode(),
+        "body_sha256": body_sha256.hex(),
+        "state": state,
+        "key_sha256": None if key_sha256 is None else key_sha256.hex(),
+        "error": error,
+        "duplicate_of": duplicate_of,
+        "node": node,
     }
-    if row.fields is not None:
-        record.update(zip(FIELD_COLUMNS, row.fields))  # noqa: B905 - `strict` would cost on the hot path
+    if fields is not None:
+        record.update(zip(FIELD_COLUMNS, fields))  # noqa: B905 - `strict` would cost on the hot path
         record["normalizer_version"] = NORMALIZER_VERSION
     return record
 
 
 def _sqlite_raw(row: Submission) -> tuple[Any, ...]:
+    (
+        id,
+        received_at,
+        request_id,
+        idempotency_key,
+        key_sha256,
+        method,
+        target,
+        remote_addr,
+        content_type,
+        headers,
+        body,
+        body_sha256,
+        node,
+        state,
+        error,
+        duplicate_of,
+        _,
+    ) = row
     return (
-        _uuid_bytes(row.id),
-        _timestamp(row.received_at),
-        row.request_id,
-        row.idempotency_key,
-        row.method,
-        row.target,
-        row.remote_addr,
-        row.content_type,
-        orjson.dumps(row.headers).decode(),
-        row.body,
-        row.body_sha256,
-        row.state,
-        row.key_sha256,
-        row.error,
-        _uuid_bytes(row.duplicate_of) if row.duplicate_of else None,
-        row.node,
+        _uuid_bytes(id),
+        _timestamp(received_at),
+        request_id,
+        idempotency_key,
+        method,
+        target,
+        remote_addr,
+        content_type,
+        orjson.dumps(headers).decode(),
+        body,
+        body_sha256,
+        state,
+        key_sha256,
+        error,
+        _uuid_bytes(duplicate_of) if duplicate_of else None,
+        node,
     )
 
 

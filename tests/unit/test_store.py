@@ -108,6 +108,24 @@ def test_a_key_of_an_earlier_batch_is_used(store: Store) -> None:
     assert told(store.write([repeat, conflict])) == [(Outcome.DUPLICATE, first.id), (Outcome.CONFLICT, first.id)]
 
 
+def test_rows_whose_key_an_earlier_batch_took_are_told_apart_by_that_batchs_row(store: Store, rows: Rows) -> None:
+    holder = submission(b'{"email":"held"}', key="k")
+    store.write([holder])
+    behind = [submission(body, key="k") for body in (b'{"email":"other"}', b'{"email":"held"}', b'{"email":"other"}')]
+    others = [submission(b'{"email":"of its own"}', key="own"), submission(b"{}")]
+    assert told(store.write([*behind, *others])) == [
+        (Outcome.CONFLICT, holder.id),
+        (Outcome.DUPLICATE, holder.id),
+        (Outcome.CONFLICT, holder.id),
+        *((Outcome.CREATED, other.id) for other in others),
+    ]
+    stored = {row["id"]: (row["state"], row["duplicate_of"]) for row in rows.raw()}
+    assert [stored[row.id] for row in behind] == [
+        ("conflict", holder.id), ("repeat", holder.id), ("conflict", holder.id),
+    ]  # fmt: skip
+    assert len(rows.leads()) == 3
+
+
 def test_an_empty_batch_is_nothing(store: Store, rows: Rows) -> None:
     assert store.write([]) == []
     store.prove()
