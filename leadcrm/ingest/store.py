@@ -273,6 +273,8 @@ class SqliteStore:
         self._connection.close()
 
     def _write(self, batch: Sequence[Submission]) -> list[Answer]:
+        # Before too: the log is found by its name, so what is written after a replacement would damage the new file.
+        self._insist_on_the_file()
         self._insist_on_room()
         # Nearly every batch brings new rows and new keys alone: to ask for them first would cost each of them.
         rows = None if self._expects_taken_keys else self._commit_new(batch)

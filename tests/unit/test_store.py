@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
@@ -213,3 +214,21 @@ def test_a_sqlite_file_that_was_taken_away_takes_no_more_rows(tmp_path_factory: 
         path.write_bytes(b"")
         with pytest.raises(StoreUnavailable, match="replaced"):
             store.write([submission(b"{}")])
+
+
+def test_a_sqlite_file_that_was_replaced_is_not_damaged_by_the_writer_of_the_old_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    database, other = (f"sqlite:///{tmp_path_factory.mktemp(name) / 'leads.db'}" for name in ("old", "new"))
+    with store_on(other) as store:
+        store.write([submission(b'{"email":"%d"}' % number, key=f"other {number}") for number in range(300)])
+    with store_on(database) as store:
+        store.write([submission(b"{}", key="old")])
+        # The log is empty, as after every start.
+        store.prove()
+        sqlite_path(other).replace(sqlite_path(database))
+        with pytest.raises(StoreUnavailable, match="replaced"):
+            store.write([submission(b"{}", key="too late")])
+    with closing(sqlite3.connect(sqlite_path(database))) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT count(*) FROM leads").fetchone() == (300,)
