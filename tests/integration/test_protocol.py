@@ -6,17 +6,14 @@ import asyncio
 import os
 import socket
 import time
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import uvloop
 from sanic import Sanic
+from sanic.config import Config as SanicConfig
+from sanic.response import HTTPResponse
 
-from leadcrm import logs
-from leadcrm.config import load
-from leadcrm.ingest.ingestion import Ingestion
-from leadcrm.web.app import create_app
-from leadcrm.web.board import Board
 from leadcrm.web.protocol import LINGER_S, LingeringProtocol
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -37,16 +34,18 @@ class Pausing(LingeringProtocol):
             time.sleep(LINGER_S + 0.1)
 
 
-async def converse(tmp_path: Path, *, handed_over: bool) -> bytes:
+async def converse(*, handed_over: bool) -> bytes:
     """Wind a connection down; return what it answers to a request that came in a pause which outlasted the linger.
 
     `handed_over` says that the loop has read the request already, but its task has not run yet.
     """
-    config = load({}, {"DATA_DIR": str(tmp_path)}, tmp_path)
-    board = Board(1)
-    with (tmp_path / "log").open("wb") as file:
-        log = logs.configure("info", development=False, stream_fd=os.dup(file.fileno()))
-    app = create_app(config, Ingestion(config, may_migrate=True), board, board.row(0), log, None)
+    app: Sanic[SanicConfig, SimpleNamespace] = Sanic(f"paused-{handed_over}", configure_logging=False)
+    app.config.ACCESS_LOG = False
+
+    @app.get("/health")
+    async def _(_: object) -> HTTPResponse:
+        return HTTPResponse(b"{}")
+
     listener = socket.create_server(("127.0.0.1", 0))
     server = await app.create_server(sock=listener, protocol=Pausing, return_asyncio_server=True)
     assert server is not None
@@ -69,20 +68,19 @@ async def converse(tmp_path: Path, *, handed_over: bool) -> bytes:
         Pausing.pauses = False
         writer.close()
         server.close()
-        await server.after_stop()
     return head
 
 
 @pytest.mark.parametrize("handed_over", [False, True], ids=["unread", "read, not handled"])
 def test_a_request_that_came_while_the_process_paused_is_answered_before_its_connection_closes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handed_over: bool
+    monkeypatch: pytest.MonkeyPatch, handed_over: bool
 ) -> None:
     # More than one application in a process.
     monkeypatch.setattr(Sanic, "test_mode", True)
     loop = uvloop.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        head = loop.run_until_complete(converse(tmp_path, handed_over=handed_over))
+        head = loop.run_until_complete(asyncio.wait_for(converse(handed_over=handed_over), 30))
     finally:
         asyncio.set_event_loop(None)
         loop.close()

@@ -96,6 +96,8 @@ class Server:
             "HOST": self.host,
             "PORT": str(port),
             "DATA_DIR": str(directory / "data"),
+            # Where the executable unpacks itself: one that is killed leaves what it unpacked.
+            "TMPDIR": str(directory / "unpacked"),
             **({"DATABASE_URL": database_url} if database_url else {}),
             **(environment or {}),
         }
@@ -110,7 +112,8 @@ class Server:
     def start(self, *, wait: bool = True) -> Server:
         """Start the process and, unless told otherwise, wait until it is healthy. Logs are appended."""
         assert not self.running, "the server runs already"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        for folder in (self.directory, Path(self.environment["TMPDIR"])):
+            folder.mkdir(parents=True, exist_ok=True)
         line = [*self.tracer, *command(), "serve", *self.arguments]
         inherited: tuple[int, ...] = ()
         if self.listening_socket is not None:
