@@ -148,15 +148,17 @@ class PostgresStore:
             # Whoever comes behind a neighbour with its key follows in a statement of its own: that one may lose it yet.
             ahead = [row for row in settled.values() if row.duplicate_of not in settled]
             if self._insert(ahead) == len(ahead):
-                rows.update((row.id, row) for row in ahead)
-                for row in ahead:
-                    if row.key_sha256 is not None and row.holds_key:
-                        known[row.key_sha256] = (row.id, row.body_sha256)
+                if len(ahead) == len(left):
+                    return _receipts(batch, rows | settled, "database")
+                stored = {row.id: row for row in ahead}
+                known.update(
+                    (row.key_sha256, (row.id, row.body_sha256)) for row in ahead if row.key_sha256 and row.holds_key
+                )
             else:
                 # Some were there already, or their key is taken.
                 stored, known = self._find(left)
-                rows.update(stored)
-            left = [row for row in left if row.id not in rows]
+            rows.update(stored)
+            left = [row for row in left if row.id not in stored]
             if not left:
                 return _receipts(batch, rows, "database")
         raise StoreUnavailable("rows that rival for a key keep vanishing")
@@ -565,87 +567,48 @@ def _uuid_bytes(id: str) -> bytes:
 
 
 def _postgres_record(row: Submission) -> dict[str, Any]:
-    # Taken apart at once: to read a named tuple's values one by one costs as much as all the rest.
-    (
-        id,
-        received_at,
-        request_id,
-        idempotency_key,
-        key_sha256,
-        method,
-        target,
-        remote_addr,
-        content_type,
-        headers,
-        body,
-        body_sha256,
-        node,
-        state,
-        error,
-        duplicate_of,
-        fields,
-    ) = row
     record: dict[str, Any] = {
-        "id": id,
-        "received_at": _timestamp(received_at),
-        "request_id": request_id,
-        "idempotency_key": idempotency_key,
-        "method": method,
-        "target": target,
-        "remote_addr": remote_addr,
-        "content_type": content_type,
-        "headers": headers,
-        "body": None if body is None else b2a_base64(body, newline=False).decode(),
-        "body_sha256": body_sha256.hex(),
-        "state": state,
-        "key_sha256": None if key_sha256 is None else key_sha256.hex(),
-        "error": error,
-        "duplicate_of": duplicate_of,
-        "node": node,
+        "id": row.id,
+        "received_at": _timestamp(row.received_at),
+        "request_id": row.request_id,
+        "idempotency_key": row.idempotency_key,
+        "method": row.method,
+        "target": row.target,
+        "remote_addr": row.remote_addr,
+        "content_type": row.content_type,
+        "headers": row.headers,
+        "body": None if row.body is None else b2a_base64(row.body, newline=False).decode(),
+        "body_sha256": row.body_sha256.hex(),
+        "state": row.state,
+        "key_sha256": None if row.key_sha256 is None else row.key_sha256.hex(),
+        "error": row.error,
+        "duplicate_of": row.duplicate_of,
+        "node": row.node,
     }
-    if fields is not None:
-        record.update(zip(FIELD_COLUMNS, fields))  # noqa: B905 - `strict` would cost on the hot path
+    if row.fields is not None:
+        record.update(zip(FIELD_COLUMNS, row.fields))  # noqa: B905 - `strict` would cost on the hot path
         record["normalizer_version"] = NORMALIZER_VERSION
     return record
 
 
 def _sqlite_raw(row: Submission) -> tuple[Any, ...]:
-    (
-        id,
-        received_at,
-        request_id,
-        idempotency_key,
-        key_sha256,
-        method,
-        target,
-        remote_addr,
-        content_type,
-        headers,
-        body,
-        body_sha256,
-        node,
-        state,
-        error,
-        duplicate_of,
-        _,
-    ) = row
     return (
-        _uuid_bytes(id),
-        _timestamp(received_at),
-        request_id,
-        idempotency_key,
-        method,
-        target,
-        remote_addr,
-        content_type,
-        orjson.dumps(headers).decode(),
-        body,
-        body_sha256,
-        state,
-        key_sha256,
-        error,
-        _uuid_bytes(duplicate_of) if duplicate_of else None,
-        node,
+        _uuid_bytes(row.id),
+        _timestamp(row.received_at),
+        row.request_id,
+        row.idempotency_key,
+        row.method,
+        row.target,
+        row.remote_addr,
+        row.content_type,
+        orjson.dumps(row.headers).decode(),
+        row.body,
+        row.body_sha256,
+        row.state,
+        row.key_sha256,
+        row.error,
+        _uuid_bytes(row.duplicate_of) if row.duplicate_of else None,
+        row.node,
     )
 
 

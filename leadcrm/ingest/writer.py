@@ -141,10 +141,8 @@ class Writer:
     def stop(self) -> None:
         """Keep all that is queued, then end the thread and close the store. Blocks until then."""
         with self._wake:
-            self._waiting.extend(self._arrived)
-            self._arrived.clear()
             self._stopping = True
-            self._wake.notify()
+            self._pass_on()
         if self._thread.ident is not None:
             self._thread.join()
 

@@ -84,15 +84,14 @@ class Cors:
 
 def json_response(status: int, body: bytes, headers: dict[str, str]) -> HTTPResponse:
     """Return a response with a JSON body that is encoded already; the names of `headers` are in lower case."""
-    headers["content-type"] = "application/json"
     return _CleanResponse(status, body, headers)
 
 
 class _CleanResponse(HTTPResponse):
     """A response whose headers hold no line break: ours, the request id that `request_id_of` cleans, a known origin.
 
-    The framework would look for one in every letter of them, and keep them in a dictionary that knows names in any
-    case: together these took a seventh of a request's time.
+    The framework would look for one in every letter of them, which took a tenth of a request's time, and keep them in a
+    dictionary that knows names in any case.
     """
 
     __slots__ = ()
@@ -100,7 +99,7 @@ class _CleanResponse(HTTPResponse):
     def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.asgi = False
         self.body = body
-        self.content_type = "application/json"
+        self.content_type = headers["content-type"] = "application/json"
         self.stream = None
         self.status = status
         # The framework only sets and reads single ones.

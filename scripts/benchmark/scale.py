@@ -41,15 +41,19 @@ def growth(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, se
             System("full", filled, cluster, folder / f"{name}-full") as full,
             System("empty", kind, cluster, folder / f"{name}-empty") as empty,
         ):
-            if full.database_url:
-                fill_postgres(cluster, full.database_url, rows)
-            else:
-                fill_sqlite(full.folder / kind.sqlite_file, rows)
+            _fill(full, cluster, rows)
             measured = cells(run_rounds([empty, full], [64], rounds=rounds, seconds=seconds))
         before, after = measured["empty", 64].rate, measured["full", 64].rate
         label = "PostgreSQL" if full.database_url else "SQLite"
         lines.append(f"| {label} | {before:,.0f} | {after:,.0f} | {after / before:.2f} |")
     return "\n".join(lines)
+
+
+def _fill(system: System, cluster: PostgresCluster, rows: int) -> None:
+    if system.database_url:
+        fill_postgres(cluster, system.database_url, rows)
+    else:
+        fill_sqlite(system.folder / system.kind.sqlite_file, rows)
 
 
 def export(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, seconds: float) -> str:
@@ -68,10 +72,7 @@ def export(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, se
         kind = KINDS[name]
         kind = Kind(**{**vars(kind), "environment": {**kind.environment, "ADMIN_TOKEN": token}})
         with System(name, kind, cluster, folder / f"{name}-export") as system:
-            if system.database_url:
-                fill_postgres(cluster, system.database_url, rows)
-            else:
-                fill_sqlite(system.folder / kind.sqlite_file, rows)
+            _fill(system, cluster, rows)
             whole = _Export(system.url, token)
             whole.join()
             if whole.leads != rows or whole.failure:
