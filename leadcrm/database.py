@@ -6,8 +6,8 @@ driver's errors say "the database cannot now" (`StoreUnavailable`) and which "no
 Invariants:
 - A connection acknowledges a commit only once it is on stable storage: `synchronous=FULL` on SQLite,
   `synchronous_commit` never `off` on PostgreSQL.
-- No wait for PostgreSQL outlasts the thread's `deadline`: psycopg2 would block for ever on a hung server, so it
-  waits through a callback of ours. The connection of a wait that was given up is closed by psycopg2.
+- No wait for PostgreSQL outlasts the thread's `deadline`: psycopg2 would block for ever on a hung server, so its
+  waits are ours, for Pony's connections by a callback. The connection of a wait that was given up is closed.
 
 May import configuration, errors and entities; no feature.
 """
@@ -44,6 +44,8 @@ READ_TIMEOUT_S = 30.0
 
 CONNECT_TIMEOUT_S = 10.0
 """How long connecting may take where no deadline says less."""
+
+NO_ANSWER = "the database did not answer within its deadline"
 
 SQLITE_CACHE_KIB = 16_384
 
@@ -85,7 +87,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def _wait(connection: PostgresConnection) -> None:
-    """Wait until psycopg2 can go on, as its `set_wait_callback` asks, but no longer than the deadline."""
+    """Wait until psycopg2 is done (https://www.psycopg.org/docs/advanced.html), no longer than the deadline."""
     poller = select.poll()
     at = _thread_deadline.at
     if at is None and connection.status == psycopg2.extensions.STATUS_SETUP:
@@ -100,10 +102,24 @@ def _wait(connection: PostgresConnection) -> None:
         # While connecting, libpq moves from one host's socket to the next.
         poller.unregister(file_descriptor)
         if not ready:
-            raise psycopg2.OperationalError("the database did not answer within its deadline")
+            raise psycopg2.OperationalError(NO_ANSWER)
 
 
 psycopg2.extensions.set_wait_callback(_wait)
+
+
+class _WaitingCursor(psycopg2.extensions.cursor):
+    """A cursor whose statements are done on return, though its connection is asynchronous."""
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        super().execute(query, vars)
+        try:
+            _wait(self.connection)
+        except psycopg2.OperationalError as error:
+            if error.pgcode is None:
+                # Given up or broken: whatever the server still answers is nobody's.
+                self.connection.close()
+            raise
 
 
 def _postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
@@ -137,14 +153,17 @@ def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
     """Open an autocommit connection whose commits are durable, trying each host for `connect_timeout`.
 
-    Raises `StoreUnavailable`.
+    It is asynchronous, so that an event loop may use it; the cursors that it gives by itself wait. Raises
+    `StoreUnavailable`.
     """
     failure: Exception | None = None
     for arguments in _each_host(_postgres_arguments(url, timeout_s)):
         try:
             with deadline(url.connect_timeout_s):
-                connection: PostgresConnection = psycopg2.connect(**arguments)
-                connection.autocommit = True
+                connection: PostgresConnection = psycopg2.connect(
+                    **arguments, cursor_factory=_WaitingCursor, async_=True
+                )
+                _wait(connection)
                 _insist_on_durability(connection, url)
                 return connection
         except (psycopg2.Error, StoreUnavailable) as error:

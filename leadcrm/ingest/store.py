@@ -17,6 +17,7 @@ A store belongs to one thread at a time. May import entities, database, errors a
 from __future__ import annotations
 
 import random
+import select
 import sqlite3
 import time
 from binascii import b2a_base64
@@ -35,7 +36,7 @@ import psycopg2
 import psycopg2.extensions
 from uuid_utils import uuid7
 
-from leadcrm.database import PostgresConnection, deadline, free_bytes, store_error
+from leadcrm.database import NO_ANSWER, PostgresConnection, deadline, free_bytes, store_error
 from leadcrm.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, LEAD_COLUMNS, RAW_COLUMNS
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
@@ -55,6 +56,12 @@ ROOM_LIFE_S = 0.05
 _RETRIED_SQLSTATES = ("40001", "40P01")  # serialization failure, deadlock detected: nothing was written
 
 _POOLED_SQLSTATES = ("26000", "42P05")  # a prepared statement is gone, or there already: a pooler changes our session
+
+_EVENTS = {
+    psycopg2.extensions.POLL_OK: None,
+    psycopg2.extensions.POLL_READ: select.POLLIN,
+    psycopg2.extensions.POLL_WRITE: select.POLLOUT,
+}
 
 _UNENCODABLE = (TypeError, ValueError, OverflowError)
 """What encoding a row can raise. A submission holds nothing that does; if one ever did, its neighbours go through."""
@@ -88,13 +95,14 @@ class PostgresStore:
     def __init__(
         self, connection: PostgresConnection, *, schema: str | None, timeout_s: float, may_prepare: bool = True
     ) -> None:
-        """Take over an autocommit connection; `timeout_s` bounds each `write`.
+        """Take over an autocommit connection of `open_postgres`; `timeout_s` bounds each `write`.
 
         The session's statements are prepared, which spares PostgreSQL 0.2 ms a batch, unless `may_prepare` says that a
         pooler hands sessions round.
         """
         self._connection = connection
-        self._timeout_s = timeout_s
+        self.descriptor = connection.fileno()
+        self.timeout_s = timeout_s
         self._insert_sql = _postgres_insert(schema)
         # Named after its text: behind a pooler a session may still know the statement of an older program.
         self._insert_name = f"leadcrm_{sha256(self._insert_sql.encode()).hexdigest()[:16]}"
@@ -103,10 +111,15 @@ class PostgresStore:
         self._ledger_entry = _new_ledger_entry()
         self._entry_batches = 0
         self._find_sql = _postgres_find(schema)
+        self._sender = connection.cursor(cursor_factory=psycopg2.extensions.cursor)
+        self._sent: dict[str, Submission] = {}
+        self._failure: StoreUnavailable | None = None
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
         """Keep the batch; see `Store.write`."""
-        with deadline(self._timeout_s):
+        if self._failure is not None:
+            raise self._failure
+        with deadline(self.timeout_s):
             for attempt in range(CONFLICT_ATTEMPTS):
                 try:
                     return self._write(batch)
@@ -128,7 +141,7 @@ class PostgresStore:
         """See `Store.prove`. A disk or a standby that lets no commit through is found here, not by a lead."""
         self.write([])
         try:
-            with deadline(self._timeout_s), self._connection.cursor() as cursor:
+            with deadline(self.timeout_s), self._connection.cursor() as cursor:
                 cursor.execute("SELECT pg_logical_emit_message(true, 'leadcrm', '')")
         except psycopg2.Error as error:
             # Not everything that speaks PostgreSQL's protocol has the function.
@@ -138,6 +151,62 @@ class PostgresStore:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    # The event loop's way, which waits for nothing: the same statement, for a batch that brings new rows alone.
+
+    def send(self, batch: Sequence[Submission]) -> bool:
+        """Send the batch; `awaits` and then `received` tell what became of it.
+
+        False, and nothing is sent, where it takes more than one statement.
+        """
+        self._sent = settle(batch, {})
+        if any(row.duplicate_of in self._sent for row in self._sent.values()):
+            return False
+        if self._may_prepare and not self._is_prepared:
+            return False
+        try:
+            self._execute_insert(self._sender, self._sent.values())
+        except _UNENCODABLE:
+            return False
+        except psycopg2.Error as error:
+            self._note(error)
+            return False
+        return True
+
+    def awaits(self) -> int | None:
+        """Return what the socket must be ready for before more can be said, as `select.poll` names it.
+
+        None where the answer to what was sent is there.
+        """
+        try:
+            state = self._connection.poll()
+        except psycopg2.Error as error:
+            self._note(error)
+            self._sent = {}
+            return None
+        return _EVENTS[state]
+
+    def received(self) -> list[Answer] | None:
+        """Return the answers to what was sent; durable on return.
+
+        None where they take more than was sent, or nothing may have been kept: `write` the batch then, it knows more.
+        """
+        if not self._sent:
+            return None
+        ((inserted,),) = self._sender.fetchall()
+        if inserted != len(self._sent):
+            return None
+        return _receipts([*self._sent.values()], self._sent, "database")
+
+    def give_up(self) -> None:
+        """Close the connection on which what was sent is not answered, and let the next `write` say so."""
+        self._failure = StoreUnavailable(NO_ANSWER)
+        self.close()
+
+    def _note(self, error: psycopg2.Error) -> None:
+        failure = store_error(error)
+        if isinstance(failure, StoreUnavailable) and error.pgcode not in (*_RETRIED_SQLSTATES, *_POOLED_SQLSTATES):
+            self._failure = failure
 
     def _write(self, batch: Sequence[Submission]) -> list[Answer]:
         rows: dict[str, Submission] = {}
@@ -165,13 +234,16 @@ class PostgresStore:
 
     def _insert(self, rows: Iterable[Submission]) -> int:
         """Insert the rows and return how many were not there already and had no key that is taken."""
+        with self._connection.cursor() as cursor:
+            self._execute_insert(cursor, rows)
+            ((inserted,),) = cursor.fetchall()
+            return int(inserted)
+
+    def _execute_insert(self, cursor: psycopg2.extensions.cursor, rows: Iterable[Submission]) -> None:
         # By key: two writers that take the same keys in opposite order would deadlock.
         ordered = sorted(rows, key=lambda row: row.key_sha256 or b"")
         document = orjson.dumps([_postgres_record(row) for row in ordered]).decode()
-        with self._connection.cursor() as cursor:
-            cursor.execute(self._insert_statement(cursor), (document, self._entry()))
-            (inserted,) = cursor.fetchall()[0]
-            return int(inserted)
+        cursor.execute(self._insert_statement(cursor), (document, self._entry()))
 
     def _insert_statement(self, cursor: psycopg2.extensions.cursor) -> str:
         if not self._may_prepare:

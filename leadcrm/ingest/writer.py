@@ -1,14 +1,18 @@
-"""The writer: one queue, one thread, one batch at a time.
+"""The writer: one queue, one batch at a time.
 
-Requests wait on a future; the thread takes all that has gathered and keeps it with one commit. There is no
-artificial delay: while one batch commits, the next gathers, and a lone request does not wait. What one turn of the
-event loop reads is passed on together. A batch that the database cannot take goes to the spool.
+Requests wait on a future; all that has gathered is kept with one commit. There is no artificial delay: while one
+batch commits, the next gathers, and a lone request does not wait. What one turn of the event loop reads is passed on
+together. A batch that the database cannot take goes to the spool.
+
+A thread of its own writes, since SQLite's files make their caller wait. PostgreSQL need not: while the spool is empty
+the event loop itself sends it each batch and is told when the answer is there. Whatever is more than that (a key that
+is taken, an error, a deadline) the loop leaves to the thread, which writes the batch again; ids make that harmless.
 
 Invariants:
 - A future gets a receipt only after the commit that holds its submission, in the database or in the spool.
 - A submission waits for the database once at most: after a failure every batch goes to the spool, until
   `hand_over` brings a store that has proved itself.
-- Only the event loop's thread touches futures; only the writer's thread touches the store and the spool.
+- Only the event loop's thread touches futures. Store and spool belong to whoever is at a batch, loop or thread.
 
 May import submission, store, spool and errors. Knows nothing of HTTP.
 """
@@ -17,14 +21,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic, time
+from typing import NamedTuple
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.spool import Spool
-from leadcrm.ingest.store import Answer, Known, Store
+from leadcrm.ingest.store import Answer, Known, PostgresStore, Store
 from leadcrm.ingest.submission import Receipt, Submission
 
 BATCH_ROWS = 500
@@ -45,6 +51,15 @@ Pending = tuple[Submission, "asyncio.Future[Result]"]
 logger = logging.getLogger("leadcrm.ingest.writer")
 
 
+class _Sent(NamedTuple):
+    """A batch on its way to PostgreSQL; of its submissions the `wanted` ones were sent."""
+
+    store: PostgresStore
+    batch: list[Pending]
+    wanted: list[Pending]
+    timer: asyncio.TimerHandle
+
+
 class Writer:
     """Keeps submissions in batches, in a thread of its own."""
 
@@ -61,6 +76,9 @@ class Writer:
         self._arrived: list[Pending] = []
         self._waiting: deque[Pending] = deque()
         self._wake = threading.Condition()
+        self._sent: _Sent | None = None
+        self._is_thread_asked = False
+        self._is_thread_at_work = False
         self._stopping = False
         self._deadlines: deque[tuple[float, asyncio.Future[Result]]] = deque()
         self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
@@ -97,11 +115,85 @@ class Writer:
         return future
 
     def _pass_on(self) -> None:
-        """Give the thread all that arrived in one turn of the loop: woken by the first, it would write that alone."""
+        """Queue all that arrived in one turn of the loop: begun with the first, a batch would hold that alone."""
         with self._wake:
             self._waiting.extend(self._arrived)
             self._arrived.clear()
-            self._wake.notify()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin the next batch, unless one is under way: send it, or have the thread write it."""
+        with self._wake:
+            if self._sent is not None or self._is_thread_at_work or not self._waiting:
+                return
+            store = self._store
+            if not isinstance(store, PostgresStore) or self._stopping or not self._has_empty_spool():
+                self._ask_thread()
+                return
+            batch = self._next_batch()
+            wanted = [pending for pending in batch if _is_wanted(pending)]
+            # Whatever goes wrong from here on, at the deadline the batch is the thread's.
+            timer = self._loop.call_later(store.timeout_s, self._give_up)
+            self._sent = _Sent(store, batch, wanted, timer)
+        self.busy_since = monotonic()
+        if wanted and store.send([submission for submission, _ in wanted]):
+            self._await_answer(self._sent)
+        else:
+            self._leave_to_thread(self._sent)
+
+    def _has_empty_spool(self) -> bool:
+        return self._spool is None or self._spool.is_empty_at_a_glance()
+
+    def _await_answer(self, sent: _Sent) -> None:
+        """Take the answer of what was sent if it is there, else come back when the socket is ready."""
+        event = sent.store.awaits()
+        if event == select.POLLIN:
+            self._loop.add_reader(sent.store.descriptor, self._on_ready, sent, self._loop.remove_reader)
+        elif event == select.POLLOUT:
+            self._loop.add_writer(sent.store.descriptor, self._on_ready, sent, self._loop.remove_writer)
+        else:
+            self._receive(sent)
+
+    def _on_ready(self, sent: _Sent, unwatch: Callable[[int], bool]) -> None:
+        unwatch(sent.store.descriptor)
+        self._await_answer(sent)
+
+    def _receive(self, sent: _Sent) -> None:
+        answers = sent.store.received()
+        if answers is None:
+            self._leave_to_thread(sent)
+            return
+        self._committed(len(answers))
+        self.refused_at = None
+        self._end(sent)
+        self._begin_next(sent.batch, sent.wanted, answers)
+
+    def _give_up(self) -> None:
+        """Leave the batch that was sent to the thread, and without its connection: nothing answered in time."""
+        sent = self._sent
+        assert sent is not None
+        self._loop.remove_reader(sent.store.descriptor)
+        self._loop.remove_writer(sent.store.descriptor)
+        sent.store.give_up()
+        self._leave_to_thread(sent)
+
+    def _leave_to_thread(self, sent: _Sent) -> None:
+        with self._wake:
+            self._waiting.extendleft(reversed(sent.batch))
+            self._end(sent)
+            self._ask_thread()
+
+    def _end(self, sent: _Sent) -> None:
+        sent.timer.cancel()
+        self.busy_since = None
+        with self._wake:
+            self._sent = None
+            if self._stopping:
+                self._wake.notify()
+
+    def _ask_thread(self) -> None:
+        self._is_thread_asked = True
+        self._wake.notify()
 
     def _expire(self) -> None:
         now = monotonic()
@@ -113,6 +205,13 @@ class Writer:
             while self._waiting and not _is_wanted(self._waiting[0]):
                 self._held_bytes -= self._waiting.popleft()[0].body_bytes
         self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
+
+    def _begin_next(self, batch: list[Pending], wanted: list[Pending], results: Sequence[Result]) -> None:
+        """Begin the next batch before this one is answered: the database works on it meanwhile."""
+        try:
+            self._begin()
+        finally:
+            self._finish(batch, wanted, results)
 
     def _finish(self, batch: list[Pending], wanted: list[Pending], results: Sequence[Result]) -> None:
         self._held_bytes -= sum(submission.body_bytes for submission, _ in batch)
@@ -143,6 +242,7 @@ class Writer:
         with self._wake:
             self._stopping = True
             self._pass_on()
+            self._wake.notify()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -154,7 +254,8 @@ class Writer:
             wanted = [pending for pending in batch if _is_wanted(pending)]
             results = self._keep([submission for submission, _ in wanted]) if wanted else []
             self.busy_since = None
-            self._loop.call_soon_threadsafe(self._finish, batch, wanted, results)
+            self._is_thread_at_work = False
+            self._loop.call_soon_threadsafe(self._begin_next, batch, wanted, results)
         if self._store is not None:
             self._store.close()
         if self._spool is not None:
@@ -163,16 +264,27 @@ class Writer:
     def _take(self) -> list[Pending]:
         """Wait for work and return a batch of it; empty when the writer is to end."""
         with self._wake:
-            while not self._waiting and not self._stopping:
+            while not self._may_take() and not (self._stopping and not self._waiting and self._sent is None):
                 self._wake.wait()
-            batch: list[Pending] = []
-            size = 0
-            while self._waiting and len(batch) < BATCH_ROWS:
-                size += self._waiting[0][0].body_bytes
-                if batch and size > BATCH_BYTES:
-                    break
-                batch.append(self._waiting.popleft())
+            batch = self._next_batch()
+            self._is_thread_at_work = bool(batch)
+            self._is_thread_asked = False
             return batch
+
+    def _may_take(self) -> bool:
+        # What only the thread can write it takes by itself: the loop may be slow to ask.
+        is_its_turn = self._is_thread_asked or not isinstance(self._store, PostgresStore)
+        return bool(self._waiting) and self._sent is None and is_its_turn
+
+    def _next_batch(self) -> list[Pending]:
+        batch: list[Pending] = []
+        size = 0
+        while self._waiting and len(batch) < BATCH_ROWS:
+            size += self._waiting[0][0].body_bytes
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
 
     def _keep(self, submissions: list[Submission]) -> Sequence[Result]:
         """Keep a batch in the database, else in the spool; an answer each, in order."""

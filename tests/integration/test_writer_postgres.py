@@ -1,0 +1,239 @@
+"""The writer on PostgreSQL: what the event loop sends by itself, and what it leaves to the thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from leadcrm.database import open_connection
+from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.store import Answer, PostgresStore
+from leadcrm.ingest.submission import Outcome, Receipt, Submission
+from leadcrm.ingest.writer import Writer
+from leadcrm.migrations import migrate
+from tests.support.crm import submission, url_of
+from tests.support.postgres import PostgresCluster, PostgresServer
+from tests.support.rows import Rows
+
+MAX_HELD_BYTES = 64 * 1024 * 1024
+TIMEOUT_S = 1.0
+
+
+class WatchedStore(PostgresStore):
+    """A store that notes what the event loop sent and what the thread wrote."""
+
+    def __init__(self, url: str) -> None:
+        connection = open_connection(url_of(url), timeout_s=TIMEOUT_S)
+        super().__init__(connection, schema=url_of(url).schema, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]
+        self.prove()
+        self.sent: list[int] = []
+        self.written: list[int] = []
+        self.awaited: set[int | None] = set()
+        self.loop_thread = threading.get_ident()
+
+    def send(self, batch: Sequence[Submission]) -> bool:
+        assert threading.get_ident() == self.loop_thread
+        self.sent.append(len(batch))
+        return super().send(batch)
+
+    def awaits(self) -> int | None:
+        event = super().awaits()
+        self.awaited.add(event)
+        return event
+
+    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+        if batch:
+            assert threading.get_ident() != self.loop_thread
+            self.written.append(len(batch))
+        return super().write(batch)
+
+
+@pytest.fixture
+def url(whole_database: str) -> str:
+    """A migrated database on PostgreSQL."""
+    migrate(url_of(whole_database))
+    return whole_database
+
+
+@pytest.fixture
+def store(url: str) -> WatchedStore:
+    """A store on it, which the writer closes."""
+    return WatchedStore(url)
+
+
+def run(store: WatchedStore, use: Callable[[Writer], Awaitable[None]], spool: Spool | None = None) -> Writer:
+    """Run a writer in this thread's loop, as a worker does, and return it once it has ended."""
+    writer = Writer(spool, lambda: None, max_held_bytes=MAX_HELD_BYTES)
+
+    async def main() -> None:
+        writer.start(asyncio.get_running_loop())
+        writer.hand_over(store)
+        try:
+            await use(writer)
+        finally:
+            await asyncio.to_thread(writer.stop)
+
+    asyncio.run(main())
+    return writer
+
+
+def spool_in(directory: Path) -> Spool:
+    spool = Spool(directory, max_bytes=1 << 30, min_free_bytes=0)
+    assert spool.is_empty(), "opened, as a writer's is after its first batch"
+    return spool
+
+
+async def told(writer: Writer, *submissions: Submission) -> list[Receipt]:
+    results = await asyncio.gather(*(writer.submit(one) for one in submissions))
+    assert all(isinstance(result, Receipt) for result in results), results
+    return [result for result in results if isinstance(result, Receipt)]
+
+
+def test_the_loop_sends_new_leads_and_one_batch_gathers_while_another_commits(store: WatchedStore, url: str) -> None:
+    async def use(writer: Writer) -> None:
+        first = writer.submit(submission(b'{"email":"first"}', key="first"))
+        await asyncio.sleep(0)  # its batch is begun
+        others = await told(writer, *(submission(b"{}", key=f"key {number}") for number in range(100)))
+        assert first.done()
+        assert {receipt.outcome for receipt in others} == {Outcome.CREATED}
+        assert {receipt.stored for receipt in others} == {"database"}
+
+    writer = run(store, use)
+    assert (store.sent, store.written) == ([1, 100], [])
+    assert (writer.batches, writer.rows) == (2, 101)
+    assert len(Rows(url).leads()) == 101
+
+
+def test_keys_that_are_taken_are_left_to_the_thread(store: WatchedStore, url: str) -> None:
+    first, again, other = submission(b"{}", key="k"), submission(b"{}", key="k"), submission(b'{"email":"x"}', key="k")
+    twins = [submission(b"{}", key="twin") for _ in range(2)]
+
+    async def use(writer: Writer) -> None:
+        await told(writer, first)
+        new, repeat, conflict = await told(writer, submission(b"{}", key="new"), again, other)
+        assert new.outcome is Outcome.CREATED
+        assert (repeat.outcome, repeat.lead_id) == (Outcome.DUPLICATE, first.id)
+        assert (conflict.outcome, conflict.lead_id) == (Outcome.CONFLICT, first.id)
+        assert [receipt.lead_id for receipt in await told(writer, *twins)] == [twins[0].id] * 2
+        await told(writer, submission(b"{}"))
+
+    run(store, use)
+    assert (store.sent, store.written[0], store.written[-1]) == ([1, 3, 2, 1], 3, 2)
+    assert len(Rows(url).leads()) == 4
+    assert len(Rows(url).raw()) == 7
+
+
+def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(own_postgres: PostgresCluster) -> None:
+    url = own_postgres.create_database()
+    migrate(url_of(url))
+    store = WatchedStore(url)
+    bodies = [b'{"description":"%s"}' % (bytes([97 + number]) * 1_000_000) for number in range(4)]
+    backend = store._connection.get_backend_pid()
+
+    async def use(writer: Writer) -> None:
+        os.kill(backend, signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(0.3, os.kill, backend, signal.SIGCONT)
+        await told(writer, *(submission(body) for body in bodies))
+
+    run(store, use)
+    assert select.POLLOUT in store.awaited
+    assert not store.written
+    assert sorted(bytes(row["body"]) for row in Rows(url).raw()) == bodies
+
+
+def test_a_row_that_the_database_refuses_does_not_hurt_its_neighbours(
+    store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    postgres.execute("ALTER TABLE leads ADD CONSTRAINT no_x CHECK (email <> 'x')", url=url)
+
+    async def use(writer: Writer) -> None:
+        await told(writer, submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}'))
+        await told(writer, submission(b'{"email":"c"}'))
+
+    run(store, use, spool_in(tmp_path))
+    assert {lead["email"] for lead in Rows(url).leads()} == {"a", "b", "c"}
+    assert sorted(row["state"] for row in Rows(url).raw()) == ["failed", "stored", "stored", "stored"]
+    assert store.sent == [3, 1], "it went on with the same connection"
+
+
+def test_a_key_that_lies_in_the_spool_is_the_threads_to_look_up(store: WatchedStore, url: str, tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    waiting = submission(b"{}", key="k")
+    spool.write([waiting])
+
+    async def use(writer: Writer) -> None:
+        repeat, new = await told(writer, submission(b"{}", key="k"), submission(b"{}", key="new"))
+        assert (repeat.outcome, repeat.lead_id, repeat.stored) == (Outcome.DUPLICATE, waiting.id, "spool")
+        assert new.stored == "database"
+
+    run(store, use, spool)
+    assert (store.sent, store.written) == ([], [1])
+
+
+def test_a_session_that_was_ended_costs_no_lead(
+    store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid()",
+        url=url,
+    )
+
+    async def use(writer: Writer) -> None:
+        assert [receipt.stored for receipt in await told(writer, submission(b"{}"), submission(b"{}"))] == ["spool"] * 2
+        assert not writer.has_store
+
+    run(store, use, spool_in(tmp_path))
+
+
+def test_what_is_not_answered_in_time_goes_to_the_spool_and_its_connection_is_closed(
+    store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(postgres.connect(url)) as rival, rival.cursor() as cursor:
+        # Before the lock's own time-out: the server is told to have more patience than the writer.
+        with store._connection.cursor() as own:
+            own.execute("SET lock_timeout = 0; SET statement_timeout = 0")
+        cursor.execute("BEGIN; LOCK TABLE leads_raw IN EXCLUSIVE MODE")
+
+        async def use(writer: Writer) -> None:
+            started = asyncio.get_running_loop().time()
+            (receipt,) = await told(writer, submission(b"{}"))
+            assert receipt.stored == "spool"
+            assert TIMEOUT_S <= asyncio.get_running_loop().time() - started < TIMEOUT_S + 0.5
+            assert not writer.has_store
+            (next_one,) = await told(writer, submission(b"{}"))
+            assert next_one.stored == "spool"
+
+        run(store, use, spool_in(tmp_path))
+    assert "did not answer within its deadline" in caplog.text
+
+
+def test_a_stop_waits_for_what_was_sent_and_keeps_what_waits_behind_it(
+    store: WatchedStore, url: str, postgres: PostgresServer
+) -> None:
+    with closing(postgres.connect(url)) as rival, rival.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE leads_raw IN EXCLUSIVE MODE")
+
+        async def use(writer: Writer) -> None:
+            sent = writer.submit(submission(b"{}"))
+            await asyncio.sleep(0.05)
+            behind = writer.submit(submission(b"{}"))
+            stopped = asyncio.get_running_loop().run_in_executor(None, writer.stop)
+            await asyncio.sleep(0.1)
+            assert not stopped.done()
+            cursor.execute("COMMIT")
+            await stopped
+            assert isinstance(await sent, Receipt)
+            assert isinstance(await behind, Receipt)
+
+        run(store, use)
+    assert (store.sent, store.written) == ([1], [1])
+    assert len(Rows(url).leads()) == 2
