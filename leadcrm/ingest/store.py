@@ -21,12 +21,11 @@ import select
 import sqlite3
 import time
 from binascii import b2a_base64
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 from hashlib import sha256
-from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -112,7 +111,7 @@ class PostgresStore:
         self._entry_batches = 0
         self._find_sql = _postgres_find(schema)
         self._sender = connection.cursor(cursor_factory=psycopg2.extensions.cursor)
-        self._sent: dict[str, Submission] = {}
+        self._begun: dict[str, Submission] = {}
         self._failure: StoreUnavailable | None = None
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
@@ -154,18 +153,16 @@ class PostgresStore:
 
     # The event loop's way, which waits for nothing: the same statement, for a batch that brings new rows alone.
 
-    def send(self, batch: Sequence[Submission]) -> bool:
+    def begin(self, batch: Sequence[Submission]) -> bool:
         """Send the batch; `awaits` and then `received` tell what became of it.
 
-        False, and nothing is sent, where it takes more than one statement.
+        False, and nothing is sent, where it takes more than one statement: `write` it.
         """
-        self._sent = settle(batch, {})
-        if any(row.duplicate_of in self._sent for row in self._sent.values()):
-            return False
-        if self._may_prepare and not self._is_prepared:
+        self._begun = settle(batch, {})
+        if _has_duplicates(self._begun) or (self._may_prepare and not self._is_prepared):
             return False
         try:
-            self._execute_insert(self._sender, self._sent.values())
+            self._execute_insert(self._sender, self._begun.values())
         except _UNENCODABLE:
             return False
         except psycopg2.Error as error:
@@ -176,30 +173,30 @@ class PostgresStore:
     def awaits(self) -> int | None:
         """Return what the socket must be ready for before more can be said, as `select.poll` names it.
 
-        None where the answer to what was sent is there.
+        None where the answer to what was begun is there.
         """
         try:
             state = self._connection.poll()
         except psycopg2.Error as error:
             self._note(error)
-            self._sent = {}
+            self._begun = {}
             return None
         return _EVENTS[state]
 
     def received(self) -> list[Answer] | None:
-        """Return the answers to what was sent; durable on return.
+        """Return the answers to what was begun; durable on return.
 
-        None where they take more than was sent, or nothing may have been kept: `write` the batch then, it knows more.
+        None where they take more than one statement, or nothing may have been kept: `write` the batch.
         """
-        if not self._sent:
+        if not self._begun:
             return None
         ((inserted,),) = self._sender.fetchall()
-        if inserted != len(self._sent):
+        if inserted != len(self._begun):
             return None
-        return _receipts([*self._sent.values()], self._sent, "database")
+        return _receipts(self._begun.values(), self._begun, "database")
 
     def give_up(self) -> None:
-        """Close the connection on which what was sent is not answered, and let the next `write` say so."""
+        """Close the connection on which what was begun is not answered, and let the next `write` say so."""
         self._failure = StoreUnavailable(NO_ANSWER)
         self.close()
 
@@ -300,6 +297,13 @@ class SqliteStore:
         self._is_spool = is_spool
         self._ledger_entry = _new_ledger_entry()
         self._expects_taken_keys = False
+        self._begun: dict[str, Submission] = {}
+        self._is_committed = False
+        self._failure: StoreUnavailable | None = None
+        # What a statement may have to undo would else go to a file in a folder of its own.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        for statement in _sqlite_incoming(is_spool=is_spool):
+            connection.execute(statement)
         self._busy_timeout_ms: int = connection.execute("PRAGMA busy_timeout").fetchone()[0]
         if not is_spool:
             # This connection waits for nothing but the write lock, and `_begin` minds that wait itself.
@@ -316,6 +320,51 @@ class SqliteStore:
             if isinstance(failure, StoreUnavailable):
                 raise failure from error
             return _apart(batch, self.write, failure)
+
+    # The event loop's way: all but the commit is done by whoever holds the interpreter's lock anyway.
+
+    def begin(self, batch: Sequence[Submission]) -> bool:
+        """Make the batch ready for `commit`; `received` tells what became of it. It waits for nothing.
+
+        False where it takes more than one statement, or the file is not as it should be: `write` it.
+        """
+        if self._expects_taken_keys or len(batch) > _SQLITE_ROWS:
+            return False
+        self._begun = settle(batch, {})
+        self._is_committed = False
+        if _has_duplicates(self._begun):
+            return False
+        try:
+            self._insist_on_the_file()
+            self._insist_on_room()
+            self._statement = self._insert_statement([*self._begun.values()])
+        except (StoreUnavailable, *_UNENCODABLE):
+            return False
+        return True
+
+    def commit(self) -> None:
+        """Commit what was begun; `received` tells whether it is."""
+        try:
+            self._take_write_lock(*self._statement)
+            self._is_committed = True
+        except sqlite3.Error as error:
+            self._expects_taken_keys = isinstance(error, sqlite3.IntegrityError)
+            failure = store_error(error, self._path)
+            if isinstance(failure, StoreUnavailable):
+                self._failure = failure
+
+    def received(self) -> list[Answer] | None:
+        """Return the answers to what was begun and committed; durable on return.
+
+        None where they take more than one statement, or nothing may have been kept: `write` the batch.
+        """
+        if not self._is_committed:
+            return None
+        try:
+            self._insist_on_the_file()
+        except StoreUnavailable:
+            return None
+        return _receipts(self._begun.values(), self._begun, "database")
 
     def prove(self) -> None:
         """See `Store.prove`. The log is begun anew.
@@ -347,6 +396,8 @@ class SqliteStore:
         self._connection.close()
 
     def _write(self, batch: Sequence[Submission]) -> list[Answer]:
+        if self._failure is not None:
+            raise self._failure
         # Before too: the log is found by its name, so what is written after a replacement would damage the new file.
         self._insist_on_the_file()
         self._insist_on_room()
@@ -354,7 +405,7 @@ class SqliteStore:
         rows = None if self._expects_taken_keys else self._commit_new(batch)
         if rows is None:
             rows = self._commit(batch)
-            self._expects_taken_keys = any(row.duplicate_of for row in rows.values())
+            self._expects_taken_keys = _has_duplicates(rows)
         # A commit that went into a file which was taken away meanwhile is none.
         self._insist_on_the_file()
         return _receipts(batch, rows, "spool" if self._is_spool else "database")
@@ -362,39 +413,40 @@ class SqliteStore:
     def _commit_new(self, batch: Sequence[Submission]) -> dict[str, Submission] | None:
         """Commit the batch and return its rows; None, and nothing is kept, if a row or its key was there already."""
         rows = settle(batch, {})
-        with self._transaction():
-            try:
-                inserted = self._insert(rows.values())
-            except sqlite3.IntegrityError:
-                inserted = -1
-            if inserted != len(rows):
-                self._connection.execute("ROLLBACK")
-                return None
+        try:
+            if len(rows) <= _SQLITE_ROWS:
+                # A statement is a transaction of its own.
+                self._take_write_lock(*self._insert_statement([*rows.values()]))
+            else:
+                with self._transaction():
+                    self._insert([*rows.values()])
+        except sqlite3.IntegrityError:
+            return None
         return rows
 
     def _commit(self, batch: Sequence[Submission]) -> dict[str, Submission]:
         """Commit what of the batch is not there yet and return all its rows as they are settled."""
         with self._transaction():
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
-            self._insert(rows.values())
+            there = self._there([*rows])
+            self._insert([row for row in rows.values() if row.id not in there])
         return rows
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Hold the write lock from a look-up to the commit, so that nobody takes a key in between."""
         connection = self._connection
-        self._begin()
+        self._take_write_lock("BEGIN IMMEDIATE")
         try:
             yield
-            if connection.in_transaction:
-                connection.execute("COMMIT")
+            connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
 
-    def _begin(self) -> None:
-        """Take the write lock, asking for it often.
+    def _take_write_lock(self, sql: str, values: Sequence[object] = ()) -> None:
+        """Execute a statement that takes the write lock, asking for it often.
 
         SQLite's own wait asks ever less often, in the end every 100 ms, and beside a busy rival nearly always in vain.
         """
@@ -404,7 +456,7 @@ class SqliteStore:
         try:
             while True:
                 try:
-                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._connection.execute(sql, values)
                 except sqlite3.OperationalError as error:
                     if "locked" not in str(error) or time.monotonic() > ends_at:
                         raise
@@ -415,21 +467,23 @@ class SqliteStore:
             if self._is_spool:
                 self._connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
 
-    def _insert(self, rows: Collection[Submission]) -> int:
-        """Insert raw rows and their leads; return how many raw rows were not there yet.
+    def _insert(self, rows: Sequence[Submission]) -> None:
+        for start in range(0, len(rows), _SQLITE_ROWS):
+            self._connection.execute(*self._insert_statement(rows[start : start + _SQLITE_ROWS]))
 
-        These are added to the ledger of their day.
-        """
-        inserted = 0
-        for day, of_day in groupby(map(_sqlite_raw, rows), key=_day):
-            received = _insert(self._connection, _sqlite_insert_raw, [*of_day])
-            if received and not self._is_spool:
-                self._connection.execute(_SQLITE_COUNT, (day, self._ledger_entry.bytes, received))
-            inserted += received
-        if not self._is_spool:
-            leads = [_sqlite_lead(row) for row in rows if row.fields is not None]
-            _insert(self._connection, _sqlite_insert_leads, leads)
-        return inserted
+    def _insert_statement(self, rows: Sequence[Submission]) -> tuple[str, list[object]]:
+        """Return the statement that inserts some rows, with their leads, and its values."""
+        entry = self._ledger_entry.bytes
+        values: list[object] = []
+        for row in rows:
+            values += _sqlite_raw(row)
+            if not self._is_spool:
+                values += _NO_LEAD if row.fields is None else _sqlite_lead(row)
+                values.append(entry)
+        width = _SPOOL_WIDTH if self._is_spool else _SQLITE_WIDTH
+        size = next(size for size in _SQLITE_SIZES if size >= len(rows))
+        values += [None] * ((size - len(rows)) * width)
+        return _sqlite_insert(size, width), values
 
     def _insist_on_the_file(self) -> None:
         """Raise `StoreUnavailable` where the file was deleted or replaced: commits would go nowhere."""
@@ -464,6 +518,15 @@ class SqliteStore:
                 known[key] = (str(UUID(bytes=id)), body_sha256)
         return known
 
+    def _there(self, ids: Sequence[str]) -> set[str]:
+        """Return which of the ids are those of rows."""
+        there: set[str] = set()
+        for start in range(0, len(ids), _SQLITE_VARIABLES):
+            some = [*map(_uuid_bytes, ids[start : start + _SQLITE_VARIABLES])]
+            sql = f"SELECT id FROM leads_raw WHERE id IN ({', '.join('?' * len(some))})"  # noqa: S608
+            there.update(str(UUID(bytes=id)) for (id,) in self._connection.execute(sql, some))
+        return there
+
 
 _SQLITE_VARIABLES = 500
 
@@ -495,7 +558,11 @@ def settle(batch: Sequence[Submission], known: Known) -> dict[str, Submission]:
     return rows
 
 
-def _receipts(batch: Sequence[Submission], rows: dict[str, Submission], stored: str) -> list[Answer]:
+def _has_duplicates(rows: dict[str, Submission]) -> bool:
+    return any(row.duplicate_of for row in rows.values())
+
+
+def _receipts(batch: Iterable[Submission], rows: dict[str, Submission], stored: str) -> list[Answer]:
     receipts: list[Answer] = []
     for submission in batch:
         row = rows[submission.id]
@@ -584,49 +651,51 @@ def _postgres_find(schema: str | None) -> str:
     """  # noqa: S608 - names of ours
 
 
-_SQLITE_ROWS = 64 if sqlite3.sqlite_version_info >= (3, 32) else 32
-"""Rows a statement: SQLite before 3.32 takes 999 values. The event loop gets the interpreter's lock whenever SQLite
-runs, and keeps the writer waiting for it, so few statements a batch count for more than that each is prepared once."""
+_SQLITE_WIDTH = len(RAW_COLUMNS) + len(LEAD_COLUMNS)
+"""Values a row: the raw row's, the lead's without its id, which is the same, and the ledger's entry."""
+
+_SPOOL_WIDTH = len(RAW_COLUMNS)
+
+_SQLITE_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)[
+    : None if sqlite3.sqlite_version_info >= (3, 32) else 7
+]
+"""Rows a statement, filled up with empty ones: each size is prepared once and then kept, some 3 KB a row. SQLite before
+3.32 takes 999 values."""
+
+_SQLITE_ROWS = _SQLITE_SIZES[-1]
 
 
-_SQLITE_COUNT = (
-    "INSERT INTO leads_ledger (day, entry, received) VALUES (?, ?, ?) "
-    "ON CONFLICT (day, entry) DO UPDATE SET received = received + excluded.received"
-)
+def _sqlite_incoming(*, is_spool: bool) -> tuple[str, str]:
+    """Return what makes, for a connection alone, the view through which one statement writes all of a row's parts.
 
-
-def _insert(connection: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[tuple[object, ...]]) -> int:
-    """Insert rows and return how many were not there yet."""
-    inserted = 0
-    for start in range(0, len(rows), _SQLITE_ROWS):
-        some = rows[start : start + _SQLITE_ROWS]
-        inserted += connection.execute(statement(len(some)), [*chain.from_iterable(some)]).rowcount
-    return inserted
-
-
-def _day(raw_row: tuple[object, ...]) -> str:
-    """Return the day of arrival (UTC) of a row as it is inserted."""
-    return str(raw_row[1])[:10]
-
-
-def _values(columns: Sequence[str], rows: int) -> str:
-    row = f"({', '.join('?' * len(columns))})"
-    return f"VALUES {', '.join([row] * rows)}"
-
-
-@cache
-def _sqlite_insert_raw(rows: int) -> str:
-    return f"INSERT INTO leads_raw ({', '.join(RAW_COLUMNS)}) {_values(RAW_COLUMNS, rows)} ON CONFLICT (id) DO NOTHING"
-
-
-@cache
-def _sqlite_insert_leads(rows: int) -> str:
-    """Return the statement for leads, each only of a raw row that is `stored`: one written again may be another's."""
+    One, because the event loop may take the interpreter's lock whenever SQLite runs and then keeps the writer waiting
+    for it; one is its own transaction, too. It fails, and nothing is kept, where a row or its key is there already.
+    """
+    raw = {column: f"raw_{column}" for column in RAW_COLUMNS}
+    lead = {column: f"lead_{column}" for column in LEAD_COLUMNS[1:]}
+    columns = [*raw.values()] if is_spool else [*raw.values(), *lead.values(), "entry"]
+    of_lead = f"""
+        INSERT INTO leads (id, {", ".join(lead)})
+        SELECT NEW.raw_id, {", ".join(f"NEW.{name}" for name in lead.values())}
+        WHERE NEW.lead_normalizer_version IS NOT NULL;
+        INSERT INTO leads_ledger (day, entry, received) VALUES (substr(NEW.raw_received_at, 1, 10), NEW.entry, 1)
+        ON CONFLICT (day, entry) DO UPDATE SET received = received + 1;
+    """  # noqa: S608 - names of ours
     return (
-        f"INSERT INTO leads ({', '.join(LEAD_COLUMNS)}) "  # noqa: S608 - names of ours
-        f"SELECT * FROM ({_values(LEAD_COLUMNS, rows)}) "
-        "WHERE (SELECT state FROM leads_raw WHERE id = column1) = 'stored' ON CONFLICT (id) DO NOTHING"
+        f"CREATE TEMP VIEW incoming AS SELECT {', '.join(f'NULL AS {column}' for column in columns)}",
+        f"""
+        CREATE TEMP TRIGGER keep_incoming INSTEAD OF INSERT ON incoming WHEN NEW.raw_id IS NOT NULL BEGIN
+        INSERT INTO leads_raw ({", ".join(raw)}) VALUES ({", ".join(f"NEW.{name}" for name in raw.values())});
+        {"" if is_spool else of_lead}
+        END
+        """,  # noqa: S608 - names of ours
     )
+
+
+@cache
+def _sqlite_insert(rows: int, width: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return f"INSERT INTO incoming VALUES {', '.join([row] * rows)}"  # noqa: S608 - names of ours
 
 
 def _timestamp(moment: datetime) -> str:
@@ -699,6 +768,10 @@ def sqlite_submission(values: Sequence[Any]) -> Submission:
 
 
 def _sqlite_lead(row: Submission) -> tuple[Any, ...]:
+    """Return the values of a lead but its id."""
     received_at = _timestamp(row.received_at)
     assert row.fields is not None
-    return (_uuid_bytes(row.id), *row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION)
+    return (*row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION)
+
+
+_NO_LEAD = (None,) * (len(LEAD_COLUMNS) - 1)

@@ -1,18 +1,20 @@
 """The writer: one queue, one batch at a time.
 
 Requests wait on a future; all that has gathered is kept with one commit. There is no artificial delay: while one
-batch commits, the next gathers, and a lone request does not wait. What one turn of the event loop reads is passed on
+batch commits, the next gathers, and a lone request does not wait. What one turn of the event loop reads is kept
 together. A batch that the database cannot take goes to the spool.
 
-A thread of its own writes, since SQLite's files make their caller wait. PostgreSQL need not: while the spool is empty
-the event loop itself sends it each batch and is told when the answer is there. Whatever is more than that (a key that
-is taken, an error, a deadline) the loop leaves to the thread, which writes the batch again; ids make that harmless.
+The event loop begins every batch. While the spool is empty an ordinary batch is one statement: PostgreSQL is sent it
+from the loop, and its socket tells when the commit is there; for SQLite, whose files make their caller wait, the loop
+makes it ready and a thread commits it. Whatever takes more (a key that is taken, an error, rows in the spool) the
+thread does alone, and writes the batch anew; ids make that harmless.
 
 Invariants:
 - A future gets a receipt only after the commit that holds its submission, in the database or in the spool.
 - A submission waits for the database once at most: after a failure every batch goes to the spool, until
   `hand_over` brings a store that has proved itself.
-- Only the event loop's thread touches futures. Store and spool belong to whoever is at a batch, loop or thread.
+- Only the event loop's thread touches futures and what waits. The store and the spool belong to whoever is at the
+  batch under way: the loop, or the thread from the task it is given to the loop's next call.
 
 May import submission, store, spool and errors. Knows nothing of HTTP.
 """
@@ -25,12 +27,14 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
 from time import monotonic, time
 from typing import NamedTuple
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.spool import Spool
-from leadcrm.ingest.store import Answer, Known, PostgresStore, Store
+from leadcrm.ingest.store import Answer, Known, PostgresStore, SqliteStore, Store
 from leadcrm.ingest.submission import Receipt, Submission
 
 BATCH_ROWS = 500
@@ -51,17 +55,19 @@ Pending = tuple[Submission, "asyncio.Future[Result]"]
 logger = logging.getLogger("leadcrm.ingest.writer")
 
 
-class _Sent(NamedTuple):
-    """A batch on its way to PostgreSQL; of its submissions the `wanted` ones were sent."""
+class _Batch(NamedTuple):
+    """What is kept together; of those that were taken from the queue, the `wanted` ones."""
 
-    store: PostgresStore
-    batch: list[Pending]
+    taken: list[Pending]
     wanted: list[Pending]
-    timer: asyncio.TimerHandle
+
+    @property
+    def submissions(self) -> list[Submission]:
+        return [submission for submission, _ in self.wanted]
 
 
 class Writer:
-    """Keeps submissions in batches, in a thread of its own."""
+    """Keeps submissions in batches."""
 
     def __init__(self, spool: Spool | None, on_loss: Callable[[], None], *, max_held_bytes: int) -> None:
         """Take the spool, if there is to be one; `on_loss` is called, in the writer's thread, when a store failed.
@@ -73,12 +79,11 @@ class Writer:
         self._held_bytes = 0
         self._on_loss = on_loss
         self._store: Store | None = None
-        self._arrived: list[Pending] = []
         self._waiting: deque[Pending] = deque()
-        self._wake = threading.Condition()
-        self._sent: _Sent | None = None
-        self._is_thread_asked = False
-        self._is_thread_at_work = False
+        self._is_begin_due = False
+        self._under_way: _Batch | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._stopping = False
         self._deadlines: deque[tuple[float, asyncio.Future[Result]]] = deque()
         self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
@@ -108,92 +113,100 @@ class Writer:
             return future
         self._held_bytes += submission.body_bytes
         self._deadlines.append((monotonic() + ANSWER_DEADLINE_S, future))
-        if not self._arrived:
+        self._waiting.append((submission, future))
+        if not self._is_begin_due:
+            self._is_begin_due = True
             # It runs when all requests that this turn of the loop has read are handled.
-            self._loop.call_soon(self._pass_on)
-        self._arrived.append((submission, future))
+            self._loop.call_soon(self._begin)
         return future
 
-    def _pass_on(self) -> None:
-        """Queue all that arrived in one turn of the loop: begun with the first, a batch would hold that alone."""
-        with self._wake:
-            self._waiting.extend(self._arrived)
-            self._arrived.clear()
-        self._begin()
-
     def _begin(self) -> None:
-        """Begin the next batch, unless one is under way: send it, or have the thread write it."""
-        with self._wake:
-            if self._sent is not None or self._is_thread_at_work or not self._waiting:
-                return
-            store = self._store
-            if not isinstance(store, PostgresStore) or self._stopping or not self._has_empty_spool():
-                self._ask_thread()
-                return
-            batch = self._next_batch()
-            wanted = [pending for pending in batch if _is_wanted(pending)]
-            # Whatever goes wrong from here on, at the deadline the batch is the thread's.
-            timer = self._loop.call_later(store.timeout_s, self._give_up)
-            self._sent = _Sent(store, batch, wanted, timer)
+        """Begin the next batch, unless one is under way."""
+        self._is_begin_due = False
+        if self._under_way is not None:
+            return
+        if not self._waiting:
+            if self._stopping:
+                self._tasks.put(None)
+            return
+        batch = self._under_way = self._next_batch()
         self.busy_since = monotonic()
-        if wanted and store.send([submission for submission, _ in wanted]):
-            self._await_answer(self._sent)
-        else:
-            self._leave_to_thread(self._sent)
+        store = self._store
+        has_begun = False
+        try:
+            if batch.wanted and isinstance(store, (PostgresStore, SqliteStore)) and self._has_empty_spool():
+                has_begun = store.begin(batch.submissions)
+        finally:
+            if not has_begun:
+                self._tasks.put(partial(self._keep, batch))
+        if isinstance(store, PostgresStore) and has_begun:
+            self._patience = self._loop.call_later(store.timeout_s, self._give_up, store, batch)
+            self._await_answer(store, batch)
+        elif isinstance(store, SqliteStore) and has_begun:
+            self._tasks.put(partial(self._commit, store, batch))
+
+    def _next_batch(self) -> _Batch:
+        taken: list[Pending] = []
+        size = 0
+        while self._waiting and len(taken) < BATCH_ROWS:
+            size += self._waiting[0][0].body_bytes
+            if taken and size > BATCH_BYTES:
+                break
+            taken.append(self._waiting.popleft())
+        return _Batch(taken, [pending for pending in taken if _is_wanted(pending)])
 
     def _has_empty_spool(self) -> bool:
         return self._spool is None or self._spool.is_empty_at_a_glance()
 
-    def _await_answer(self, sent: _Sent) -> None:
-        """Take the answer of what was sent if it is there, else come back when the socket is ready."""
-        event = sent.store.awaits()
+    def _await_answer(self, store: PostgresStore, batch: _Batch) -> None:
+        """Take PostgreSQL's answer if it is there, else come back when its socket is ready."""
+        event = store.awaits()
         if event == select.POLLIN:
-            self._loop.add_reader(sent.store.descriptor, self._on_ready, sent, self._loop.remove_reader)
+            self._loop.add_reader(store.descriptor, self._on_ready, self._loop.remove_reader, store, batch)
         elif event == select.POLLOUT:
-            self._loop.add_writer(sent.store.descriptor, self._on_ready, sent, self._loop.remove_writer)
+            self._loop.add_writer(store.descriptor, self._on_ready, self._loop.remove_writer, store, batch)
         else:
-            self._receive(sent)
+            self._receive(store, batch)
 
-    def _on_ready(self, sent: _Sent, unwatch: Callable[[int], bool]) -> None:
-        unwatch(sent.store.descriptor)
-        self._await_answer(sent)
+    def _on_ready(self, unwatch: Callable[[int], bool], store: PostgresStore, batch: _Batch) -> None:
+        unwatch(store.descriptor)
+        self._await_answer(store, batch)
 
-    def _receive(self, sent: _Sent) -> None:
-        answers = sent.store.received()
+    def _receive(self, store: PostgresStore | SqliteStore, batch: _Batch) -> None:
+        """Take what became of a batch that was begun."""
+        answers = store.received()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if answers is None:
-            self._leave_to_thread(sent)
+            self._tasks.put(partial(self._keep, batch))
             return
         self._committed(len(answers))
         self.refused_at = None
-        self._end(sent)
-        self._begin_next(sent.batch, sent.wanted, answers)
+        self._end(batch, answers)
 
-    def _give_up(self) -> None:
-        """Leave the batch that was sent to the thread, and without its connection: nothing answered in time."""
-        sent = self._sent
-        assert sent is not None
-        self._loop.remove_reader(sent.store.descriptor)
-        self._loop.remove_writer(sent.store.descriptor)
-        sent.store.give_up()
-        self._leave_to_thread(sent)
+    def _give_up(self, store: PostgresStore, batch: _Batch) -> None:
+        """Give up PostgreSQL, which has not answered in time."""
+        self._patience = None
+        self._loop.remove_reader(store.descriptor)
+        self._loop.remove_writer(store.descriptor)
+        store.give_up()
+        self._tasks.put(partial(self._keep, batch))
 
-    def _leave_to_thread(self, sent: _Sent) -> None:
-        with self._wake:
-            self._waiting.extendleft(reversed(sent.batch))
-            self._end(sent)
-            self._ask_thread()
-
-    def _end(self, sent: _Sent) -> None:
-        sent.timer.cancel()
+    def _end(self, batch: _Batch, results: Sequence[Result]) -> None:
+        """Begin the next batch before this one is answered: it is worked on meanwhile."""
+        self._under_way = None
         self.busy_since = None
-        with self._wake:
-            self._sent = None
-            if self._stopping:
-                self._wake.notify()
+        try:
+            self._begin()
+        finally:
+            self._finish(batch, results)
 
-    def _ask_thread(self) -> None:
-        self._is_thread_asked = True
-        self._wake.notify()
+    def _finish(self, batch: _Batch, results: Sequence[Result]) -> None:
+        self._held_bytes -= sum(submission.body_bytes for submission, _ in batch.taken)
+        for (_, future), result in zip(batch.wanted, results, strict=True):
+            if not future.done():
+                future.set_result(result)
 
     def _expire(self) -> None:
         now = monotonic()
@@ -201,23 +214,13 @@ class Writer:
             _, future = self._deadlines.popleft()
             if not future.done():
                 future.set_result(StoreUnavailable("nothing could keep the lead within its deadline"))
-        with self._wake:
-            while self._waiting and not _is_wanted(self._waiting[0]):
-                self._held_bytes -= self._waiting.popleft()[0].body_bytes
+        while self._waiting and not _is_wanted(self._waiting[0]):
+            self._held_bytes -= self._waiting.popleft()[0].body_bytes
         self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
 
-    def _begin_next(self, batch: list[Pending], wanted: list[Pending], results: Sequence[Result]) -> None:
-        """Begin the next batch before this one is answered: the database works on it meanwhile."""
-        try:
-            self._begin()
-        finally:
-            self._finish(batch, wanted, results)
-
-    def _finish(self, batch: list[Pending], wanted: list[Pending], results: Sequence[Result]) -> None:
-        self._held_bytes -= sum(submission.body_bytes for submission, _ in batch)
-        for (_, future), result in zip(wanted, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+    def _stop(self) -> None:
+        self._stopping = True
+        self._begin()
 
     # Any thread's side.
 
@@ -233,61 +236,41 @@ class Writer:
         return self._store is not None
 
     def hand_over(self, store: Store) -> None:
-        """Give the writer a store that has just committed, for this thread to use from now on."""
-        with self._wake:
-            self._store = store
+        """Give the writer a store that has just committed, to be its own from now on."""
+        self._store = store
 
     def stop(self) -> None:
-        """Keep all that is queued, then end the thread and close the store. Blocks until then."""
-        with self._wake:
-            self._stopping = True
-            self._pass_on()
-            self._wake.notify()
+        """Keep all that is queued, then end the thread and close the store. Blocks until then: not for the loop."""
         if self._thread.ident is not None:
+            self._loop.call_soon_threadsafe(self._stop)
             self._thread.join()
 
-    # The writer's side.
+    # The thread's side.
 
     def _run(self) -> None:
-        while batch := self._take():
-            self.busy_since = monotonic()
-            wanted = [pending for pending in batch if _is_wanted(pending)]
-            results = self._keep([submission for submission, _ in wanted]) if wanted else []
-            self.busy_since = None
-            self._is_thread_at_work = False
-            self._loop.call_soon_threadsafe(self._begin_next, batch, wanted, results)
+        while task := self._tasks.get():
+            try:
+                task()
+            except Exception:  # the writer must live on, whatever it meets
+                logger.exception("a task failed", extra={"action": "write_batch", "repeat_key": "a task failed"})
         if self._store is not None:
             self._store.close()
         if self._spool is not None:
             self._spool.close()
 
-    def _take(self) -> list[Pending]:
-        """Wait for work and return a batch of it; empty when the writer is to end."""
-        with self._wake:
-            while not self._may_take() and not (self._stopping and not self._waiting and self._sent is None):
-                self._wake.wait()
-            batch = self._next_batch()
-            self._is_thread_at_work = bool(batch)
-            self._is_thread_asked = False
-            return batch
+    def _commit(self, store: SqliteStore, batch: _Batch) -> None:
+        try:
+            store.commit()
+        finally:
+            self._loop.call_soon_threadsafe(self._receive, store, batch)
 
-    def _may_take(self) -> bool:
-        # What only the thread can write it takes by itself: the loop may be slow to ask.
-        is_its_turn = self._is_thread_asked or not isinstance(self._store, PostgresStore)
-        return bool(self._waiting) and self._sent is None and is_its_turn
+    def _keep(self, batch: _Batch) -> None:
+        """Keep a batch in the database, else in the spool."""
+        results = self._results(batch.submissions) if batch.wanted else []
+        self._loop.call_soon_threadsafe(self._end, batch, results)
 
-    def _next_batch(self) -> list[Pending]:
-        batch: list[Pending] = []
-        size = 0
-        while self._waiting and len(batch) < BATCH_ROWS:
-            size += self._waiting[0][0].body_bytes
-            if batch and size > BATCH_BYTES:
-                break
-            batch.append(self._waiting.popleft())
-        return batch
-
-    def _keep(self, submissions: list[Submission]) -> Sequence[Result]:
-        """Keep a batch in the database, else in the spool; an answer each, in order."""
+    def _results(self, submissions: list[Submission]) -> Sequence[Result]:
+        """Keep submissions and return an answer each, in order."""
         try:
             results = self._keep_somewhere(submissions)
         except LeadcrmError as error:
@@ -359,8 +342,7 @@ class Writer:
         else:
             text = "the database failed a batch"
             logger.exception(text, extra={"action": "write_batch", "repeat_key": text})
-        with self._wake:
-            self._store = None
+        self._store = None
         store.close()
         self._on_loss()
 

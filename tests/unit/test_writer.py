@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -224,3 +225,95 @@ def test_a_key_that_lies_in_the_spool_is_known_when_the_database_is_back(
     run(writer, use)
     store.close()
     assert len(Rows(database).raw()) == 1
+
+
+class QuickStore(SqliteStore):
+    """A store that notes what was committed as one statement, and what was written another way."""
+
+    def __init__(self, url: str) -> None:
+        path = url_of(url).path
+        assert path is not None
+        connection = open_connection(url_of(url), timeout_s=1)
+        assert isinstance(connection, sqlite3.Connection)
+        super().__init__(connection, path, min_free_bytes=0)
+        self.committed: list[int] = []
+        self.written: list[int] = []
+
+    def commit(self) -> None:
+        self.committed.append(len(self._begun))
+        super().commit()
+
+    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+        self.written.append(len(batch))
+        return super().write(batch)
+
+
+async def told(writer: Writer, *submissions: Submission) -> list[Receipt]:
+    results = await asyncio.gather(*(writer.submit(one) for one in submissions))
+    assert all(isinstance(result, Receipt) for result in results), results
+    return [result for result in results if isinstance(result, Receipt)]
+
+
+def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database: str, tmp_path: Path) -> None:
+    store, spool = QuickStore(database), spool_in(tmp_path)
+    assert spool.is_empty(), "opened, as a writer's is after its first batch"
+    writer = Writer(spool, lambda: None, max_held_bytes=MEBIBYTE)
+    first, again = submission(b"{}", key="k"), submission(b"{}", key="k")
+
+    async def use() -> None:
+        writer.hand_over(store)
+        await told(writer, first, *(submission(b"{}", key=f"key {number}") for number in range(20)))
+        new, repeat = await told(writer, submission(b"{}", key="new"), again)
+        assert (new.outcome, repeat.outcome, repeat.lead_id) == ("created", "duplicate", first.id)
+        # What met a taken key makes the next look before it writes, once.
+        await told(writer, submission(b"{}", key="one more"))
+        await told(writer, submission(b"{}", key="and one"))
+
+    run(writer, use)
+    assert (store.committed, store.written) == ([21, 2, 1], [2, 1])
+    assert len(Rows(database).leads()) == 24
+    assert len(Rows(database).raw()) == 25
+
+
+def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(database: str, tmp_path: Path) -> None:
+    store, spool = QuickStore(database), spool_in(tmp_path)
+    assert spool.is_empty()
+    losses: list[None] = []
+    writer = Writer(spool, lambda: losses.append(None), max_held_bytes=MEBIBYTE)
+    rival = open_connection(url_of(database), timeout_s=5)
+    assert isinstance(rival, sqlite3.Connection)
+
+    async def use() -> None:
+        writer.hand_over(store)
+        rival.execute("BEGIN IMMEDIATE")
+        started = asyncio.get_running_loop().time()
+        (receipt,) = await told(writer, submission(b"{}"))
+        assert receipt.stored == "spool"
+        assert 1 <= asyncio.get_running_loop().time() - started < 1.9, "it waited for the lock once"
+        assert not writer.has_store
+
+    run(writer, use)
+    rival.close()
+    assert (store.committed, losses) == ([1], [None])
+
+
+def test_what_was_committed_into_a_file_that_was_taken_away_goes_to_the_spool(database: str, tmp_path: Path) -> None:
+    store, spool = QuickStore(database), spool_in(tmp_path)
+    assert spool.is_empty()
+    writer = Writer(spool, lambda: None, max_held_bytes=MEBIBYTE)
+    path = url_of(database).path
+    assert path is not None
+    commit = store.commit
+
+    def commit_and_lose_the_file() -> None:
+        commit()
+        path.rename(path.with_name("away"))
+
+    store.commit = commit_and_lose_the_file  # type: ignore[method-assign]
+
+    async def use() -> None:
+        writer.hand_over(store)
+        (receipt,) = await told(writer, submission(b"{}"))
+        assert receipt.stored == "spool"
+
+    run(writer, use)
