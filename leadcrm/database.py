@@ -49,9 +49,6 @@ NO_ANSWER = "the database did not answer within its deadline"
 
 SQLITE_CACHE_KIB = 16_384
 
-SQLITE_STATEMENTS = 256
-"""Statements that the driver keeps prepared: the batch insert has one for each number of rows, in two tables."""
-
 SQLITE_CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the log before they are moved to the file, within a commit: at SQLite's own 1,000 every hundredth
 lead of a lone sender waited milliseconds for that."""
@@ -112,12 +109,12 @@ class _WaitingCursor(psycopg2.extensions.cursor):
     """A cursor whose statements are done on return, though its connection is asynchronous."""
 
     def execute(self, query: Any, vars: Any = None) -> None:
-        super().execute(query, vars)
         try:
+            super().execute(query, vars)
             _wait(self.connection)
-        except psycopg2.OperationalError as error:
-            if error.pgcode is None:
-                # Given up or broken: whatever the server still answers is nobody's.
+        except BaseException as error:
+            if getattr(error, "pgcode", None) is None:
+                # Given up, interrupted or broken: whatever the server still answers is nobody's.
                 self.connection.close()
             raise
 
@@ -202,7 +199,6 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
             timeout=busy_timeout_s,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=SQLITE_STATEMENTS,
         )
         try:
             set_pragmas(connection)

@@ -58,15 +58,15 @@ def open_store(config: Config) -> Store:
     connection = open_connection(url, timeout_s=config.commit_timeout_s)
     try:
         require_current(connection, url)
+        if isinstance(connection, PostgresConnection):
+            return PostgresStore(
+                connection, schema=url.schema, timeout_s=config.commit_timeout_s, may_prepare=not url.pgbouncer
+            )
+        assert url.path is not None
+        return SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
     except BaseException:
         connection.close()
         raise
-    if isinstance(connection, PostgresConnection):
-        return PostgresStore(
-            connection, schema=url.schema, timeout_s=config.commit_timeout_s, may_prepare=not url.pgbouncer
-        )
-    assert url.path is not None
-    return SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
 
 
 def prepare_spool(config: Config) -> None:

@@ -70,7 +70,7 @@ class SpoolStatus:
 
 
 class Spool:
-    """The spool of this node, for one thread: every thread that works with it opens its own."""
+    """The spool of this node, for one thread at a time: all who work with it at once open their own."""
 
     def __init__(self, data_dir: Path, *, max_bytes: int, min_free_bytes: int) -> None:
         """Name the spool's place and limits; nothing is opened before it is needed."""
@@ -113,16 +113,17 @@ class Spool:
             return self._opened().known(keys)
 
     def is_empty(self) -> bool:
-        """Say whether no row waits; some microseconds, for every batch. Raises `SpoolUnavailable`."""
+        """Say whether no row waits; some microseconds. Raises `SpoolUnavailable`."""
         with self._faults():
             self._opened()
             assert self._connection is not None
             return self._connection.execute("SELECT 1 FROM leads_raw LIMIT 1").fetchone() is None
 
     def is_empty_at_a_glance(self) -> bool:
-        """Say whether no row waits, as far as that shows without waiting for anything; for the event loop.
+        """Say whether no row waits, as far as that shows without waiting; for the event loop, before every batch.
 
-        False says nothing: ask `is_empty`. It opens nothing, and what it reads of an unchanged file is in memory.
+        False says nothing: ask `is_empty`. It opens nothing, and what it reads of an unchanged file is in memory. Rows
+        that the database refused wait too, so one of them makes every batch take the longer way.
         """
         if self._connection is None:
             return False

@@ -19,7 +19,6 @@ from __future__ import annotations
 import random
 import select
 import sqlite3
-import time
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from datetime import datetime, timezone
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -111,6 +111,7 @@ class PostgresStore:
         self._entry_batches = 0
         self._find_sql = _postgres_find(schema)
         self._sender = connection.cursor(cursor_factory=psycopg2.extensions.cursor)
+        self._ends_at: float | None = None  # monotonic; of a batch that was begun
         self._begun: dict[str, Submission] = {}
         self._failure: StoreUnavailable | None = None
 
@@ -118,7 +119,9 @@ class PostgresStore:
         """Keep the batch; see `Store.write`."""
         if self._failure is not None:
             raise self._failure
-        with deadline(self.timeout_s):
+        # What was begun in vain has had part of the time already.
+        ends_at, self._ends_at = self._ends_at or monotonic() + self.timeout_s, None
+        with deadline(ends_at - monotonic()):
             for attempt in range(CONFLICT_ATTEMPTS):
                 try:
                     return self._write(batch)
@@ -133,7 +136,7 @@ class PostgresStore:
                         if isinstance(failure, StoreUnavailable):
                             raise failure from error
                         return _apart(batch, self.write, failure)
-                    time.sleep(random.uniform(0, 0.01))  # noqa: S311 - two that met must not meet again
+                    sleep(random.uniform(0, 0.01))  # noqa: S311 - two that met must not meet again
         raise AssertionError("every attempt returns or raises")
 
     def prove(self) -> None:
@@ -159,8 +162,9 @@ class PostgresStore:
         False, and nothing is sent, where it takes more than one statement: `write` it.
         """
         self._begun = settle(batch, {})
-        if _has_duplicates(self._begun) or (self._may_prepare and not self._is_prepared):
+        if self._failure is not None or _has_duplicates(self._begun) or (self._may_prepare and not self._is_prepared):
             return False
+        self._ends_at = monotonic() + self.timeout_s
         try:
             self._execute_insert(self._sender, self._begun.values())
         except _UNENCODABLE:
@@ -188,12 +192,14 @@ class PostgresStore:
 
         None where they take more than one statement, or nothing may have been kept: `write` the batch.
         """
-        if not self._begun:
+        rows, self._begun = self._begun, {}
+        if not rows:
             return None
         ((inserted,),) = self._sender.fetchall()
-        if inserted != len(self._begun):
+        if inserted != len(rows):
             return None
-        return _receipts(self._begun.values(), self._begun, "database")
+        self._ends_at = None
+        return _receipts(rows.values(), rows, "database")
 
     def give_up(self) -> None:
         """Close the connection on which what was begun is not answered, and let the next `write` say so."""
@@ -287,7 +293,8 @@ class SqliteStore:
     ) -> None:
         """Take over an autocommit connection to the file at `path`; its busy timeout bounds each `write`.
 
-        With less than `min_free_bytes` left on the file's disk `write` raises before anything fails.
+        With less than `min_free_bytes` left on the file's disk `write` raises before anything fails. Raises
+        `StoreUnavailable`.
         """
         self._connection = connection
         self._path = path
@@ -299,14 +306,18 @@ class SqliteStore:
         self._expects_taken_keys = False
         self._begun: dict[str, Submission] = {}
         self._is_committed = False
+        self._statement: tuple[str, list[object]] = _NO_STATEMENT
         self._failure: StoreUnavailable | None = None
-        # What a statement may have to undo would else go to a file in a folder of its own.
-        connection.execute("PRAGMA temp_store = MEMORY")
-        for statement in _sqlite_incoming(is_spool=is_spool):
-            connection.execute(statement)
+        try:
+            # What a statement may have to undo would else go to a file in a folder of its own.
+            connection.execute("PRAGMA temp_store = MEMORY")
+            for statement in _sqlite_incoming(is_spool=is_spool):
+                connection.execute(statement)
+        except sqlite3.Error as error:
+            raise store_error(error, path) from error
         self._busy_timeout_ms: int = connection.execute("PRAGMA busy_timeout").fetchone()[0]
         if not is_spool:
-            # This connection waits for nothing but the write lock, and `_begin` minds that wait itself.
+            # This connection waits for nothing but the write lock, and `_take_write_lock` minds that wait itself.
             connection.execute("PRAGMA busy_timeout = 0")
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
@@ -328,7 +339,7 @@ class SqliteStore:
 
         False where it takes more than one statement, or the file is not as it should be: `write` it.
         """
-        if self._expects_taken_keys or len(batch) > _SQLITE_ROWS:
+        if self._failure is not None or self._expects_taken_keys or len(batch) > _SQLITE_ROWS:
             return False
         self._begun = settle(batch, {})
         self._is_committed = False
@@ -344,8 +355,17 @@ class SqliteStore:
 
     def commit(self) -> None:
         """Commit what was begun; `received` tells whether it is."""
+        statement, self._statement = self._statement, _NO_STATEMENT
         try:
-            self._take_write_lock(*self._statement)
+            try:
+                # A transaction of its own.
+                self._connection.execute(*statement)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                # Asked for the lock again and again, it would bind its values each time.
+                with self._transaction():
+                    self._connection.execute(*statement)
             self._is_committed = True
         except sqlite3.Error as error:
             self._expects_taken_keys = isinstance(error, sqlite3.IntegrityError)
@@ -358,13 +378,14 @@ class SqliteStore:
 
         None where they take more than one statement, or nothing may have been kept: `write` the batch.
         """
+        rows, self._begun = self._begun, {}
         if not self._is_committed:
             return None
         try:
             self._insist_on_the_file()
         except StoreUnavailable:
             return None
-        return _receipts(self._begun.values(), self._begun, "database")
+        return _receipts(rows.values(), rows, "database")
 
     def prove(self) -> None:
         """See `Store.prove`. The log is begun anew.
@@ -402,29 +423,25 @@ class SqliteStore:
         self._insist_on_the_file()
         self._insist_on_room()
         # Nearly every batch brings new rows and new keys alone: to ask for them first would cost each of them.
-        rows = None if self._expects_taken_keys else self._commit_new(batch)
+        rows = None if self._expects_taken_keys else self._insert_new(batch)
         if rows is None:
-            rows = self._commit(batch)
+            rows = self._insert_settled(batch)
             self._expects_taken_keys = _has_duplicates(rows)
         # A commit that went into a file which was taken away meanwhile is none.
         self._insist_on_the_file()
         return _receipts(batch, rows, "spool" if self._is_spool else "database")
 
-    def _commit_new(self, batch: Sequence[Submission]) -> dict[str, Submission] | None:
+    def _insert_new(self, batch: Sequence[Submission]) -> dict[str, Submission] | None:
         """Commit the batch and return its rows; None, and nothing is kept, if a row or its key was there already."""
         rows = settle(batch, {})
         try:
-            if len(rows) <= _SQLITE_ROWS:
-                # A statement is a transaction of its own.
-                self._take_write_lock(*self._insert_statement([*rows.values()]))
-            else:
-                with self._transaction():
-                    self._insert([*rows.values()])
+            with self._transaction():
+                self._insert([*rows.values()])
         except sqlite3.IntegrityError:
             return None
         return rows
 
-    def _commit(self, batch: Sequence[Submission]) -> dict[str, Submission]:
+    def _insert_settled(self, batch: Sequence[Submission]) -> dict[str, Submission]:
         """Commit what of the batch is not there yet and return all its rows as they are settled."""
         with self._transaction():
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
@@ -436,7 +453,7 @@ class SqliteStore:
     def _transaction(self) -> Iterator[None]:
         """Hold the write lock from a look-up to the commit, so that nobody takes a key in between."""
         connection = self._connection
-        self._take_write_lock("BEGIN IMMEDIATE")
+        self._take_write_lock()
         try:
             yield
             connection.execute("COMMIT")
@@ -445,24 +462,24 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
 
-    def _take_write_lock(self, sql: str, values: Sequence[object] = ()) -> None:
-        """Execute a statement that takes the write lock, asking for it often.
+    def _take_write_lock(self) -> None:
+        """Begin a transaction that holds the write lock, asking for it often.
 
         SQLite's own wait asks ever less often, in the end every 100 ms, and beside a busy rival nearly always in vain.
         """
-        ends_at = time.monotonic() + self._busy_timeout_ms / 1000
+        ends_at = monotonic() + self._busy_timeout_ms / 1000
         if self._is_spool:
             self._connection.execute("PRAGMA busy_timeout = 0")
         try:
             while True:
                 try:
-                    self._connection.execute(sql, values)
+                    self._connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
-                    if "locked" not in str(error) or time.monotonic() > ends_at:
+                    if "locked" not in str(error) or monotonic() > ends_at:
                         raise
                 else:
                     return
-                time.sleep(random.uniform(*LOCK_PAUSE_S))  # noqa: S311 - two that met must not meet again
+                sleep(random.uniform(*LOCK_PAUSE_S))  # noqa: S311 - two that met must not meet again
         finally:
             if self._is_spool:
                 self._connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
@@ -495,7 +512,7 @@ class SqliteStore:
             raise StoreUnavailable(f"{self._path} was replaced by another file")
 
     def _insist_on_room(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if now < self._has_room_until:
             return
         free = free_bytes(self._path.parent)
@@ -656,6 +673,8 @@ _SQLITE_WIDTH = len(RAW_COLUMNS) + len(LEAD_COLUMNS)
 
 _SPOOL_WIDTH = len(RAW_COLUMNS)
 
+_NO_STATEMENT: tuple[str, list[object]] = ("", [])
+
 _SQLITE_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)[
     : None if sqlite3.sqlite_version_info >= (3, 32) else 7
 ]
@@ -708,26 +727,16 @@ def _uuid_bytes(id: str) -> bytes:
 
 
 def _postgres_record(row: Submission) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "id": row.id,
-        "received_at": _timestamp(row.received_at),
-        "request_id": row.request_id,
-        "idempotency_key": row.idempotency_key,
-        "method": row.method,
-        "target": row.target,
-        "remote_addr": row.remote_addr,
-        "content_type": row.content_type,
-        "headers": row.headers,
-        "body": None if row.body is None else b2a_base64(row.body, newline=False).decode(),
-        "body_sha256": row.body_sha256.hex(),
-        "state": row.state,
-        "key_sha256": None if row.key_sha256 is None else row.key_sha256.hex(),
-        "error": row.error,
-        "duplicate_of": row.duplicate_of,
-        "node": row.node,
-    }
+    """Return a row's values by the names of their columns, as JSON can hold them."""
+    record: dict[str, Any] = dict(zip(Submission._fields, row))  # noqa: B905 - `strict` would cost on the hot path
+    del record["fields"]
+    record["body_sha256"] = row.body_sha256.hex()
+    if row.body is not None:
+        record["body"] = b2a_base64(row.body, newline=False).decode()
+    if row.key_sha256 is not None:
+        record["key_sha256"] = row.key_sha256.hex()
     if row.fields is not None:
-        record.update(zip(FIELD_COLUMNS, row.fields))  # noqa: B905 - `strict` would cost on the hot path
+        record.update(zip(FIELD_COLUMNS, row.fields))  # noqa: B905
         record["normalizer_version"] = NORMALIZER_VERSION
     return record
 

@@ -7,7 +7,8 @@ together. A batch that the database cannot take goes to the spool.
 The event loop begins every batch. While the spool is empty an ordinary batch is one statement: PostgreSQL is sent it
 from the loop, and its socket tells when the commit is there; for SQLite, whose files make their caller wait, the loop
 makes it ready and a thread commits it. Whatever takes more (a key that is taken, an error, rows in the spool) the
-thread does alone, and writes the batch anew; ids make that harmless.
+thread does alone, and writes the batch anew; ids make that harmless. What the loop reads of the files (whether the
+spool is empty, whether they are there, how much room is left) the kernel has in memory.
 
 Invariants:
 - A future gets a receipt only after the commit that holds its submission, in the database or in the spool.
@@ -40,6 +41,9 @@ from leadcrm.ingest.submission import Receipt, Submission
 BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
 """A batch is one statement and one answer: bounded, so that one commit stays well within its deadline."""
+
+LOOP_BYTES = 256 * 1024
+"""Bodies that the event loop may encode at once: a mebibyte takes it ten milliseconds."""
 
 ANSWER_DEADLINE_S = 2.8
 """The contract answers a lead within 3 s of its last byte, whatever hangs; the look at the deadlines takes its part."""
@@ -108,6 +112,9 @@ class Writer:
         It is never later than `ANSWER_DEADLINE_S`, and never raises.
         """
         future: asyncio.Future[Result] = self._loop.create_future()
+        if self._stopping:
+            future.set_result(StoreUnavailable("leadcrm is stopping"))
+            return future
         if self._held_bytes + submission.body_bytes > self._max_held_bytes:
             future.set_result(StoreUnavailable("too many leads wait to be kept"))
             return future
@@ -134,16 +141,26 @@ class Writer:
         store = self._store
         has_begun = False
         try:
-            if batch.wanted and isinstance(store, (PostgresStore, SqliteStore)) and self._has_empty_spool():
+            if (
+                isinstance(store, (PostgresStore, SqliteStore))
+                and batch.wanted
+                and sum(submission.body_bytes for submission, _ in batch.wanted) <= LOOP_BYTES
+                and self._has_empty_spool()
+            ):
                 has_begun = store.begin(batch.submissions)
         finally:
             if not has_begun:
-                self._tasks.put(partial(self._keep, batch))
+                self._leave_to_thread(batch)
         if isinstance(store, PostgresStore) and has_begun:
             self._patience = self._loop.call_later(store.timeout_s, self._give_up, store, batch)
             self._await_answer(store, batch)
         elif isinstance(store, SqliteStore) and has_begun:
             self._tasks.put(partial(self._commit, store, batch))
+
+    def _leave_to_thread(self, batch: _Batch) -> None:
+        # Begun in vain, it may have taken so long that senders were told 503 meanwhile.
+        still_wanted = [pending for pending in batch.wanted if _is_wanted(pending)]
+        self._tasks.put(partial(self._keep, batch._replace(wanted=still_wanted)))
 
     def _next_batch(self) -> _Batch:
         taken: list[Pending] = []
@@ -174,12 +191,16 @@ class Writer:
 
     def _receive(self, store: PostgresStore | SqliteStore, batch: _Batch) -> None:
         """Take what became of a batch that was begun."""
-        answers = store.received()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        answers: Sequence[Answer] | None = None
+        try:
+            answers = store.received()
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+            if answers is None:
+                self._leave_to_thread(batch)
         if answers is None:
-            self._tasks.put(partial(self._keep, batch))
             return
         self._committed(len(answers))
         self.refused_at = None
@@ -188,10 +209,12 @@ class Writer:
     def _give_up(self, store: PostgresStore, batch: _Batch) -> None:
         """Give up PostgreSQL, which has not answered in time."""
         self._patience = None
-        self._loop.remove_reader(store.descriptor)
-        self._loop.remove_writer(store.descriptor)
-        store.give_up()
-        self._tasks.put(partial(self._keep, batch))
+        try:
+            self._loop.remove_reader(store.descriptor)
+            self._loop.remove_writer(store.descriptor)
+            store.give_up()
+        finally:
+            self._leave_to_thread(batch)
 
     def _end(self, batch: _Batch, results: Sequence[Result]) -> None:
         """Begin the next batch before this one is answered: it is worked on meanwhile."""
@@ -291,7 +314,8 @@ class Writer:
         at_home = self._held_in_spool(submissions)
         direct = [row for row in submissions if row.key_sha256 not in at_home] if at_home else submissions
         try:
-            answers = store.write(direct) if direct else []
+            # Without a row too: a store that failed what was begun says so here.
+            answers = store.write(direct)
         except Exception as error:
             self._lose(store, error)
             return self._to_spool(submissions)

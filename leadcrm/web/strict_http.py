@@ -7,6 +7,8 @@ of the first. So a head or a chunk that is not what RFC 9112 says is refused, wh
 from __future__ import annotations
 
 import re
+from collections.abc import Coroutine
+from typing import Any
 
 from sanic.compat import Header
 from sanic.exceptions import BadRequest
@@ -38,12 +40,17 @@ class StrictHttp(Http):
             self.request_body = None
             raise BadRequest("an ambiguous head")
 
-    async def read(self) -> bytes | None:
+    def read(self) -> Coroutine[Any, Any, bytes | None]:
         """Read some of the body. Raises `BadRequest`."""
         # Declared as bytes by the framework, which keeps True or this word in it.
         kind: object = self.request_body
         if kind == "chunked" and not self.request_bytes_left:
-            await self._insist_on_a_chunk()
+            return self._read_chunk()
+        # Handed on, not awaited: a coroutine round the framework's would cost each request half a microsecond.
+        return super().read()
+
+    async def _read_chunk(self) -> bytes | None:
+        await self._insist_on_a_chunk()
         data: bytes | None = await super().read()
         return data
 

@@ -12,12 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from leadcrm.database import open_connection
 from leadcrm.ingest.spool import Spool
 from leadcrm.ingest.store import Answer, PostgresStore
 from leadcrm.ingest.submission import Outcome, Receipt, Submission
-from leadcrm.ingest.writer import Writer
+from leadcrm.ingest.writer import LOOP_BYTES, Writer
 from leadcrm.migrations import migrate
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster, PostgresServer
@@ -81,7 +82,12 @@ def run(store: WatchedStore, use: Callable[[Writer], Awaitable[None]], spool: Sp
         finally:
             await asyncio.to_thread(writer.stop)
 
-    asyncio.run(main())
+    # The loop that workers use: how it watches a socket is its own.
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
     return writer
 
 
@@ -131,7 +137,9 @@ def test_keys_that_are_taken_are_left_to_the_thread(store: WatchedStore, url: st
     assert len(Rows(url).raw()) == 7
 
 
-def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(own_postgres: PostgresCluster) -> None:
+def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(
+    own_postgres: PostgresCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = own_postgres.create_database()
     migrate(url_of(url))
     store = WatchedStore(url)
@@ -143,6 +151,7 @@ def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(own_postgres: Pos
         asyncio.get_running_loop().call_later(0.3, os.kill, backend, signal.SIGCONT)
         await told(writer, *(submission(body) for body in bodies))
 
+    monkeypatch.setattr("leadcrm.ingest.writer.LOOP_BYTES", MAX_HELD_BYTES)
     run(store, use)
     assert select.POLLOUT in store.awaited
     assert not store.written
@@ -237,3 +246,58 @@ def test_a_stop_waits_for_what_was_sent_and_keeps_what_waits_behind_it(
         run(store, use)
     assert (store.sent, store.written) == ([1, 1], [])
     assert len(Rows(url).leads()) == 2
+
+
+def test_a_large_batch_is_not_encoded_by_the_loop(store: WatchedStore, url: str) -> None:
+    async def use(writer: Writer) -> None:
+        await told(writer, submission(b'"%s"' % (b"x" * LOOP_BYTES)))
+
+    run(store, use)
+    assert (store.sent, store.written) == ([], [1])
+
+
+def test_a_session_that_forgot_the_statement_gets_it_without_one(
+    store: WatchedStore, url: str, postgres: PostgresServer
+) -> None:
+    with store._connection.cursor() as own:
+        own.execute("DEALLOCATE ALL")
+
+    async def use(writer: Writer) -> None:
+        await told(writer, submission(b'{"email":"a"}'))
+        await told(writer, submission(b'{"email":"b"}'))
+
+    run(store, use)
+    assert (store.sent, store.written) == ([1, 1], [1])
+    assert {lead["email"] for lead in Rows(url).leads()} == {"a", "b"}
+
+
+def test_what_is_begun_in_vain_has_no_more_time_than_what_is_not(
+    store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    taken = submission(b"{}", key="k")
+    with closing(postgres.connect(url)) as first, closing(postgres.connect(url)) as second:
+        with store._connection.cursor() as own:
+            own.execute("SET lock_timeout = 0; SET statement_timeout = 0")
+        with first.cursor() as holder, second.cursor() as next_holder:
+
+            def hold_again() -> None:
+                # Behind the writer's statement in the queue for the lock, before its next one.
+                next_holder.execute("BEGIN; LOCK TABLE leads_raw IN ACCESS EXCLUSIVE MODE")
+
+            async def use(writer: Writer) -> None:
+                loop = asyncio.get_running_loop()
+                await told(writer, taken)
+                holder.execute("BEGIN; LOCK TABLE leads_raw IN ACCESS EXCLUSIVE MODE")
+                started = loop.time()
+                answers = asyncio.ensure_future(told(writer, submission(b"{}", key="k"), submission(b"{}", key="new")))
+                await asyncio.sleep(0.1)
+                held = loop.run_in_executor(None, hold_again)
+                await asyncio.sleep(0.7 * TIMEOUT_S)
+                holder.execute("COMMIT")
+                assert [receipt.stored for receipt in await answers] == ["spool", "spool"]
+                assert loop.time() - started < 1.3 * TIMEOUT_S
+                await held
+                next_holder.execute("COMMIT")
+
+            run(store, use, spool_in(tmp_path))
+    assert store.sent == [1, 2]

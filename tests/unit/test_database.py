@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
+from contextlib import closing
+from types import FrameType
+
+import pytest
+
+from leadcrm.database import PostgresConnection, open_connection
+from tests.support.crm import url_of
 
 
 def test_pony_has_its_providers_before_two_threads_can_bind_at_once() -> None:
@@ -14,3 +23,24 @@ def test_pony_has_its_providers_before_two_threads_can_bind_at_once() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+def test_a_statement_that_is_interrupted_closes_its_connection(whole_database: str) -> None:
+    """Whoever would send a ROLLBACK behind it would be told that a query is under way, and lose the interrupt."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with closing(open_connection(url_of(whole_database), timeout_s=30)) as connection:
+            assert isinstance(connection, PostgresConnection)
+            started = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(10)")
+            assert time.monotonic() - started < 5
+            assert connection.closed
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -194,6 +195,22 @@ def test_a_database_that_is_held_up_is_given_up_in_time(database: str, rows: Row
     with store_on(database) as store:
         assert told(store.write([first])) == [(Outcome.CREATED, first.id)]
     assert len(rows.raw()) == 1
+
+
+@pytest.mark.parametrize("rows_a_statement", [2, 24, 512])
+def test_a_batch_of_many_statements_is_whole(
+    rows_a_statement: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite before 3.32 takes 24 rows a statement."""
+    monkeypatch.setattr("leadcrm.ingest.store._SQLITE_ROWS", rows_a_statement)
+    database = f"sqlite:///{tmp_path / 'leads.db'}"
+    batch = [submission(b'{"email":"%d"}' % number, key=str(number)) for number in range(50)]
+    with store_on(database) as store:
+        store.write(batch[:30])
+        assert told(store.write(batch)) == [(Outcome.CREATED, row.id) for row in batch]
+    rows = Rows(database)
+    assert [lead["email"] for lead in rows.leads()] == [str(number) for number in range(50)]
+    assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == 50
 
 
 def test_every_row_is_counted_in_the_ledger_once(store: Store, rows: Rows) -> None:

@@ -273,6 +273,7 @@ def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database
     assert (store.committed, store.written) == ([21, 2, 1], [2, 1])
     assert len(Rows(database).leads()) == 24
     assert len(Rows(database).raw()) == 25
+    assert sum(row["received"] for row in Rows(database).select("SELECT received FROM leads_ledger")) == 25
 
 
 def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(database: str, tmp_path: Path) -> None:
@@ -295,6 +296,7 @@ def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(databa
     run(writer, use)
     rival.close()
     assert (store.committed, losses) == ([1], [None])
+    assert not store.begin([submission(b"{}")]), "what failed once is not believed again"
 
 
 def test_what_was_committed_into_a_file_that_was_taken_away_goes_to_the_spool(database: str, tmp_path: Path) -> None:
