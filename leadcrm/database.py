@@ -113,7 +113,8 @@ class _WaitingCursor(psycopg2.extensions.cursor):
             super().execute(query, vars)
             _wait(self.connection)
         except BaseException as error:
-            if getattr(error, "pgcode", None) is None:
+            is_broken = isinstance(error, psycopg2.OperationalError) and error.pgcode is None
+            if is_broken or self.connection.isexecuting():
                 # Given up, interrupted or broken: whatever the server still answers is nobody's.
                 self.connection.close()
             raise

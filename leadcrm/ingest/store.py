@@ -367,6 +367,9 @@ class SqliteStore:
                 with self._transaction():
                     self._connection.execute(*statement)
             self._is_committed = True
+        except _UNENCODABLE:
+            # Which row it is, `write` finds out.
+            return
         except sqlite3.Error as error:
             self._expects_taken_keys = isinstance(error, sqlite3.IntegrityError)
             failure = store_error(error, self._path)

@@ -44,3 +44,13 @@ def test_a_statement_that_is_interrupted_closes_its_connection(whole_database: s
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_statement_that_cannot_be_sent_leaves_its_connection_open(whole_database: str) -> None:
+    with closing(open_connection(url_of(whole_database), timeout_s=30)) as connection:
+        assert isinstance(connection, PostgresConnection)
+        with connection.cursor() as cursor:
+            with pytest.raises(ValueError, match="NUL"):
+                cursor.execute("SELECT %s", ("\0",))
+            cursor.execute("SELECT 1")
+            assert cursor.fetchall() == [(1,)]

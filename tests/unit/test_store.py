@@ -213,6 +213,21 @@ def test_a_batch_of_many_statements_is_whole(
     assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == 50
 
 
+def test_a_row_that_cannot_be_encoded_does_not_hurt_its_neighbours(store: Store, rows: Rows) -> None:
+    first, poison, last = submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}')
+    assert poison.fields is not None
+    poison = poison._replace(fields=("\ud800", *poison.fields[1:]))
+    store.prove()
+    assert isinstance(store, (PostgresStore, SqliteStore))
+    if store.begin([first, poison, last]):
+        assert isinstance(store, SqliteStore), "it finds out when the values are bound"
+        store.commit()
+        assert store.received() is None
+    assert [outcome for outcome, _ in told(store.write([first, poison, last]))] == [Outcome.CREATED] * 3
+    assert sorted(str(lead["email"]) for lead in rows.leads()) == ["a", "b"]
+    assert [row["state"] for row in rows.raw()] == ["stored", "failed", "stored"]
+
+
 def test_every_row_is_counted_in_the_ledger_once(store: Store, rows: Rows) -> None:
     batch = a_batch()
     store.write(batch[:3])
