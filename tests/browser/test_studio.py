@@ -156,6 +156,8 @@ def test_the_keyboard_is_enough(studio: Studio) -> None:
     studio.post(lastName="Keyboardov")
     studio.sign_in()
     keyboard = studio.page.keyboard
+    # Else nothing would tell a list that is filtered from one that has not come yet.
+    expect(studio.page.get_by_role("link", name="Keyboardov")).to_be_visible()
     keyboard.press("/")
     keyboard.type("keyboards")
     expect(studio.page.get_by_role("link", name="Keyboardov")).to_have_count(0)
