@@ -220,6 +220,17 @@ def set_pragmas(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {SQLITE_CHECKPOINT_PAGES}")
 
 
+@contextmanager
+def busy_timeout(connection: sqlite3.Connection, milliseconds: int) -> Iterator[None]:
+    """Let a connection wait that long for SQLite's locks, and afterwards as long as before."""
+    (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")
+
+
 def free_bytes(folder: Path) -> int:
     """Return how many bytes an unprivileged process may still write on the disk of `folder`."""
     statistics = os.statvfs(folder)

@@ -30,7 +30,7 @@ from uuid import UUID
 
 from pony.orm import db_session, select
 
-from leadcrm.database import bind_spool, store_error
+from leadcrm.database import bind_spool, busy_timeout, store_error
 from leadcrm.entities import RAW_COLUMNS, Entities
 from leadcrm.errors import (
     LeadcrmError,
@@ -51,6 +51,8 @@ DRAIN_LOCK_FILE = "spool.lock"
 
 BUSY_TIMEOUT_S = 1.0
 """Another worker's commit takes milliseconds; a lead must be answered within 3 s, the database's part included."""
+
+_ANY = "SELECT 1 FROM leads_raw LIMIT 1"
 
 _OLDEST = f"SELECT {', '.join(RAW_COLUMNS)} FROM leads_raw WHERE refusal IS NULL ORDER BY id LIMIT ?"  # noqa: S608
 
@@ -117,7 +119,7 @@ class Spool:
         with self._faults():
             self._opened()
             assert self._connection is not None
-            return self._connection.execute("SELECT 1 FROM leads_raw LIMIT 1").fetchone() is None
+            return self._connection.execute(_ANY).fetchone() is None
 
     def is_empty_at_a_glance(self) -> bool:
         """Say whether no row waits, as far as that shows without waiting; for the event loop, before every batch.
@@ -128,14 +130,8 @@ class Spool:
         if self._connection is None:
             return False
         try:
-            self._connection.execute("PRAGMA busy_timeout = 0")
-            try:
-                return (
-                    self._file.is_in_use()
-                    and self._connection.execute("SELECT 1 FROM leads_raw LIMIT 1").fetchone() is None
-                )
-            finally:
-                self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+            with busy_timeout(self._connection, 0):
+                return self._file.is_in_use() and self._connection.execute(_ANY).fetchone() is None
         except (OSError, sqlite3.Error):
             return False
 

@@ -35,7 +35,7 @@ import psycopg2
 import psycopg2.extensions
 from uuid_utils import uuid7
 
-from leadcrm.database import NO_ANSWER, PostgresConnection, deadline, free_bytes, store_error
+from leadcrm.database import NO_ANSWER, PostgresConnection, busy_timeout, deadline, free_bytes, store_error
 from leadcrm.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, LEAD_COLUMNS, RAW_COLUMNS
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
@@ -317,7 +317,7 @@ class SqliteStore:
             raise store_error(error, path) from error
         self._busy_timeout_ms: int = connection.execute("PRAGMA busy_timeout").fetchone()[0]
         if not is_spool:
-            # This connection waits for nothing but the write lock, and `_take_write_lock` minds that wait itself.
+            # It waits for nothing but the write lock: `commit` tries that once, then `_take_write_lock` minds the wait.
             connection.execute("PRAGMA busy_timeout = 0")
 
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
@@ -398,11 +398,9 @@ class SqliteStore:
         """
         self.write([])
         try:
-            (busy_timeout_ms,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
             # It keeps writers out while it waits for readers, of whom some take long.
-            self._connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
+            with busy_timeout(self._connection, CHECKPOINT_PATIENCE_MS):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             with self._transaction():
                 self._connection.execute("UPDATE leadcrm_migrations SET name = name")
         except sqlite3.Error as error:
@@ -471,9 +469,7 @@ class SqliteStore:
         SQLite's own wait asks ever less often, in the end every 100 ms, and beside a busy rival nearly always in vain.
         """
         ends_at = monotonic() + self._busy_timeout_ms / 1000
-        if self._is_spool:
-            self._connection.execute("PRAGMA busy_timeout = 0")
-        try:
+        with busy_timeout(self._connection, 0):
             while True:
                 try:
                     self._connection.execute("BEGIN IMMEDIATE")
@@ -483,9 +479,6 @@ class SqliteStore:
                 else:
                     return
                 sleep(random.uniform(*LOCK_PAUSE_S))  # noqa: S311 - two that met must not meet again
-        finally:
-            if self._is_spool:
-                self._connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
 
     def _insert(self, rows: Sequence[Submission]) -> None:
         for start in range(0, len(rows), _SQLITE_ROWS):

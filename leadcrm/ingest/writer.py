@@ -60,9 +60,9 @@ logger = logging.getLogger("leadcrm.ingest.writer")
 
 
 class _Batch(NamedTuple):
-    """What is kept together; of those that were taken from the queue, the `wanted` ones."""
+    """What is kept together: of those that were taken from the queue, with all their bytes, the `wanted` ones."""
 
-    taken: list[Pending]
+    taken_bytes: int
     wanted: list[Pending]
 
     @property
@@ -144,7 +144,7 @@ class Writer:
             if (
                 isinstance(store, (PostgresStore, SqliteStore))
                 and batch.wanted
-                and sum(submission.body_bytes for submission, _ in batch.wanted) <= LOOP_BYTES
+                and batch.taken_bytes <= LOOP_BYTES
                 and self._has_empty_spool()
             ):
                 has_begun = store.begin(batch.submissions)
@@ -164,13 +164,14 @@ class Writer:
 
     def _next_batch(self) -> _Batch:
         taken: list[Pending] = []
-        size = 0
+        taken_bytes = 0
         while self._waiting and len(taken) < BATCH_ROWS:
-            size += self._waiting[0][0].body_bytes
-            if taken and size > BATCH_BYTES:
+            more_bytes = self._waiting[0][0].body_bytes
+            if taken and taken_bytes + more_bytes > BATCH_BYTES:
                 break
+            taken_bytes += more_bytes
             taken.append(self._waiting.popleft())
-        return _Batch(taken, [pending for pending in taken if _is_wanted(pending)])
+        return _Batch(taken_bytes, [pending for pending in taken if _is_wanted(pending)])
 
     def _has_empty_spool(self) -> bool:
         return self._spool is None or self._spool.is_empty_at_a_glance()
@@ -226,7 +227,7 @@ class Writer:
             self._finish(batch, results)
 
     def _finish(self, batch: _Batch, results: Sequence[Result]) -> None:
-        self._held_bytes -= sum(submission.body_bytes for submission, _ in batch.taken)
+        self._held_bytes -= batch.taken_bytes
         for (_, future), result in zip(batch.wanted, results, strict=True):
             if not future.done():
                 future.set_result(result)

@@ -22,6 +22,7 @@ from leadcrm.ingest.writer import LOOP_BYTES, Writer
 from leadcrm.migrations import migrate
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster, PostgresServer
+from tests.support.receipts import told
 from tests.support.rows import Rows
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
@@ -95,12 +96,6 @@ def spool_in(directory: Path) -> Spool:
     spool = Spool(directory, max_bytes=1 << 30, min_free_bytes=0)
     assert spool.is_empty(), "opened, as a writer's is after its first batch"
     return spool
-
-
-async def told(writer: Writer, *submissions: Submission) -> list[Receipt]:
-    results = await asyncio.gather(*(writer.submit(one) for one in submissions))
-    assert all(isinstance(result, Receipt) for result in results), results
-    return [result for result in results if isinstance(result, Receipt)]
 
 
 def test_the_loop_sends_new_leads_and_one_batch_gathers_while_another_commits(store: WatchedStore, url: str) -> None:

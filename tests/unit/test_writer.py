@@ -18,6 +18,7 @@ from leadcrm.ingest.submission import Receipt, Submission
 from leadcrm.ingest.writer import BATCH_ROWS, Writer
 from leadcrm.migrations import migrate
 from tests.support.crm import submission, url_of
+from tests.support.receipts import told
 from tests.support.rows import Rows
 
 MEBIBYTE = 1024 * 1024
@@ -246,12 +247,6 @@ class QuickStore(SqliteStore):
     def write(self, batch: Sequence[Submission]) -> list[Answer]:
         self.written.append(len(batch))
         return super().write(batch)
-
-
-async def told(writer: Writer, *submissions: Submission) -> list[Receipt]:
-    results = await asyncio.gather(*(writer.submit(one) for one in submissions))
-    assert all(isinstance(result, Receipt) for result in results), results
-    return [result for result in results if isinstance(result, Receipt)]
 
 
 def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database: str, tmp_path: Path) -> None:
