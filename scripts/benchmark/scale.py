@@ -45,7 +45,7 @@ def growth(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, se
             measured = cells(run_rounds([empty, full], [64], rounds=rounds, seconds=seconds))
         before, after = measured["empty", 64].rate, measured["full", 64].rate
         label = "PostgreSQL" if full.database_url else "SQLite"
-        lines.append(f"| {label} | {before:,.0f} | {after:,.0f} | {after / before:.2f} |")
+        lines.append(f"| {label} | {before:,.0f} | {after:,.0f} | {after / before:.3f} |")
     return "\n".join(lines)
 
 
