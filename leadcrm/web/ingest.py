@@ -148,7 +148,7 @@ class LeadIngest:
             None if key is None else header_text(key),
             None if key is None else sha256(key).digest(),
             request.method,
-            storable(request.raw_url.decode("ascii", "replace")),
+            storable(_target(request.raw_url).decode("ascii", "replace")),
             address,
             None if content_type is None else readable(content_type),
             _stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head),
@@ -232,6 +232,11 @@ def _bears(headers: Header, token: bytes) -> bool:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     # Compared in constant time, so that the time of an answer says nothing about the token.
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(errors="surrogateescape"), token)
+
+
+def _target(url: bytes) -> bytes:
+    """Return the path with its query string, also of a whole URL (RFC 9112, section 3.2.2)."""
+    return url if url.startswith(b"/") else url[url.index(b"/", url.index(b"://") + 3) :]
 
 
 def _idempotency_key(request: Request) -> bytes | None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from sanic.compat import Header
-from sanic.exceptions import BadRequest
+from sanic.exceptions import BadRequest, BadURL
 from sanic.http import Http
 
 LONGEST_CHUNK_HEAD = 1024
 """Bytes of a chunk's size and extensions."""
+
+LONGEST_TRAILERS = 8192
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # RFC 9112, sections 2.2, 5 and 5.1: no bare CR or LF, no folded line, no blank before the colon.
@@ -24,6 +26,15 @@ _HEAD = re.compile(rb"[^\r\n]*(?:\r\n" + _TOKEN + rb":[^\r\n]*)*")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?:\r\n|$)", re.IGNORECASE)
 # Section 7.1, with what stands before it: the end of the head's or of a chunk's line.
 _CHUNK_HEAD = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
+_LAST_CHUNK_HEAD = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n")
+# Section 7.1.2. Fields that would say where a request ends or whose it is belong into a head alone.
+_TRAILERS = re.compile(rb"(?:" + _TOKEN + rb":[^\r\n]*\r\n)+")
+_NO_TRAILER = re.compile(
+    rb"^(?:content-length|transfer-encoding|host|connection|expect|authorization|idempotency-key):",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Section 3.2: a path with its query, or a whole URL with a path.
+_TARGET = re.compile(r"/|\*$|[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+/")
 
 
 class StrictHttp(Http):
@@ -33,12 +44,28 @@ class StrictHttp(Http):
 
     async def http1_request_header(self) -> None:
         """Read a head. Raises `BadRequest`."""
-        await super().http1_request_header()
+        if self.recv_buffer.startswith(b"\r\n"):
+            # Section 2.2: some senders end a body with a line break that is none of it.
+            del self.recv_buffer[:2]
+        try:
+            await super().http1_request_header()
+        except BadURL:
+            self._refuse_target()
+        if self.url is None or not _TARGET.match(self.url):
+            self._refuse_target()
         if not _is_unambiguous(self.request.head, self.request.headers):
             # Nobody knows where this request ends, so nothing after it is read.
             self.keep_alive = False
             self.request_body = None
             raise BadRequest("an ambiguous head")
+
+    def _refuse_target(self) -> NoReturn:
+        """Raise `BadRequest`, with a request of no target: the framework fails on one without a path, and tells it."""
+        self.url = None
+        # As it is before a head is read.
+        self.request = None  # type: ignore[assignment]
+        self.request_body = None
+        raise BadRequest("no target")
 
     def read(self) -> Coroutine[Any, Any, bytes | None]:
         """Read some of the body. Raises `BadRequest`."""
@@ -65,6 +92,25 @@ class StrictHttp(Http):
             self.keep_alive = False
             self.request_body = None
             raise BadRequest("an ambiguous chunk")
+        if _LAST_CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
+            await self._drop_trailers(end + 2)
+
+    async def _drop_trailers(self, start: int) -> None:
+        """Read the fields that follow the last chunk, which nobody here asks for: the framework would refuse them."""
+        buffer = self.recv_buffer
+        while len(buffer) < start + 2:
+            await self._receive_more()
+        if buffer.startswith(b"\r\n", start):
+            return
+        while (end := buffer.find(b"\r\n\r\n", start)) < 0 and len(buffer) - start <= LONGEST_TRAILERS:
+            await self._receive_more()
+        trailers = buffer[start : end + 2]
+        is_bounded = 0 <= end - start <= LONGEST_TRAILERS
+        if not is_bounded or not _TRAILERS.fullmatch(trailers) or _NO_TRAILER.search(trailers):
+            self.keep_alive = False
+            self.request_body = None
+            raise BadRequest("ambiguous trailers")
+        del buffer[start : end + 2]
 
 
 def _is_unambiguous(head: bytes, headers: Header) -> bool:

@@ -69,6 +69,11 @@ def test_another_method_is_answered_405_with_those_allowed(
         b"POST /api/lead HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"GET /h\xc3\xa9alth HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"POST ?email=secret@lead.example HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST api/lead?email=secret@lead.example HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST http://?email=secret@lead.example HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST http://x?email=secret@lead.example HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        b"CONNECT secret@lead.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
     ids=[
         "nonsense",
@@ -80,6 +85,11 @@ def test_another_method_is_answered_405_with_those_allowed(
         "negative",
         "a path",
         "TLS",
+        "a query without a path",
+        "half a path",
+        "a URL without a host",
+        "a URL without a path",
+        "a proxy's",
     ],
 )
 def test_malformed_http_is_answered_400_and_the_connection_closed(shared_server: Server, content: bytes) -> None:
@@ -90,6 +100,9 @@ def test_malformed_http_is_answered_400_and_the_connection_closed(shared_server:
         assert answer.header("Connection") == "close"
         assert connection.rest() == b""
     assert shared_server.client.get("/health").status == 200
+    log = shared_server.log_text()
+    assert "secret@lead.example" not in log
+    assert "protocol.connection_task" not in log
 
 
 def test_too_large_headers_are_answered_431(shared_server: Server) -> None:

@@ -53,6 +53,32 @@ def test_a_chunked_body_byte_by_byte_is_kept(shared_server: Server, stored: Rows
         assert_kept(connection.answer(), body, stored)
 
 
+def test_trailers_are_read_and_dropped(shared_server: Server, stored: Rows) -> None:
+    with Conversation(shared_server.client) as connection:
+        for byte in CHUNKED_HEAD + b"2;x=1\r\n{}\r\n000\r\nX-Checksum: 1\r\nX-Signature:\r\n\r\n":
+            connection.send(bytes([byte]))
+        assert_kept(connection.answer(), b"{}", stored)
+        connection.send(CHUNKED_HEAD + b"2\r\n[]\r\n0\r\nX-T: 1\r\n\r\n" + lead_request(b'{"email":"next"}'))
+        assert connection.answer().status == 400
+        assert_kept(connection.answer(), b'{"email":"next"}', stored)
+
+
+def test_a_line_break_after_a_body_is_none_of_the_next_request(shared_server: Server, stored: Rows) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(lead_request(b"{}") + b"\r\n" + lead_request(b'{"email":"next"}'))
+        assert_kept(connection.answer(), b"{}", stored)
+        assert_kept(connection.answer(), b'{"email":"next"}', stored)
+
+
+def test_of_a_whole_url_the_path_and_query_are_the_target(shared_server: Server, stored: Rows) -> None:
+    request = lead_request(b"{}").replace(b"/api/lead", b"http://leads.example:80/api/lead?source=a/b", 1)
+    with Conversation(shared_server.client) as connection:
+        connection.send(request)
+        answer = connection.answer()
+    assert answer.receipt is not None
+    assert stored.raw_row(answer.receipt.raw_id)["target"] == "/api/lead?source=a/b"
+
+
 def test_an_empty_chunked_body_is_no_payload_and_kept(shared_server: Server, stored: Rows) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(CHUNKED_HEAD + b"0\r\n\r\n")
@@ -246,7 +272,12 @@ AMBIGUOUS_CHUNKS = {
     "a chunk longer than it says": b"2\r\n{}xx0\r\n\r\n",
     "a line feed for a line break": b"2\n{}\n0\n\n",
     "a line feed within an extension": b"2;a\n\r\n{}\r\n0\r\n\r\n",
-    "a trailer": b"2\r\n{}\r\n0\r\nContent-Length: 5\r\n\r\n",
+    "a length as a trailer": b"2\r\n{}\r\n0\r\nX-T: 1\r\nContent-Length: 5\r\n\r\n",
+    "a key as a trailer": b"2\r\n{}\r\n0\r\nidempotency-key: late\r\n\r\n",
+    "a folded trailer": b"2\r\n{}\r\n0\r\nX-T: 1\r\n 2\r\n\r\n",
+    "a trailer without a name": b"2\r\n{}\r\n0\r\n: 1\r\n\r\n",
+    "a request for a trailer": b"2\r\n{}\r\n0\r\nPOST /api/lead HTTP/1.1\r\n\r\n",
+    "endless trailers": b"2\r\n{}\r\n0\r\nX-T: " + b"x" * 20_000 + b"\r\n\r\n",
     "an endless size": b"f" * 100 + b"\r\n",
     "an endless extension": b"2;" + b"x" * 100_000 + b"\r\n{}\r\n0\r\n\r\n",
 }
