@@ -1,6 +1,6 @@
 """Write leads to stdout or a file, newest first, as they were at one moment.
 
-CSV opens in spreadsheets: UTF-8 with its mark, and a cell that would be a formula is led in by an apostrophe. NDJSON
+CSV opens in spreadsheets: UTF-8 with its mark, and what would be a formula is led in by an apostrophe. NDJSON
 is a JSON object a line, with every text as it is stored.
 
 examples:

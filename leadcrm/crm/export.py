@@ -3,7 +3,8 @@
 Invariants:
 - It shows one moment: leads that arrive or change meanwhile are not in it or as they were.
 - Memory is that of one page, whatever the number of leads.
-- A CSV runs nothing in a spreadsheet: a cell that begins as a formula does is led in by an apostrophe
+- A CSV runs nothing in a spreadsheet: what begins as a formula does, a cell or what stands behind a semicolon or tab
+  in it, where some spreadsheets begin a cell of their own, is led in by an apostrophe
   (https://owasp.org/www-community/attacks/CSV_Injection).
 
 May import leads, search, database and entities.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -33,6 +35,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # The wide forms too, which spreadsheets of East Asia understand.
 _FORMULA_BEGINNINGS = tuple("=+-@\t\r\n\uff0b\uff0d\uff1d\uff20")
+_FORMULA_WITHIN = re.compile("(?<=[;\t])(?=[=+@\uff0b\uff0d\uff1d\uff20-])")
 
 
 def export_leads(entities: Entities, wanted: LeadFilter, kind: str) -> Generator[bytes, None, None]:
@@ -74,7 +77,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value.isoformat(timespec='milliseconds')}Z"
-    text = str(value)
+    text = _FORMULA_WITHIN.sub("'", str(value))
     return f"'{text}" if text.startswith(_FORMULA_BEGINNINGS) else text
 
 

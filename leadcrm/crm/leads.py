@@ -169,12 +169,21 @@ def filtered(query: Any, wanted: LeadFilter) -> Any:
         query = query.where("l.created_at < until", {"until": wanted.until}, {})
     # The first half of each is what is indexed: a beginning, for no index takes texts of any length.
     if wanted.email is not None:
-        indexed = f"lower(substr(l.email, 1, 64)){collation(query)} = lower(substr($email, 1, 64))"
-        query = where_sql(query, f"{indexed} AND lower(l.email) = lower($email)", email=wanted.email)
+        emails = {f"email{number}": writing for number, writing in enumerate(writings(wanted.email))}
+        begins = f"lower(substr(l.email, 1, 64)){collation(query)}"
+        each = (f"{begins} = lower(substr(${name}, 1, 64)) AND lower(l.email) = lower(${name})" for name in emails)
+        query = where_sql(query, " OR ".join(each), **emails)
     if wanted.phone is not None:
         indexed = f"substr(l.phone, 1, 64){collation(query)} = substr($phone, 1, 64)"
         query = where_sql(query, f"{indexed} AND l.phone = $phone", phone=wanted.phone)
     return query
+
+
+def writings(text: str) -> tuple[str, ...]:
+    """Return how a text of any case may be written: databases may fold the case of ASCII alone."""
+    if text.isascii():
+        return (text,)
+    return tuple(dict.fromkeys((text, text.lower(), text.upper(), text.capitalize(), text.title())))
 
 
 def where_sql(query: Any, condition: str, **values: object) -> Any:

@@ -27,6 +27,7 @@ from leadcrm.crm.leads import (
     query_leads,
     records,
     where_sql,
+    writings,
 )
 from leadcrm.entities import Entities
 
@@ -63,13 +64,13 @@ class _Search:
     def __init__(self, entities: Entities, wanted: LeadFilter, q: str) -> None:
         self._entities = entities
         self._wanted = wanted
-        self._writings = _writings(q)
+        self._writings = writings(q)
 
     def gathered(self) -> set[Cursor] | None:
         """Return the places of all matches of a beginning, or None where they are many."""
         places: set[Cursor] = set()
-        for expression, writings in self._beginnings():
-            for writing in writings:
+        for expression, beginnings in self._beginnings():
+            for writing in beginnings:
                 query = self._query("l.created_at, l.raw.id")
                 rows = where_sql(query, _begins(expression, query), **_range("", writing))[: FEW_ROWS + 1]
                 places.update(Cursor(created_at, id) for created_at, id in rows)
@@ -82,8 +83,8 @@ class _Search:
         query = self._query()
         conditions: list[str] = []
         values: dict[str, str] = {}
-        for expression, writings in self._beginnings():
-            for writing in writings:
+        for expression, beginnings in self._beginnings():
+            for writing in beginnings:
                 number = str(len(conditions))
                 # Not the indexed expression: by that index all matches would be gathered and sorted first.
                 conditions.append("(" + _begins(f"({expression} || '')", query, number) + ")")
@@ -123,11 +124,6 @@ def _begins(expression: str, query: Any, number: str = "") -> str:
 
 def _range(number: str, beginning: str) -> dict[str, str]:
     return {f"low{number}": beginning[:64], f"high{number}": beginning[:64] + _PAST_EVERY_TEXT}
-
-
-def _writings(q: str) -> tuple[str, ...]:
-    """Return how `q` may be written: databases may fold the case of ASCII alone."""
-    return (q,) if q.isascii() else tuple(dict.fromkeys((q, q.lower(), q.upper(), q.capitalize())))
 
 
 def _phones(q: str) -> tuple[str, ...]:

@@ -73,12 +73,9 @@ def statistics(entities: Entities, since: datetime, until: datetime, step: Step)
 
 def starts_between(since: datetime, until: datetime, step: Step) -> list[datetime]:
     """Return the beginning of every hour or day that the time touches."""
-    start = since.replace(minute=0, second=0, microsecond=0, hour=since.hour if step == "hour" else 0)
-    starts = []
-    while start < until:
-        starts.append(start)
-        start += _SPANS[step]
-    return starts
+    first = since.replace(minute=0, second=0, microsecond=0, hour=since.hour if step == "hour" else 0)
+    # Counted, not added up to the end: past the last step there may be no time left.
+    return [first + number * _SPANS[step] for number in range(-((first - until) // _SPANS[step]))]
 
 
 def _start_of(entities: Entities, column: str, step: Step) -> str:
@@ -127,8 +124,8 @@ def _outcomes(
     # By id, which is indexed within a state and begins with the time; by time exactly.
     names = {
         "states": NO_LEAD_STATES,
-        "low": _first_id_of(since - _CLOCK_SKEW),
-        "high": _first_id_of(until + _CLOCK_SKEW),
+        "low": _first_id_of(since, -_CLOCK_SKEW),
+        "high": _first_id_of(until, _CLOCK_SKEW),
         "since": since,
         "until": until,
     }
@@ -139,6 +136,7 @@ def _outcomes(
     return counts
 
 
-def _first_id_of(at: datetime) -> UUID:
-    milliseconds = max(0, round(at.replace(tzinfo=timezone.utc).timestamp() * 1000))
-    return UUID(int=milliseconds << 80)
+def _first_id_of(at: datetime, skew: timedelta) -> UUID:
+    # As seconds: the skew may lead out of the times that there are.
+    seconds = at.replace(tzinfo=timezone.utc).timestamp() + skew.total_seconds()
+    return UUID(int=max(0, round(seconds * 1000)) << 80)

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 _FRACTION = re.compile(r"\.(\d+)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+# RFC 3339, section 5.6; seconds and zone may be left out. What else Python reads depends on its version.
+_MOMENT = re.compile(_DATE.pattern + r"(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:[Zz]|[+-]\d{2}:\d{2})?)?", re.ASCII)
 
 
 def parse_moment(text: str, *, is_end: bool = False) -> datetime:
@@ -16,6 +18,8 @@ def parse_moment(text: str, *, is_end: bool = False) -> datetime:
     whole. Raises ValueError.
     """
     try:
+        if not _MOMENT.fullmatch(text):
+            raise ValueError  # noqa: TRY301 - told as what cannot be read
         # Python 3.10 knows no Z, and fractions of three or six digits alone.
         plain = _FRACTION.sub(lambda found: f".{found[1][:6]:<06}", re.sub("[Zz]$", "+00:00", text), count=1)
         moment = datetime.fromisoformat(plain)

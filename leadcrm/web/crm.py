@@ -26,7 +26,7 @@ from leadcrm.web.crm_export import ExportRoutes
 from leadcrm.web.crm_gate import HOW_TO_OPEN, Gate
 from leadcrm.web.crm_leads import LeadRoutes
 from leadcrm.web.crm_raw import RawRoutes
-from leadcrm.web.crm_readers import Readers
+from leadcrm.web.crm_readers import Readers, TooBusy
 from leadcrm.web.crm_schemas import SCHEMAS, reference
 from leadcrm.web.crm_statistics import StatisticsRoutes
 from leadcrm.web.crm_stream import StreamRoutes
@@ -42,9 +42,14 @@ COMMON_ANSWERS = {
     400: Answer("The request is not as declared; the message names what is wrong.", _ERROR),
     401: Answer("The token is wrong or missing; the answer to a wrong one is slow.", _ERROR),
     403: Answer("ADMIN_TOKEN is not set: the CRM is closed.", _ERROR),
+    413: Answer("The body is longer than MAX_BODY_BYTES.", _ERROR),
     429: Answer("Too many wrong tokens came from this address.", _ERROR, {"Retry-After": "Seconds to wait."}),
     431: Answer("The head of the request, its address included, is longer than 16 KiB.", _ERROR),
-    503: Answer("The database is away.", _ERROR, {"Retry-After": "Seconds to wait."}),
+    503: Answer(
+        "The database is away or asked too much; the message says which.",
+        _ERROR,
+        {"Retry-After": "Seconds to wait."},
+    ),
 }
 
 logger = logging.getLogger("leadcrm.web.crm")
@@ -93,8 +98,8 @@ class CrmApi:
     def _handler_of(self, route: Route) -> Callable[..., Awaitable[HTTPResponse | None]]:
         async def handle(request: Request, **path_values: str) -> HTTPResponse | None:
             started = perf_counter()
-            response = await self._answer(route, request, path_values)
             request_id = request_id_of(request) or new_request_id()
+            response = await self._answer(route, request, request_id, path_values)
             if response is not None:
                 response.headers["x-request-id"] = request_id
             self._log.record(request, started, 200 if response is None else response.status, request_id)
@@ -102,13 +107,17 @@ class CrmApi:
 
         return handle
 
-    async def _answer(self, route: Route, request: Request, path_values: dict[str, str]) -> HTTPResponse | None:
+    async def _answer(
+        self, route: Route, request: Request, request_id: str, path_values: dict[str, str]
+    ) -> HTTPResponse | None:
         if refusal := await self._refusal(request):
             return refusal
         try:
-            return await route.handler(route.check(request, path_values))
+            return await route.handler(route.check(request, request_id, path_values))
         except InvalidRequest as error:
             return refuse(Refusal(400, "invalid_request"), str(error))
+        except TooBusy as error:
+            return refuse(responses.UNAVAILABLE, f"{error}.", {"retry-after": str(responses.RETRY_AFTER_S)})
         except StoreUnavailable as error:
             text = "the CRM cannot reach the database: %s"
             logger.warning(text, error, extra={"action": "read", "hint": error.hint, "repeat_key": text})

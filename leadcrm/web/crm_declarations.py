@@ -22,6 +22,8 @@ Schema = Mapping[str, Any]
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
+MOST_PARAMETERS = 1_000
+
 UUID_SCHEMA: Schema = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
 
 
@@ -63,9 +65,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a declared route, checked: absent parameters are None, or an empty tuple where repeatable."""
+    """One request to a declared route, checked: absent parameters are None, or an empty tuple where repeatable.
+
+    A handler that answers by itself sends `request_id` in `X-Request-Id`.
+    """
 
     request: Request
+    request_id: str
     parameters: Mapping[str, Any]
     body: Any
 
@@ -96,7 +102,7 @@ class Route:
         """Return the path as Sanic writes it."""
         return re.sub(r"{(\w+)}", r"<\1:str>", self.path)
 
-    def check(self, request: Request, path_values: Mapping[str, str]) -> Call:
+    def check(self, request: Request, request_id: str, path_values: Mapping[str, str]) -> Call:
         """Check a request by the declaration. Raises `InvalidRequest`."""
         given = _texts(request, path_values)
         declared = {parameter.name for parameter in self.parameters if parameter.place == "query"}
@@ -105,11 +111,14 @@ class Route:
             names = ", ".join(sorted(declared)) or "none"
             raise InvalidRequest(f"{unknown[:100]}: there is no such parameter; accepted: {names}")
         values = {parameter.name: _value(parameter, given) for parameter in self.parameters}
-        return Call(request, values, None if self.body is None else _document(self.body, request.body))
+        return Call(request, request_id, values, None if self.body is None else _document(self.body, request.body))
 
 
 def _texts(request: Request, path_values: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    query = parse_qsl(request.query_string, keep_blank_values=True, max_num_fields=1_000)
+    try:
+        query = parse_qsl(request.query_string, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise InvalidRequest(f"up to {MOST_PARAMETERS} parameters are accepted") from None
     return [
         *(("query", name, text) for name, text in query),
         *(("path", name, text) for name, text in path_values.items()),

@@ -22,7 +22,7 @@ from leadcrm.errors import LeadcrmError, StoreUnavailable
 from leadcrm.web.crm_answers import HEADERS
 from leadcrm.web.crm_declarations import Answer, Call, Parameter, Route, one_of
 from leadcrm.web.crm_filters import FILTER_PARAMETERS, filter_of
-from leadcrm.web.crm_readers import Readers
+from leadcrm.web.crm_readers import Readers, TooBusy
 
 MOST_EXPORTS = 2
 
@@ -70,7 +70,8 @@ class ExportRoutes:
                         {"Content-Disposition": "The file's name."},
                     )
                 },
-                "CSV is UTF-8 with its mark, and a cell that would be a formula is led in by an apostrophe. NDJSON has "
+                "CSV is UTF-8 with its mark, and what would be a formula, at the beginning of a cell or after a "
+                "semicolon or tab in it, is led in by an apostrophe. NDJSON has "
                 "every text as it is stored.",
                 (
                     Parameter(
@@ -87,7 +88,7 @@ class ExportRoutes:
     async def export(self, call: Call) -> HTTPResponse | None:
         """Stream the file."""
         if self._running >= MOST_EXPORTS:
-            raise StoreUnavailable("enough exports are running already")
+            raise TooBusy(f"{MOST_EXPORTS} exports are running already; one more can begin when one of them ends")
         self._running += 1
         kind = call["format"] or "csv"
         wanted = filter_of(call)
@@ -107,7 +108,11 @@ class ExportRoutes:
             head, first = await reader.run(take), await reader.run(take)
             response = await call.request.respond(
                 content_type=_KINDS[kind],
-                headers={**HEADERS, "content-disposition": f'attachment; filename="{_file_name(kind)}"'},
+                headers={
+                    **HEADERS,
+                    "content-disposition": f'attachment; filename="{_file_name(kind)}"',
+                    "x-request-id": call.request_id,
+                },
             )
             assert response is not None
             piece, took_s = head + first, 0.0

@@ -11,6 +11,8 @@ from leadcrm.web.crm_declarations import Call, Parameter, text_of
 
 LONGEST_TEXT = 500
 
+ANY_CASE = "in any case (of letters beyond ASCII: as given, all small, all capital or every word capitalized)"
+
 _NAMES = {column: "assignedTo" if column == "assigned_to" else column for column in FILTER_COLUMNS}
 
 _TEXT = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": r"^[^\u0000]*$"}
@@ -32,11 +34,11 @@ FILTER_PARAMETERS = (
     ),
     SINCE,
     UNTIL,
-    Parameter("email", "This whole address, in any case.", _TEXT, text_of(LONGEST_TEXT)),
+    Parameter("email", f"This whole address, {ANY_CASE}.", _TEXT, text_of(LONGEST_TEXT)),
     Parameter("phone", "This whole number, as it was sent.", _TEXT, text_of(LONGEST_TEXT)),
     Parameter(
         "q",
-        "How an email, a phone or a last name begins, in any case; among the newest leads also any part of these or "
+        f"How an email, a phone or a last name begins, {ANY_CASE}; among the newest leads also any part of these or "
         "of a first name.",
         {**_TEXT, "maxLength": 200},
         text_of(200),

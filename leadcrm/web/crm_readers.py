@@ -27,6 +27,11 @@ MOST_WAITING = 64
 JOB_TIMEOUT_S = 10.0
 """How long a job may wait for PostgreSQL: a person waits no longer either, and few threads serve all."""
 
+
+class TooBusy(StoreUnavailable):
+    """The database may well be there, but enough is asked of it already; the text says what, to whoever asks."""
+
+
 Result = TypeVar("Result")
 
 _Job = tuple[Callable[[Entities], Any], "asyncio.Future[Any] | None"]
@@ -45,9 +50,9 @@ class Readers:
         self._entities: Entities | None = None
 
     async def run(self, work: Callable[[Entities], Result]) -> Result:
-        """Do the work in one of the threads. Raises what it raises, and `StoreUnavailable`."""
+        """Do the work in one of the threads. Raises what it raises, and `StoreUnavailable` and `TooBusy`."""
         if self._jobs.qsize() >= MOST_WAITING:
-            raise StoreUnavailable("too many wait for the database already")
+            raise TooBusy("Too many wait for the database already")
         if self._started < len(self._names):
             threading.Thread(target=self._serve, name=self._names[self._started], daemon=True).start()
             self._started += 1

@@ -1,7 +1,8 @@
 """`/api/stats`: counts by time, source and outcome, and how often they are counted anew.
 
 A count over many leads takes its time, and pages that show it ask again and again. So a count is repeated while it
-is young next to what it cost; then whoever asks is still given the old one, and a new one is made behind.
+is young next to what it cost; where it costs long, whoever asks then is still given the old one, and a new one is
+made behind.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ LIFE_PER_COST = 20
 
 LONGEST_LIFE_S = 120.0
 """Older than this it is told to nobody."""
+
+QUICK_S = 0.5
+"""Who asks for a count that takes no longer can wait for a new one."""
 
 MOST_KEPT = 32
 
@@ -111,7 +115,7 @@ class StatisticsRoutes:
             # Where nobody waits for it, its fault is the next one's to meet.
             making.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._making[question] = making
-        if known is not None and known.age_s < LONGEST_LIFE_S:
+        if known is not None and known.took_s > QUICK_S and known.age_s < LONGEST_LIFE_S:
             return known
         # Shielded: others wait for the same count.
         return await asyncio.shield(making)

@@ -69,7 +69,8 @@ class StreamRoutes:
     async def listen(self, call: Call) -> HTTPResponse | None:
         """Send events until the client goes or the server stops."""
         request = call.request
-        response = await request.respond(content_type="text/event-stream", headers=HEADERS)
+        headers = {**HEADERS, "x-request-id": call.request_id}
+        response = await request.respond(content_type="text/event-stream", headers=headers)
         assert response is not None
         if len(self._listeners) >= MOST_LISTENERS:
             await response.eof()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from time import perf_counter
 
 from sanic.exceptions import (
@@ -56,11 +57,21 @@ class JsonErrors(ErrorHandler):
         headers = self._cors.headers(request)
         headers["x-request-id"] = request_id
         if isinstance(exception, MethodNotAllowed):
-            headers["allow"] = exception.headers.get("Allow", "")
+            headers["allow"] = exception.headers.get("Allow") or _allowed(request)
         if refusal.status == 503:
             headers["retry-after"] = str(responses.RETRY_AFTER_S)
         self._log.record(request, started, refusal.status, request_id)
         return responses.json_response(refusal.status, refusal.body, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of a path with parameters in it, which the framework does not tell."""
+    allowed = []
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        with suppress(NotFound, MethodNotAllowed):
+            request.app.router.get(request.path, method, None)
+            allowed.append(method)
+    return ", ".join(allowed)
 
 
 def _refusal_for(exception: Exception) -> Refusal:

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import StartServer, new_database, server_starter
 from tests.support.client import Answer
+from tests.support.conversation import Conversation
 from tests.support.crm import keep, submission
 from tests.support.postgres import PostgresCluster
 from tests.support.rows import Rows
@@ -122,6 +123,7 @@ def test_a_search_finds_beginnings_in_any_case_and_parts_among_the_newest(crm: C
             {"lastName": "Zebra\u0101bols"},
             {"lastName": "\u0100bols", "firstName": "Zeb"},
             {"email": "other@zebra.example"},
+            {"email": "M\u00dcLLER@X.de", "lastName": "M\u00fcller-\u00d6zt\u00fcrk"},
         )
     ]
     keep(crm.database, sent)
@@ -134,6 +136,12 @@ def test_a_search_finds_beginnings_in_any_case_and_parts_among_the_newest(crm: C
     assert crm.ids(marker="search", q="zeb \u0101b") == [ids[3]]
     assert crm.ids(marker="search", q="100%_'\\") == []
     assert crm.ids(marker="search", email="zebra.one@EXAMPLE.com") == [ids[0]]
+    assert (
+        crm.ids(marker="search", email="m\u00fcller@x.de")
+        == crm.ids(marker="search", email="M\u00fcller@X.DE")
+        == [ids[5]]
+    )
+    assert crm.ids(marker="search", q="m\u00fcller-\u00f6zt\u00fcrk") == [ids[5]]
     assert crm.ids(marker="search", phone="+37199887766") == [ids[1]]
     first = crm.get("/api/leads", marker="search", q="zebra", limit=2)
     assert crm.ids(marker="search", q="zebra", limit=2, cursor=first["next"]) == [ids[0]]
@@ -204,7 +212,10 @@ def test_many_leads_are_changed_at_once(crm: Crm) -> None:
 
 
 def test_an_export_holds_what_the_filter_asks_for(crm: Crm) -> None:
-    sent = [submission(lead(marker="export", firstName=f"=cmd{number}\x1b")) for number in range(1_100)]
+    sent = [
+        submission(lead(marker="export", firstName=f"=cmd{number}\x1b", description="a;=1;b; -1\t+1"))
+        for number in range(1_100)
+    ]
     keep(crm.database, [*sent, submission(lead(marker="other"))])
     answer = crm.ask("GET", "/api/leads/export?format=csv&marker=export")
     assert answer.status == 200
@@ -214,6 +225,7 @@ def test_an_export_holds_what_the_filter_asks_for(crm: Crm) -> None:
     records = list(csv.DictReader(io.StringIO(answer.body.decode("utf-8-sig"), newline="")))
     assert [record["id"] for record in records] == [row.id for row in reversed(sent)]
     assert records[-1]["firstName"] == "'=cmd0\x1b"
+    assert records[-1]["description"] == "a;'=1;b; -1\t'+1"
     lines = crm.ask("GET", "/api/leads/export?format=ndjson&marker=export").body.splitlines()
     assert [json.loads(line)["firstName"] for line in lines[:1]] == ["=cmd1099\x1b"]
     assert crm.ask("GET", "/api/leads/export?marker=nothing").body.count(b"\r\n") == 1
@@ -323,7 +335,8 @@ def test_a_wrong_token_is_answered_slowly_and_one_after_the_other(crm: Crm) -> N
 @pytest.mark.parametrize(
     "target",
     ["/api/leads?limit=0", "/api/leads?cuntry=LV", "/api/leads?cursor=x", "/api/leads?from=now", "/api/leads?q=%00",
-     "/api/raw?state=lost", "/api/stats?from=0001-01-01", "/api/leads?limit=1&limit=2", "/api/leads?country=%ED%A0%80"],
+     "/api/raw?state=lost", "/api/stats?from=0001-01-01", "/api/leads?limit=1&limit=2", "/api/leads?country=%ED%A0%80",
+     "/api/leads?from=20261126", "/api/leads?parameters=are" + "&country=a" * 1000],
 )  # fmt: skip
 def test_a_parameter_that_is_not_understood_is_named(crm: Crm, target: str) -> None:
     answer = crm.ask("GET", target)
@@ -333,6 +346,44 @@ def test_a_parameter_that_is_not_understood_is_named(crm: Crm, target: str) -> N
     name = target.partition("?")[2].partition("=")[0]
     assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
     assert name in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps"),
+    [("from=0001-01-01&to=0001-01-02", 48), ("to=0001-01-01", 24),
+     ("from=9999-12-31T00:00:00Z&to=9999-12-31T23:30:00Z&step=hour", 24),
+     ("from=9999-12-31&to=9999-12-31T01:00:00Z", 1)],
+)  # fmt: skip
+def test_the_first_and_the_last_day_of_all_are_counted(crm: Crm, asked: str, steps: int) -> None:
+    answer = crm.ask("GET", f"/api/stats?{asked}")
+    assert (answer.status, len(answer.json()["steps"])) == (200, steps)
+
+
+def test_a_count_that_is_quickly_made_is_never_old(crm: Crm) -> None:
+    before = crm.get("/api/stats", **{"from": "2024-02-01", "to": "2024-02-01"})
+    row = submission(
+        lead(),
+        received_at=datetime(2024, 2, 1, 12, tzinfo=timezone.utc),
+        lead_id="018d6000-0000-7000-8000-000000000000",
+    )
+    keep(crm.database, [row])
+    # Longer than it is young for.
+    time.sleep(1.5)
+    after = crm.get("/api/stats", **{"from": "2024-02-01", "to": "2024-02-01"})
+    assert after["outcomes"]["created"] == before["outcomes"]["created"] + 1
+
+
+def test_files_and_streams_carry_the_requests_id(crm: Crm) -> None:
+    for target in ("/api/leads/export?marker=nothing", "/api/leads/stream"):
+        with Conversation(crm.server.client) as connection:
+            head = f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nX-Request-Id: of-mine\r\n\r\n"
+            connection.send(head.encode())
+            connection.wait_for(b"x-request-id: of-mine\r\n")
+
+
+def test_another_method_is_told_those_that_a_lead_has(crm: Crm) -> None:
+    answer = crm.ask("DELETE", "/api/leads/01a215a5-0173-7729-b351-52b3f6e90a06")
+    assert (answer.status, answer.header("Allow")) == (405, "GET, PATCH")
 
 
 def test_every_route_says_how_to_open_the_crm_where_no_token_is_set(start_server: StartServer) -> None:

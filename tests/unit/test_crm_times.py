@@ -26,7 +26,20 @@ def test_a_date_that_ends_a_time_counts_as_a_whole() -> None:
     assert parse_moment("2024-01-15T10:30:00Z", is_end=True).isoformat() == "2024-01-15T10:30:00"
 
 
-@pytest.mark.parametrize("text", ["", "now", "2024-13-01", "9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+01:00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2024-13-01",
+        "20240115",
+        "2024-W03-1",
+        "2024-01-15T10",
+        "2024-01-15T10:30:00 02:00",
+        "9999-12-31T23:59:59-23:00",
+        "0001-01-01T00:00:00+01:00",
+    ],
+)
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="neither a date nor a time"):
         parse_moment(text)
