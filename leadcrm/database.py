@@ -31,6 +31,7 @@ import psycopg2
 import psycopg2.errorcodes
 import psycopg2.extensions
 from pony.orm import Database, db_session
+from pony.orm.dbapiprovider import DBException
 
 from leadcrm.database_url import DatabaseURL
 from leadcrm.entities import Entities, define_entities, define_spool_entities
@@ -167,7 +168,16 @@ def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
         except (psycopg2.Error, StoreUnavailable) as error:
             failure = error
     assert failure is not None
-    raise store_error(failure) from failure
+    raise _unreachable(url, failure) from failure
+
+
+def _unreachable(url: DatabaseURL, error: Exception) -> Exception:
+    """Return the error of a connection, with the database that it is about and what to do next."""
+    failure = store_error(error)
+    if not isinstance(failure, StoreUnavailable):
+        return failure
+    hint = failure.hint or "is it running, and does DATABASE_URL name it rightly?"
+    return StoreUnavailable(f"{url.redacted}: {failure}", hint=hint, sqlstate=failure.sqlstate, detail=failure.detail)
 
 
 def _insist_on_durability(connection: PostgresConnection, url: DatabaseURL) -> None:
@@ -256,8 +266,8 @@ def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
     try:
         with deadline(url.connect_timeout_s):
             database.bind(provider="postgres", **_postgres_arguments(url, timeout_s))
-    except (psycopg2.Error, StoreUnavailable) as error:
-        raise store_error(error) from error
+    except (psycopg2.Error, DBException, StoreUnavailable) as error:
+        raise _unreachable(url, error) from error
     database.generate_mapping(check_tables=False)
     return entities
 
@@ -279,7 +289,7 @@ def _bind_sqlite(entities: Entities, path: Path, timeout_s: float) -> Entities:
 
     try:
         database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DBException) as error:
         raise store_error(error, path) from error
     database.generate_mapping(check_tables=False)
     return entities

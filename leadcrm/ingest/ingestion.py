@@ -13,7 +13,14 @@ from time import monotonic
 
 from leadcrm.config import Config
 from leadcrm.database import PostgresConnection, bind, free_bytes, open_connection
-from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
+from leadcrm.errors import (
+    ForeignTables,
+    LeadcrmError,
+    SchemaTooNew,
+    SchemaTooOld,
+    SpoolUnavailable,
+    StoreUnavailable,
+)
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.replay import replay_failed
 from leadcrm.ingest.spool import Spool, SpoolStatus
@@ -31,12 +38,13 @@ logger = logging.getLogger("leadcrm.ingest.ingestion")
 class Verdict:
     """Whether a lead sent now would be kept, and the parts that say so.
 
-    `spool` is None where it is off or cannot be read, `fault` what is wrong, in words for the operator.
+    `schema_version` is None where the database is away, `spool` where it is off or cannot be read; `fault` is what is
+    wrong, in words for the operator.
     """
 
     keeps_leads: bool
     database: bool
-    schema_version: int
+    schema_version: int | None
     spool: SpoolStatus | None
     disk_free_bytes: int
     fault: str
@@ -121,14 +129,17 @@ class Ingestion:
         free = self._free_bytes(faults)
         database = writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
         if not database:
-            faults.append("the database is away")
+            # Of the schema every word is ours; others may be a driver's, and anybody may ask.
+            fault = self._recovery.fault
+            is_ours = isinstance(fault, (SchemaTooOld, SchemaTooNew, ForeignTables))
+            faults.append(str(fault) if is_ours else "the database is away")
         has_refused = writer.refused_at is not None and monotonic() - writer.refused_at < REFUSAL_LIFE_S
         is_refusing = has_refused or writer.is_stuck
         if is_refusing:
             faults.append("leads that just came could not be kept")
         spool, spool_keeps = self._look_at_spool(faults)
         keeps_leads = (database or spool_keeps) and not is_refusing
-        schema_version = newest_version(config.database.provider)
+        schema_version = newest_version(config.database.provider) if writer.has_store else None
         return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))
 
     def _free_bytes(self, faults: list[str]) -> int:

@@ -60,6 +60,8 @@ class Recovery:
         self._has_replayed = False
         self._max_decoded_bytes = max_decoded_bytes
         self._store: Store | None = None
+        self.fault: LeadcrmError | None = None
+        """What kept the database away when it was tried last."""
         self._woken = threading.Event()
         self._has_tried = threading.Event()
         self._stopping = False
@@ -96,6 +98,7 @@ class Recovery:
                 self._drain()
                 self._replay_once()
             except LeadcrmError as error:
+                self.fault = error
                 text = "the database cannot be reached or the spool not drained: %s"
                 repeat_key = f"{text} {type(error).__name__}"  # another condition is news
                 logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": repeat_key})
@@ -109,6 +112,7 @@ class Recovery:
                 self._drop_store()
                 self._pause(LONGEST_PAUSE_S)
             else:
+                self.fault = None
                 pause_s = FIRST_PAUSE_S
                 if self._writer.has_store:
                     self._pause(IDLE_PAUSE_S)

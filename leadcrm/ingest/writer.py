@@ -50,6 +50,9 @@ ANSWER_DEADLINE_S = 2.8
 
 EXPIRY_INTERVAL_S = 0.1
 
+IDLE_S = 2.0
+"""After so long without a batch the writer looks whether its store is there, before a lead finds out."""
+
 LOOK_UP_PAUSE_S = 5.0
 """After the spool could not be read, before it is tried again while the database takes leads."""
 
@@ -92,6 +95,7 @@ class Writer:
         self._deadlines: deque[tuple[float, asyncio.Future[Result]]] = deque()
         self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
         self._look_up_at = 0.0  # monotonic
+        self._ended_at = 0.0  # monotonic; of the last batch or look
         self.refused_at: float | None = None  # monotonic; None while batches are kept
         self.batches = 0
         self.rows = 0
@@ -221,6 +225,7 @@ class Writer:
         """Begin the next batch before this one is answered: it is worked on meanwhile."""
         self._under_way = None
         self.busy_since = None
+        self._ended_at = monotonic()
         try:
             self._begin()
         finally:
@@ -240,7 +245,17 @@ class Writer:
                 future.set_result(StoreUnavailable("nothing could keep the lead within its deadline"))
         while self._waiting and not _is_wanted(self._waiting[0]):
             self._held_bytes -= self._waiting.popleft()[0].body_bytes
+        if now - self._ended_at > IDLE_S:
+            self._look_at_store()
         self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
+
+    def _look_at_store(self) -> None:
+        """Let the thread write nothing to the store, unless there is something to do."""
+        if self._store is None or self._under_way is not None or self._waiting or self._stopping:
+            return
+        batch = self._under_way = _Batch(0, [])
+        self.busy_since = monotonic()
+        self._tasks.put(partial(self._look, self._store, batch))
 
     def _stop(self) -> None:
         self._stopping = True
@@ -287,6 +302,14 @@ class Writer:
             store.commit()
         finally:
             self._loop.call_soon_threadsafe(self._receive, store, batch)
+
+    def _look(self, store: Store, batch: _Batch) -> None:
+        try:
+            store.write([])
+        except Exception as error:  # the next lead would meet it
+            self._lose(store, error)
+        finally:
+            self._loop.call_soon_threadsafe(self._end, batch, [])
 
     def _keep(self, batch: _Batch) -> None:
         """Keep a batch in the database, else in the spool."""

@@ -16,12 +16,12 @@ class ClientAddress:
 
     def of(self, request: Request) -> str:
         """Return the address of the client: the last of `X-Forwarded-For` that no trusted proxy has."""
-        peer = request.ip
+        peer = _plain(request.ip)
         if not self._trusted or not self._trusts(peer):
             return peer
         # Proxies append: what stands left of the first untrusted address anybody may have written.
         for part in reversed(",".join(request.headers.getall("x-forwarded-for", [])).split(",")):
-            address = part.strip()
+            address = _plain(part.strip())
             if not _is_address(address):
                 break
             peer = address
@@ -34,6 +34,12 @@ class ClientAddress:
             return False
         parsed = ip_address(address)
         return any(parsed in network for network in self._trusted)
+
+
+def _plain(address: str) -> str:
+    """Return an IPv4 address as such, also where a socket for both kinds of addresses names it as one of IPv6."""
+    ipv4 = address.removeprefix("::ffff:")
+    return ipv4 if "." in ipv4 else address
 
 
 def _is_address(text: str) -> bool:

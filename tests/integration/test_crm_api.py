@@ -423,6 +423,13 @@ def test_while_the_database_is_away_the_crm_says_so_and_leads_are_taken(
     wait_until(lambda: len(crm.ids()) == 2, timeout_s=30, what="the spool to drain")
 
 
+def test_a_database_that_was_never_there_is_away_too(start_server: StartServer) -> None:
+    server = start_server("postgresql://nobody@127.0.0.1:9/none", environment=ENVIRONMENT)
+    answer = server.client.get("/api/leads", headers=[("Authorization", f"Bearer {TOKEN}")])
+    assert (answer.status, answer.json()["error"]) == (503, "unavailable")
+    assert "a request failed" not in server.log_text()
+
+
 def test_a_database_that_hangs_is_given_up_and_read_again_once_it_answers(
     own_postgres: PostgresCluster, start_server: StartServer
 ) -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import StartServer, server_starter
 from tests.support.client import Client
 from tests.support.conversation import Conversation, lead_request
+from tests.support.postgres import PostgresCluster
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import connections_to_each_worker
@@ -93,6 +94,33 @@ def test_without_database_and_spool_the_probes_say_503(start_server: StartServer
         assert (answer.status, answer.json()["ok"]) == (503, False)
     assert server.client.get("/ready").json()["spool"] is None
     assert server.client.metric("leadcrm_ready") == 0
+
+
+@pytest.mark.parametrize("fault", ["stopped", "frozen"])
+def test_an_idle_server_notices_that_the_database_is_gone(
+    start_server: StartServer, own_postgres: PostgresCluster, fault: str
+) -> None:
+    server = start_server(own_postgres.create_database(), environment={"SPOOL": "off"})
+    assert server.client.post_lead({}).status == 201
+    if fault == "stopped":
+        own_postgres.stop()
+    else:
+        own_postgres.freeze()
+    wait_until(lambda: server.client.get("/health").status == 503)
+    told = server.client.get("/ready").json()
+    assert (told["database"], told["schema_version"]) == ("down", None)
+    assert "database" in told["fault"]
+    if fault == "stopped":
+        own_postgres.start()
+    else:
+        own_postgres.thaw()
+    wait_until(lambda: server.client.get("/health").status == 200)
+    assert server.client.post_lead({}).status == 201
+
+
+def test_readiness_tells_of_a_schema_that_is_too_old(start_server: StartServer, whole_database: str) -> None:
+    server = start_server(whole_database, arguments=["--no-migrate"])
+    wait_until(lambda: "schema is version 0" in server.client.get("/ready").json()["fault"])
 
 
 def test_metrics_are_in_prometheus_text(two_workers: Server) -> None:

@@ -222,6 +222,16 @@ def test_a_forwarded_address_of_anybody_is_not_believed(start_server: StartServe
     assert {row["remote_addr"] for row in server.embedded_rows().raw()} == {"127.0.0.1"}
 
 
+def test_a_proxy_is_trusted_by_its_address_on_a_socket_for_both_kinds(start_server: StartServer) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    server = start_server(environment={"HOST": "::", "RATE_LIMIT": "1/h", "TRUSTED_PROXIES": "127.0.0.0/8"})
+    forwarded = ("198.51.100.7", "::ffff:198.51.100.8", "198.51.100.7")
+    statuses = [server.client.post_lead({}, headers=[("X-Forwarded-For", sender)]).status for sender in forwarded]
+    assert statuses == [201, 201, 429]
+    assert [row["remote_addr"] for row in server.embedded_rows().raw()] == ["198.51.100.7", "198.51.100.8"]
+
+
 def test_with_no_store_at_all_senders_hear_503_and_when_to_come_back(start_server: StartServer) -> None:
     server = start_server(
         "postgresql://nobody@127.0.0.1:9/none", wait=False, environment={"SPOOL": "off", "CORS_ORIGINS": "*"}
