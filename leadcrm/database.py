@@ -20,18 +20,20 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 # Pony would import these at the first `bind`, and two threads that bind at once then meet one that is half imported.
 import pony.orm.dbproviders.postgres
-import pony.orm.dbproviders.sqlite  # noqa: F401
+import pony.orm.dbproviders.sqlite
 import psycopg2
 import psycopg2.errorcodes
 import psycopg2.extensions
 from pony.orm import Database, db_session
 from pony.orm.dbapiprovider import DBException
+from pony.utils import timestamp2datetime
 
 from leadcrm.database_url import DatabaseURL
 from leadcrm.entities import Entities, define_entities, define_spool_entities
@@ -104,6 +106,22 @@ def _wait(connection: PostgresConnection) -> None:
 
 
 psycopg2.extensions.set_wait_callback(_wait)
+
+
+class _InterruptibleDatetime(pony.orm.dbproviders.sqlite.SQLiteDatetimeConverter):  # type: ignore[misc]
+    """Reads times as Pony does, which would take an interrupt in the middle of it for a time that cannot be read."""
+
+    def sql2py(self, val: Any) -> Any:
+        try:
+            return timestamp2datetime(val)
+        except Exception:  # as Pony, which hands on what is no time
+            return val
+
+
+pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes = [
+    (kind, _InterruptibleDatetime if kind is datetime else converter)
+    for kind, converter in pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes
+]
 
 
 class _WaitingCursor(psycopg2.extensions.cursor):

@@ -131,10 +131,11 @@ def _listen(host: str, port: int) -> socket.socket:
                 f"port {port} on {host} is taken by another process",
                 hint=f"stop that process, or set PORT; `ss -ltnp 'sport = :{port}'` names it",
             ) from error
-        variable = "PORT" if error.errno == errno.EACCES else "HOST"
-        raise ConfigError(
-            variable, f"cannot listen on {host}:{port}: {error.strerror}", "an address of this host"
-        ) from error
+        fault = f"cannot listen on {host}:{port}: {error.strerror}"
+        if error.errno == errno.EACCES:
+            accepted = "a port from 1024 on, or any for a process with CAP_NET_BIND_SERVICE"
+            raise ConfigError("PORT", fault, accepted) from error
+        raise ConfigError("HOST", fault, "an address of this host") from error
     listener.setblocking(False)
     return listener
 

@@ -7,7 +7,9 @@ framework. A command's module has a docstring (its help, examples included), `ad
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -39,7 +41,31 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
+    _open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _run(words)
+        # Here, where a full disk can be told; at its end the interpreter would only complain.
+        sys.stdout.flush()
+    except LeadcrmError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        print(f"leadcrm: {error}{hint}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of a listing has seen enough.
+        _discard_output()
+        return EXIT_FAILED
+    except OSError as error:
+        _discard_output()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"leadcrm: {where}{error.strerror or error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return EXIT_DONE if words else EXIT_USAGE
@@ -55,18 +81,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     command.add_arguments(parser)
-    try:
-        return int(command.run(parser.parse_args(words[1:]), os.environ, Path.cwd()))
-    except LeadcrmError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"leadcrm: {error}{hint}", file=sys.stderr)
-        return error.exit_status
-    except BrokenPipeError:
-        # The reader of a listing has seen enough; without this the interpreter complains once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    parsed = parser.parse_args(words[1:])
+    if name != "serve":
+        _end_orderly()
+    return int(command.run(parsed, os.environ, Path.cwd()))
+
+
+def _open_standard_streams() -> None:
+    """See that all three are open: what is opened first would else get the number of one that is not, and its text."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest number that is free is this one.
+            os.open(os.devnull, os.O_RDWR)
+    # Python has none where it found none.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end_orderly() -> None:
+    """Let a command that is told to end clear away what it has begun; Python does so for an interrupt alone."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+
+def _discard_output() -> None:
+    """Let what could not be written go: the interpreter would try once more, and complain, at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _overview() -> str:

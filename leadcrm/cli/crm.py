@@ -12,7 +12,7 @@ from uuid import UUID
 
 from leadcrm.cli import configuration
 from leadcrm.config import Config
-from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.leads import FILTER_COLUMNS, MOST_ROWS, LeadFilter
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import parse_moment
 from leadcrm.database import bind
@@ -50,6 +50,13 @@ def id_of(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no id, such as 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e") from None
+
+
+def limit_of(text: str) -> int:
+    """Read how many rows a listing is to have."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_ROWS:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {MOST_ROWS} is accepted")
+    return int(text)
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,10 @@ examples:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,8 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """Export."""
-    with open_crm(arguments, environ, directory) as crm, _target(arguments.output) as target:
-        pieces = export_leads(crm.entities, filter_of(arguments), arguments.format)
+    with (
+        open_crm(arguments, environ, directory) as crm,
+        closing(export_leads(crm.entities, filter_of(arguments), arguments.format)) as pieces,
+        _target(arguments.output) as target,
+    ):
         is_for_people = arguments.output is None and sys.stdout.isatty()
         for piece in pieces if is_for_people else _with_progress(pieces):
             target.write(_harmless(piece) if is_for_people else piece)
@@ -51,8 +55,18 @@ def _target(path: Path | None) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     try:
-        with path.open("wb") as file:
-            yield file
+        if path.exists() and not path.is_file():
+            with path.open("wb") as device:
+                yield device
+            return
+        # Under its name stands a whole file or the one from before.
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise LeadcrmError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import Crm, add_filter, filter_of, id_of, open_crm
+from leadcrm.cli.crm import Crm, add_filter, filter_of, id_of, limit_of, open_crm
 from leadcrm.cli.raw import raw_record
 from leadcrm.crm.changes import LONGEST_VALUE, Outcome, change_leads, events_of
 from leadcrm.crm.leads import MOST_ROWS, Cursor, as_record, list_leads
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|set")
     listing = actions.add_parser("list", help="the newest leads first", allow_abbrev=False)
     add_filter(listing)
-    listing.add_argument("--limit", type=int, default=50, metavar="N", help=f"how many, to {MOST_ROWS} (default: 50)")
-    listing.add_argument("--cursor", type=Cursor.decode, help="go on where a page of --json ended")
+    listing.add_argument("--limit", type=limit_of, default=50, metavar="N", help=f"1 to {MOST_ROWS} (default: 50)")
+    listing.add_argument("--cursor", type=_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
     show.add_argument("id", type=id_of)
     change = actions.add_parser("set", help="change status or assignment", allow_abbrev=False)
@@ -58,6 +59,13 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         return {"list": _list, "show": _show, "set": _set}[arguments.action](crm, arguments)
 
 
+def _cursor(text: str) -> Cursor:
+    try:
+        return Cursor.decode(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("the `next` of another page is accepted") from None
+
+
 def _value(text: str) -> str:
     if len(text) > LONGEST_VALUE or not text.isprintable():
         raise argparse.ArgumentTypeError(f"up to {LONGEST_VALUE} printable characters are accepted")
@@ -66,7 +74,7 @@ def _value(text: str) -> str:
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
     wanted = filter_of(arguments)
-    limit = max(1, min(arguments.limit, MOST_ROWS))
+    limit = arguments.limit
     with session(crm.entities):
         list_page = search_leads if wanted.q else list_leads
         page = list_page(crm.entities, wanted, limit=limit, after=arguments.cursor)
@@ -108,6 +116,14 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user may have no name.
+        return f"uid {os.getuid()}"
+
+
 def _set(crm: Crm, arguments: argparse.Namespace) -> int:
     changes: dict[str, str | None] = {}
     if arguments.status is not None:
@@ -118,7 +134,7 @@ def _set(crm: Crm, arguments: argparse.Namespace) -> int:
     for id in arguments.ids:
         found = find(crm.entities, crm.spool, id)
         leads[id] = found.lead.id if found and found.lead else id
-    done = change_leads(crm.entities, list(leads.values()), changes, actor=getpass.getuser())
+    done = change_leads(crm.entities, list(leads.values()), changes, actor=_person())
     outcomes = {str(id): done[lead_id].value for id, lead_id in leads.items()}
     if arguments.json:
         printing.print_json(outcomes)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,21 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """Migrate."""
+    if arguments.from_original and arguments.action != "apply":
+        print(f"leadcrm: --from-original does not go with {arguments.action}", file=sys.stderr)
+        return EXIT_USAGE
     config = configuration.read(arguments, environ, directory)
     make_data_dir(config.data_dir)
-    if arguments.from_original:
-        taken = take_over(config.database)
-        print(f"took over {taken.leads} leads, and {taken.without_lead} requests that had none")
-        return EXIT_DONE
     if arguments.action == "status":
         return _status(config, as_json=arguments.json)
     if arguments.action == "reset":
-        if not arguments.yes:
-            print(f"This deletes every lead in {config.database.redacted}. To do it: leadcrm migrate reset --yes")
-            return EXIT_USAGE
-        migrations.reset(config.database)
-        print("dropped and made anew")
-        return EXIT_DONE
+        return _reset(config, is_sure=arguments.yes)
+    if arguments.from_original:
+        return _take_over(config, as_json=arguments.json)
     applied = migrations.migrate(config.database)
     if arguments.json:
         print(json.dumps([{"version": step.version, "name": step.name} for step in applied]))
@@ -60,6 +57,24 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         print(f"applied {step.version:04} {step.name}")
     if not applied:
         print("nothing to apply")
+    return EXIT_DONE
+
+
+def _take_over(config: Config, *, as_json: bool) -> int:
+    taken = take_over(config.database)
+    if as_json:
+        print(json.dumps({"leads": taken.leads, "without_lead": taken.without_lead}))
+    else:
+        print(f"took over {taken.leads} leads, and {taken.without_lead} requests that had none")
+    return EXIT_DONE
+
+
+def _reset(config: Config, *, is_sure: bool) -> int:
+    if not is_sure:
+        print(f"This deletes every lead in {config.database.redacted}. To do it: leadcrm migrate reset --yes")
+        return EXIT_USAGE
+    migrations.reset(config.database)
+    print("dropped and made anew")
     return EXIT_DONE
 
 

@@ -60,7 +60,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Print a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+        # An id that is cut short can be given to no other command.
+        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=36 if column == "id" else 6)
     for row in rows:
         table.add_row(*(Text(shown(value)) for value in row))
     console().print(table)

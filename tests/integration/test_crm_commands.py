@@ -16,6 +16,7 @@ import pytest
 from leadcrm.ingest.spool import Spool
 from tests.support.crm import keep, run_command, submission
 from tests.support.rows import Rows
+from tests.support.server import clean_environment, command
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -154,10 +155,63 @@ def test_an_export_holds_every_text_and_runs_no_formula(database: str, run: Run,
     assert content.startswith(b"\xef\xbb\xbfid,click_id,")
     records = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     names = {record["id"]: record["firstName"] for record in records}
-    assert [names[row.id] for row in rows] == [f"'{text}" for text in hostile[:6]] + hostile[6:]
+    led_in = [f"'{text}" for text in hostile[:6]]
+    # What stands behind a tab would be a cell of its own to some.
+    led_in[4] = "'\t'=1"
+    assert [names[row.id] for row in rows] == led_in + hostile[6:]
     lines = run("export", "--format", "ndjson", "--from", "2024-01-01").stdout.splitlines()
     assert [json.loads(line)["firstName"] for line in lines] == hostile[::-1]
     assert json.loads(lines[0])["createdAt"].endswith("Z")
+
+
+def test_an_export_that_is_not_read_to_its_end_or_fails_says_so_in_one_line(
+    database: str, run: Run, tmp_path: Path
+) -> None:
+    keep(database, [submission(body(description="x" * 1000)) for _ in range(600)])
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run" / "out.csv").write_text("from before")
+    for target in ("/dev/full", str(tmp_path / "none" / "out.csv")):
+        done = run("export", "--format", "csv", "--output", target)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"leadcrm: {target} cannot be written: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert run("export", "--format", "csv", "--output", "out.csv").returncode == 0
+    assert len((tmp_path / "run" / "out.csv").read_bytes()) > 600_000
+    assert [file.name for file in (tmp_path / "run").iterdir() if "out.csv" in file.name] == ["out.csv"]
+
+
+def test_a_database_that_is_away_is_one_line_and_not_a_stack(tmp_path: Path) -> None:
+    environment = {**clean_environment(tmp_path), "DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/none"}
+    for words in (["leads", "list"], ["raw", "list"], ["verify"], ["migrate", "status"]):
+        done = subprocess.run(
+            [*command(), *words], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert "127.0.0.1:9/none" in done.stderr
+        assert "secret" not in done.stderr
+
+
+def test_output_that_cannot_be_written_is_one_line_and_not_a_stack(run: Run, tmp_path: Path) -> None:
+    environment = {**clean_environment(tmp_path), "DATA_DIR": str(tmp_path / "data")}
+    lines = (["version"], ["migrate"], ["leads", "list"], ["export", "--format", "csv"])
+    for words in lines:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [*command(), *words], env=environment, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+                check=False, timeout=60,
+            )  # fmt: skip
+        assert (done.returncode, done.stderr) == (1, "leadcrm: No space left on device\n")
+    for words in lines:
+        closed = subprocess.run(
+            ["sh", "-c", '"$@" >&-', "sh", *command(), *words], env=environment, cwd=tmp_path, capture_output=True,
+            text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert (closed.returncode, closed.stderr) == (0, "")
+
+
+def test_taking_over_the_original_goes_with_no_other_action(run: Run) -> None:
+    done = run("migrate", "status", "--from-original")
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_a_database_with_an_older_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
