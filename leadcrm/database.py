@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -167,26 +168,46 @@ def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**arguments, **of_host}
 
 
+def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a host's arguments once an address that its name has. Raises `OSError` where it has none.
+
+    psycopg2 would keep the interpreter's lock while libpq asks for them, for as long as a name server is away.
+    """
+    host = arguments.get("host")
+    if not host or host.startswith("/") or arguments.get("hostaddr"):
+        yield arguments
+        return
+    found = socket.getaddrinfo(host, int(arguments.get("port") or 5432), type=socket.SOCK_STREAM)
+    for address in dict.fromkeys(address[0] for _, _, _, _, address in found):
+        yield {**arguments, "hostaddr": address}
+
+
 def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
-    """Open an autocommit connection whose commits are durable, trying each host for `connect_timeout`.
+    """Open an autocommit connection whose commits are durable, trying each address for `connect_timeout`.
 
     It is asynchronous, so that an event loop may use it; the cursors that it gives by itself wait. Raises
     `StoreUnavailable`.
     """
     failure: Exception | None = None
-    for arguments in _each_host(_postgres_arguments(url, timeout_s)):
+    for of_host in _each_host(_postgres_arguments(url, timeout_s)):
         try:
-            with deadline(url.connect_timeout_s):
-                connection: PostgresConnection = psycopg2.connect(
-                    **arguments, cursor_factory=_WaitingCursor, async_=True
-                )
-                _wait(connection)
-                _insist_on_durability(connection, url)
-                return connection
-        except (psycopg2.Error, StoreUnavailable) as error:
-            failure = error
+            for arguments in _each_address(of_host):
+                try:
+                    return _connect(url, arguments)
+                except (psycopg2.Error, StoreUnavailable) as error:
+                    failure = error
+        except OSError as error:
+            failure = StoreUnavailable(f"{of_host['host']}: {error.strerror or error}")
     assert failure is not None
     raise _unreachable(url, failure) from failure
+
+
+def _connect(url: DatabaseURL, arguments: dict[str, Any]) -> PostgresConnection:
+    with deadline(url.connect_timeout_s):
+        connection: PostgresConnection = psycopg2.connect(**arguments, cursor_factory=_WaitingCursor, async_=True)
+        _wait(connection)
+        _insist_on_durability(connection, url)
+        return connection
 
 
 def _unreachable(url: DatabaseURL, error: Exception) -> Exception:

@@ -14,12 +14,15 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, sleep
 
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
 from leadcrm.parenthood import end_with_parent
 
 TICK_S = 0.5
+
+LOOK_S = 0.05
+"""How soon a signal is noticed."""
 
 STABLE_S = 5.0
 """A worker that lived so long was well: its next death starts the backoff anew."""
@@ -41,6 +44,21 @@ class _Child:
     pid: int
     started_at: float
     failures: int
+
+
+def _next_signal(longest_s: float) -> int | None:
+    """Wait for a signal and fetch it.
+
+    Not by `sigtimedwait`: interrupted by a pause of the process that outlasts its time, Python's tells of a signal that
+    never came.
+    """
+    ends_at = monotonic() + longest_s
+    while not (pending := signal.sigpending() & set(_SIGNALS)):
+        left_s = ends_at - monotonic()
+        if left_s <= 0:
+            return None
+        sleep(min(left_s, LOOK_S))
+    return signal.sigwait(pending)
 
 
 class Supervisor:
@@ -79,8 +97,8 @@ class Supervisor:
         for number in range(self._workers):
             self._fork(number, failures=0)
         while True:
-            received = signal.sigtimedwait(_SIGNALS, TICK_S)
-            if received is not None and received.si_signo != signal.SIGCHLD:
+            received = _next_signal(TICK_S)
+            if received not in (None, signal.SIGCHLD):
                 self._signal_all(signal.SIGTERM)
                 self._on_stop()
                 return self._await_children()
@@ -148,8 +166,8 @@ class Supervisor:
         self._all_answered = True
         ends_at = monotonic() + self._shutdown_timeout_s + KILL_AFTER_S
         while self._children:
-            received = signal.sigtimedwait(_SIGNALS, TICK_S)
-            if received is not None and received.si_signo != signal.SIGCHLD:
+            received = _next_signal(TICK_S)
+            if received not in (None, signal.SIGCHLD):
                 # The workers know whether it is the same wish again or impatience.
                 self._signal_all(signal.SIGTERM)
             self._reap()

@@ -23,19 +23,27 @@ DRAIN_BYTES = 4 * 1024 * 1024
 logger = logging.getLogger("leadcrm.ingest.drain")
 
 
-def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int) -> int:
+def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, most_rows: int = DRAIN_ROWS) -> int:
     """Move the oldest rows of the spool into the database and return how many were dealt with; 0 when none waits.
 
     Rows that the database refuses are marked and stay, as do those that the disk has damaged. Raises
     `StoreUnavailable`, `SpoolUnavailable`.
     """
-    waiting = spool.oldest(DRAIN_ROWS, DRAIN_BYTES)
+    waiting = spool.oldest(most_rows, DRAIN_BYTES)
     if not waiting:
         return 0
     damaged = [row for row in waiting if row.body is not None and sha256(row.body).digest() != row.body_sha256]
     for row in damaged:
         _refuse(spool, row, "its body does not match its hash: it was damaged on disk")
-    batch = [reprocess(row, max_decoded_bytes=max_decoded_bytes) for row in waiting if row not in damaged]
+    batch: list[Submission] = []
+    for row in waiting:
+        if row in damaged:
+            continue
+        lead = reprocess(row, max_decoded_bytes=max_decoded_bytes)
+        # What was compressed may be a thousand times longer now; the rest is the next batch's.
+        if batch and sum(other.held_bytes for other in batch) + lead.held_bytes > DRAIN_BYTES:
+            break
+        batch.append(lead)
     answers = store.write(batch)
     moved: list[str] = []
     for row, answer in zip(batch, answers, strict=True):
@@ -45,7 +53,7 @@ def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int) -> int:
             moved.append(row.id)
     if moved:
         spool.remove(moved)
-    return len(waiting)
+    return len(damaged) + len(batch)
 
 
 def _refuse(spool: Spool, row: Submission, why: str) -> None:

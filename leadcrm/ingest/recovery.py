@@ -16,8 +16,8 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from leadcrm.errors import LeadcrmError, SpoolUnavailable
-from leadcrm.ingest.drain import drain_batch
+from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
+from leadcrm.ingest.drain import DRAIN_ROWS, drain_batch
 from leadcrm.ingest.salvage import salvage_all
 from leadcrm.ingest.spool import Spool
 from leadcrm.ingest.spool_file import unsalvaged_files
@@ -60,6 +60,7 @@ class Recovery:
         self._has_replayed = False
         self._max_decoded_bytes = max_decoded_bytes
         self._store: Store | None = None
+        self._drain_rows = DRAIN_ROWS
         self.fault: LeadcrmError | None = None
         """What kept the database away when it was tried last."""
         self._woken = threading.Event()
@@ -142,15 +143,15 @@ class Recovery:
         """Bring the rows of damaged spools into the one in use."""
         if self._spool is None or not unsalvaged_files(self._spool.data_dir):
             return
-        with self._spool.drain_lock() as may_salvage:
-            if not may_salvage:
-                return
-            try:
-                salvage_all(self._spool)
-            except SpoolUnavailable as error:
-                # Nothing of this keeps the database from being tried.
-                text = "the damaged spool's rows are to be salvaged later: %s"
-                logger.warning(text, error, extra={"action": "salvage", "hint": error.hint, "repeat_key": text})
+        try:
+            with self._spool.drain_lock() as may_salvage:
+                if may_salvage:
+                    salvage_all(self._spool)
+        except (SpoolUnavailable, OSError) as error:
+            # Nothing of this keeps the database from being tried.
+            hint = error.hint if isinstance(error, SpoolUnavailable) else ""
+            text = "the damaged spool's rows are to be salvaged later: %s"
+            logger.warning(text, error, extra={"action": "salvage", "hint": hint, "repeat_key": text})
 
     def _drain(self) -> None:
         """Drain until the spool is empty, the database fails or the thread is to end."""
@@ -164,7 +165,7 @@ class Recovery:
             while not self._stopping:
                 if self._store is None:
                     self._store = self._connect()
-                count = drain_batch(spool, self._store, max_decoded_bytes=self._max_decoded_bytes)
+                count = self._drain_some(spool, self._store)
                 if not count:
                     break
                 moved += count
@@ -173,6 +174,16 @@ class Recovery:
             if spool.is_empty():
                 spool.compact()
         self._drop_store()
+
+    def _drain_some(self, spool: Spool, store: Store) -> int:
+        """Drain a batch: a smaller one after each that the database did not manage in its time."""
+        try:
+            count = drain_batch(spool, store, max_decoded_bytes=self._max_decoded_bytes, most_rows=self._drain_rows)
+        except StoreUnavailable:
+            self._drain_rows = max(1, self._drain_rows // 2)
+            raise
+        self._drain_rows = min(DRAIN_ROWS, 2 * self._drain_rows)
+        return count
 
     def _replay_once(self) -> None:
         """Try failed rows again, unless another process of the node is at it."""

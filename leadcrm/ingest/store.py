@@ -137,7 +137,7 @@ class PostgresStore:
                             raise failure from error
                         return _apart(batch, self.write, failure)
                     sleep(random.uniform(0, 0.01))  # noqa: S311 - two that met must not meet again
-        raise AssertionError("every attempt returns or raises")
+        raise StoreUnavailable("the session's prepared statements keep vanishing", hint="add pgbouncer=true to the URL")
 
     def prove(self) -> None:
         """See `Store.prove`. A disk or a standby that lets no commit through is found here, not by a lead."""

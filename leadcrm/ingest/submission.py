@@ -47,9 +47,12 @@ class Submission(NamedTuple):
     fields: Fields | None = None
 
     @property
-    def body_bytes(self) -> int:
-        """How many bytes the body has."""
-        return len(self.body) if self.body is not None else 0
+    def held_bytes(self) -> int:
+        """How many bytes the body has, and the fields where they may be longer: where it is compressed."""
+        held = len(self.body) if self.body is not None else 0
+        if self.fields is not None and "content-encoding" in self.headers:
+            held += sum(len(field) for field in self.fields if field)
+        return held
 
     @property
     def holds_key(self) -> bool:

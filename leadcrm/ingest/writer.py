@@ -53,6 +53,9 @@ EXPIRY_INTERVAL_S = 0.1
 IDLE_S = 2.0
 """After so long without a batch the writer looks whether its store is there, before a lead finds out."""
 
+PAUSE_S = 0.5
+"""A timer that comes so much too late tells of a pause of the process. What arrived meanwhile is read after it."""
+
 LOOK_UP_PAUSE_S = 5.0
 """After the spool could not be read, before it is tried again while the database takes leads."""
 
@@ -108,7 +111,8 @@ class Writer:
         """Start the thread; answers arrive on `loop`."""
         self._loop = loop
         self._thread.start()
-        self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
+        self._expires_at = self._ended_at = monotonic()
+        self._expire()
 
     def submit(self, submission: Submission) -> asyncio.Future[Result]:
         """Queue a submission; the future's result is its receipt, durable by then, or the error that kept it out.
@@ -119,10 +123,10 @@ class Writer:
         if self._stopping:
             future.set_result(StoreUnavailable("leadcrm is stopping"))
             return future
-        if self._held_bytes + submission.body_bytes > self._max_held_bytes:
+        if self._held_bytes + submission.held_bytes > self._max_held_bytes:
             future.set_result(StoreUnavailable("too many leads wait to be kept"))
             return future
-        self._held_bytes += submission.body_bytes
+        self._held_bytes += submission.held_bytes
         self._deadlines.append((monotonic() + ANSWER_DEADLINE_S, future))
         self._waiting.append((submission, future))
         if not self._is_begin_due:
@@ -156,7 +160,7 @@ class Writer:
             if not has_begun:
                 self._leave_to_thread(batch)
         if isinstance(store, PostgresStore) and has_begun:
-            self._patience = self._loop.call_later(store.timeout_s, self._give_up, store, batch)
+            self._have_patience(store.timeout_s, store, batch)
             self._await_answer(store, batch)
         elif isinstance(store, SqliteStore) and has_begun:
             self._tasks.put(partial(self._commit, store, batch))
@@ -170,7 +174,7 @@ class Writer:
         taken: list[Pending] = []
         taken_bytes = 0
         while self._waiting and len(taken) < BATCH_ROWS:
-            more_bytes = self._waiting[0][0].body_bytes
+            more_bytes = self._waiting[0][0].held_bytes
             if taken and taken_bytes + more_bytes > BATCH_BYTES:
                 break
             taken_bytes += more_bytes
@@ -211,8 +215,14 @@ class Writer:
         self.refused_at = None
         self._end(batch, answers)
 
-    def _give_up(self, store: PostgresStore, batch: _Batch) -> None:
+    def _have_patience(self, seconds: float, store: PostgresStore, batch: _Batch) -> None:
+        self._patience = self._loop.call_later(seconds, self._give_up, store, batch, monotonic() + seconds)
+
+    def _give_up(self, store: PostgresStore, batch: _Batch, due_at: float) -> None:
         """Give up PostgreSQL, which has not answered in time."""
+        if monotonic() > due_at + PAUSE_S:
+            self._have_patience(EXPIRY_INTERVAL_S, store, batch)
+            return
         self._patience = None
         try:
             self._loop.remove_reader(store.descriptor)
@@ -239,15 +249,18 @@ class Writer:
 
     def _expire(self) -> None:
         now = monotonic()
+        self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
+        due_at, self._expires_at = self._expires_at, now + EXPIRY_INTERVAL_S
+        if now > due_at + PAUSE_S:
+            return
         while self._deadlines and (self._deadlines[0][1].done() or self._deadlines[0][0] < now):
             _, future = self._deadlines.popleft()
             if not future.done():
                 future.set_result(StoreUnavailable("nothing could keep the lead within its deadline"))
         while self._waiting and not _is_wanted(self._waiting[0]):
-            self._held_bytes -= self._waiting.popleft()[0].body_bytes
+            self._held_bytes -= self._waiting.popleft()[0].held_bytes
         if now - self._ended_at > IDLE_S:
             self._look_at_store()
-        self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
 
     def _look_at_store(self) -> None:
         """Let the thread write nothing to the store, unless there is something to do."""
@@ -321,14 +334,13 @@ class Writer:
         try:
             results = self._keep_somewhere(submissions)
         except LeadcrmError as error:
-            self.refused_at = monotonic()
-            _report("leads cannot be kept and are answered 503: %s", error)
-            return [error] * len(submissions)
+            return self._refused(error, len(submissions))
         except Exception as error:  # the writer must live on, whatever it meets
             self.refused_at = monotonic()
             logger.exception("a batch failed", extra={"action": "write_batch", "repeat_key": "a batch failed"})
             return [StoreUnavailable(f"unforeseen: {type(error).__name__}")] * len(submissions)
-        self.refused_at = None
+        if not any(isinstance(result, LeadcrmError) for result in results):
+            self.refused_at = None
         return results
 
     def _keep_somewhere(self, submissions: list[Submission]) -> Sequence[Result]:
@@ -345,10 +357,25 @@ class Writer:
             return self._to_spool(submissions)
         self._committed(len(direct))
         results = dict(zip((row.id for row in direct), self._spool_the_refused(direct, answers), strict=True))
-        spooled = [row for row in submissions if row.id not in results]
-        if spooled:
-            results.update(zip((row.id for row in spooled), self._to_spool(spooled), strict=True))
+        repeats = [row for row in submissions if row.id not in results]
+        if repeats:
+            results.update(zip((row.id for row in repeats), self._spool_repeats(repeats, at_home), strict=True))
         return [results[row.id] for row in submissions]
+
+    def _spool_repeats(self, rows: list[Submission], at_home: Known) -> Sequence[Result]:
+        """Spool rows whose keys are held there. Where that cannot be, the rest of their batch is committed still."""
+        # As duplicates already: the drain may take the holder to the database before they are written.
+        holders = {row.id: at_home[row.key_sha256] for row in rows if row.key_sha256}
+        settled = [row if holders[row.id][0] == row.id else row.duplicating(*holders[row.id]) for row in rows]
+        try:
+            return self._to_spool(settled)
+        except LeadcrmError as error:
+            return self._refused(error, len(rows))
+
+    def _refused(self, error: LeadcrmError, count: int) -> list[Result]:
+        self.refused_at = monotonic()
+        _report("leads cannot be kept and are answered 503: %s", error)
+        return [error] * count
 
     def _held_in_spool(self, submissions: list[Submission]) -> Known:
         """Return which keys of the batch are held by rows in the spool; the database does not know them yet."""
@@ -372,9 +399,12 @@ class Writer:
                 results.append(answer)
                 continue
             _report("the database refused a raw row, which waits in the spool: %s", answer)
-            kept = self._spool.write([row])
-            self._spool.mark_refused(row.id, str(answer))
-            results.extend(kept)
+            try:
+                kept = self._spool.write([row])
+                self._spool.mark_refused(row.id, str(answer))
+                results.extend(kept)
+            except LeadcrmError as error:
+                results.extend(self._refused(error, 1))
         return results
 
     def _to_spool(self, submissions: list[Submission]) -> Sequence[Result]:

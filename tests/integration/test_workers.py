@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server) ->
     assert [record["exit_code"] for record in deaths] == [-signal.SIGKILL] * 2
     assert server.terminate() == 0
     assert len(server.embedded_rows().leads()) == 22
+
+
+def test_a_pause_of_all_processes_is_no_stop(two_workers: Server) -> None:
+    server = two_workers
+    for _ in range(4):
+        server.freeze()
+        time.sleep(1.2)
+        server.thaw()
+        time.sleep(0.3)
+        assert server.client.post_lead({}).status == 201
+    assert server.running
+    assert "stopping" not in server.log_text()
 
 
 def test_all_workers_dead_at_once_are_replaced(two_workers: Server) -> None:
