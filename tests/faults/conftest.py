@@ -12,7 +12,7 @@ from tests.faults.injection import Injection, compile_library, compiler
 from tests.faults.trial import Trial
 from tests.support.fault_table import FaultTable
 
-ORDER = ("postgres", "kills", "spool_damage", "disk_full", "failing_disk", "embedded", "overload")
+ORDER = ("postgres", "kills", "spool_damage", "disk_full", "failing_disk", "embedded", "corners", "overload")
 """Of the modules, and so of the table: what people ask first stands first."""
 
 

@@ -22,6 +22,9 @@ class Proxy:
         self._peers: dict[socket.socket, socket.socket] = {}
         self._swallowing = False
         self._refusing = False
+        self._messages: int | None = None
+        self._left: dict[socket.socket, int] = {}
+        self.has_swallowed = False
         self._breaking = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="proxy")
@@ -35,6 +38,16 @@ class Proxy:
         """Forward again; what was swallowed is gone, so connections of that time are broken off."""
         self._break_off()
         self._swallowing = self._refusing = False
+
+    def cut(self, *, messages: int | None = None) -> None:
+        """Break every connection off; new ones fall silent after so many reads of their client, None for never."""
+        self._messages = messages
+        self.has_swallowed = False
+        self._break_off()
+
+    def let_new_ones_be(self) -> None:
+        """Forward all of every new connection; those that fell silent stay so."""
+        self._messages = None
 
     def refuse(self) -> None:
         """Break every connection off, and new ones at once."""
@@ -79,6 +92,8 @@ class Proxy:
         except OSError:
             client.close()
             return
+        if self._messages is not None:
+            self._left[client] = self._messages
         for here, there in ((client, server), (server, client)):
             self._peers[here] = there
             self._selector.register(here, selectors.EVENT_READ)
@@ -87,14 +102,23 @@ class Proxy:
         with suppress(OSError):
             received = connection.recv(65536)
             if received:
-                if not self._swallowing:
+                if self._swallows(connection):
+                    self.has_swallowed = True
+                else:
                     self._peers[connection].sendall(received)
                 return
         self._drop(connection)
+
+    def _swallows(self, connection: socket.socket) -> bool:
+        left = self._left.get(connection)
+        if left is not None:
+            self._left[connection] = left - 1
+        return self._swallowing or (left is not None and left <= 0)
 
     def _drop(self, connection: socket.socket) -> None:
         for end in (connection, self._peers.get(connection)):
             if end is not None and end in self._peers:
                 self._selector.unregister(end)
                 del self._peers[end]
+                self._left.pop(end, None)
                 end.close()
