@@ -116,8 +116,9 @@ def test_a_spool_that_cannot_be_salvaged_keeps_no_lead_from_the_database(
     lock.unlink(missing_ok=True)
     # Whatever keeps it from being opened.
     lock.mkdir()
-    own_postgres.start()
     server.start(wait=False).wait_answering()
+    assert server.client.post_lead({}).status == 201
+    own_postgres.start()
     wait_until(lambda: is_stored(server.client), timeout_s=15)
 
 
