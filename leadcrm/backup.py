@@ -14,6 +14,7 @@ May import configuration, database, migrations and ingest; prints nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from leadcrm.config import Config
-from leadcrm.data_dir import hold, make_data_dir, sync_folder
+from leadcrm.data_dir import give_to_owner_of, hold, make_data_dir, sync_folder
 from leadcrm.database import bind, store_error
 from leadcrm.database_url import DatabaseURL
 from leadcrm.errors import BackupFailed
@@ -81,7 +82,9 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
     make_data_dir(config.data_dir)
     with hold(config.data_dir, exclusively=True) as held:
         if not held:
-            raise BackupFailed(f"a server uses {config.data_dir}", hint="stop it first: systemctl stop leadcrm")
+            raise BackupFailed(
+                f"a server uses {config.data_dir}", hint="stop it first: systemctl stop leadcrm.socket leadcrm"
+            )
         prepare_spool(config)
         _insist_on_salvaged_spools(config)
         _insist_on_an_empty_spool(config)
@@ -89,9 +92,11 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
         with _temporary(target) as temporary:
             _copy(backup, temporary, on_progress)
+            _insist_on_a_backup(temporary)
             url = DatabaseURL(provider="sqlite", path=temporary)
             migrate(url)
             _verified(replace(config, database=url, spool=False))
+            give_to_owner_of(target if target.exists() else config.data_dir, temporary)
             kept = _set_old_aside(target)
             _publish(temporary, target)
     return kept
@@ -124,7 +129,7 @@ def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:
     """Copy one moment of a SQLite file that others may be writing to."""
     try:
         with (
-            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as origin,
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?{_reading(source)}", uri=True)) as origin,
             closing(sqlite3.connect(target)) as copy,
         ):
             # A read transaction holds the moment; without it every commit of a server would begin the copy anew.
@@ -137,6 +142,12 @@ def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:
             )
     except sqlite3.Error as error:
         raise BackupFailed(f"{source} cannot be copied: {error}", hint=store_error(error, source).hint) from error
+
+
+def _reading(source: Path) -> str:
+    """Return how a file is opened. SQLite makes a log's files beside it, unless it is told that nobody writes to it."""
+    has_log = source.with_name(f"{source.name}-wal").exists()
+    return "mode=ro" if has_log or os.access(source.parent, os.W_OK) else "immutable=1"
 
 
 def _drain_into(copy: Config) -> tuple[int, int]:
@@ -165,8 +176,6 @@ def _verified(config: Config) -> Verification:
     assert path is not None
     try:
         with closing(sqlite3.connect(path)) as connection:
-            # Backups are carried about: one plain file, without a log beside it.
-            connection.execute("PRAGMA journal_mode = DELETE")
             faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)") if row[0] != "ok"]
     except sqlite3.Error as error:
         raise BackupFailed(f"{path} is no whole database: {error}") from error
@@ -182,7 +191,25 @@ def _verified(config: Config) -> Verification:
         raise BackupFailed(
             f"{len(found.problems)} problems, the first: {first.where} {first.what}", hint="leadcrm verify names all"
         )
+    _make_plain(path)
     return found
+
+
+def _make_plain(path: Path) -> None:
+    """Make one file of a database, without a log beside it: backups are carried about, and read where none can be."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise BackupFailed(f"{path}: {error}") from error
+
+
+def _insist_on_a_backup(path: Path) -> None:
+    """Raise `BackupFailed` for what is a SQLite file, or an empty one, but no database of ours."""
+    table = "SELECT 1 FROM sqlite_master WHERE name = 'leadcrm_migrations'"
+    with closing(sqlite3.connect(path)) as connection:
+        if connection.execute(table).fetchone() is None:
+            raise BackupFailed("it is no backup of leadcrm: it has no table leadcrm_migrations")
 
 
 def _insist_on_salvaged_spools(config: Config) -> None:
@@ -211,7 +238,7 @@ def _set_old_aside(target: Path) -> Path | None:
     """Give the database and its log a second name each, under which they are kept; durable on return."""
     if not target.exists():
         return None
-    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     kept = target.with_name(f"{target.name}.before-restore-{moment}")
     beside = [
         (target.with_name(target.name + suffix), kept.with_name(kept.name + suffix)) for suffix in ("-wal", "-shm")
@@ -229,8 +256,15 @@ def _set_old_aside(target: Path) -> Path | None:
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
     """Give a name beside the target, and leave nothing under it."""
+    for left in target.parent.glob(f".{target.name}.*.part*"):
+        # Of one that was killed, which could not clear away what it had begun: all leads once more.
+        owner = left.name.removeprefix(f".{target.name}.").partition(".")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        # Not as the umask has it: nobody else is to read leads.
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
     finally:
         folder = temporary.with_name(f"{temporary.name}.spool")

@@ -40,14 +40,27 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def give_to_owner_of(path: Path, given: Path | int) -> None:
+    """Give root's file to the owner of another one: a service that is not root could not write to it."""
+    owner = path.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(given, owner.st_uid, owner.st_gid)
+
+
 @contextmanager
 def hold(data_dir: Path, *, exclusively: bool = False) -> Iterator[bool]:
     """Hold the folder: servers together, what replaces their database alone; say whether that could be had.
 
-    The lock ends with the process, however that ends. A forked worker holds it with its parent.
+    The lock ends with the process, however that ends. A forked worker holds it with its parent. Raises `ConfigError`.
     """
-    descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = data_dir / LOCK_FILE
     try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        accepted = "a folder whose files the service may write to"
+        raise ConfigError("DATA_DIR", f"{path}: {error.strerror}", accepted) from error
+    try:
+        give_to_owner_of(data_dir, descriptor)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:

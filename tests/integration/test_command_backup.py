@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def test_a_backup_of_a_running_server_under_load_is_whole(start_server: StartSer
     assert done.returncode == 0, done.stderr
     assert "before@example.com" in leads_in(tmp_path / "copy.db")
     assert sorted(path.name for path in tmp_path.glob("*copy.db*")) == ["copy.db"]
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+    # Bytes 18 and 19 of the file: no log (https://www.sqlite.org/fileformat.html).
+    assert (tmp_path / "copy.db").read_bytes()[18:20] == b"\x01\x01"
 
 
 def test_a_backup_holds_what_waits_in_the_spool(start_server: StartServer, tmp_path: Path) -> None:
@@ -147,11 +151,25 @@ def test_a_restore_is_refused_while_the_spool_holds_leads(start_server: StartSer
 def test_what_is_no_backup_is_not_restored(start_server: StartServer, tmp_path: Path) -> None:
     data = embedded(tmp_path / "data", start_server, "first@example.com")
     (tmp_path / "torn.db").write_bytes((data / "leads.db").read_bytes()[:9000])
+    (tmp_path / "empty.db").touch()
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE other (id)")
 
-    done = leadcrm(tmp_path, "restore", "torn.db", "--yes", **on(data))
-
-    assert done.returncode == 1
+    for name in ("torn.db", "empty.db", "other.db"):
+        done = leadcrm(tmp_path, "restore", name, "--yes", **on(data))
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
     assert leads_in(data / "leads.db") == {"first@example.com"}
+
+
+def test_what_a_killed_backup_left_behind_is_cleared_away(start_server: StartServer, tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    left = tmp_path / f".copy.db.{ended.pid}.part"
+    left.touch()
+    left.with_name(f"{left.name}.spool").mkdir()
+    assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
+    assert list(tmp_path.glob(".copy.db*")) == []
 
 
 def test_backups_of_postgresql_are_left_to_its_own_tools(tmp_path: Path) -> None:
