@@ -34,8 +34,8 @@ ID_PARAMETER = Parameter("id", "Any id that a sender was answered.", UUID_SCHEMA
 
 _VERSION = {"ETag": "The lead's version, for If-Match: the digits of its updatedAt, to the microsecond, in quotes."}
 
-# What encodeURIComponent makes of a name.
-_ACTOR = r"[A-Za-z0-9_.!~*'()%-]{1,300}"
+# What encodeURIComponent makes of a name, of which a letter may become twelve.
+_ACTOR = r"[A-Za-z0-9_.!~*'()%-]{1,1200}"
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _VALUE = {"maxLength": LONGEST_VALUE, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 _CHANGES = {
@@ -53,7 +53,7 @@ def _cursor(text: str) -> Cursor:
 
 def _actor(text: str) -> str:
     if not re.fullmatch(_ACTOR, text):
-        raise ValueError("a name is accepted, percent-encoded, of up to 300 characters with the encoding")
+        raise ValueError("a name is accepted, percent-encoded, of up to 1,200 characters with the encoding")
     return _CONTROLS.sub("\ufffd", unquote(text, errors="replace"))
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,41 @@ def test_a_posted_lead_appears_by_itself(studio: Studio) -> None:
     studio.sign_in()
     studio.post(firstName="Arrives", lastName="Byitself")
     expect(studio.page.get_by_role("link", name="Arrives Byitself")).to_be_visible()
+
+
+def test_leads_of_today_appear_under_a_filter_that_ends_today(studio: Studio) -> None:
+    today = datetime.now(timezone.utc).date().isoformat()
+    studio.sign_in(f"?from={today}&to={today}")
+    studio.post(firstName="Today", lastName="Arrives")
+    expect(studio.page.get_by_role("link", name="Today Arrives")).to_be_visible()
+
+
+def test_a_lead_among_more_than_are_told_at_once_is_not_lost(studio: Studio) -> None:
+    studio.sign_in("?marker=rare")
+    burst = [submission(json.dumps({"marker": "often"}).encode()) for _ in range(80)]
+    keep(studio.database, [submission(json.dumps({"lastName": "Rarebird", "marker": "rare"}).encode()), *burst])
+    studio.page.get_by_role("button", name="More new").click()
+    expect(studio.page.get_by_role("link", name="Rarebird")).to_be_visible()
+
+
+def test_what_arrives_while_nobody_could_tell_shows_afterwards(studio: Studio) -> None:
+    studio.sign_in()
+    studio.server.terminate()
+    expect(studio.page.get_by_text("reconnecting")).to_be_visible()
+    keep(studio.database, [submission(b'{"lastName":"Meanwhile"}')])
+    studio.server.start()
+    expect(studio.page.get_by_role("link", name="Meanwhile")).to_be_visible(timeout=30_000)
+    studio.faults.clear()  # the browser reports that the server was away
+
+
+def test_a_lead_that_arrives_while_a_cell_is_edited_shows_once_it_is_not(studio: Studio) -> None:
+    studio.post(lastName="Editable")
+    studio.sign_in("?q=edit")
+    studio.page.get_by_role("button", name=re.compile("Status: new")).first.click()
+    studio.post(lastName="Editmeanwhile")
+    expect(studio.page.get_by_text("2 leads")).to_be_visible()
+    studio.page.keyboard.press("Escape")
+    expect(studio.page.get_by_role("link", name="Editmeanwhile")).to_be_visible()
 
 
 def test_a_search_lives_in_the_address_and_the_list_follows(studio: Studio) -> None:

@@ -56,10 +56,16 @@ function begin() {
   }
   show();
   countInbox();
+  let hasBeenAway = false;
   listen({
     onState: (state) => {
       byId("live").dataset.state = state;
       byId("live").textContent = state === "live" ? "live" : "reconnecting";
+      if (state === "live" && hasBeenAway) {
+        views.leads.missed();
+        if (place.view === "overview") views.overview.reload();
+      }
+      hasBeenAway = state !== "live";
     },
     onLeads: (event) => {
       views.leads.arrived(event);
@@ -85,6 +91,8 @@ function askForToken(message = "") {
 
 byId("sign-in-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  // No header can hold it, so the browser would not even ask.
+  if (/[^\x20-\x7e]/.test(byId("token").value)) return askForToken("That is not the token.");
   const button = event.target.querySelector("button");
   button.disabled = true;
   session.begin(byId("token").value.trim(), byId("actor").value.trim());
@@ -95,6 +103,7 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
     askForToken(error.status === 401 ? "That is not the token." : error.message);
   }
   button.disabled = false;
+  return undefined;
 });
 
 session.whenOver(() => byId("sign-in").hidden && askForToken("The token is no longer valid."));

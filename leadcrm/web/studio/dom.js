@@ -23,6 +23,7 @@ export const number = (value) => NUMBER.format(value);
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const UTC_DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 const DAY_OF_YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 const WHOLE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
@@ -37,6 +38,9 @@ export function shortTime(text) {
 
 export const longTime = (text) => WHOLE.format(new Date(text));
 export const dayOf = (text) => DAY.format(new Date(text));
+
+/** A day that was counted: those are days of UTC. */
+export const utcDayOf = (text) => UTC_DAY.format(new Date(text));
 export const clockOf = (text) => CLOCK.format(new Date(text));
 
 export const time = (text) => h("time", { datetime: text, title: longTime(text) }, shortTime(text));

@@ -59,6 +59,8 @@ export function editable(lead, name, onChanged) {
       input.replaceWith(button);
       button.focus({ preventScroll: true });
       if (changed) onChanged(changed);
+      // The list was not drawn meanwhile.
+      button.dispatchEvent(new CustomEvent("edited", { bubbles: true }));
     };
     const save = async () => {
       // A field that is disabled loses the focus, which would save once more.

@@ -22,7 +22,7 @@ export class Grid {
     this.table = h("table", { class: "grid", "data-kind": kind, role: "table", "aria-label": label, "aria-rowcount": "-1" },
       head, this.body);
     this.note = h("div");
-    this.element = h("div", { class: "list", onscroll: () => this.draw(), tabindex: "-1" }, this.table, this.note);
+    this.element = h("div", { class: "list", onscroll: () => this.draw(), onedited: () => this.draw(), tabindex: "-1" }, this.table, this.note);
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(this.element);
   }

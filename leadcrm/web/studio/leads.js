@@ -9,6 +9,11 @@ import { FILTERS, LABELS, place } from "./place.js";
 const PAGE = 100;
 const EXACT = ["status", "assignedTo", "country", "offer", "marker", "domain", "sourcetype", "lang"];
 
+// A date is a whole day of UTC, as the server counts it.
+function momentOf(text, isEnd = false) {
+  return Date.parse(text) + (isEnd && /^\d{4}-\d{2}-\d{2}$/.test(text) ? 86400000 : 0);
+}
+
 export class LeadsView {
   constructor(openLead) {
     this.openLead = openLead;
@@ -107,6 +112,7 @@ export class LeadsView {
     this.asking?.abort();
     this.asking = new AbortController();
     this.waiting = [];
+    this.mustReload = false;
     this.arrivals.hidden = true;
     this.grid.selected.clear();
     this.showSelection();
@@ -141,17 +147,24 @@ export class LeadsView {
   // New leads come in at the top; a person who has scrolled away is told and not moved.
   arrived({ leads, more }) {
     const wanted = leads.filter((lead) => this.isWanted(lead));
-    if (!wanted.length) return;
     learn(wanted);
-    if (more || !this.grid.atTop) {
-      this.waiting.unshift(...wanted);
-      this.mustReload = more;
-      this.arrivals.textContent = `${more ? "Many" : number(this.waiting.length)} new — show`;
-      this.arrivals.hidden = false;
-      return;
-    }
-    this.grid.prepend(wanted);
-    this.showCount();
+    this.waiting.unshift(...wanted);
+    if (more) return this.tell(true);
+    if (!wanted.length) return null;
+    if (this.mustReload || !this.grid.atTop) return this.tell();
+    return this.showWaiting();
+  }
+
+  // Leads may have come of which nothing was told: while the connection was away, or more than are told at once.
+  missed() {
+    if (this.grid.atTop && !this.grid.selected.size) return this.reload();
+    return this.tell(true);
+  }
+
+  tell(mustReload = false) {
+    this.mustReload ||= mustReload;
+    this.arrivals.textContent = `${this.mustReload ? "More" : number(this.waiting.length)} new — show`;
+    this.arrivals.hidden = false;
   }
 
   showWaiting() {
@@ -169,22 +182,20 @@ export class LeadsView {
     const text = `${lead.firstName ?? ""} ${lead.lastName ?? ""} ${lead.email ?? ""} ${lead.phone ?? ""}`.toLowerCase();
     if (q && !text.includes(q)) return false;
     for (const name of ["email", "phone"]) if (parameters.get(name) && (lead[name] ?? "").toLowerCase() !== parameters.get(name).toLowerCase()) return false;
-    if (parameters.get("to") && new Date(parameters.get("to")) < new Date(lead.createdAt)) return false;
+    const at = Date.parse(lead.createdAt);
+    if (parameters.get("from") && at < momentOf(parameters.get("from"))) return false;
+    if (parameters.get("to") && at >= momentOf(parameters.get("to"), true)) return false;
     return EXACT.every((name) => !parameters.has(name) || parameters.getAll(name).includes(lead[name] ?? ""));
   }
 
   async othersChanged({ ids, more }) {
-    if (more) return this.atTopReload();
+    if (more) return this.missed();
     const shown = new Set(this.grid.items.map((lead) => lead.id));
-    for (const id of ids.filter((one) => shown.has(one)).slice(0, 20)) {
+    for (const id of ids.filter((one) => shown.has(one))) {
       const found = await api.lead(id).catch(() => null);
       if (found?.lead) this.grid.update(found.lead);
     }
     return null;
-  }
-
-  atTopReload() {
-    if (this.grid.atTop && !this.grid.selected.size) this.reload();
   }
 
   changed(lead) {

@@ -1,7 +1,7 @@
 // The overview: what arrived, by time, outcome and source.
 
 import { api } from "./api.js";
-import { clockOf, dayOf, h, longTime, notice, number } from "./dom.js";
+import { clockOf, dayOf, h, longTime, notice, number, utcDayOf } from "./dom.js";
 import { LABELS, place } from "./place.js";
 
 const RANGES = { day: ["24 hours", 1, "hour"], week: ["7 days", 7, "hour"], month: ["30 days", 30, "day"] };
@@ -69,7 +69,7 @@ export class OverviewView {
       });
       const told = OUTCOMES.filter((name) => at[name]).map((name) => `${number(at[name])} ${name}`).join(", ") || "nothing";
       const area = h("rect", { x: index * slot, width: slot, y: 0, height, fill: "transparent" });
-      return h("g", {}, h("title", {}, `${longTime(at.at)}: ${told}`), area, parts);
+      return h("g", {}, h("title", {}, `${step === "hour" ? longTime(at.at) : utcDayOf(at.at)}: ${told}`), area, parts);
     });
     const lines = [0, 0.5, 1].map((share) => h("line", { x1: 0, x2: width, y1: y(top * share), y2: y(top * share), "vector-effect": "non-scaling-stroke" }));
     const svg = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, lines, bars);
@@ -87,8 +87,8 @@ export class OverviewView {
       return [text];
     }));
     const table = h("details", {}, h("summary", {}, "As a table"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Leads by time, as a table" }, h("table", { class: "data" },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, step === "hour" ? "Hour" : "Day"), OUTCOMES.map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, steps.map((at) => h("tr", {}, h("th", { scope: "row" }, step === "hour" ? longTime(at.at) : dayOf(at.at)), OUTCOMES.map((name) => h("td", {}, number(at[name])))))))));
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, step === "hour" ? "Hour" : "Day (UTC)"), OUTCOMES.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, steps.map((at) => h("tr", {}, h("th", { scope: "row" }, step === "hour" ? longTime(at.at) : utcDayOf(at.at)), OUTCOMES.map((name) => h("td", {}, number(at[name])))))))));
     return h("section", { class: "card chart", "aria-label": `Requests by ${step} and outcome` },
       h("div", { class: "chart-head" }, h("h2", {}, `By ${step}`), h("span", { class: "muted" }, `most: ${number(most)}`),
         h("div", { class: "legend" }, OUTCOMES.map((name) => h("span", { class: `s-${name}` }, name)))),
@@ -97,8 +97,8 @@ export class OverviewView {
 
   breakdown(name, values, total, from) {
     const label = LABELS[name];
-    const rows = values.slice(0, 8).map(({ value, leads }) => h("div", { class: "share" },
-      h("a", { href: `?${new URLSearchParams({ [name]: value ?? "", from: from.slice(0, 10) })}`, "data-go": true }, value || "none"),
+    const rows = toldApart(values).slice(0, 8).map(({ value, leads }) => h("div", { class: "share" },
+      h("a", { href: `?${new URLSearchParams({ [name]: value, from })}`, "data-go": true }, value || "none"),
       h("span", {}, number(leads)), h("meter", { min: 0, max: Math.max(1, total), value: leads, "aria-label": `${value || "none"}: ${leads} of ${total}` })));
     return h("section", { class: "card chart", "aria-label": label }, h("h2", {}, label), rows.length ? rows : h("p", { class: "muted" }, "Nothing yet."));
   }
@@ -106,10 +106,17 @@ export class OverviewView {
   key() { return false; }
 }
 
+/** Nothing and an empty text are one to people, and to the filter. */
+function toldApart(values) {
+  const leads = new Map();
+  for (const one of values) leads.set(one.value ?? "", (leads.get(one.value ?? "") ?? 0) + one.leads);
+  return [...leads].map(([value, count]) => ({ value, leads: count })).sort((one, other) => other.leads - one.leads);
+}
+
 /** What stands under a step, if something does: days at their midnight, hours where there are few of them. */
 function labelAt(text, step, count) {
   const at = new Date(text);
-  if (step === "day") return at.getUTCDate() % (innerWidth < 760 ? 7 : 3) === 1 ? dayOf(text) : null;
+  if (step === "day") return at.getUTCDate() % (innerWidth < 760 ? 7 : 3) === 1 ? utcDayOf(text) : null;
   const every = count > 48 ? 24 : innerWidth < 760 ? 6 : 3;
   return at.getHours() % every === 0 ? (every === 24 ? dayOf(text) : clockOf(text)) : null;
 }

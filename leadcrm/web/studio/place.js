@@ -5,7 +5,7 @@ export const FILTERS = ["q", "status", "assignedTo", "country", "offer", "marker
 
 export const LABELS = {
   q: "Search", status: "Status", assignedTo: "Assigned to", country: "Country", offer: "Offer", marker: "Marker",
-  domain: "Domain", sourcetype: "Source", lang: "Language", email: "Email", phone: "Phone", from: "From", to: "To",
+  domain: "Domain", sourcetype: "Source", lang: "Language", email: "Email", phone: "Phone", from: "From (UTC)", to: "To (UTC)",
   click_id: "Click id", creo: "Creative", description: "Description", firstName: "First name", lastName: "Last name",
   ip: "IP address",
 };
