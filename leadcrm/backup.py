@@ -80,10 +80,11 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
     """
     target = _embedded(config)
     make_data_dir(config.data_dir)
-    with hold(config.data_dir, exclusively=True) as held:
+    with hold(config.data_dir, target, exclusively=True) as held:
         if not held:
             raise BackupFailed(
-                f"a server uses {config.data_dir}", hint="stop it first: systemctl stop leadcrm.socket leadcrm"
+                f"a server uses {config.data_dir} or {target}",
+                hint="stop it first: systemctl stop leadcrm.socket leadcrm",
             )
         prepare_spool(config)
         _insist_on_salvaged_spools(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from leadcrm.errors import ConfigError
@@ -48,19 +48,30 @@ def give_to_owner_of(path: Path, given: Path | int) -> None:
 
 
 @contextmanager
-def hold(data_dir: Path, *, exclusively: bool = False) -> Iterator[bool]:
-    """Hold the folder: servers together, what replaces their database alone; say whether that could be had.
+def hold(data_dir: Path, database: Path | None, *, exclusively: bool = False) -> Iterator[bool]:
+    """Hold the data folder, and that of the embedded database; say whether they could be had.
 
-    The lock ends with the process, however that ends. A forked worker holds it with its parent. Raises `ConfigError`.
+    Servers hold them together, what replaces their database alone. The lock ends with the process, however that ends.
+    A forked worker holds it with its parent. Raises `ConfigError`.
     """
-    path = data_dir / LOCK_FILE
+    with ExitStack() as stack:
+        try:
+            is_held = stack.enter_context(_held(data_dir, exclusively))
+        except OSError as error:
+            accepted = "a folder whose files the service may write to"
+            raise ConfigError("DATA_DIR", f"{error.filename}: {error.strerror}", accepted) from error
+        if database is not None and database.parent.resolve() != data_dir.resolve():
+            # One that is away or read-only is no reason not to start: leads can wait in the spool.
+            with suppress(OSError):
+                is_held = stack.enter_context(_held(database.parent, exclusively)) and is_held
+        yield is_held
+
+
+@contextmanager
+def _held(folder: Path, exclusively: bool) -> Iterator[bool]:
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        accepted = "a folder whose files the service may write to"
-        raise ConfigError("DATA_DIR", f"{path}: {error.strerror}", accepted) from error
-    try:
-        give_to_owner_of(data_dir, descriptor)
+        give_to_owner_of(folder, descriptor)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:

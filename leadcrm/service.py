@@ -41,7 +41,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     is no reason not to start.
     """
     make_data_dir(config.data_dir)
-    with hold(config.data_dir) as held:
+    with hold(config.data_dir, config.database.path) as held:
         if not held:
             raise DataDirInUse(
                 f"{config.data_dir} is held by another command: a restore is under way",

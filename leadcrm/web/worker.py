@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from sanic.http.constants import HTTP
 from sanic.server import AsyncioServer
 
 from leadcrm.config import Config
+from leadcrm.errors import EXIT_FAILED
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.logs import LogWriter
 from leadcrm.web.app import App, create_app
@@ -43,6 +45,9 @@ LISTEN_BACKLOG = 1024
 
 FIRST_ATTEMPT_S = 1.0
 """How long the start waits for a database that is slow to answer: leads can wait in the spool, senders cannot."""
+
+LAST_BATCH_S = 3.0
+"""How long the last batch may take in any case: what a lead may wait for its answer."""
 
 HANDSHAKE_S = 0.2
 """How long a handshake may still take at the stop: a round trip around the world."""
@@ -141,17 +146,17 @@ class _Worker:
         await stop.asked.wait()
         on_stop()
         logger.info("stopping", extra={"action": "stop"})
-        all_answered = await self._wind_down(app, server, stop)
+        ends_at = monotonic() + self._config.shutdown_timeout_s
+        all_answered = await self._wind_down(app, server, stop, ends_at)
         checkpoints.cancel()
-        await loop.run_in_executor(None, self._ingestion.stop)
+        await self._end_ingestion(stop, ends_at)
         await server.after_stop()
         self._row.set("serving", 0)
         logger.info("stopped", extra={"action": "stop", "all_answered": all_answered})
         return all_answered
 
-    async def _wind_down(self, app: App, server: AsyncioServer, stop: Stop) -> bool:
+    async def _wind_down(self, app: App, server: AsyncioServer, stop: Stop, ends_at: float) -> bool:
         """Stop accepting, let every connection end its request; return whether none was cut off."""
-        ends_at = monotonic() + self._config.shutdown_timeout_s
         connections: set[LingeringProtocol] = server.connections
         # From now on every answer says that its connection closes.
         app.config.KEEP_ALIVE = False
@@ -168,6 +173,19 @@ class _Worker:
         for connection in tuple(connections):
             connection.abort()
         return all_answered
+
+    async def _end_ingestion(self, stop: Stop, ends_at: float) -> None:
+        """Let the last batch be kept; a disk that hangs holds up the end no longer than senders may."""
+        ended = asyncio.get_running_loop().run_in_executor(None, self._ingestion.stop)
+        soonest = monotonic() + LAST_BATCH_S
+        while not ended.done():
+            if monotonic() > (soonest if stop.at_once.is_set() else max(soonest, ends_at)):
+                # Nobody was answered for what it holds. An exit in good order would wait for its thread.
+                logger.error("the last batch hangs, stopped without it", extra={"action": "stop"})
+                self._log.close()
+                os._exit(EXIT_FAILED)
+            await asyncio.sleep(0.02)
+        await ended
 
     async def _checkpoint(self, on_checkpoint: Callable[[], None]) -> None:
         row, writer = self._row, self._ingestion.writer

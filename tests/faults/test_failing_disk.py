@@ -145,3 +145,14 @@ def assert_reported(server: Server) -> None:
     reports = [record for record in server.log_records() if record["level"] == "error"]
     assert any(os.strerror(errno.EIO).lower() in record["msg"].lower() or "disk" in record["msg"] for record in reports)
     assert len(reports) < 60
+
+
+def test_a_disk_that_hangs_holds_a_stop_up_no_longer_than_its_timeout(
+    start_server: StartServer, injection: Injection
+) -> None:
+    server = start_server(environment={**injection.environment, "SHUTDOWN_TIMEOUT": "2"})
+    assert server.client.post_lead({}).status == 201
+    with injection.stalling():
+        assert server.client.post_lead({}).status == 503
+        assert server.terminate(timeout_s=10) == 1
+    assert "the last batch hangs" in server.log_text()

@@ -135,6 +135,12 @@ def test_a_restore_is_refused_while_a_server_runs(start_server: StartServer, tmp
 
     assert done.returncode == 1
     assert "a server uses" in done.stderr
+    # From another folder, too: what counts is the file.
+    elsewhere = leadcrm(
+        tmp_path, "restore", "copy.db", "--yes", **{**on(data), "DATA_DIR": str(tmp_path / "elsewhere")}
+    )
+    assert elsewhere.returncode == 1
+    assert "a server uses" in elsewhere.stderr
 
 
 def test_a_restore_is_refused_while_the_spool_holds_leads(start_server: StartServer, tmp_path: Path) -> None:
