@@ -55,7 +55,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server) ->
 
 def test_a_pause_of_all_processes_is_no_stop(two_workers: Server) -> None:
     server = two_workers
-    for _ in range(4):
+    for _ in range(3):
         server.freeze()
         time.sleep(1.2)
         server.thaw()
