@@ -36,12 +36,14 @@ def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, most_rows
     for row in damaged:
         _refuse(spool, row, "its body does not match its hash: it was damaged on disk")
     batch: list[Submission] = []
+    batch_bytes = 0
     for row in waiting:
         if row in damaged:
             continue
         lead = reprocess(row, max_decoded_bytes=max_decoded_bytes)
         # What was compressed may be a thousand times longer now; the rest is the next batch's.
-        if batch and sum(other.held_bytes for other in batch) + lead.held_bytes > DRAIN_BYTES:
+        batch_bytes += lead.held_bytes
+        if batch and batch_bytes > DRAIN_BYTES:
             break
         batch.append(lead)
     answers = store.write(batch)

@@ -29,6 +29,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from queue import SimpleQueue
 from time import monotonic, time
 from typing import NamedTuple
@@ -99,6 +100,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
         self._look_up_at = 0.0  # monotonic
         self._ended_at = 0.0  # monotonic; of the last batch or look
+        self._is_late = False
         self.refused_at: float | None = None  # monotonic; None while batches are kept
         self.batches = 0
         self.rows = 0
@@ -160,7 +162,8 @@ class Writer:
             if not has_begun:
                 self._leave_to_thread(batch)
         if isinstance(store, PostgresStore) and has_begun:
-            self._have_patience(store.timeout_s, store, batch)
+            due_at = self.busy_since + store.timeout_s
+            self._patience = self._loop.call_later(store.timeout_s, self._give_up, store, batch, due_at)
             self._await_answer(store, batch)
         elif isinstance(store, SqliteStore) and has_begun:
             self._tasks.put(partial(self._commit, store, batch))
@@ -215,13 +218,11 @@ class Writer:
         self.refused_at = None
         self._end(batch, answers)
 
-    def _have_patience(self, seconds: float, store: PostgresStore, batch: _Batch) -> None:
-        self._patience = self._loop.call_later(seconds, self._give_up, store, batch, monotonic() + seconds)
-
     def _give_up(self, store: PostgresStore, batch: _Batch, due_at: float) -> None:
         """Give up PostgreSQL, which has not answered in time."""
         if monotonic() > due_at + PAUSE_S:
-            self._have_patience(EXPIRY_INTERVAL_S, store, batch)
+            # Once, whatever the second time is.
+            self._patience = self._loop.call_later(EXPIRY_INTERVAL_S, self._give_up, store, batch, inf)
             return
         self._patience = None
         try:
@@ -251,7 +252,8 @@ class Writer:
         now = monotonic()
         self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
         due_at, self._expires_at = self._expires_at, now + EXPIRY_INTERVAL_S
-        if now > due_at + PAUSE_S:
+        self._is_late = now > due_at + PAUSE_S and not self._is_late
+        if self._is_late:
             return
         while self._deadlines and (self._deadlines[0][1].done() or self._deadlines[0][0] < now):
             _, future = self._deadlines.popleft()
