@@ -191,7 +191,7 @@ def test_a_database_that_is_away_is_one_line_and_not_a_stack(tmp_path: Path) -> 
         assert "secret" not in done.stderr
 
 
-def test_output_that_cannot_be_written_is_one_line_and_not_a_stack(run: Run, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_is_one_line_and_not_a_stack(tmp_path: Path) -> None:
     environment = {**clean_environment(tmp_path), "DATA_DIR": str(tmp_path / "data")}
     lines = (["version"], ["migrate"], ["leads", "list"], ["export", "--format", "csv"])
     for words in lines:
