@@ -100,7 +100,6 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="leadcrm-writer", daemon=True)
         self._look_up_at = 0.0  # monotonic
         self._ended_at = 0.0  # monotonic; of the last batch or look
-        self._is_late = False
         self.refused_at: float | None = None  # monotonic; None while batches are kept
         self.batches = 0
         self.rows = 0
@@ -252,8 +251,9 @@ class Writer:
         now = monotonic()
         self._loop.call_later(EXPIRY_INTERVAL_S, self._expire)
         due_at, self._expires_at = self._expires_at, now + EXPIRY_INTERVAL_S
-        self._is_late = now > due_at + PAUSE_S and not self._is_late
-        if self._is_late:
+        if now > due_at + PAUSE_S:
+            # Once, whatever the second time is.
+            self._expires_at = inf
             return
         while self._deadlines and (self._deadlines[0][1].done() or self._deadlines[0][0] < now):
             _, future = self._deadlines.popleft()

@@ -54,10 +54,13 @@ class StrictHttp(Http):
         if self.url is None or not _TARGET.match(self.url):
             self._refuse_target()
         if not _is_unambiguous(self.request.head, self.request.headers):
-            # Nobody knows where this request ends, so nothing after it is read.
-            self.keep_alive = False
-            self.request_body = None
-            raise BadRequest("an ambiguous head")
+            self._refuse_the_rest("an ambiguous head")
+
+    def _refuse_the_rest(self, why: str) -> NoReturn:
+        """Raise `BadRequest`: nobody knows where this request ends, so nothing after it is read."""
+        self.keep_alive = False
+        self.request_body = None
+        raise BadRequest(why)
 
     def _refuse_target(self) -> NoReturn:
         """Raise `BadRequest`, with a request of no target: the framework fails on one without a path, and tells it."""
@@ -89,9 +92,7 @@ class StrictHttp(Http):
         while (end := buffer.find(b"\r\n", 2)) < 0 and len(buffer) <= LONGEST_CHUNK_HEAD:
             await self._receive_more()
         if not 0 <= end <= LONGEST_CHUNK_HEAD or not _CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
-            self.keep_alive = False
-            self.request_body = None
-            raise BadRequest("an ambiguous chunk")
+            self._refuse_the_rest("an ambiguous chunk")
         if _LAST_CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
             await self._drop_trailers(end + 2)
 
@@ -107,9 +108,7 @@ class StrictHttp(Http):
         trailers = buffer[start : end + 2]
         is_bounded = 0 <= end - start <= LONGEST_TRAILERS
         if not is_bounded or not _TRAILERS.fullmatch(trailers) or _NO_TRAILER.search(trailers):
-            self.keep_alive = False
-            self.request_body = None
-            raise BadRequest("ambiguous trailers")
+            self._refuse_the_rest("ambiguous trailers")
         del buffer[start : end + 2]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from leadcrm.ingest.spool import Spool
+from tests.support.command import leadcrm
 from tests.support.crm import keep, run_command, submission
 from tests.support.rows import Rows
 from tests.support.server import clean_environment, command
@@ -181,11 +182,8 @@ def test_an_export_that_is_not_read_to_its_end_or_fails_says_so_in_one_line(
 
 
 def test_a_database_that_is_away_is_one_line_and_not_a_stack(tmp_path: Path) -> None:
-    environment = {**clean_environment(tmp_path), "DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/none"}
     for words in (["leads", "list"], ["raw", "list"], ["verify"], ["migrate", "status"]):
-        done = subprocess.run(
-            [*command(), *words], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = leadcrm(tmp_path, *words, DATABASE_URL="postgresql://u:secret@127.0.0.1:9/none")
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
         assert "127.0.0.1:9/none" in done.stderr
         assert "secret" not in done.stderr

@@ -56,6 +56,7 @@ export class OverviewView {
   chart({ steps, step }) {
     const width = 1000;
     const height = 240;
+    const stepName = step === "hour" ? longTime : utcDayOf;
     const most = Math.max(1, ...steps.map((at) => OUTCOMES.reduce((sum, name) => sum + at[name], 0)));
     const top = niceCeiling(most);
     const slot = width / steps.length;
@@ -69,7 +70,7 @@ export class OverviewView {
       });
       const told = OUTCOMES.filter((name) => at[name]).map((name) => `${number(at[name])} ${name}`).join(", ") || "nothing";
       const area = h("rect", { x: index * slot, width: slot, y: 0, height, fill: "transparent" });
-      return h("g", {}, h("title", {}, `${step === "hour" ? longTime(at.at) : utcDayOf(at.at)}: ${told}`), area, parts);
+      return h("g", {}, h("title", {}, `${stepName(at.at)}: ${told}`), area, parts);
     });
     const lines = [0, 0.5, 1].map((share) => h("line", { x1: 0, x2: width, y1: y(top * share), y2: y(top * share), "vector-effect": "non-scaling-stroke" }));
     const svg = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, lines, bars);
@@ -88,7 +89,7 @@ export class OverviewView {
     }));
     const table = h("details", {}, h("summary", {}, "As a table"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Leads by time, as a table" }, h("table", { class: "data" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, step === "hour" ? "Hour" : "Day (UTC)"), OUTCOMES.map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, steps.map((at) => h("tr", {}, h("th", { scope: "row" }, step === "hour" ? longTime(at.at) : utcDayOf(at.at)), OUTCOMES.map((name) => h("td", {}, number(at[name])))))))));
+      h("tbody", {}, steps.map((at) => h("tr", {}, h("th", { scope: "row" }, stepName(at.at)), OUTCOMES.map((name) => h("td", {}, number(at[name])))))))));
     return h("section", { class: "card chart", "aria-label": `Requests by ${step} and outcome` },
       h("div", { class: "chart-head" }, h("h2", {}, `By ${step}`), h("span", { class: "muted" }, `most: ${number(most)}`),
         h("div", { class: "legend" }, OUTCOMES.map((name) => h("span", { class: `s-${name}` }, name)))),
