@@ -30,7 +30,7 @@ from leadcrm.errors import BackupFailed
 from leadcrm.ingest.drain import drain_batch
 from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool_file import unsalvaged_files
-from leadcrm.migrations import migrate
+from leadcrm.migrations import migrate, status
 from leadcrm.verification import Verification, verify
 
 _PAGES_A_STEP = 2000
@@ -93,8 +93,11 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
         with _temporary(target) as temporary:
             _copy(backup, temporary, on_progress)
-            _insist_on_a_backup(temporary)
             url = DatabaseURL(provider="sqlite", path=temporary)
+            applied, _ = status(url)
+            if not applied:
+                # A SQLite file of something else, or an empty one.
+                raise BackupFailed(f"{backup} is no backup of leadcrm: no migration was applied to it")
             migrate(url)
             _verified(replace(config, database=url, spool=False))
             give_to_owner_of(target if target.exists() else config.data_dir, temporary)
@@ -203,14 +206,6 @@ def _make_plain(path: Path) -> None:
             connection.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.Error as error:
         raise BackupFailed(f"{path}: {error}") from error
-
-
-def _insist_on_a_backup(path: Path) -> None:
-    """Raise `BackupFailed` for what is a SQLite file, or an empty one, but no database of ours."""
-    table = "SELECT 1 FROM sqlite_master WHERE name = 'leadcrm_migrations'"
-    with closing(sqlite3.connect(path)) as connection:
-        if connection.execute(table).fetchone() is None:
-            raise BackupFailed("it is no backup of leadcrm: it has no table leadcrm_migrations")
 
 
 def _insist_on_salvaged_spools(config: Config) -> None:

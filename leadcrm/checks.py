@@ -74,9 +74,7 @@ def checks_of(config: Config) -> Iterator[Check]:
     try:
         connection = open_connection(config.database, timeout_s=TIMEOUT_S)
     except LeadcrmError as error:
-        yield Check(
-            "database", False, f"{config.database.redacted}: {error}", error.hint or "start it, or mend DATABASE_URL"
-        )
+        yield Check("database", False, str(error), error.hint or "start it, or mend DATABASE_URL")
     else:
         try:
             yield Check("database", True, f"{config.database.redacted} answers")

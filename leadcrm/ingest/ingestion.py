@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-import psycopg2
-
 from leadcrm.config import Config
-from leadcrm.database import PostgresConnection, bind, deadline, free_bytes, open_connection, store_error
+from leadcrm.database import PostgresConnection, bind, deadline, free_bytes, open_connection
 from leadcrm.errors import (
     ForeignTables,
     LeadcrmError,
@@ -68,12 +65,9 @@ def open_store(config: Config) -> Store:
     url = config.database
     connection = open_connection(url, timeout_s=config.commit_timeout_s)
     try:
-        try:
-            # One that falls silent just now would else be waited for for ever.
-            with deadline(config.commit_timeout_s):
-                require_current(connection, url)
-        except (psycopg2.Error, sqlite3.Error) as error:
-            raise store_error(error, url.path) from error
+        # One that falls silent just now would else be waited for for ever.
+        with deadline(config.commit_timeout_s):
+            require_current(connection, url)
         if isinstance(connection, PostgresConnection):
             return PostgresStore(
                 connection, schema=url.schema, timeout_s=config.commit_timeout_s, may_prepare=not url.pgbouncer

@@ -107,10 +107,16 @@ def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[li
 
 
 def require_current(connection: Connection, url: DatabaseURL) -> None:
-    """Raise `SchemaTooNew`, `SchemaTooOld` or `ForeignTables` unless the schema is this program's."""
-    session = Session(connection, url.schema)
+    """Raise `SchemaTooNew`, `SchemaTooOld` or `ForeignTables` unless the schema is this program's.
+
+    Raises `StoreUnavailable` too.
+    """
+    try:
+        applied = Session(connection, url.schema).applied()
+    except (psycopg2.Error, sqlite3.Error) as error:
+        raise store_error(error, url.path) from error
     newest = newest_version(url.provider)
-    found = max((row.version for row in session.applied()), default=0)
+    found = max((row.version for row in applied), default=0)
     if found > newest:
         raise _too_new(found, newest)
     if found < newest:
