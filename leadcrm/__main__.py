@@ -3,7 +3,7 @@
 import sys
 
 from leadcrm.cli import main
-from leadcrm.parenthood import end_with_executable
+from leadcrm.process.parent_death import end_with_executable
 
 if __name__ == "__main__":
     end_with_executable()

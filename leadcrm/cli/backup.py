@@ -12,10 +12,10 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from leadcrm.backup import back_up
 from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, progress
 from leadcrm.errors import EXIT_DONE
+from leadcrm.operations.backup import back_up
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,9 +15,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from leadcrm.checks import Check, checks_of, settings_of
 from leadcrm.cli import configuration
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
+from leadcrm.operations.checks import Check, checks_of, settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from leadcrm.config import Config, load
-from leadcrm.variables import VARIABLES
+from leadcrm.configuration.config import Config, load
+from leadcrm.configuration.variables import VARIABLES
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from uuid import UUID
 
 from leadcrm.cli import configuration
-from leadcrm.config import Config
+from leadcrm.configuration.config import Config
 from leadcrm.crm.leads import FILTER_COLUMNS, MOST_ROWS, LeadFilter
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import parse_moment
-from leadcrm.database import bind
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
+from leadcrm.database.migrations import status
+from leadcrm.database.sessions import bind
 from leadcrm.errors import SchemaTooOld
-from leadcrm.migrations import status
 
 
 @dataclass(frozen=True, slots=True)

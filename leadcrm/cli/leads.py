@@ -26,7 +26,7 @@ from leadcrm.crm.leads import MOST_ROWS, Cursor, as_record, list_leads
 from leadcrm.crm.lookup import find
 from leadcrm.crm.raw import duplicates_of
 from leadcrm.crm.search import search_leads
-from leadcrm.database import session
+from leadcrm.database.sessions import session
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
 _SHOWN = ("id", "createdAt", "status", "assignedTo", "firstName", "lastName", "email", "phone", "country", "offer")

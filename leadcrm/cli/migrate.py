@@ -19,12 +19,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from leadcrm import migrations
 from leadcrm.cli import configuration
-from leadcrm.config import Config
-from leadcrm.data_dir import make_data_dir
+from leadcrm.configuration.config import Config
+from leadcrm.database import migrations
+from leadcrm.database.data_dir import make_data_dir
+from leadcrm.database.migrations.original import take_over
 from leadcrm.errors import EXIT_DONE, EXIT_USAGE
-from leadcrm.migrations.original import take_over
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, id_of, limit_of, open_crm
 from leadcrm.crm.leads import MOST_ROWS
 from leadcrm.crm.raw import INBOX_STATES, RAW_STATES, SPOOLED, Kept, get_raw, list_raw
-from leadcrm.database import session
+from leadcrm.database.sessions import session
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
 
 _SHOWN = ("id", "received_at", "state", "error", "duplicate_of", "body_bytes", "remote_addr", "idempotency_key")

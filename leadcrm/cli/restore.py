@@ -13,10 +13,10 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from leadcrm.backup import restore
 from leadcrm.cli import configuration
 from leadcrm.cli.printing import progress
 from leadcrm.errors import EXIT_DONE
+from leadcrm.operations.backup import restore
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,9 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from leadcrm import logs
 from leadcrm.cli import configuration
-from leadcrm.service import serve
+from leadcrm.logs import setup as logs
+from leadcrm.process.service import serve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, print_record, progress
-from leadcrm.config import Config
+from leadcrm.configuration.config import Config
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
-from leadcrm.ingest.drain import drain_batch
 from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
-from leadcrm.ingest.salvage import salvage_all
-from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.spool.drain import drain_batch
+from leadcrm.ingest.spool.salvage import salvage_all
+from leadcrm.ingest.spool.spool import Spool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

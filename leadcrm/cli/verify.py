@@ -17,11 +17,11 @@ from pathlib import Path
 
 from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, print_table, progress
-from leadcrm.database import bind
+from leadcrm.database.migrations import status
+from leadcrm.database.sessions import bind
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, SchemaTooOld
 from leadcrm.ingest.ingestion import open_spool, prepare_spool
-from leadcrm.migrations import status
-from leadcrm.verification import OUTCOMES, Verification, verify
+from leadcrm.operations.verification import OUTCOMES, Verification, verify
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,8 @@ from pony.orm import select
 from uuid_utils import uuid7
 
 from leadcrm.crm.leads import Lead
-from leadcrm.database import session
-from leadcrm.entities import LEAD_COLUMNS, Entities
+from leadcrm.database.entities import LEAD_COLUMNS, Entities
+from leadcrm.database.sessions import session
 
 CHANGEABLE = ("status", "assigned_to")
 

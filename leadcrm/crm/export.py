@@ -24,8 +24,8 @@ import orjson
 
 from leadcrm.crm.leads import JSON_OPTIONS, NAMES, Cursor, Lead, LeadFilter, as_record, list_leads
 from leadcrm.crm.search import search_leads
-from leadcrm.database import forget_results, snapshot
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import forget_results, snapshot
 
 PAGE_ROWS = 200
 """Leads a page: some milliseconds, after which ingestion's threads have their turn."""

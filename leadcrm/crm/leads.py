@@ -19,7 +19,7 @@ from uuid import UUID
 import orjson
 from pony.orm import Database, desc, raw_sql, select
 
-from leadcrm.entities import LEAD_COLUMNS, Entities
+from leadcrm.database.entities import LEAD_COLUMNS, Entities
 from leadcrm.ingest.normalize import FIELDS
 
 MOST_ROWS = 500

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from leadcrm.crm.leads import Lead, get_lead
 from leadcrm.crm.raw import Kept, SpoolReader, get_raw
-from leadcrm.database import session
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
 
 MOST_STEPS = 100
 """Nothing makes a circle of duplicates, and nothing shall run for ever should one be made."""

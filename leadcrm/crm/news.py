@@ -11,7 +11,7 @@ from uuid import UUID
 from pony.orm import desc, select
 
 from leadcrm.crm.leads import Lead, LeadFilter, list_leads
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
 
 
 def leads_since(entities: Entities, since: datetime, *, limit: int) -> list[Lead]:

@@ -16,11 +16,11 @@ from uuid import UUID
 
 from pony.orm import count, desc, raw_sql, select
 
-from leadcrm.database import bind_spool, session
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import bind_spool, session
 from leadcrm.errors import StoreError
-from leadcrm.ingest.spool import submission_of
-from leadcrm.ingest.spool_file import spool_in_use
+from leadcrm.ingest.spool.file import spool_in_use
+from leadcrm.ingest.spool.spool import submission_of
 from leadcrm.ingest.submission import Submission
 
 SPOOLED = "spooled"

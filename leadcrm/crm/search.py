@@ -29,7 +29,7 @@ from leadcrm.crm.leads import (
     where_sql,
     writings,
 )
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
 
 PART_ROWS = 20_000
 """How many of the newest leads are looked through for a part of a text: some tens of milliseconds."""

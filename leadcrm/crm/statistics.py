@@ -17,7 +17,7 @@ from uuid import UUID
 from pony.orm import count, raw_sql, select
 
 from leadcrm.crm.leads import is_postgres
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
 
 Step = Literal["hour", "day"]
 

@@ -11,8 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from leadcrm.config import Config
-from leadcrm.database import PostgresConnection, bind, deadline, free_bytes, open_connection
+from leadcrm.configuration.config import Config
+from leadcrm.database.connections import open_connection
+from leadcrm.database.migrations import migrate, newest_version, require_current
+from leadcrm.database.postgres import PostgresConnection, deadline
+from leadcrm.database.sessions import bind
+from leadcrm.database.sqlite import free_bytes
 from leadcrm.errors import (
     ForeignTables,
     LeadcrmError,
@@ -23,10 +27,9 @@ from leadcrm.errors import (
 )
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.replay import replay_failed
-from leadcrm.ingest.spool import Spool, SpoolStatus
+from leadcrm.ingest.spool.spool import Spool, SpoolStatus
 from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
 from leadcrm.ingest.writer import Writer
-from leadcrm.migrations import migrate, newest_version, require_current
 
 REFUSAL_LIFE_S = 2.0
 """For how long one lead that could not be kept speaks for the next: whom nobody sends leads must get well again."""

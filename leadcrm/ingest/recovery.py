@@ -17,10 +17,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
-from leadcrm.ingest.drain import DRAIN_ROWS, drain_batch
-from leadcrm.ingest.salvage import salvage_all
-from leadcrm.ingest.spool import Spool
-from leadcrm.ingest.spool_file import unsalvaged_files
+from leadcrm.ingest.spool.drain import DRAIN_ROWS, drain_batch
+from leadcrm.ingest.spool.file import unsalvaged_files
+from leadcrm.ingest.spool.salvage import salvage_all
+from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store import Store
 from leadcrm.ingest.writer import Writer
 

@@ -21,11 +21,11 @@ from uuid import UUID
 
 from pony.orm import flush, select
 
-from leadcrm.database import session
-from leadcrm.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, Entities
+from leadcrm.database.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, Entities
+from leadcrm.database.sessions import session
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
-from leadcrm.ingest.spool import submission_of
+from leadcrm.ingest.spool.spool import submission_of
 from leadcrm.ingest.submission import Fields, Submission, process
 
 REPLAYABLE_STATES = ("failed", "invalid")

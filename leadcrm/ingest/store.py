@@ -35,8 +35,10 @@ import psycopg2
 import psycopg2.extensions
 from uuid_utils import uuid7
 
-from leadcrm.database import NO_ANSWER, PostgresConnection, busy_timeout, deadline, free_bytes, store_error
-from leadcrm.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.driver_errors import store_error
+from leadcrm.database.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.postgres import NO_ANSWER, PostgresConnection, deadline
+from leadcrm.database.sqlite import busy_timeout, free_bytes
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.submission import Receipt, Submission, receipt_for

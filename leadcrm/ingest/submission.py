@@ -12,10 +12,10 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from leadcrm.entities import KEY_HOLDING_STATES
+from leadcrm.database.entities import KEY_HOLDING_STATES
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.normalize import normalize
-from leadcrm.ingest.payload import read_payload
+from leadcrm.ingest.payload.reader import read_payload
 
 Fields = tuple["str | None", ...]
 

@@ -35,7 +35,7 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable, SubmissionRefused
-from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store import Answer, Known, PostgresStore, SqliteStore, Store
 from leadcrm.ingest.submission import Receipt, Submission
 

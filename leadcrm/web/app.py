@@ -8,18 +8,18 @@ from types import SimpleNamespace
 from sanic import Sanic
 from sanic.config import Config as SanicConfig
 
-from leadcrm.config import Config
+from leadcrm.configuration.config import Config
 from leadcrm.ingest.ingestion import Ingestion
-from leadcrm.logs import LogWriter
+from leadcrm.logs.setup import LogWriter
 from leadcrm.web.board import Board, Row
-from leadcrm.web.crm import CrmApi
+from leadcrm.web.crm.api import CrmApi
 from leadcrm.web.errors import JsonErrors
 from leadcrm.web.health import Health
+from leadcrm.web.http.responses import Cors
 from leadcrm.web.ingest import LeadIngest
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog
-from leadcrm.web.responses import Cors
-from leadcrm.web.studio_page import StudioPage
+from leadcrm.web.studio.page import StudioPage
 
 App = Sanic[SanicConfig, SimpleNamespace]
 

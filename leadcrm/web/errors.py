@@ -20,9 +20,9 @@ from sanic.handlers import ErrorHandler
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
-from leadcrm.web import responses
+from leadcrm.web.http import responses
+from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
-from leadcrm.web.responses import Cors, Refusal
 
 logger = logging.getLogger("leadcrm.web")
 

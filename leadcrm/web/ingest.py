@@ -22,16 +22,16 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 from uuid_utils import uuid7
 
-from leadcrm.config import Config
+from leadcrm.configuration.config import Config
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import Outcome, Receipt, Submission, process
-from leadcrm.web import responses
 from leadcrm.web.board import Row
-from leadcrm.web.client_address import ClientAddress
+from leadcrm.web.http import responses
+from leadcrm.web.http.client_address import ClientAddress
+from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog, header_text, new_request_id, readable, request_id_of
-from leadcrm.web.responses import Cors, Refusal
 
 LINGER_BYTES = 1024 * 1024
 LINGER_S = 1.0

@@ -12,7 +12,7 @@ import os
 from hashlib import blake2b
 from time import monotonic
 
-from leadcrm.config import RateLimit
+from leadcrm.configuration.config import RateLimit
 
 _CELLS = 1 << 20  # 8 MiB, of which the kernel keeps what was touched
 

@@ -9,7 +9,7 @@ from uuid_utils import uuid7
 
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import Outcome
-from leadcrm.logs import LogWriter
+from leadcrm.logs.setup import LogWriter
 from leadcrm.web.board import Row
 
 _LONGEST_ECHO = 200

@@ -21,14 +21,14 @@ from sanic.application.state import ApplicationServerInfo
 from sanic.http.constants import HTTP
 from sanic.server import AsyncioServer
 
-from leadcrm.config import Config
+from leadcrm.configuration.config import Config
 from leadcrm.errors import EXIT_FAILED
 from leadcrm.ingest.ingestion import Ingestion
-from leadcrm.logs import LogWriter
+from leadcrm.logs.setup import LogWriter
 from leadcrm.web.app import App, create_app
 from leadcrm.web.board import Board
-from leadcrm.web.listener import take_on_everybody, take_on_nobody_new
-from leadcrm.web.protocol import LingeringProtocol
+from leadcrm.web.http.listener import take_on_everybody, take_on_nobody_new
+from leadcrm.web.http.protocol import LingeringProtocol
 from leadcrm.web.rate_limit import RateLimiter
 
 CHECKPOINT_S = 0.5

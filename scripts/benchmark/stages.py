@@ -24,19 +24,19 @@ SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1")
 RULES = tuple(
     (stage, re.compile(pattern))
     for stage, pattern in (
-        ("log", r"leadcrm/(logs|log_writer|web/request_log)\.py"),
+        ("log", r"leadcrm/(logs/\w+|web/request_log)\.py"),
         ("log", r"leadcrm/web/board\.py"),
-        ("parse and normalize", r"leadcrm/ingest/(payload|\w+_payload|content_coding|normalize)\.py|^process "),
+        ("parse and normalize", r"leadcrm/ingest/(payload/\w+|normalize)\.py|^process "),
         (
             "encode for the database",
             r"(_postgres_record|_timestamp|_sqlite_raw|_sqlite_lead|_uuid_bytes|<lambda>).*/store\.py",
         ),
-        ("database: driver and, on SQLite, its work", r"leadcrm/(ingest/store|database|ingest/spool\w*)\.py"),
+        ("database: driver and, on SQLite, its work", r"leadcrm/(ingest/store|database/\w+|ingest/spool/\w+)\.py"),
         ("queue and hand-over between threads", r"leadcrm/ingest/writer\.py|threading\.py"),
         ("mint: id, hashes, headers, the submission", r"(_mint|_stored_headers|_idempotency_key).*/web/ingest\.py"),
-        ("mint: id, hashes, headers, the submission", r"leadcrm/(web/client_address|ingest/submission)\.py"),
-        ("reply: our answer", r"_answer .*/web/ingest\.py|leadcrm/web/responses\.py"),
-        ("HTTP: checks of the head", r"leadcrm/web/(strict_http|protocol)\.py"),
+        ("mint: id, hashes, headers, the submission", r"leadcrm/(web/http/client_address|ingest/submission)\.py"),
+        ("reply: our answer", r"_answer .*/web/ingest\.py|leadcrm/web/http/responses\.py"),
+        ("HTTP: checks of the head", r"leadcrm/web/http/\w+\.py"),
         ("HTTP: our handler", r"leadcrm/web/"),
         ("HTTP: the framework's reply", r"sanic/response/|sanic/headers\.py|^send |http1_response_header|^respond "),
         ("HTTP: the framework's request", r"sanic/|http1_request_header|^read |handle_request|connection_task"),

@@ -84,8 +84,8 @@ def test_a_server_killed_while_it_drains_loses_nothing(
 DRAIN_AND_DIE = """
 import os, sys
 from pathlib import Path
-from leadcrm.config import load
-from leadcrm.ingest import drain
+from leadcrm.configuration.config import load
+from leadcrm.ingest.spool import drain
 from leadcrm.ingest.ingestion import open_spool, open_store
 
 config = load({}, os.environ, Path.cwd())

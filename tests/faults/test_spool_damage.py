@@ -16,10 +16,10 @@ import pytest
 from uuid_utils import uuid7
 
 from leadcrm.errors import SpoolDamaged
-from leadcrm.ingest.salvage import salvage_all
-from leadcrm.ingest.spool import Spool
-from leadcrm.ingest.spool_file import set_aside_files, spool_in_use, unsalvaged_files
-from leadcrm.ingest.sqlite_pages import lost_from_log
+from leadcrm.ingest.spool.file import set_aside_files, spool_in_use, unsalvaged_files
+from leadcrm.ingest.spool.salvage import salvage_all
+from leadcrm.ingest.spool.spool import Spool
+from leadcrm.ingest.spool.sqlite_pages import lost_from_log
 from leadcrm.ingest.submission import Receipt, Submission
 from tests.conftest import StartServer
 from tests.faults.trial import Trial

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.spool.spool import Spool
 from tests.support.command import leadcrm
 from tests.support.crm import keep, run_command, submission
 from tests.support.rows import Rows

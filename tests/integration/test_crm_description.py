@@ -12,7 +12,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from leadcrm.web.crm import COMMON_ANSWERS
+from leadcrm.web.crm.api import COMMON_ANSWERS
 from tests.conftest import server_starter
 from tests.support.server import Server
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from leadcrm.database import bind
-from leadcrm.entities import Entities
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import bind
 from leadcrm.ingest.replay import Replay, replay, replay_failed
 from tests.conftest import StartServer
 from tests.support.crm import MAX_DECODED_BYTES, keep, submission, url_of

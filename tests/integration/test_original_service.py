@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from leadcrm.database_url import parse_database_url
+from leadcrm.configuration.database_url import parse_database_url
+from leadcrm.database.migrations import migrate
+from leadcrm.database.migrations.original import TakenOver, take_over
 from leadcrm.errors import ForeignTables
-from leadcrm.migrations import migrate
-from leadcrm.migrations.original import TakenOver, take_over
 from tests.conftest import StartServer
 from tests.support.postgres import PostgresServer
 

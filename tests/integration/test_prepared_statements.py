@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from leadcrm.database import PostgresConnection, open_connection
+from leadcrm.database.connections import open_connection
+from leadcrm.database.migrations import migrate
+from leadcrm.database.postgres import PostgresConnection
 from leadcrm.ingest.store import PostgresStore
 from leadcrm.ingest.submission import Outcome, Receipt
-from leadcrm.migrations import migrate
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresServer
 

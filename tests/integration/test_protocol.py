@@ -14,7 +14,7 @@ from sanic import Sanic
 from sanic.config import Config as SanicConfig
 from sanic.response import HTTPResponse
 
-from leadcrm.web.protocol import LINGER_S, LingeringProtocol
+from leadcrm.web.http.protocol import LINGER_S, LingeringProtocol
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sanic_testing.testing import SanicTestClient
 
-from leadcrm import logs
-from leadcrm.config import load
+from leadcrm.configuration.config import load
 from leadcrm.ingest.ingestion import Ingestion
+from leadcrm.logs import setup as logs
 from leadcrm.web.app import create_app
 from leadcrm.web.board import Board
 

@@ -149,7 +149,7 @@ def test_development_starts_anew_when_a_source_changes(start_server: StartServer
     answers = sources / "leadcrm" / "web" / "responses.py"
     answers.write_text(answers.read_text() + "\nthis is no Python\n")
     wait_until(lambda: "going on as before" in server.stdout_path.read_text())
-    answers.write_text((REPOSITORY / "leadcrm/web/responses.py").read_text().replace("not_found", "found_nowhere"))
+    answers.write_text((REPOSITORY / "leadcrm/web/http/responses.py").read_text().replace("not_found", "found_nowhere"))
     # Nobody is refused meanwhile.
     wait_until(lambda: server.client.get("/x").body == b'{"ok":false,"error":"found_nowhere"}', timeout_s=20)
     assert server.client.post_lead({}, key="a").status == 409

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from leadcrm.database import open_connection
-from leadcrm.ingest.spool import Spool
+from leadcrm.database.connections import open_connection
+from leadcrm.database.migrations import migrate
+from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store import Answer, PostgresStore
 from leadcrm.ingest.submission import Outcome, Receipt, Submission
 from leadcrm.ingest.writer import LOOP_BYTES, Writer
-from leadcrm.migrations import migrate
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster, PostgresServer
 from tests.support.receipts import told

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from uuid_utils import uuid7
 
-from leadcrm.database import PostgresConnection, open_connection
-from leadcrm.database_url import DatabaseURL, parse_database_url
+from leadcrm.configuration.database_url import DatabaseURL, parse_database_url
+from leadcrm.database.connections import open_connection
+from leadcrm.database.migrations import migrate
+from leadcrm.database.postgres import PostgresConnection
 from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
 from leadcrm.ingest.submission import Submission, process
-from leadcrm.migrations import migrate
 from tests.support.server import clean_environment, command
 
 MAX_DECODED_BYTES = 1_048_576

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leadcrm.config import VARIABLES, Config, RateLimit, load
+from leadcrm.configuration.config import VARIABLES, Config, RateLimit, load
 from leadcrm.errors import EXIT_CONFIG, ConfigError
 
 DOTENV_EXAMPLE = Path(__file__).parents[2] / ".env.example"

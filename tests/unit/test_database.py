@@ -11,14 +11,15 @@ from types import FrameType
 
 import pytest
 
-from leadcrm.database import PostgresConnection, open_connection
+from leadcrm.database.connections import open_connection
+from leadcrm.database.postgres import PostgresConnection
 from tests.support.crm import url_of
 
 
 def test_pony_has_its_providers_before_two_threads_can_bind_at_once() -> None:
     """Both threads of a start bind; Pony's own late import handed one of them a module that was half imported."""
     script = (
-        "import sys, leadcrm.database; "
+        "import sys, leadcrm.database.sessions; "
         "print(all(f'pony.orm.dbproviders.{name}' in sys.modules for name in ('sqlite', 'postgres')))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
-from leadcrm.database_url import UNLIMITED_CONNECT_TIMEOUT_S, DatabaseURL, parse_database_url
+from leadcrm.configuration.database_url import UNLIMITED_CONNECT_TIMEOUT_S, DatabaseURL, parse_database_url
 
 BASE = Path("/srv/leads")
 

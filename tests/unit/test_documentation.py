@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from leadcrm.cli import COMMANDS
+from leadcrm.configuration.variables import VARIABLES
 from leadcrm.ingest.ingestion import Verdict
-from leadcrm.ingest.spool import SpoolStatus
-from leadcrm.variables import VARIABLES
+from leadcrm.ingest.spool.spool import SpoolStatus
 from leadcrm.web.board import Board
 from leadcrm.web.metrics import render
 

@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 from pony.orm import Database, db_session
 
-from leadcrm.database import bind
-from leadcrm.entities import FIELD_COLUMNS, LEAD_COLUMNS, RAW_COLUMNS, define_entities
+from leadcrm.database.entities import FIELD_COLUMNS, LEAD_COLUMNS, RAW_COLUMNS, define_entities
+from leadcrm.database.migrations import migrate, migrate_spool
+from leadcrm.database.sessions import bind
 from leadcrm.ingest.normalize import COLUMNS, FIELDS, NORMALIZER_VERSION
-from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.submission import Submission
-from leadcrm.migrations import migrate, migrate_spool
 from tests.support.crm import keep, submission, url_of
 from tests.support.rows import Rows
 

@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadcrm.errors import StoreUnavailable
-from leadcrm.log_writer import CLOSE_TIMEOUT_S, BufferedLines
-from leadcrm.logs import LONGEST_LINE_BYTES, TRACE, LogWriter, RepeatFilter, configure, json_renderer
+from leadcrm.logs.buffered_lines import CLOSE_TIMEOUT_S, BufferedLines
+from leadcrm.logs.setup import LONGEST_LINE_BYTES, TRACE, LogWriter, RepeatFilter, configure, json_renderer
 
 NAMES = ("leadcrm", "sanic", "asyncio", "pony", "concurrent.futures")
 SANIC = ("sanic.root", "sanic.error", "sanic.server", "sanic.websockets", "sanic.access")
@@ -493,7 +493,7 @@ def test_a_non_blocking_stream_loses_nothing(pipe: tuple[int, int]) -> None:
 def test_processes_that_share_a_pipe_do_not_tear_each_others_lines() -> None:
     program = """
 import sys
-from leadcrm.logs import configure
+from leadcrm.logs.setup import configure
 writer = configure("info", False)
 for number in range(3000):
     writer.request({"name": sys.argv[1], "number": number, "filling": "x" * (number % 700)})
@@ -515,7 +515,7 @@ writer.close()
 def test_a_forked_child_logs_its_own_lines_and_not_its_parents(journal: Log) -> None:
     program = f"""
 import os
-from leadcrm.logs import configure
+from leadcrm.logs.setup import configure
 fd = os.open({str(journal.path)!r}, os.O_WRONLY | os.O_APPEND)
 writer = configure("info", False, fd)
 writer.request({{"of": "parent"}})
@@ -540,7 +540,7 @@ assert os.waitpid(child, 0)[1] == 0
 def test_the_interpreters_end_flushes_the_log_without_a_close(journal: Log) -> None:
     program = """
 import logging
-from leadcrm.logs import configure
+from leadcrm.logs.setup import configure
 configure("info", False)
 logging.getLogger("leadcrm").info("nearly over")
 raise SystemExit(3)
@@ -606,7 +606,7 @@ def test_keys_without_end_take_no_memory_without_end() -> None:
 def test_a_log_of_a_signal_handler_in_the_middle_of_a_line_does_not_lock_up(journal: Log) -> None:
     program = """
 import itertools, logging, signal
-from leadcrm.logs import configure
+from leadcrm.logs.setup import configure
 writer = configure("info", False)
 seen = itertools.count(1)
 over = False

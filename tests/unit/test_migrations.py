@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from leadcrm import migrations
-from leadcrm.database import open_connection
+from leadcrm.database import migrations
+from leadcrm.database.connections import open_connection
+from leadcrm.database.migrations import (
+    Migration,
+    migrate,
+    migrate_spool,
+    migrations_for,
+    newest_version,
+    require_current,
+)
 from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
-from leadcrm.migrations import Migration, migrate, migrate_spool, migrations_for, newest_version, require_current
 from tests.support.crm import keep as keep_rows
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster
@@ -76,8 +83,8 @@ def test_a_migration_that_fails_half_way_leaves_nothing(
 
 def test_of_many_that_migrate_at_once_each_finds_it_done(database: str, rows: Rows) -> None:
     code = (
-        "import sys; from pathlib import Path; from leadcrm.database_url import parse_database_url; "
-        "from leadcrm.migrations import migrate; sys.stdin.read(1); "
+        "import sys; from pathlib import Path; from leadcrm.configuration.database_url import parse_database_url; "
+        "from leadcrm.database.migrations import migrate; sys.stdin.read(1); "
         "print(len(migrate(parse_database_url(sys.argv[1], base=Path('/')))))"
     )
     processes = [

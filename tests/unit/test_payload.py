@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leadcrm.errors import InvalidPayload
-from leadcrm.ingest import json_payload
 from leadcrm.ingest.normalize import COLUMNS, FIELDS, normalize
-from leadcrm.ingest.payload import read_payload
+from leadcrm.ingest.payload import json as json_payload
+from leadcrm.ingest.payload.reader import read_payload
 from tests.corpus import MAX_BODY_BYTES, Case, cases
 
 MEDIA_TYPES = (

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from leadcrm.config import RateLimit
+from leadcrm.configuration.config import RateLimit
 from leadcrm.web import rate_limit
 from leadcrm.web.rate_limit import RateLimiter
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from leadcrm.database import PostgresConnection, open_connection
+from leadcrm.database.connections import open_connection
+from leadcrm.database.migrations import migrate
+from leadcrm.database.postgres import PostgresConnection
 from leadcrm.errors import StoreUnavailable
 from leadcrm.ingest.store import Answer, PostgresStore, SqliteStore, Store
 from leadcrm.ingest.submission import Outcome, Receipt, Submission
-from leadcrm.migrations import migrate
 from tests.support.crm import submission, url_of
 from tests.support.rows import Rows, sqlite_path
 

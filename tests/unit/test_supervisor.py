@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 PROGRAM = """\
 import os, signal, sys, time
-from leadcrm.supervisor import Supervisor
+from leadcrm.process.supervisor import Supervisor
 
 def note(word):
     with open(sys.argv[1], "a") as file:

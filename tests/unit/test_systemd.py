@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from leadcrm.systemd import listen_socket, notify, watchdog_interval_s
+from leadcrm.process.systemd import listen_socket, notify, watchdog_interval_s
 from tests.support.server import REPOSITORY, clean_environment
 
 SERVE = """\
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
-from leadcrm.systemd import listen_socket
+from leadcrm.process.systemd import listen_socket
 listener = listen_socket({"LISTEN_FDS": "1", "LISTEN_PID": sys.argv[2].replace("own", str(os.getpid()))})
 print(listener and (listener.getsockname()[1], listener.getblocking(), os.get_inheritable(3)))
 """

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from leadcrm.database import open_connection
+from leadcrm.database.connections import open_connection
+from leadcrm.database.migrations import migrate
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
-from leadcrm.ingest.spool import Spool
+from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store import Answer, SqliteStore
 from leadcrm.ingest.submission import Receipt, Submission
 from leadcrm.ingest.writer import BATCH_ROWS, Writer
-from leadcrm.migrations import migrate
 from tests.support.crm import submission, url_of
 from tests.support.receipts import told
 from tests.support.rows import Rows

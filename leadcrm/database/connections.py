@@ -1,0 +1,18 @@
+"""A connection of the driver's own to whichever database the configuration names."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.postgres import PostgresConnection, open_postgres
+from leadcrm.database.sqlite import open_sqlite
+
+Connection = PostgresConnection | sqlite3.Connection
+
+
+def open_connection(url: DatabaseURL, *, timeout_s: float, create: bool = False) -> Connection:
+    """Open a connection of the driver's own. A missing SQLite file is made only where `create` says so."""
+    if url.path is not None:
+        return open_sqlite(url.path, busy_timeout_s=timeout_s, create=create)
+    return open_postgres(url, timeout_s=timeout_s)

@@ -1,0 +1,93 @@
+"""Drivers' errors as ours: which say "the database cannot now" and which say "not this row".
+
+`StoreUnavailable` is the first, `SubmissionRefused` the second. No text quotes what a row holds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import psycopg2
+import psycopg2.errorcodes
+
+from leadcrm.errors import StoreDamaged, StoreUnavailable, SubmissionRefused
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: cardinality, data exception, integrity constraint
+# violation, external routine, check option, program limit exceeded, what a trigger raises. Every other class speaks of
+# the server, the session or the schema, not of the row.
+_SQLSTATE_CLASSES_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
+
+_AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
+
+
+def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable | SubmissionRefused:
+    """Say of a driver's error whether the database cannot now or refuses this row.
+
+    The text names SQLSTATE, constraint, table and column, never DETAIL or the statement: they quote the payload.
+    """
+    if isinstance(error, (StoreUnavailable, SubmissionRefused)):
+        return error
+    if isinstance(error, sqlite3.Error):
+        return _sqlite_error(error, path)
+    if isinstance(error, psycopg2.Error):
+        return _postgres_error(error)
+    # Pony wraps a driver's exception and keeps it.
+    wrapped = getattr(error, "original_exc", None) or error.__cause__
+    if isinstance(wrapped, Exception):
+        return store_error(wrapped, path)
+    raise error
+
+
+def _postgres_error(error: psycopg2.Error) -> StoreUnavailable | SubmissionRefused:
+    sqlstate = error.pgcode
+    if sqlstate is None:
+        lines = str(error).strip().splitlines()
+        return StoreUnavailable(lines[0] if lines else type(error).__name__)
+    diagnostics = error.diag
+    detail = {
+        name: value
+        for name, value in (
+            ("constraint", diagnostics.constraint_name),
+            ("table", diagnostics.table_name),
+            ("column", diagnostics.column_name),
+        )
+        if value
+    }
+    condition = psycopg2.errorcodes.lookup(sqlstate).lower() if _is_known(sqlstate) else type(error).__name__
+    text = f"{condition} (SQLSTATE {sqlstate})"
+    if sqlstate[:2] in _SQLSTATE_CLASSES_OF_A_ROW:
+        return SubmissionRefused(text, sqlstate=sqlstate, detail=detail)
+    if sqlstate[:2] in _AUTHORIZATION_AND_CONNECTION and diagnostics.message_primary:
+        text = f"{diagnostics.message_primary} (SQLSTATE {sqlstate})"
+    return StoreUnavailable(text, sqlstate=sqlstate, detail=detail)
+
+
+def _is_known(sqlstate: str) -> bool:
+    try:
+        psycopg2.errorcodes.lookup(sqlstate)
+    except KeyError:
+        return False
+    return True
+
+
+_SQLITE_HINTS = {
+    "locked": "another process holds it: `fuser` on the file names it",
+    "readonly": "make the file and its folder writable for the service's user",
+    "unable to open": "does the folder exist, and may the service's user write there?",
+    "full": "make room on the disk",
+    "disk i/o": "look at the kernel's log for the disk's errors",
+}
+_SQLITE_DAMAGE = ("malformed", "not a database", "Could not decode")
+
+
+def _sqlite_error(error: sqlite3.Error, path: Path | None) -> StoreUnavailable | SubmissionRefused:
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)):
+        return SubmissionRefused(str(error))
+    # What cannot be decoded is quoted, and is a row's.
+    text = str(error).partition(" with text ")[0]
+    hint = next((hint for part, hint in _SQLITE_HINTS.items() if part in text.lower()), "")
+    told = f"{path}: {text}" if path else text
+    if any(part in text for part in _SQLITE_DAMAGE):
+        return StoreDamaged(told, hint="the file is damaged: stop, keep a copy, then `leadcrm restore` a backup")
+    return StoreUnavailable(told, hint=hint)

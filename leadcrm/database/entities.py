@@ -1,0 +1,147 @@
+"""The schema in one place, as Pony entities for a database that is handed in.
+
+Owns the names of tables and columns and their types; the DDL is that of `leadcrm.database.migrations`, and a test holds
+the two together. Ids are UUIDs of version 7, minted when a request arrived. Times are naive UTC in the columns.
+
+May import nothing of leadcrm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from pony.orm import Database, Json, Optional, PrimaryKey, Required
+
+FIELD_COLUMNS = (
+    "click_id",
+    "country",
+    "creo",
+    "description",
+    "domain",
+    "email",
+    "first_name",
+    "ip",
+    "lang",
+    "last_name",
+    "marker",
+    "offer",
+    "phone",
+    "sourcetype",
+)
+
+KEY_HOLDING_STATES = ("stored", "failed")
+"""The states in which a raw row holds its Idempotency-Key: the unique index is over these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entities:
+    """The entities of one bound database.
+
+    `raw_lead` is `leads_raw`, `lead` is `leads`, `lead_event` is `lead_events`, `ledger_entry` is `leads_ledger`. A
+    spool holds requests only: there the last three are None.
+    """
+
+    database: Database
+    raw_lead: Any
+    lead: Any
+    lead_event: Any
+    ledger_entry: Any
+
+
+def _text() -> Any:
+    """A nullable text column that keeps blanks and tells '' from NULL."""
+    return Optional(str, nullable=True, autostrip=False)
+
+
+def _required_text() -> Any:
+    # Pony's Required refuses '', and an empty request id or target is the sender's right.
+    return Optional(str, autostrip=False)
+
+
+def _raw_lead_attributes() -> dict[str, Any]:
+    return {
+        "id": PrimaryKey(UUID),
+        "received_at": Required(datetime),
+        "request_id": _required_text(),
+        "idempotency_key": _text(),
+        "method": _required_text(),
+        "target": _required_text(),
+        "remote_addr": _required_text(),
+        "content_type": _text(),
+        "headers": Required(Json),
+        "body": Optional(bytes, nullable=True),
+        "body_sha256": Required(bytes),
+        "state": Required(str),
+        "key_sha256": Optional(bytes, nullable=True),
+        "error": _text(),
+        "duplicate_of": Optional(UUID),
+        "node": _required_text(),
+    }
+
+
+def _lead_attributes() -> dict[str, Any]:
+    return {
+        "raw": PrimaryKey("RawLead", column="id"),
+        **{column: _text() for column in FIELD_COLUMNS},
+        "status": _required_text(),
+        "assigned_to": _text(),
+        "created_at": Required(datetime),
+        "updated_at": Required(datetime),
+        "normalizer_version": Required(int),
+    }
+
+
+def _lead_event_attributes() -> dict[str, Any]:
+    return {
+        "id": PrimaryKey(UUID),
+        "lead_id": Required(UUID),
+        "at": Required(datetime),
+        "field": Required(str),
+        "from_value": _text(),
+        "to_value": _text(),
+        "actor": _required_text(),
+    }
+
+
+RAW_COLUMNS = tuple(_raw_lead_attributes())
+"""The columns of `leads_raw`, in the order of their declaration."""
+
+LEAD_COLUMNS = ("id", *tuple(_lead_attributes())[1:])
+"""The columns of `leads`."""
+
+
+def define_entities(database: Database, schema: str | None) -> Entities:
+    """Define the tables on an unmapped database, qualified with `schema` where one is given."""
+
+    def table(name: str) -> str | tuple[str, str]:
+        return (schema, name) if schema else name
+
+    raw_lead = type(
+        "RawLead",
+        (database.Entity,),
+        {"_table_": table("leads_raw"), **_raw_lead_attributes(), "lead": Optional("Lead")},
+    )
+    lead = type("Lead", (database.Entity,), {"_table_": table("leads"), **_lead_attributes()})
+    lead_event = type("LeadEvent", (database.Entity,), {"_table_": table("lead_events"), **_lead_event_attributes()})
+
+    class LedgerEntry(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_ledger")
+        day = Required(date)
+        entry = Required(UUID)
+        received = Required(int, size=64)
+        PrimaryKey(day, entry)
+
+    return Entities(database, raw_lead, lead, lead_event, LedgerEntry)
+
+
+def define_spool_entities(database: Database) -> Entities:
+    """Define the spool's `leads_raw`: the same row and, where the database refused it, why."""
+    raw_lead = type(
+        "RawLead",
+        (database.Entity,),
+        {"_table_": "leads_raw", **_raw_lead_attributes(), "refusal": _text()},
+    )
+    return Entities(database, raw_lead, None, None, None)

@@ -1,0 +1,270 @@
+"""Numbered schema changes, one folder of SQL a kind of database, applied in order under a lock.
+
+Invariants: a migration and its row in `leadcrm_migrations` commit together; of two processes that start at once
+one applies and the other finds it done; a database newer than this program, or whose tables something else made,
+is refused and never altered.
+
+yoyo-migrations was weighed against this: it keeps its lock as a row that a killed process leaves behind, and
+reads its steps from a folder of Python files, which one frozen executable does not have.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.connections import Connection, open_connection
+from leadcrm.database.driver_errors import store_error
+from leadcrm.database.postgres import PostgresConnection, deadline
+from leadcrm.database.sqlite import open_sqlite
+from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
+
+_LOCK = 0x6C656164  # "lead": the number of PostgreSQL's advisory lock, held until the transaction ends.
+
+_OURS = ("leads_raw", "leads")
+
+STATUS_TIMEOUT_S = 5.0
+"""To find out what is applied."""
+
+MIGRATION_TIMEOUT_S = 600.0
+"""A new index on a large table takes its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema: its number, its name and its statements, still with `{schema}` in them."""
+
+    version: int
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One row of `leadcrm_migrations`."""
+
+    version: int
+    name: str
+    applied_at: str
+
+
+def migrations_for(kind: str) -> list[Migration]:
+    """Return the migrations of `postgres`, `sqlite` or `spool` in order."""
+    found = []
+    for file in files(__package__).joinpath(kind).iterdir():
+        if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
+            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    return sorted(found, key=lambda migration: migration.version)
+
+
+def newest_version(kind: str) -> int:
+    """Return the number of the schema that this program works with."""
+    return migrations_for(kind)[-1].version
+
+
+def migrate(url: DatabaseURL) -> list[Migration]:
+    """Apply what is pending, make the schema if it is missing, and return what was applied; durable on return.
+
+    Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
+    """
+    if not status(url)[1]:
+        return []
+    with session_of(url, MIGRATION_TIMEOUT_S) as session:
+        return apply(session, url.provider)
+
+
+def migrate_spool(path: Path) -> list[Migration]:
+    """Make or upgrade the spool's file; durable on return. Raises `StoreUnavailable`, `SchemaTooNew`."""
+    connection = open_sqlite(path, busy_timeout_s=10, create=True)
+    try:
+        with _locked(Session(connection, None)) as session:
+            return apply(session, "spool")
+    except sqlite3.Error as error:
+        raise store_error(error, path) from error
+    finally:
+        connection.close()
+
+
+def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[list[Applied], list[Migration]]:
+    """Return what is applied and what is pending.
+
+    Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
+    """
+    with session_of(url, timeout_s) as session:
+        applied = session.applied()
+    done = {row.version for row in applied}
+    newest = newest_version(url.provider)
+    if done and max(done) > newest:
+        raise _too_new(max(done), newest)
+    return applied, [migration for migration in migrations_for(url.provider) if migration.version not in done]
+
+
+def require_current(connection: Connection, url: DatabaseURL) -> None:
+    """Raise `SchemaTooNew`, `SchemaTooOld` or `ForeignTables` unless the schema is this program's.
+
+    Raises `StoreUnavailable` too.
+    """
+    try:
+        applied = Session(connection, url.schema).applied()
+    except (psycopg2.Error, sqlite3.Error) as error:
+        raise store_error(error, url.path) from error
+    newest = newest_version(url.provider)
+    found = max((row.version for row in applied), default=0)
+    if found > newest:
+        raise _too_new(found, newest)
+    if found < newest:
+        raise SchemaTooOld(
+            f"the database's schema is version {found}, this program needs {newest}", hint="leadcrm migrate"
+        )
+
+
+def reset(url: DatabaseURL) -> None:
+    """Drop every table of ours, with all that is in them, and make them anew.
+
+    Raises `StoreUnavailable` and, where the tables are not ours, `ForeignTables`.
+    """
+    with session_of(url, MIGRATION_TIMEOUT_S) as session:
+        session.applied()
+        for table in ("lead_events", "leads_ledger", "leads", "leads_raw", "leadcrm_migrations"):
+            session.execute(f"DROP TABLE IF EXISTS {session.prefix}{table}")
+        apply(session, url.provider)
+
+
+class Session:
+    """One transaction for the schema: the few things that the two databases say differently."""
+
+    def __init__(self, connection: Connection, schema: str | None) -> None:
+        self.connection = connection
+        self.schema = schema
+        self.prefix = '"{}".'.format(schema.replace('"', '""')) if schema else ""
+
+    @property
+    def is_postgres(self) -> bool:
+        return isinstance(self.connection, PostgresConnection)
+
+    @property
+    def connection_is_closed(self) -> bool:
+        return isinstance(self.connection, PostgresConnection) and bool(self.connection.closed)
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        cursor = self.connection.cursor()
+        try:
+            if isinstance(cursor, sqlite3.Cursor):
+                return cursor.execute(sql.replace("%s", "?"), tuple(values)).fetchall()
+            cursor.execute(sql, tuple(values) or None)
+            return cursor.fetchall() if cursor.description else []
+        finally:
+            cursor.close()
+
+    def has_table(self, name: str) -> bool:
+        if self.is_postgres:
+            sql = "SELECT 1 FROM pg_tables WHERE schemaname = COALESCE(%s, current_schema()) AND tablename = %s"
+            return bool(self.execute(sql, (self.schema, name)))
+        return bool(self.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = %s", (name,)))
+
+    def applied(self) -> list[Applied]:
+        """Return the applied migrations; raise `ForeignTables` where our tables' names are taken by others."""
+        if not self.has_table("leadcrm_migrations"):
+            foreign = [table for table in _OURS if self.has_table(table)]
+            if foreign:
+                raise ForeignTables(
+                    f"the database already has {' and '.join(foreign)}, made by another program; "
+                    "they are left as they are",
+                    hint="leadcrm migrate --from-original takes them over; or name another schema in DATABASE_URL",
+                )
+            return []
+        sql = f"SELECT version, name, applied_at FROM {self.prefix}leadcrm_migrations ORDER BY version"  # noqa: S608
+        return [Applied(int(row[0]), row[1], str(row[2])) for row in self.execute(sql)]
+
+    def rewrite(self) -> None:
+        """Commit a real write that changes nothing: our own list of migrations, written over itself."""
+        try:
+            self.execute(f"UPDATE {self.prefix}leadcrm_migrations SET name = name")  # noqa: S608
+        except (psycopg2.Error, sqlite3.Error) as error:
+            raise store_error(error) from error
+
+    def make_schema(self) -> None:
+        # CREATE SCHEMA IF NOT EXISTS asks for the right to create one even where it exists.
+        if self.schema and not self.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.schema,)):
+            self.execute(f"CREATE SCHEMA {self.prefix[:-1]}")
+
+    def run(self, sql: str) -> None:
+        """Execute a script inside the open transaction, which sqlite3's `executescript` would commit."""
+        script = sql.replace("{schema}", self.prefix)
+        if self.is_postgres:
+            self.execute(script)
+            return
+        statement = ""
+        for line in script.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                self.execute(statement)
+                statement = ""
+
+
+def apply(session: Session, kind: str) -> list[Migration]:
+    """Apply what is pending in an open session, and return it; durable once the session is committed."""
+    session.make_schema()
+    known = migrations_for(kind)
+    applied = {row.version for row in session.applied()}
+    newest = known[-1].version
+    if applied and max(applied) > newest:
+        raise _too_new(max(applied), newest)
+    pending = [migration for migration in known if migration.version not in applied]
+    if pending and not applied:
+        session.execute(
+            f"CREATE TABLE IF NOT EXISTS {session.prefix}leadcrm_migrations "
+            "(version integer PRIMARY KEY, name text NOT NULL, applied_at text NOT NULL)"
+        )
+    for migration in pending:
+        session.run(migration.sql)
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        session.execute(
+            f"INSERT INTO {session.prefix}leadcrm_migrations (version, name, applied_at) VALUES (%s, %s, %s)",  # noqa: S608
+            (migration.version, migration.name, now),
+        )
+    return pending
+
+
+def _too_new(found: int, newest: int) -> SchemaTooNew:
+    return SchemaTooNew(
+        f"the database's schema is version {found}, newer than this program knows ({newest})",
+        hint="install the newer leadcrm again",
+    )
+
+
+@contextmanager
+def session_of(url: DatabaseURL, timeout_s: float) -> Iterator[Session]:
+    """Give a session inside one transaction that holds the lock; commit it unless something is raised."""
+    connection = open_connection(url, timeout_s=timeout_s, create=True)
+    try:
+        with deadline(timeout_s), _locked(Session(connection, url.schema)) as session:
+            yield session
+    except (psycopg2.Error, sqlite3.Error) as error:
+        raise store_error(error, url.path) from error
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _locked(session: Session) -> Iterator[Session]:
+    session.execute("BEGIN" if session.is_postgres else "BEGIN IMMEDIATE")
+    try:
+        if session.is_postgres:
+            session.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        yield session
+    except BaseException:
+        if not session.connection_is_closed:
+            session.execute("ROLLBACK")
+        raise
+    session.execute("COMMIT")

@@ -1,0 +1,127 @@
+"""Taking over the tables of the original Node service: its leads, and its keys, so that an old key still gets 409.
+
+The original's tables are renamed and kept (`original_leads_raw`, `original_leads`); nothing in them changes. All of
+it is one transaction. Its column names were the choice of each installation's schema file, so they are read from the
+database: `idempotencyKey` and `idempotency_key` are the same to us.
+
+A raw row's body is the JSON that the original kept, written out by PostgreSQL: it never had the bytes. A lead keeps
+the id that its sender was told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.entities import FIELD_COLUMNS
+from leadcrm.database.migrations import MIGRATION_TIMEOUT_S, Session, apply, session_of
+from leadcrm.errors import ForeignTables
+
+_TAKEN_OVER = "taken over from the original service"
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """How many rows were taken over: leads, and raw rows that had none (they are `failed` and tried again)."""
+
+    leads: int
+    without_lead: int
+
+
+def take_over(url: DatabaseURL) -> TakenOver:
+    """Rename the original's tables, make ours and fill them; durable on return.
+
+    Raises `StoreUnavailable`, and `ForeignTables` where the tables are not the original service's.
+    """
+    if url.path is not None:
+        raise ForeignTables(
+            "the original service kept its leads in PostgreSQL", hint="set DATABASE_URL to its database"
+        )
+    with session_of(url, MIGRATION_TIMEOUT_S) as session:
+        if session.has_table("leadcrm_migrations") or not session.has_table("_prisma_migrations"):
+            raise ForeignTables(
+                f"{url.redacted} does not hold the original service's tables alone",
+                hint="leadcrm migrate status says what is there",
+            )
+        for table in ("leads", "leads_raw"):
+            session.execute(f"ALTER TABLE {session.prefix}{table} RENAME TO original_{table}")
+        apply(session, "postgres")
+        return _copy(session)
+
+
+def _copy(session: Session) -> TakenOver:
+    raw = _columns(session, "original_leads_raw")
+    lead = _columns(session, "original_leads")
+    join = _join(raw, lead)
+    prefix = session.prefix
+    key = _first(raw, "r", ("idempotencykey",), "NULL", "text")
+    moment = _first(raw, "r", ("receivedat", "createdat", "timestamp"), "now() AT TIME ZONE 'UTC'", "timestamp")
+    body = _first(raw, "r", ("payload", "rawpayload", "body", "data"), "'{}'", "text")
+    session.execute(
+        f"""
+        INSERT INTO {prefix}leads_raw (id, received_at, request_id, idempotency_key, method, target, remote_addr,
+            content_type, headers, body, body_sha256, state, key_sha256, error, node)
+        SELECT COALESCE(l.id::text, r.id::text)::uuid, {moment}, {_first(raw, "r", ("requestid",), "''", "text")},
+            {key}, 'POST', '/api/lead', {_first(raw, "r", ("remoteaddr", "ipaddress", "ip"), "''", "text")},
+            'application/json', {_first(raw, "r", ("headers",), "'{}'", "json")},
+            convert_to({body}, 'UTF8'), sha256(convert_to({body}, 'UTF8')),
+            CASE WHEN l.id IS NULL THEN 'failed' ELSE 'stored' END, sha256(convert_to(NULLIF({key}, ''), 'UTF8')),
+            CASE WHEN l.id IS NULL THEN '{_TAKEN_OVER}' END, '{_TAKEN_OVER}'
+        FROM {prefix}original_leads_raw r LEFT JOIN {prefix}original_leads l ON {join}
+        """  # noqa: S608 - names of the database's own catalogue, quoted
+    )
+    created = _first(lead, "l", ("createdat",), "w.received_at", "timestamp")
+    fields = ", ".join(_first(lead, "l", (column.replace("_", ""),), "NULL", "text") for column in FIELD_COLUMNS)
+    session.execute(
+        f"""
+        INSERT INTO {prefix}leads (id, {", ".join(FIELD_COLUMNS)}, status, assigned_to, created_at, updated_at,
+            normalizer_version)
+        SELECT w.id, {fields}, {_first(lead, "l", ("status",), "'new'", "text")},
+            {_first(lead, "l", ("assignedto",), "NULL", "text")}, {created},
+            {_first(lead, "l", ("updatedat",), created, "timestamp")}, 0
+        FROM {prefix}original_leads l JOIN {prefix}leads_raw w ON w.id = l.id::text::uuid
+        """  # noqa: S608
+    )
+    session.execute(
+        f"INSERT INTO {prefix}leads_ledger (day, entry, received) "  # noqa: S608
+        f"SELECT received_at::date, '00000000-0000-0000-0000-000000000000'::uuid, count(*) "
+        f"FROM {prefix}leads_raw GROUP BY 1"
+    )
+    counts = session.execute(
+        f"SELECT (SELECT count(*) FROM {prefix}leads), (SELECT count(*) FROM {prefix}leads_raw), "  # noqa: S608
+        f"(SELECT count(*) FROM {prefix}original_leads)"
+    )[0]
+    leads, raws, originals = (int(count) for count in counts)
+    if leads != originals:
+        raise ForeignTables(
+            f"{originals - leads} of the original's {originals} leads have no raw row; nothing was changed",
+            hint="give them one, or take them out of the table leads, and try again",
+        )
+    return TakenOver(leads, raws - leads)
+
+
+def _columns(session: Session, table: str) -> dict[str, str]:
+    """Return a table's columns, by their names without case and underscores, quoted."""
+    rows = session.execute(
+        "SELECT column_name FROM information_schema.columns "
+        "WHERE table_schema = COALESCE(%s, current_schema()) AND table_name = %s",
+        (session.schema, table),
+    )
+    return {row[0].replace("_", "").lower(): '"{}"'.format(row[0].replace('"', '""')) for row in rows}
+
+
+def _first(columns: dict[str, str], alias: str, names: tuple[str, ...], otherwise: str, kind: str) -> str:
+    """Return the expression of the first of the columns that exists, else and where it is NULL `otherwise`."""
+    found = next((f"{alias}.{columns[name]}::{kind}" for name in names if name in columns), "NULL")
+    return f"COALESCE({found}, ({otherwise})::{kind})"
+
+
+def _join(raw: dict[str, str], lead: dict[str, str]) -> str:
+    """Return how a lead and its raw row belong together: by a reference, else by the key, else by the id."""
+    for columns, one, other in ((lead, "l", "r"), (raw, "r", "l")):
+        for name in ("rawid", "leadrawid", "leadsrawid", "rawleadid", "leadid"):
+            if name in columns:
+                return f"{one}.{columns[name]}::text = {other}.id::text"
+    if "idempotencykey" in raw and "idempotencykey" in lead:
+        return f"r.{raw['idempotencykey']} = l.{lead['idempotencykey']}"
+    return "l.id::text = r.id::text"

@@ -1,0 +1,184 @@
+"""Connections to PostgreSQL: how they are opened, and how the driver waits.
+
+Invariants:
+- A connection acknowledges a commit only once it is on stable storage: `synchronous_commit` is never `off`.
+- No wait outlasts the thread's `deadline`: psycopg2 would block for ever on a hung server, so its waits are ours, for
+  Pony's connections by a callback. The connection of a wait that was given up is closed.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+
+from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.driver_errors import store_error
+from leadcrm.errors import StoreUnavailable
+
+PostgresConnection = psycopg2.extensions.connection
+
+CONNECT_TIMEOUT_S = 10.0
+"""How long connecting may take where no deadline says less."""
+
+NO_ANSWER = "the database did not answer within its deadline"
+
+
+class _ThreadDeadline(threading.local):
+    at: float | None = None
+
+
+_thread_deadline = _ThreadDeadline()
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Bound every wait for PostgreSQL in this thread to `seconds` from now, all together; nesting only shortens.
+
+    Raises psycopg2's `OperationalError` out of the driver's call that was waiting; its connection is then closed.
+    """
+    before = _thread_deadline.at
+    at = monotonic() + seconds
+    _thread_deadline.at = at if before is None else min(at, before)
+    try:
+        yield
+    finally:
+        _thread_deadline.at = before
+
+
+def _wait(connection: PostgresConnection) -> None:
+    """Wait until psycopg2 is done (https://www.psycopg.org/docs/advanced.html), no longer than the deadline."""
+    poller = select.poll()
+    at = _thread_deadline.at
+    if at is None and connection.status == psycopg2.extensions.STATUS_SETUP:
+        # libpq minds `connect_timeout` only where it waits itself.
+        at = monotonic() + CONNECT_TIMEOUT_S
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        event = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
+        file_descriptor = connection.fileno()
+        poller.register(file_descriptor, event)
+        timeout_ms = None if at is None else max(0.0, (at - monotonic()) * 1000)
+        ready = poller.poll(timeout_ms)
+        # While connecting, libpq moves from one host's socket to the next.
+        poller.unregister(file_descriptor)
+        if not ready:
+            raise psycopg2.OperationalError(NO_ANSWER)
+
+
+psycopg2.extensions.set_wait_callback(_wait)
+
+
+class _WaitingCursor(psycopg2.extensions.cursor):
+    """A cursor whose statements are done on return, though its connection is asynchronous."""
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        try:
+            super().execute(query, vars)
+            _wait(self.connection)
+        except BaseException as error:
+            is_broken = isinstance(error, psycopg2.OperationalError) and error.pgcode is None
+            if is_broken or self.connection.isexecuting():
+                # Given up, interrupted or broken: whatever the server still answers is nobody's.
+                self.connection.close()
+            raise
+
+
+def postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
+    """Return psycopg2's connection arguments for statements that take `timeout_s` seconds at most."""
+    arguments: dict[str, Any] = dict(psycopg2.extensions.parse_dsn(url.dsn))
+    arguments.setdefault("fallback_application_name", "leadcrm")
+    arguments["client_encoding"] = "UTF8"
+    arguments["connect_timeout"] = url.connect_timeout_s
+    arguments.setdefault("tcp_user_timeout", int(max(timeout_s, url.connect_timeout_s) * 1000))
+    if not url.pgbouncer:
+        # pgbouncer refuses start-up options, and what is SET there reaches other clients' sessions.
+        timeout_ms = int(timeout_s * 1000)
+        own = (
+            f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} "
+            f"-c idle_in_transaction_session_timeout={timeout_ms}"
+        )
+        arguments["options"] = f"{arguments.get('options', '')} {own}".strip()
+    return arguments
+
+
+def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give the arguments once a host: `connect_timeout` does not bound a host when connecting asynchronously."""
+    names = ("host", "hostaddr", "port")
+    lists = {name: str(arguments[name]).split(",") for name in names if arguments.get(name)}
+    count = max((len(values) for values in lists.values()), default=1)
+    for index in range(count):
+        of_host = {name: values[index % len(values)] for name, values in lists.items()}
+        yield {**arguments, **of_host}
+
+
+def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a host's arguments once an address that its name has. Raises `OSError` where it has none.
+
+    psycopg2 would keep the interpreter's lock while libpq asks for them, for as long as a name server is away.
+    """
+    host = arguments.get("host")
+    if not host or host.startswith("/") or arguments.get("hostaddr"):
+        yield arguments
+        return
+    found = socket.getaddrinfo(host, int(arguments.get("port") or 5432), type=socket.SOCK_STREAM)
+    for address in dict.fromkeys(address[0] for _, _, _, _, address in found):
+        yield {**arguments, "hostaddr": address}
+
+
+def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
+    """Open an autocommit connection whose commits are durable, trying each address for `connect_timeout`.
+
+    It is asynchronous, so that an event loop may use it; the cursors that it gives by itself wait. Raises
+    `StoreUnavailable`.
+    """
+    failure: Exception | None = None
+    for of_host in _each_host(postgres_arguments(url, timeout_s)):
+        try:
+            for arguments in _each_address(of_host):
+                try:
+                    return _connect(url, arguments)
+                except (psycopg2.Error, StoreUnavailable) as error:
+                    failure = error
+        except OSError as error:
+            failure = StoreUnavailable(f"{of_host['host']}: {error.strerror or error}")
+    assert failure is not None
+    raise unreachable(url, failure) from failure
+
+
+def _connect(url: DatabaseURL, arguments: dict[str, Any]) -> PostgresConnection:
+    with deadline(url.connect_timeout_s):
+        connection: PostgresConnection = psycopg2.connect(**arguments, cursor_factory=_WaitingCursor, async_=True)
+        _wait(connection)
+        _insist_on_durability(connection, url)
+        return connection
+
+
+def unreachable(url: DatabaseURL, error: Exception) -> Exception:
+    """Return the error of a connection, with the database that it is about and what to do next."""
+    failure = store_error(error)
+    if not isinstance(failure, StoreUnavailable):
+        return failure
+    hint = failure.hint or "is it running, and does DATABASE_URL name it rightly?"
+    return StoreUnavailable(f"{url.redacted}: {failure}", hint=hint, sqlstate=failure.sqlstate, detail=failure.detail)
+
+
+def _insist_on_durability(connection: PostgresConnection, url: DatabaseURL) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        row = cursor.fetchone()
+        if row is None or row[0] != "off":
+            return
+        if url.pgbouncer:
+            connection.close()
+            raise StoreUnavailable(
+                "synchronous_commit is off: a crash of the database would lose acknowledged leads",
+                hint="ALTER ROLE … SET synchronous_commit = on",
+            )
+        cursor.execute("SET synchronous_commit = on")

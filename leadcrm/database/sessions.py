@@ -1,0 +1,129 @@
+"""Pony's sessions: entities bound to a database, and the sessions in which they are read and changed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+# Pony would import these at the first `bind`, and two threads that bind at once then meet one that is half imported.
+import pony.orm.dbproviders.postgres
+import pony.orm.dbproviders.sqlite
+import psycopg2
+from pony.orm import Database, db_session
+from pony.orm.dbapiprovider import DBException
+from pony.utils import timestamp2datetime
+
+from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.driver_errors import store_error
+from leadcrm.database.entities import Entities, define_entities, define_spool_entities
+from leadcrm.database.postgres import deadline, postgres_arguments, unreachable
+from leadcrm.database.sqlite import set_pragmas
+from leadcrm.errors import StoreUnavailable
+
+READ_TIMEOUT_S = 30.0
+"""How long one statement of the CRM or of the command line may take."""
+
+
+class _InterruptibleDatetime(pony.orm.dbproviders.sqlite.SQLiteDatetimeConverter):  # type: ignore[misc]
+    """Reads times as Pony does, which would take an interrupt in the middle of it for a time that cannot be read."""
+
+    def sql2py(self, val: Any) -> Any:
+        try:
+            return timestamp2datetime(val)
+        except Exception:  # as Pony, which hands on what is no time
+            return val
+
+
+pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes = [
+    (kind, _InterruptibleDatetime if kind is datetime else converter)
+    for kind, converter in pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes
+]
+
+
+def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
+    """Return the entities of a database, bound and mapped, for use in `db_session`.
+
+    Raises `StoreUnavailable`: Pony connects at once.
+    """
+    database = Database()
+    if url.path is not None:
+        return _bind_sqlite(define_entities(database, None), url.path, timeout_s)
+    entities = define_entities(database, url.schema)
+    try:
+        with deadline(url.connect_timeout_s):
+            database.bind(provider="postgres", **postgres_arguments(url, timeout_s))
+    except (psycopg2.Error, DBException, StoreUnavailable) as error:
+        raise unreachable(url, error) from error
+    database.generate_mapping(check_tables=False)
+    return entities
+
+
+def bind_spool(path: Path, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
+    """Return the spool's entities, bound and mapped. Raises `StoreUnavailable`."""
+    return _bind_sqlite(define_spool_entities(Database()), path, timeout_s)
+
+
+def _bind_sqlite(entities: Entities, path: Path, timeout_s: float) -> Entities:
+    # Made by migrations alone, and Pony would resolve a relative path against its caller's file.
+    if not path.exists():
+        raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
+    database = entities.database
+
+    @database.on_connect(provider="sqlite")  # type: ignore[untyped-decorator]
+    def _(_database: Database, connection: sqlite3.Connection) -> None:
+        set_pragmas(connection)
+
+    try:
+        database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
+    except (sqlite3.Error, DBException) as error:
+        raise store_error(error, path) from error
+    database.generate_mapping(check_tables=False)
+    return entities
+
+
+@contextmanager
+def session(entities: Entities, *, writes: bool = False) -> Iterator[None]:
+    """Hold one of Pony's sessions in this thread, committed at its end unless something is raised.
+
+    `writes` takes SQLite's write lock at once: a read that becomes a write later could not wait for its turn.
+    Raises `StoreUnavailable` and `SubmissionRefused`; the thread's connection is then given up.
+    """
+    try:
+        with deadline(READ_TIMEOUT_S), db_session(immediate=writes):
+            yield
+    except Exception as error:
+        # After an error of another kind the connection may be as good as before, but nothing says so.
+        entities.database.disconnect()
+        raise store_error(error) from error
+
+
+@contextmanager
+def snapshot(entities: Entities) -> Iterator[None]:
+    """Hold a session in this thread in which every read sees the database as it was at the first.
+
+    For entities that only this thread uses. Raises as `session` does; each wait is for the caller to bound.
+    """
+    database = entities.database
+    try:
+        with db_session(immediate=True):
+            if database.provider.dialect == "SQLite":
+                # Pony knows only transactions that write; this one must not keep leads waiting for its lock.
+                connection = database.get_connection()
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN")
+            else:
+                database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield
+    except Exception as error:
+        database.disconnect()
+        raise store_error(error) from error
+
+
+def forget_results(entities: Entities) -> None:
+    """Drop what the session has read so far: Pony keeps the rows of every query until the session's end."""
+    entities.database._get_cache().query_results.clear()

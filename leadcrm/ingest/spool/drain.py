@@ -1,0 +1,77 @@
+"""Draining: the spool's rows into the database, in order of arrival, batch by batch.
+
+A batch is read, written by the store that live leads take too, and removed from the spool after that commit. A
+crash at any point leaves rows in both places at most, and writing them again changes nothing.
+
+May import submission, store, spool and errors.
+"""
+
+from __future__ import annotations
+
+import logging
+from hashlib import sha256
+
+from leadcrm.errors import SubmissionRefused
+from leadcrm.ingest.spool.spool import Spool
+from leadcrm.ingest.store import Store
+from leadcrm.ingest.submission import Submission, process
+
+DRAIN_ROWS = 200
+DRAIN_BYTES = 4 * 1024 * 1024
+"""A batch: large enough to share an fsync, small enough not to hold a lock for long beside live leads."""
+
+logger = logging.getLogger("leadcrm.ingest.spool.drain")
+
+
+def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, most_rows: int = DRAIN_ROWS) -> int:
+    """Move the oldest rows of the spool into the database and return how many were dealt with; 0 when none waits.
+
+    Rows that the database refuses are marked and stay, as do those that the disk has damaged. Raises
+    `StoreUnavailable`, `SpoolUnavailable`.
+    """
+    waiting = spool.oldest(most_rows, DRAIN_BYTES)
+    if not waiting:
+        return 0
+    damaged = [row for row in waiting if row.body is not None and sha256(row.body).digest() != row.body_sha256]
+    for row in damaged:
+        _refuse(spool, row, "its body does not match its hash: it was damaged on disk")
+    batch: list[Submission] = []
+    batch_bytes = 0
+    for row in waiting:
+        if row in damaged:
+            continue
+        lead = reprocess(row, max_decoded_bytes=max_decoded_bytes)
+        # What was compressed may be a thousand times longer now; the rest is the next batch's.
+        batch_bytes += lead.held_bytes
+        if batch and batch_bytes > DRAIN_BYTES:
+            break
+        batch.append(lead)
+    answers = store.write(batch)
+    moved: list[str] = []
+    for row, answer in zip(batch, answers, strict=True):
+        if isinstance(answer, SubmissionRefused):
+            _refuse(spool, row, str(answer))
+        else:
+            moved.append(row.id)
+    if moved:
+        spool.remove(moved)
+    return len(damaged) + len(batch)
+
+
+def _refuse(spool: Spool, row: Submission, why: str) -> None:
+    spool.mark_refused(row.id, why)
+    text = "a spooled row cannot be stored and waits in the spool: %s"
+    logger.error(text, why, extra={"action": "drain", "id": row.id, "hint": "leadcrm spool status", "repeat_key": why})
+
+
+def reprocess(row: Submission, *, max_decoded_bytes: int) -> Submission:
+    """Parse and normalize a kept row again; only a row that holds its key can become a lead."""
+    if row.state not in ("stored", "failed") or row.body is None:
+        return row
+    state, error, fields = process(
+        row.body,
+        content_type=row.content_type or "",
+        content_encoding=row.headers.get("content-encoding", ""),
+        max_decoded_bytes=max_decoded_bytes,
+    )
+    return row._replace(state=state, error=error, fields=fields)

@@ -1,0 +1,90 @@
+"""Salvage: what can still be read of a spool that was set aside goes into the spool in use.
+
+A row counts where it is whole: all of its columns, and a body that matches its hash. Rows that the database has
+already may come up again, which changes nothing: they are known by their ids.
+
+May import spool, spool_file, sqlite_pages and submission.
+"""
+
+from __future__ import annotations
+
+import logging
+from hashlib import sha256
+from pathlib import Path
+
+from leadcrm.database.entities import RAW_COLUMNS
+from leadcrm.ingest.spool.file import mark_salvaged, unsalvaged_files
+from leadcrm.ingest.spool.spool import Spool
+from leadcrm.ingest.spool.sqlite_pages import Pages, Value
+from leadcrm.ingest.store import sqlite_submission
+from leadcrm.ingest.submission import Submission
+
+SALVAGE_ROWS = 100
+
+_STATES = ("stored", "failed", "invalid", "conflict", "repeat")
+
+logger = logging.getLogger("leadcrm.ingest.spool.salvage")
+
+
+def salvage_all(spool: Spool) -> None:
+    """Bring the rows of every file that was set aside into the spool; durable on return.
+
+    One process of the node at a time. Raises `SpoolUnavailable`: then it is to be tried again.
+    """
+    for path in unsalvaged_files(spool.data_dir):
+        salvaged, damaged = _salvage(path, spool)
+        told = f"{salvaged} rows were salvaged from {path}, {len(damaged)} are damaged{': ' if damaged else ''}"
+        told += " ".join(sorted(damaged))
+        mark_salvaged(path, told)
+        logger.error(
+            "%s",
+            told,
+            extra={
+                "action": "salvage",
+                "hint": "keep the file if rows are damaged, else delete it and what is beside it",
+            },
+        )
+
+
+def _salvage(path: Path, spool: Spool) -> tuple[int, set[str]]:
+    """Return how many rows were read, and the ids of those whose body is not what it was."""
+    seen: set[str] = set()
+    damaged: set[str] = set()
+    batch: list[Submission] = []
+    with Pages(path) as pages:
+        for values in pages.records():
+            if (row := _row(values)) is None or row[0].id in seen:
+                continue
+            submission, refusal = row
+            if submission.body is not None and sha256(submission.body).digest() != submission.body_sha256:
+                damaged.add(submission.id)
+                continue
+            seen.add(submission.id)
+            if refusal is not None:
+                spool.refuse(submission, refusal)
+                continue
+            batch.append(submission)
+            if len(batch) == SALVAGE_ROWS:
+                spool.write(batch)
+                batch.clear()
+    if batch:
+        spool.write(batch)
+    return len(seen), damaged - seen
+
+
+def _row(values: list[Value]) -> tuple[Submission, str | None] | None:
+    """Return a record as the row of the spool that it is, with why the database refused it, or None."""
+    if len(values) != len(RAW_COLUMNS) + 1:
+        return None
+    *columns, refusal = values
+    try:
+        submission = sqlite_submission(columns)
+    except (ValueError, TypeError):
+        return None
+    is_whole = (
+        submission.state in _STATES
+        and isinstance(submission.body_sha256, bytes)
+        and isinstance(submission.body, bytes | None)
+        and isinstance(submission.headers, dict)
+    )
+    return (submission, None if refusal is None else str(refusal)) if is_whole else None

@@ -1,0 +1,343 @@
+"""The local spool: raw rows that wait on this node's disk for the database.
+
+One SQLite file a node, of the shape of `leads_raw`, shared by the node's workers so that a key is known to all of
+them. It writes batches as the main database does, with one fsync each, and without leads: those are made when the
+rows are drained.
+
+Invariants:
+- `write` returns after the commit; nothing leaves the spool before the database has committed it.
+- Every id given out from here stays the id of a row, here or in the database.
+- Full, locked or on a full disk, it raises `SpoolUnavailable`; the sender then hears 503.
+- A file that is damaged or was taken away is set aside: the next use is of its successor. What was written to a file
+  that was set aside meanwhile is written again, so all that is acknowledged is in the file in use, or was in the
+  other before its rows were salvaged.
+
+May import entities, database, errors, submission, store and spool_file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import UUID
+
+from pony.orm import db_session, select
+
+from leadcrm.database.driver_errors import store_error
+from leadcrm.database.entities import RAW_COLUMNS, Entities
+from leadcrm.database.migrations import Session
+from leadcrm.database.sessions import bind_spool
+from leadcrm.database.sqlite import busy_timeout
+from leadcrm.errors import (
+    LeadcrmError,
+    SpoolDamaged,
+    SpoolFull,
+    SpoolUnavailable,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+)
+from leadcrm.ingest.spool.file import SpoolFile, set_aside_files
+from leadcrm.ingest.spool.sqlite_pages import lost_from_log
+from leadcrm.ingest.store import Answer, Known, SqliteStore, sqlite_submission
+from leadcrm.ingest.submission import Submission
+
+DRAIN_LOCK_FILE = "spool.lock"
+
+BUSY_TIMEOUT_S = 1.0
+"""Another worker's commit takes milliseconds; a lead must be answered within 3 s, the database's part included."""
+
+_ANY = "SELECT 1 FROM leads_raw LIMIT 1"
+
+_OLDEST = f"SELECT {', '.join(RAW_COLUMNS)} FROM leads_raw WHERE refusal IS NULL ORDER BY id LIMIT ?"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStatus:
+    """How much waits: rows, of them refused by the database, bytes on disk, arrival of the oldest (aware UTC).
+
+    `set_aside` names the files that were damaged, for as long as they lie there.
+    """
+
+    depth: int
+    refused: int
+    bytes: int
+    oldest: datetime | None
+    set_aside: tuple[str, ...] = ()
+
+
+class Spool:
+    """The spool of this node, for one thread at a time: all who work with it at once open their own."""
+
+    def __init__(self, data_dir: Path, *, max_bytes: int, min_free_bytes: int) -> None:
+        """Name the spool's place and limits; nothing is opened before it is needed."""
+        self.data_dir = data_dir
+        self._file = SpoolFile(data_dir)
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._connection: sqlite3.Connection | None = None
+        self._store: SqliteStore | None = None
+        self._entities: Entities | None = None
+        self._has_failed = False
+
+    @property
+    def path(self) -> Path:
+        """The file in use, as far as this thread knows."""
+        return self._file.path
+
+    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+        """Keep the batch and return a receipt each, in order; durable on return.
+
+        Raises `SpoolUnavailable`, and `SpoolFull` past the limits: then nothing of the batch is kept.
+        """
+        try:
+            return self._write(batch)
+        except SpoolDamaged:
+            return self._write(batch)
+
+    def _write(self, batch: Sequence[Submission]) -> list[Answer]:
+        with self._faults():
+            store = self._opened()
+            self._insist_on_room(sum(len(row.body or b"") for row in batch))
+            answers = store.write(batch)
+            if not self._file.is_in_use():
+                raise StoreDamaged(f"{self.path} is not the spool any more, and what was just written is in it")
+            return answers
+
+    def known(self, keys: Sequence[bytes]) -> Known:
+        """Return who holds which of the keys in here. Raises `SpoolUnavailable`."""
+        with self._faults():
+            return self._opened().known(keys)
+
+    def is_empty(self) -> bool:
+        """Say whether no row waits; some microseconds. Raises `SpoolUnavailable`."""
+        with self._faults():
+            self._opened()
+            assert self._connection is not None
+            return self._connection.execute(_ANY).fetchone() is None
+
+    def is_empty_at_a_glance(self) -> bool:
+        """Say whether no row waits, as far as that shows without waiting; for the event loop, before every batch.
+
+        False says nothing: ask `is_empty`. It opens nothing, and what it reads of an unchanged file is in memory. Rows
+        that the database refused wait too, so one of them makes every batch take the longer way.
+        """
+        if self._connection is None:
+            return False
+        try:
+            with busy_timeout(self._connection, 0):
+                return self._file.is_in_use() and self._connection.execute(_ANY).fetchone() is None
+        except (OSError, sqlite3.Error):
+            return False
+
+    def is_drained(self) -> bool:
+        """Say whether no row waits but those that the database refused. Raises `SpoolUnavailable`."""
+        with self._faults():
+            self._opened()
+            assert self._connection is not None
+            sql = "SELECT 1 FROM leads_raw WHERE refusal IS NULL LIMIT 1"
+            return self._connection.execute(sql).fetchone() is None
+
+    def inspect(self) -> None:
+        """Set the file aside if its log has lost what was committed: SQLite would go on without a word.
+
+        Call it before anything opens the file. Raises `SpoolUnavailable`.
+        """
+        with self._faults():
+            if self.path.exists() and (why := lost_from_log(self.path)):
+                self._file.set_aside(why)
+
+    def check(self) -> None:
+        """Raise `SpoolUnavailable` unless a row could be kept now."""
+        with self._faults():
+            self._opened().write([])
+            self._insist_on_room(0)
+
+    def prove_write(self) -> None:
+        """Commit a real write that changes nothing. Raises `SpoolUnavailable`."""
+        self.check()
+        with self._faults():
+            assert self._connection is not None
+            Session(self._connection, None).rewrite()
+
+    def refuse(self, submission: Submission, why: str) -> None:
+        """Keep a row that the database refuses, with the reason, out of the drain's way; durable on return."""
+        self.write([submission])
+        self.mark_refused(submission.id, why)
+
+    def status(self) -> SpoolStatus:
+        """Count what waits; some milliseconds for a million rows. Raises `SpoolUnavailable`."""
+        raw_lead = self._raw_lead()
+        with self._faults(), db_session:
+            depth = select(row for row in raw_lead).count()
+            refused = select(row for row in raw_lead if row.refusal is not None).count()
+            # Ids are in the order of arrival.
+            oldest = select((row.id, row.received_at) for row in raw_lead).order_by(1).first()
+            used_bytes = self._used_bytes()
+        return SpoolStatus(
+            depth,
+            refused,
+            used_bytes,
+            oldest and oldest[1].replace(tzinfo=timezone.utc),
+            tuple(str(path) for path in set_aside_files(self.data_dir)),
+        )
+
+    def oldest(self, most_rows: int, most_bytes: int) -> list[Submission]:
+        """Return the oldest of the waiting rows that the database has not refused; at least one, if there is one."""
+        with self._faults():
+            self._opened()
+            assert self._connection is not None
+            found: list[Submission] = []
+            for values in self._connection.execute(_OLDEST, (most_rows,)):
+                try:
+                    row = sqlite_submission(values)
+                except (ValueError, TypeError) as error:
+                    raise StoreDamaged(f"{self.path}: a row cannot be read: {type(error).__name__}") from None
+                most_bytes -= len(row.body or b"")
+                if found and most_bytes < 0:
+                    break
+                found.append(row)
+            return found
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Delete rows that the database has committed; durable on return."""
+        raw_lead = self._raw_lead()
+        uuids = [UUID(id) for id in ids]
+        with self._faults(), db_session:
+            select(row for row in raw_lead if row.id in uuids).delete(bulk=True)
+
+    def mark_refused(self, id: str, why: str) -> None:
+        """Note why the database refused a row, which then waits for a person; durable on return."""
+        raw_lead = self._raw_lead()
+        with self._faults(), db_session:
+            row = raw_lead.get(id=UUID(id))
+            # Gone with a file that was set aside: from there it comes up again.
+            if row is not None:
+                row.refusal = why
+
+    def compact(self) -> None:
+        """Give the file's room back to the disk once nothing waits."""
+        with self._faults():
+            self._opened()
+            assert self._connection is not None
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
+    def drain_lock(self) -> Iterator[bool]:
+        """Say whether this process may drain now; one of a node at a time, released when it dies.
+
+        Raises `SpoolUnavailable`.
+        """
+        path = self.data_dir / DRAIN_LOCK_FILE
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SpoolUnavailable(f"{path}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close what this thread has open."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._entities is not None:
+            self._entities.database.disconnect()
+        self._connection = self._store = self._entities = None
+
+    def _opened(self) -> SqliteStore:
+        if self._store is not None and not self._file.is_in_use():
+            self.close()
+            self._file.set_aside("it was deleted or replaced")
+        if self._store is None:
+            self._connection = self._file.open(busy_timeout_s=BUSY_TIMEOUT_S)
+            self._store = SqliteStore(self._connection, self.path, min_free_bytes=self._min_free_bytes, is_spool=True)
+            if self._has_failed:
+                self._store.prove()
+                self._has_failed = False
+        return self._store
+
+    def _raw_lead(self) -> Any:
+        """Return the entity, for the reads and deletes that are not a lead's way."""
+        with self._faults():
+            self._opened()
+            if self._entities is None:
+                self._entities = bind_spool(self.path)
+            return self._entities.raw_lead
+
+    def _insist_on_room(self, more_bytes: int) -> None:
+        if self._used_bytes() + more_bytes > self._max_bytes:
+            raise SpoolFull(
+                f"{self.path} has reached SPOOL_BYTES ({self._max_bytes})",
+                hint="mend the database, or raise SPOOL_BYTES",
+            )
+
+    def _used_bytes(self) -> int:
+        self._opened()
+        assert self._connection is not None
+        pages, free_pages, page_bytes = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free_pages) * page_bytes)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn the file's faults into `SpoolUnavailable` and open it anew the next time."""
+        try:
+            yield
+        except SpoolUnavailable:
+            raise
+        except LeadcrmError as error:
+            if not isinstance(error, StoreUnavailable):
+                raise
+            self._give_up(error)
+        except OSError as error:
+            self._give_up(StoreUnavailable(f"{self.path}: {error.strerror}"))
+        except Exception as error:
+            failure = store_error(error, self.path)
+            self._give_up(failure)
+
+    def _give_up(self, failure: StoreError) -> NoReturn:
+        self.close()
+        self._has_failed = True
+        if isinstance(failure, StoreDamaged):
+            self._file.set_aside(str(failure))
+            raise SpoolDamaged(f"the spool was damaged: {failure}") from failure
+        raise SpoolUnavailable(f"the spool cannot be used: {failure}", hint=failure.hint) from failure
+
+
+def submission_of(row: Any) -> Submission:
+    """Return the submission that a raw row was made of, before its body is processed again."""
+    return Submission(
+        id=str(row.id),
+        received_at=row.received_at.replace(tzinfo=timezone.utc),
+        request_id=row.request_id,
+        idempotency_key=row.idempotency_key,
+        key_sha256=row.key_sha256,
+        method=row.method,
+        target=row.target,
+        remote_addr=row.remote_addr,
+        content_type=row.content_type,
+        headers=dict(row.headers),
+        body=row.body,
+        body_sha256=row.body_sha256,
+        node=row.node,
+        state=row.state,
+        error=row.error,
+        duplicate_of=str(row.duplicate_of) if row.duplicate_of else None,
+    )

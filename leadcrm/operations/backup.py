@@ -1,0 +1,284 @@
+"""Backup and restore of the embedded database, with the spool.
+
+A backup is one file, a database as leadcrm itself makes it: a consistent copy of the main database into which what
+waited in the spool was drained. Whatever was acknowledged before the backup began is in it.
+
+Invariants:
+- Nothing stands under the backup's name before it is whole, verified and on stable storage.
+- A restore never overwrites: the old files are kept beside the new one. It happens only while no server runs and the
+  spool is empty.
+
+May import configuration, database, migrations and ingest; prints nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from leadcrm.configuration.config import Config
+from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_folder
+from leadcrm.database.driver_errors import store_error
+from leadcrm.database.migrations import migrate, status
+from leadcrm.database.sessions import bind
+from leadcrm.errors import BackupFailed
+from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
+from leadcrm.ingest.spool.drain import drain_batch
+from leadcrm.ingest.spool.file import unsalvaged_files
+from leadcrm.operations.verification import Verification, verify
+
+_PAGES_A_STEP = 2000
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a backup holds: raw rows in all, and how many of them came from the spool.
+
+    Rows of the spool that the database refuses are in no database: a copy of the spool beside the backup has them.
+    """
+
+    path: Path
+    rows: int
+    from_spool: int
+    refused_beside: Path | None
+
+
+def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
+    """Write a backup of the embedded database to `target`; durable and verified on return.
+
+    A server may run meanwhile. Raises `BackupFailed`, `StoreUnavailable`, `SpoolUnavailable`.
+    """
+    source = _embedded(config)
+    if target.exists():
+        raise BackupFailed(f"{target} exists", hint="name another file: a backup overwrites nothing")
+    prepare_spool(config)
+    _insist_on_salvaged_spools(config)
+    with _temporary(target) as temporary:
+        _copy_spool_first(config, source, temporary, on_progress)
+        copy = replace(config, database=DatabaseURL(provider="sqlite", path=temporary), min_free_bytes=0)
+        from_spool, refused = _drain_into(copy)
+        found = _verified(copy)
+        beside = target.with_name(f"{target.name}.spool") if refused else None
+        if beside is not None:
+            _publish(_spool_of(temporary), beside)
+        _publish(temporary, target)
+    return Backup(target, found.rows, from_spool, beside)
+
+
+def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replace: bool) -> Path | None:
+    """Put a backup in the place of the embedded database, durably, and return where the old one is kept, if any.
+
+    Raises `BackupFailed`.
+    """
+    target = _embedded(config)
+    make_data_dir(config.data_dir)
+    with hold(config.data_dir, target, exclusively=True) as held:
+        if not held:
+            raise BackupFailed(
+                f"a server uses {config.data_dir} or {target}",
+                hint="stop it first: systemctl stop leadcrm.socket leadcrm",
+            )
+        prepare_spool(config)
+        _insist_on_salvaged_spools(config)
+        _insist_on_an_empty_spool(config)
+        if target.exists() and not may_replace:
+            raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
+        with _temporary(target) as temporary:
+            _copy(backup, temporary, on_progress)
+            url = DatabaseURL(provider="sqlite", path=temporary)
+            applied, _ = status(url)
+            if not applied:
+                # A SQLite file of something else, or an empty one.
+                raise BackupFailed(f"{backup} is no backup of leadcrm: no migration was applied to it")
+            migrate(url)
+            _verified(replace(config, database=url, spool=False))
+            give_to_owner_of(target if target.exists() else config.data_dir, temporary)
+            kept = _set_old_aside(target)
+            _publish(temporary, target)
+    return kept
+
+
+def _embedded(config: Config) -> Path:
+    path = config.database.path
+    if path is None:
+        raise BackupFailed("DATABASE_URL names PostgreSQL, which has tools of its own", hint="pg_dump and pg_restore")
+    return path
+
+
+def _copy_spool_first(config: Config, source: Path, temporary: Path, on_progress: OnProgress) -> None:
+    """Copy spool and database, in this order: a row that is drained in between is then in both, never in neither."""
+    if config.spool:
+        spool = open_spool(config)
+        assert spool is not None
+        if spool.path.exists():
+            _copy(spool.path, _spool_of(temporary), lambda _done, _in_all: None)
+    _copy(source, temporary, on_progress)
+
+
+def _spool_of(temporary: Path) -> Path:
+    folder = temporary.with_name(f"{temporary.name}.spool")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / "spool.db"
+
+
+def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:
+    """Copy one moment of a SQLite file that others may be writing to."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?{_reading(source)}", uri=True)) as origin,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            # A read transaction holds the moment; without it every commit of a server would begin the copy anew.
+            origin.execute("BEGIN")
+            origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            origin.backup(
+                copy,
+                pages=_PAGES_A_STEP,
+                progress=lambda _status, left, in_all: on_progress(in_all - left, in_all),
+            )
+    except sqlite3.Error as error:
+        raise BackupFailed(f"{source} cannot be copied: {error}", hint=store_error(error, source).hint) from error
+
+
+def _reading(source: Path) -> str:
+    """Return how a file is opened. SQLite makes a log's files beside it, unless it is told that nobody writes to it."""
+    has_log = source.with_name(f"{source.name}-wal").exists()
+    return "mode=ro" if has_log or os.access(source.parent, os.W_OK) else "immutable=1"
+
+
+def _drain_into(copy: Config) -> tuple[int, int]:
+    """Drain the copy of the spool into the copy of the database; how many rows that were, how many stayed behind."""
+    path = copy.database.path
+    assert path is not None
+    migrate(copy.database)
+    folder = path.with_name(f"{path.name}.spool")
+    if not folder.exists():
+        return 0, 0
+    spool = open_spool(replace(copy, data_dir=folder))
+    assert spool is not None
+    store = open_store(copy)
+    try:
+        moved = 0
+        while count := drain_batch(spool, store, max_decoded_bytes=copy.max_body_bytes):
+            moved += count
+        return moved - spool.status().refused, spool.status().refused
+    finally:
+        store.close()
+        spool.close()
+
+
+def _verified(config: Config) -> Verification:
+    path = config.database.path
+    assert path is not None
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)") if row[0] != "ok"]
+    except sqlite3.Error as error:
+        raise BackupFailed(f"{path} is no whole database: {error}") from error
+    if faults:
+        raise BackupFailed(f"{path} is damaged: {'; '.join(faults)}")
+    entities = bind(config.database)
+    try:
+        found = verify(entities, None)
+    finally:
+        entities.database.disconnect()
+    if found.problems:
+        first = found.problems[0]
+        raise BackupFailed(
+            f"{len(found.problems)} problems, the first: {first.where} {first.what}", hint="leadcrm verify names all"
+        )
+    _make_plain(path)
+    return found
+
+
+def _make_plain(path: Path) -> None:
+    """Make one file of a database, without a log beside it: backups are carried about, and read where none can be."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise BackupFailed(f"{path}: {error}") from error
+
+
+def _insist_on_salvaged_spools(config: Config) -> None:
+    if files := unsalvaged_files(config.data_dir):
+        raise BackupFailed(
+            f"{files[0]} is damaged, and its rows are not in the spool yet",
+            hint="leadcrm spool drain, or start the server",
+        )
+
+
+def _insist_on_an_empty_spool(config: Config) -> None:
+    spool = open_spool(config)
+    if spool is None or not spool.path.exists():
+        return
+    try:
+        depth = spool.status().depth
+    finally:
+        spool.close()
+    if depth:
+        raise BackupFailed(
+            f"{depth} leads wait in the spool for the database that is there now", hint="leadcrm spool drain"
+        )
+
+
+def _set_old_aside(target: Path) -> Path | None:
+    """Give the database and its log a second name each, under which they are kept; durable on return."""
+    if not target.exists():
+        return None
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    kept = target.with_name(f"{target.name}.before-restore-{moment}")
+    beside = [
+        (target.with_name(target.name + suffix), kept.with_name(kept.name + suffix)) for suffix in ("-wal", "-shm")
+    ]
+    for part, kept_part in [(target, kept), *beside]:
+        if part.exists():
+            os.link(part, kept_part)
+    sync_folder(target.parent)
+    # A log left here would be taken for the new file's. The old file itself goes when the new one takes its name.
+    for part, _ in beside:
+        part.unlink(missing_ok=True)
+    return kept
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """Give a name beside the target, and leave nothing under it."""
+    for left in target.parent.glob(f".{target.name}.*.part*"):
+        # Of one that was killed, which could not clear away what it had begun: all leads once more.
+        owner = left.name.removeprefix(f".{target.name}.").partition(".")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        # Not as the umask has it: nobody else is to read leads.
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        yield temporary
+    finally:
+        folder = temporary.with_name(f"{temporary.name}.spool")
+        for part in [*temporary.parent.glob(f"{temporary.name}*"), *folder.glob("*")]:
+            if not part.is_dir():
+                part.unlink(missing_ok=True)
+        if folder.exists():
+            folder.rmdir()
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Give the finished file its name, so that after a power cut there is either nothing or all of it."""
+    for path in (temporary, target.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            if path is temporary:
+                os.rename(temporary, target)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,156 @@
+"""What `leadcrm check` looks at: everything between a configuration and a lead that is kept.
+
+May import configuration, database, migrations and the spool; prints nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from leadcrm.configuration.config import Config
+from leadcrm.configuration.variables import VARIABLES
+from leadcrm.database.connections import Connection, open_connection
+from leadcrm.database.data_dir import make_data_dir
+from leadcrm.database.migrations import Session, newest_version, require_current
+from leadcrm.database.postgres import PostgresConnection
+from leadcrm.database.sqlite import free_bytes
+from leadcrm.errors import LeadcrmError, StoreUnavailable
+from leadcrm.ingest.ingestion import open_spool
+
+TIMEOUT_S = 5.0
+
+MOST_CLOCK_SKEW_S = 60.0
+"""Ids and times are this node's: beyond a minute, nodes of one database mix up the order of leads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable as it is in force, redacted, and where it comes from."""
+
+    variable: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, what was found, and what to do where it failed."""
+
+    name: str
+    ok: bool
+    text: str
+    hint: str = ""
+
+
+def settings_of(config: Config) -> list[Setting]:
+    """Return every variable as it is in force."""
+    shown = {
+        "DATABASE_URL": config.database.redacted,
+        "LEADCRM_ENV": config.environment,
+        "CORS_ORIGINS": ",".join(config.cors_origins),
+        "TRUSTED_PROXIES": ",".join(map(str, config.trusted_proxies)) or "none",
+        "SHUTDOWN_TIMEOUT": f"{config.shutdown_timeout_s:g}",
+        "COMMIT_TIMEOUT": f"{config.commit_timeout_s:g}",
+        "RATE_LIMIT": (
+            f"{config.rate_limit.requests} in {config.rate_limit.per_s:g} s" if config.rate_limit else "none"
+        ),
+        "INGEST_TOKEN": "set" if config.ingest_token else "none",
+        "ADMIN_TOKEN": "set" if config.admin_token else "none",
+        "SPOOL": "on" if config.spool else "off",
+    }
+    return [
+        Setting(
+            variable.name,
+            shown[variable.name] if variable.name in shown else str(getattr(config, variable.name.lower())),
+            config.sources[variable.name],
+        )
+        for variable in VARIABLES
+    ]
+
+
+def checks_of(config: Config) -> Iterator[Check]:
+    """Look at one thing after the other."""
+    yield _checked("data folder", lambda: _data_dir(config))
+    try:
+        connection = open_connection(config.database, timeout_s=TIMEOUT_S)
+    except LeadcrmError as error:
+        yield Check("database", False, str(error), error.hint or "start it, or mend DATABASE_URL")
+    else:
+        try:
+            yield Check("database", True, f"{config.database.redacted} answers")
+            yield _checked("schema", lambda: _schema(connection, config))
+            yield _checked("database write", lambda: _write(connection, config))
+            if isinstance(connection, PostgresConnection):
+                yield from _durability(connection)
+                yield _checked("clock", lambda: _clock(connection))
+        finally:
+            connection.close()
+    yield _checked("spool", lambda: _spool(config))
+    yield _checked("disk", lambda: _disk(config))
+
+
+def _checked(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except LeadcrmError as error:
+        return Check(name, False, str(error), error.hint)
+
+
+def _data_dir(config: Config) -> str:
+    make_data_dir(config.data_dir)
+    return f"{config.data_dir} is writable"
+
+
+def _schema(connection: Connection, config: Config) -> str:
+    require_current(connection, config.database)
+    return f"version {newest_version(config.database.provider)}"
+
+
+def _write(connection: Connection, config: Config) -> str:
+    Session(connection, config.database.schema).rewrite()
+    return "a commit was synced"
+
+
+def _durability(connection: PostgresConnection) -> Iterator[Check]:
+    session = Session(connection, None)
+    for setting, todo in (
+        ("fsync", "ALTER SYSTEM SET fsync = on, then restart PostgreSQL: without it a power cut takes the database"),
+        ("full_page_writes", "ALTER SYSTEM SET full_page_writes = on, unless its disk writes pages whole"),
+        ("synchronous_commit", "ALTER ROLE … SET synchronous_commit = on"),
+    ):
+        value = session.execute(f"SHOW {setting}")[0][0]
+        yield Check(setting, value != "off", str(value), todo)
+
+
+def _clock(connection: PostgresConnection) -> str:
+    session = Session(connection, None)
+    theirs = float(session.execute("SELECT extract(epoch FROM clock_timestamp())")[0][0])
+    skew_s = datetime.now(timezone.utc).timestamp() - theirs
+    if abs(skew_s) > MOST_CLOCK_SKEW_S:
+        raise StoreUnavailable(
+            f"this host's clock and the database's differ by {skew_s:.0f} s", hint="let both follow an NTP server"
+        )
+    return f"{skew_s:+.1f} s from the database's"
+
+
+def _spool(config: Config) -> str:
+    spool = open_spool(config)
+    if spool is None:
+        return "off: leads are refused while the database is away"
+    try:
+        spool.prove_write()
+        status = spool.status()
+    finally:
+        spool.close()
+    return f"a commit was synced; {status.depth} rows wait, of them {status.refused} refused by the database"
+
+
+def _disk(config: Config) -> str:
+    free = free_bytes(config.data_dir)
+    if free < config.min_free_bytes:
+        raise StoreUnavailable(
+            f"{free} bytes free, fewer than MIN_FREE_BYTES ({config.min_free_bytes})", hint="make room on the disk"
+        )
+    return f"{free // 1_000_000} MB free"

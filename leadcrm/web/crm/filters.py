@@ -1,0 +1,58 @@
+"""The filter of leads as parameters of a route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.times import parse_moment
+from leadcrm.web.crm.declarations import Call, Parameter, text_of
+
+LONGEST_TEXT = 500
+
+ANY_CASE = "in any case (of letters beyond ASCII: as given, all small, all capital or every word capitalized)"
+
+_NAMES = {column: "assignedTo" if column == "assigned_to" else column for column in FILTER_COLUMNS}
+
+_TEXT = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": r"^[^\u0000]*$"}
+_MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
+
+
+def _moment(*, is_end: bool) -> Callable[[str], datetime]:
+    return lambda text: parse_moment(text, is_end=is_end)
+
+
+SINCE = Parameter("from", "Arrived at this time or later; a date is its beginning.", _MOMENT, _moment(is_end=False))
+UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _moment(is_end=True))
+
+FILTER_PARAMETERS = (
+    *(
+        Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", _TEXT, text_of(LONGEST_TEXT),
+                  repeatable=True)
+        for name in _NAMES.values()
+    ),
+    SINCE,
+    UNTIL,
+    Parameter("email", f"This whole address, {ANY_CASE}.", _TEXT, text_of(LONGEST_TEXT)),
+    Parameter("phone", "This whole number, as it was sent.", _TEXT, text_of(LONGEST_TEXT)),
+    Parameter(
+        "q",
+        f"How an email, a phone or a last name begins, {ANY_CASE}; among the newest leads also any part of these or "
+        "of a first name.",
+        {**_TEXT, "maxLength": 200},
+        text_of(200),
+    ),
+)  # fmt: skip
+
+
+def filter_of(call: Call) -> LeadFilter:
+    """Return the filter that a request's parameters say."""
+    return LeadFilter(
+        values=tuple((column, call[name]) for column, name in _NAMES.items() if call[name]),
+        since=call["from"],
+        until=call["to"],
+        email=call["email"],
+        phone=call["phone"],
+        q=call["q"] or None,
+    )

@@ -1,0 +1,67 @@
+"""The OpenAPI description, made of the routes' declarations (https://spec.openapis.org/oas/v3.1.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from leadcrm import __version__
+from leadcrm.web.crm.declarations import Answer, Parameter, Route, Schema
+
+_ABOUT = """The CRM of leadcrm: leads, the requests they were made of, and their statistics.
+
+Every request bears `Authorization: Bearer` with ADMIN_TOKEN. Times are UTC. Leads themselves arrive at
+`POST /api/lead`, which this description leaves to the README."""
+
+
+def describe(routes: Iterable[Route], schemas: Mapping[str, Schema], common: Mapping[int, Answer]) -> dict[str, Any]:
+    """Return the description; `common` are the answers that every route may give."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, common)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "leadcrm", "version": __version__, "description": _ABOUT},
+        "paths": paths,
+        "components": {
+            "schemas": dict(schemas),
+            "securitySchemes": {"adminToken": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN"}},
+        },
+        "security": [{"adminToken": []}],
+    }
+
+
+def _operation(route: Route, common: Mapping[int, Answer]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "parameters": [_parameter(parameter) for parameter in route.parameters],
+        "responses": {str(status): _response(answer) for status, answer in sorted({**common, **route.answers}.items())},
+    }
+    if route.description:
+        operation["description"] = route.description
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body.schema}}}
+    return operation
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = {"type": "array", "items": parameter.schema} if parameter.repeatable else parameter.schema
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.place == "path",
+        "description": parameter.description,
+        "schema": schema,
+    }
+
+
+def _response(answer: Answer) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": answer.description}
+    if answer.content:
+        response["content"] = {kind: {"schema": schema} for kind, schema in answer.content.items()}
+    if answer.headers:
+        response["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
+        }
+    return response

@@ -1,0 +1,86 @@
+"""The studio: one page and its files, served as they lie in the package.
+
+Nothing is fetched from elsewhere and nothing runs that is not one of these files: the policy forbids inline code,
+inline styles, frames and other origins. What the page shows it asks the CRM's API for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from importlib.resources import files
+from time import perf_counter
+from typing import Any
+
+from sanic.request import Request
+from sanic.response import HTTPResponse
+
+from leadcrm.web.crm.gate import HOW_TO_OPEN, Gate
+from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
+
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+PAGE = "index.html"
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # Asked for again each time, and answered 304: after an upgrade no old file works with a new one.
+    "cache-control": "no-cache",
+}
+
+
+class StudioPage:
+    """The files of the studio, in memory: some tens of kilobytes."""
+
+    def __init__(self, gate: Gate, log: RequestLog) -> None:
+        """Read them."""
+        self._gate = gate
+        self._log = log
+        self._files: dict[str, tuple[bytes, str, str]] = {}
+        for file in files("leadcrm.web.studio").joinpath("files").iterdir():
+            suffix = f".{file.name.rpartition('.')[2]}"
+            if suffix in _KINDS:
+                content = file.read_bytes()
+                self._files[file.name] = (content, _KINDS[suffix], f'"{sha256(content).hexdigest()[:32]}"')
+
+    def register(self, app: Any) -> None:
+        """Add the routes of the page and its files to the application."""
+        app.add_route(self._handler_of(PAGE), "/studio", methods=["GET", "HEAD"], name="studio")
+        for name in self._files:
+            if name != PAGE:
+                route = f"studio_{name.replace('.', '_')}"
+                app.add_route(self._handler_of(name), f"/studio/{name}", methods=["GET", "HEAD"], name=route)
+
+    def _handler_of(self, name: str) -> Callable[[Request], Awaitable[HTTPResponse]]:
+        async def handle(request: Request) -> HTTPResponse:
+            started = perf_counter()
+            response = self._answer(request, name)
+            request_id = request_id_of(request) or new_request_id()
+            response.headers["x-request-id"] = request_id
+            self._log.record(request, started, response.status, request_id)
+            return response
+
+        return handle
+
+    def _answer(self, request: Request, name: str) -> HTTPResponse:
+        if self._gate.is_closed:
+            return HTTPResponse(f"{HOW_TO_OPEN}\n", 403, HEADERS, "text/plain; charset=utf-8")
+        content, kind, tag = self._files[name]
+        headers = {**HEADERS, "etag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return HTTPResponse(None, 304, headers)
+        return HTTPResponse(content, 200, headers, kind)
