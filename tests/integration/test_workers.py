@@ -146,7 +146,7 @@ def test_development_starts_anew_when_a_source_changes(start_server: StartServer
     server = start_server(environment={"LEADCRM_ENV": "development", "PYTHONPATH": str(sources)})
     assert server.client.post_lead({}, key="a").status == 201
     pid, (worker,) = server.pid, worker_pids(server)
-    answers = sources / "leadcrm" / "web" / "responses.py"
+    answers = sources / "leadcrm" / "web" / "http" / "responses.py"
     answers.write_text(answers.read_text() + "\nthis is no Python\n")
     wait_until(lambda: "going on as before" in server.stdout_path.read_text())
     answers.write_text((REPOSITORY / "leadcrm/web/http/responses.py").read_text().replace("not_found", "found_nowhere"))
