@@ -22,8 +22,9 @@ from rich.progress import track
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, id_of, open_crm
+from leadcrm.database.states import REPLAYABLE_STATES
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
-from leadcrm.ingest.replay import REPLAYABLE_STATES, replay, replayable_ids
+from leadcrm.ingest.replay import replay, replayable_ids
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

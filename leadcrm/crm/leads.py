@@ -19,8 +19,7 @@ from uuid import UUID
 import orjson
 from pony.orm import Database, desc, raw_sql, select
 
-from leadcrm.database.entities import LEAD_COLUMNS, Entities
-from leadcrm.ingest.normalize import FIELDS
+from leadcrm.database.entities import FIELDS, LEAD_COLUMNS, Entities
 
 MOST_ROWS = 500
 """The longest page: some hundred kilobytes of JSON."""

@@ -19,8 +19,8 @@ from pony.orm import count, desc, raw_sql, select
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind_spool, session
 from leadcrm.errors import StoreError
+from leadcrm.ingest.raw_row import submission_from_entity
 from leadcrm.ingest.spool.file import spool_in_use
-from leadcrm.ingest.spool.spool import submission_of
 from leadcrm.ingest.submission import Submission
 
 SPOOLED = "spooled"
@@ -92,7 +92,7 @@ class SpoolReader:
         try:
             with self.open() as entities:
                 row = entities and entities.raw_lead.get(id=id)
-                return Kept(submission_of(row), "spool", row.refusal) if row else None
+                return Kept(submission_from_entity(row), "spool", row.refusal) if row else None
         except StoreError:
             return None
 
@@ -112,7 +112,7 @@ class SpoolReader:
 def get_raw(entities: Entities, id: UUID) -> Kept | None:
     """Return one row of the database, body and all. The session is the caller's."""
     row = entities.raw_lead.get(id=id)
-    return Kept(submission_of(row), "database", None) if row else None
+    return Kept(submission_from_entity(row), "database", None) if row else None
 
 
 def list_raw(entities: Entities, states: tuple[str, ...], *, limit: int, after: UUID | None) -> RawPage:

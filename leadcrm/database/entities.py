@@ -15,25 +15,26 @@ from uuid import UUID
 
 from pony.orm import Database, Json, Optional, PrimaryKey, Required
 
-FIELD_COLUMNS = (
-    "click_id",
-    "country",
-    "creo",
-    "description",
-    "domain",
-    "email",
-    "first_name",
-    "ip",
-    "lang",
-    "last_name",
-    "marker",
-    "offer",
-    "phone",
-    "sourcetype",
-)
+COLUMN_OF_FIELD = {
+    "click_id": "click_id",
+    "country": "country",
+    "creo": "creo",
+    "description": "description",
+    "domain": "domain",
+    "email": "email",
+    "firstName": "first_name",
+    "ip": "ip",
+    "lang": "lang",
+    "lastName": "last_name",
+    "marker": "marker",
+    "offer": "offer",
+    "phone": "phone",
+    "sourcetype": "sourcetype",
+}
+"""The fields of a payload that become columns of a lead, in the columns' order: the one list of them."""
 
-KEY_HOLDING_STATES = ("stored", "failed")
-"""The states in which a raw row holds its Idempotency-Key: the unique index is over these."""
+FIELDS = tuple(COLUMN_OF_FIELD)
+FIELD_COLUMNS = tuple(COLUMN_OF_FIELD.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,13 @@ from leadcrm.errors import (
     SpoolUnavailable,
     StoreUnavailable,
 )
+from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.replay import replay_failed
 from leadcrm.ingest.spool.spool import Spool, SpoolStatus
-from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
+from leadcrm.ingest.store.postgres import PostgresStore
+from leadcrm.ingest.store.sqlite import SqliteStore
+from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
 
 REFUSAL_LIFE_S = 2.0
@@ -104,7 +107,8 @@ class Ingestion:
         self._may_migrate = may_migrate
         self._inode: int | None = None
         self._judge = open_spool(config)
-        self.writer = Writer(open_spool(config), on_loss=self._wake_recovery, max_held_bytes=config.queue_bytes)
+        self.budget = QueueBudget(config.queue_bytes)
+        self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(
             self.writer,
             open_spool(config),

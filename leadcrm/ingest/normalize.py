@@ -8,27 +8,9 @@ import json
 import re
 from collections.abc import Mapping
 
+from leadcrm.database.entities import FIELDS
+
 NORMALIZER_VERSION = 1
-
-FIELDS: tuple[str, ...] = (
-    "click_id",
-    "country",
-    "creo",
-    "description",
-    "domain",
-    "email",
-    "firstName",
-    "ip",
-    "lang",
-    "lastName",
-    "marker",
-    "offer",
-    "phone",
-    "sourcetype",
-)
-"""The fields of a payload that become columns, in the columns' order."""
-
-COLUMNS: tuple[str, ...] = tuple(re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in FIELDS)
 
 # PostgreSQL's text takes no NUL; UTF-8, which every driver encodes to, has no surrogates.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -42,7 +24,7 @@ def storable(text: str) -> str:
 
 
 def normalize(payload: Mapping[str, object]) -> tuple[str | None, ...]:
-    """Return the columns of a lead, in the order of `COLUMNS`.
+    """Return the columns of a lead, in the order of `FIELD_COLUMNS`.
 
     Strings are kept as they are, blanks included; null and absent are None; everything else becomes its JSON.
     Numbers, objects and arrays that `read_payload` returns are text already, since only it still has the

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
+from leadcrm.ingest.driving import block
 from leadcrm.ingest.spool.drain import DRAIN_ROWS, drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.spool.spool import Spool
-from leadcrm.ingest.store import Store
+from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
 
 FIRST_PAUSE_S = 0.1
@@ -130,7 +131,7 @@ class Recovery:
         try:
             store = self._connect()
             try:
-                store.prove()
+                block(store.prove())
             except BaseException:
                 store.close()
                 raise

@@ -21,14 +21,13 @@ from uuid import UUID
 
 from pony.orm import flush, select
 
-from leadcrm.database.entities import FIELD_COLUMNS, KEY_HOLDING_STATES, Entities
+from leadcrm.database.entities import FIELD_COLUMNS, Entities
 from leadcrm.database.sessions import session
+from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
-from leadcrm.ingest.spool.spool import submission_of
-from leadcrm.ingest.submission import Fields, Submission, process
-
-REPLAYABLE_STATES = ("failed", "invalid")
+from leadcrm.ingest.raw_row import submission_from_entity
+from leadcrm.ingest.submission import Fields, Submission
 
 CLAIM_ATTEMPTS = 5
 """A live lead may take the key between the look-up and the claim; then it is found at the next look-up."""
@@ -95,31 +94,26 @@ def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | No
     row = entities.raw_lead.get_for_update(id=id)
     if row is None:
         return None
-    kept = submission_of(row)
-    if kept.state not in REPLAYABLE_STATES or kept.body is None:
+    kept = submission_from_entity(row)
+    if not kept.state.is_replayable or kept.body is None:
         return _unchanged(kept)
-    _, error, fields = process(
-        kept.body,
-        content_type=kept.content_type or "",
-        content_encoding=kept.headers.get("content-encoding", ""),
-        max_decoded_bytes=max_decoded_bytes,
-    )
-    if fields is None:
-        row.error = error
-        return _unchanged(kept._replace(error=error))
-    if kept.state == "invalid" and (holder := _holder_of(entities, kept)):
+    again = kept.reprocessed(max_decoded_bytes=max_decoded_bytes)
+    if again.fields is None:
+        row.error = again.error
+        return _unchanged(kept._replace(error=again.error))
+    if not kept.state.holds_key and (holder := _holder_of(entities, kept)):
         duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
-        row.set(state=duplicate.state, duplicate_of=holder.id, error=None)
+        row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
         return Replay(kept.id, duplicate.state, True, str(holder.id), None)
-    row.set(state="stored", error=None)
+    row.set(state=State.STORED.value, error=None)
     # First the claim of the key: where a live lead has just taken it, the database says so by the index's name.
     flush()
-    _make_lead(entities, row, fields)
-    return Replay(kept.id, "stored", True, kept.id, None)
+    _make_lead(entities, row, again.fields)
+    return Replay(kept.id, State.STORED, True, kept.id, None)
 
 
 def _unchanged(kept: Submission) -> Replay:
-    lead_id = kept.id if kept.state == "stored" else kept.duplicate_of
+    lead_id = kept.id if kept.state is State.STORED else kept.duplicate_of
     return Replay(kept.id, kept.state, False, lead_id, kept.error)
 
 
@@ -153,6 +147,6 @@ def _note(entities: Entities, id: UUID, error: str) -> Replay | None:
         row = entities.raw_lead.get_for_update(id=id)
         if row is None:
             return None
-        if row.state in REPLAYABLE_STATES:
+        if State(row.state).is_replayable:
             row.error = error
-        return _unchanged(submission_of(row))
+        return _unchanged(submission_from_entity(row))

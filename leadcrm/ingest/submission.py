@@ -1,7 +1,7 @@
-"""What one request becomes on arrival, and what its sender is told.
+"""What one request becomes on arrival, and the receipt its sender gets.
 
-A submission is minted before anything else happens to a request: its id and time are given, its bytes are kept as
-they came. Whatever follows (a commit in doubt, the spool, draining, replay) is idempotent by that id.
+A submission is minted before anything else happens to a request: it gets its id and time, and its bytes are kept as
+they came. Everything after that (a commit in doubt, the spool, draining, replay) is idempotent by that id.
 
 Knows nothing of HTTP, of databases or of how a batch is written.
 """
@@ -9,10 +9,9 @@ Knows nothing of HTTP, of databases or of how a batch is written.
 from __future__ import annotations
 
 from datetime import datetime
-from enum import Enum
 from typing import NamedTuple
 
-from leadcrm.database.entities import KEY_HOLDING_STATES
+from leadcrm.database.states import Outcome, State
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.normalize import normalize
 from leadcrm.ingest.payload.reader import read_payload
@@ -21,18 +20,21 @@ Fields = tuple["str | None", ...]
 
 
 class Submission(NamedTuple):
-    """One raw row and, where it is a lead, its normalized fields.
+    """One raw row, in the order of its columns, and its lead's fields.
 
-    `id` is the UUID as text, `received_at` aware UTC, `body` the bytes as received (None where the first row of
-    the same key and bytes keeps them), `fields` the 14 columns in order (None: no lead). All text is storable:
-    no NUL, no lone surrogate.
+    Attributes:
+        id: the UUID as text.
+        received_at: aware UTC.
+        body: the bytes as received; None where the first row of the same key and bytes keeps them.
+        fields: the lead's 14 columns in their order; None where it is no lead.
+
+    All text is storable: no NUL, no lone surrogate.
     """
 
     id: str
     received_at: datetime
     request_id: str
     idempotency_key: str | None
-    key_sha256: bytes | None
     method: str
     target: str
     remote_addr: str
@@ -40,15 +42,16 @@ class Submission(NamedTuple):
     headers: dict[str, str]
     body: bytes | None
     body_sha256: bytes
+    state: State
+    key_sha256: bytes | None
+    error: str | None
+    duplicate_of: str | None
     node: str
-    state: str
-    error: str | None = None
-    duplicate_of: str | None = None
     fields: Fields | None = None
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes the body has, and the fields where they may be longer: where it is compressed."""
+        """How many bytes of memory it takes: its body's, and its fields' where the body is compressed."""
         held = len(self.body) if self.body is not None else 0
         if self.fields is not None and "content-encoding" in self.headers:
             held += sum(len(field) for field in self.fields if field)
@@ -57,29 +60,43 @@ class Submission(NamedTuple):
     @property
     def holds_key(self) -> bool:
         """Say whether this row claims its Idempotency-Key: one key, one such row."""
-        return self.key_sha256 is not None and self.state in KEY_HOLDING_STATES
+        return self.key_sha256 is not None and self.state.holds_key
 
     def duplicating(self, first: str, first_body_sha256: bytes) -> Submission:
         """Return this row as a duplicate of `first`: a repeat drops its bytes, a conflict keeps them."""
         if self.body_sha256 == first_body_sha256:
-            return self._replace(state="repeat", body=None, duplicate_of=first, fields=None, error=None)
-        return self._replace(state="conflict", duplicate_of=first, fields=None, error=None)
+            return self._replace(state=State.REPEAT, body=None, duplicate_of=first, fields=None, error=None)
+        return self._replace(state=State.CONFLICT, duplicate_of=first, fields=None, error=None)
 
     def failing(self, error: str) -> Submission:
         """Return this row without its lead, which could not be made for the reason given."""
-        return self._replace(state="failed", error=error, fields=None)
+        return self._replace(state=State.FAILED, error=error, fields=None)
+
+    def reprocessed(self, *, max_decoded_bytes: int) -> Submission:
+        """Return this row with its body parsed and normalized again, as if it had just arrived.
+
+        Only for a row with its body.
+        """
+        assert self.body is not None
+        state, error, fields = process(
+            self.body,
+            content_type=self.content_type or "",
+            content_encoding=self.headers.get("content-encoding", ""),
+            max_decoded_bytes=max_decoded_bytes,
+        )
+        return self._replace(state=state, error=error, fields=fields)
 
 
 class Processed(NamedTuple):
-    """What parsing and normalizing made of a body: `stored` with fields, `invalid`, or `failed` with its error."""
+    """What parsing and normalizing made of a body: `STORED` with fields, `INVALID`, or `FAILED` with its error."""
 
-    state: str
+    state: State
     error: str | None
     fields: Fields | None
 
 
 def process(body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int) -> Processed:
-    """Parse and normalize a body. Never raises: nothing that a body holds may prevent its being kept."""
+    """Parse and normalize a body. Never raises: nothing in a body may prevent its being kept."""
     try:
         payload = read_payload(
             body,
@@ -87,23 +104,11 @@ def process(body: bytes, *, content_type: str, content_encoding: str, max_decode
             content_encoding=content_encoding,
             max_decoded_bytes=max_decoded_bytes,
         )
-        return Processed("stored", None, normalize(payload))
+        return Processed(State.STORED, None, normalize(payload))
     except InvalidPayload as error:
-        return Processed("invalid", str(error), None)
-    except Exception as error:  # a fault of ours: the row waits as failed for its mending
-        return Processed("failed", f"normalizing failed: {type(error).__name__}", None)
-
-
-class Outcome(str, Enum):
-    """What became of a submission, in the words of the log."""
-
-    CREATED = "created"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    INVALID = "invalid"
-    SPOOLED = "spooled"
-    REJECTED = "rejected"
-    ERROR = "error"
+        return Processed(State.INVALID, str(error), None)
+    except Exception as error:  # a fault of ours: the row waits as failed until it is mended
+        return Processed(State.FAILED, f"normalizing failed: {type(error).__name__}", None)
 
 
 class Receipt(NamedTuple):
@@ -114,18 +119,9 @@ class Receipt(NamedTuple):
     stored: str
 
 
-_OUTCOMES = {
-    "stored": Outcome.CREATED,
-    "failed": Outcome.CREATED,
-    "invalid": Outcome.INVALID,
-    "repeat": Outcome.DUPLICATE,
-    "conflict": Outcome.CONFLICT,
-}
-
-
-def receipt_for(state: str, lead_id: str, stored: str) -> Receipt:
+def receipt_for(state: State, lead_id: str, stored: str) -> Receipt:
     """Return the receipt of a row that was stored in `state` and leads to `lead_id`."""
-    outcome = _OUTCOMES[state]
+    outcome = state.outcome
     if outcome is Outcome.CREATED and stored == "spool":
         outcome = Outcome.SPOOLED
     return Receipt(outcome, lead_id, stored)

@@ -18,8 +18,9 @@ from uuid import UUID
 
 from pony.orm import count, db_session, raw_sql, select, sum
 
-from leadcrm.database.entities import KEY_HOLDING_STATES, Entities
+from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind_spool, forget_results, snapshot
+from leadcrm.database.states import KEY_HOLDING_STATES
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
 

@@ -23,9 +23,10 @@ from sanic.response import HTTPResponse
 from uuid_utils import uuid7
 
 from leadcrm.configuration.config import Config
+from leadcrm.database.states import Outcome
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
-from leadcrm.ingest.submission import Outcome, Receipt, Submission, process
+from leadcrm.ingest.submission import Receipt, Submission, process
 from leadcrm.web.board import Row
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress
@@ -62,16 +63,15 @@ class LeadIngest:
     ) -> None:
         """Take what a request passes through on its way."""
         self._max_body_bytes = config.max_body_bytes
-        self._queue_bytes = config.queue_bytes
         self._node = config.node_name
         self._token = config.ingest_token.encode() if config.ingest_token else None
         self._addresses = ClientAddress(config.trusted_proxies)
         self._cors = Cors(config.cors_origins)
-        self._ingestion = ingestion
+        self._writer = ingestion.writer
+        self._budget = ingestion.budget
         self._row = row
         self._log = log
         self._limiter = limiter
-        self._held_bytes = 0
 
     async def post(self, request: Request) -> HTTPResponse | None:
         """Keep the request and answer with its receipt, or say why it cannot be kept."""
@@ -81,33 +81,24 @@ class LeadIngest:
         address = self._addresses.of(request)
         if refusal := self._refusal(request.headers, address):
             return self._refuse(request, started, request_id, *refusal)
-        held = 0
+        chunks: list[bytes] = []
         try:
-            chunks: list[bytes] = []
-            stream = _stream(request)
-            is_too_large = self._says_too_large(request.headers)
-            # The limit is minded here: past the framework's own the connection would close before its answer is read.
-            stream.request_max_size = float("inf")
-            while stream.request_body and not is_too_large and (chunk := await stream.read()) is not None:
-                chunks.append(chunk)
-                held += len(chunk)
-                self._held_bytes += len(chunk)
-                if is_too_large := held > self._max_body_bytes:
-                    break
-                if self._held_bytes > self._queue_bytes:
-                    return self._refuse(request, started, request_id, responses.UNAVAILABLE)
-            if is_too_large:
-                chunks.clear()
-                await self._refuse_too_large(request, started, request_id)
-                return None
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            chunks.clear()
-            self._row.add("received_bytes", held)
-            submission = self._mint(request, lead_id, request_id, address, body)
-            result = await self._ingestion.writer.submit(submission)
+            fault = await self._read(request, chunks)
         finally:
-            self._held_bytes -= held
-            self._row.set("queue_bytes", self._held_bytes)
+            # The body's bytes are held until here, and from the next line on by the writer.
+            self._budget.give_back(sum(map(len, chunks)))
+        if fault is responses.PAYLOAD_TOO_LARGE:
+            chunks.clear()
+            await self._refuse_too_large(request, started, request_id)
+            return None
+        if fault is not None:
+            return self._refuse(request, started, request_id, fault)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        submission = self._mint(request, lead_id, request_id, address, body)
+        self._row.add("received_bytes", len(body))
+        result = await self._writer.submit(submission)
+        self._row.set("queue_bytes", self._budget.held_bytes)
         if not isinstance(result, Receipt):
             return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
         return self._answer(request, started, submission, result)
@@ -127,6 +118,23 @@ class LeadIngest:
             return (responses.RATE_LIMITED, ceil(delay_s))
         return None
 
+    async def _read(self, request: Request, chunks: list[bytes]) -> Refusal | None:
+        """Read the body into `chunks`, whose bytes are taken from the budget; return why it cannot be read, if so."""
+        if self._says_too_large(request.headers):
+            return responses.PAYLOAD_TOO_LARGE
+        stream = _stream(request)
+        # The limit is minded here: past the framework's own the connection would close before its answer is read.
+        stream.request_max_size = float("inf")
+        body_bytes = 0
+        while stream.request_body and (chunk := await stream.read()) is not None:
+            body_bytes += len(chunk)
+            if body_bytes > self._max_body_bytes:
+                return responses.PAYLOAD_TOO_LARGE
+            if not self._budget.take(len(chunk)):
+                return responses.UNAVAILABLE
+            chunks.append(chunk)
+        return None
+
     def _says_too_large(self, headers: Header) -> bool:
         length = headers.get("content-length")
         return length is not None and length.isdecimal() and int(length) > self._max_body_bytes
@@ -142,23 +150,23 @@ class LeadIngest:
         )
         key = _idempotency_key(request) if "idempotency-key" in headers else None
         return Submission(
-            lead_id,
-            datetime.now(timezone.utc),
-            request_id,
-            None if key is None else header_text(key),
-            None if key is None else sha256(key).digest(),
-            request.method,
-            storable(_target(request.raw_url).decode("ascii", "replace")),
-            address,
-            None if content_type is None else readable(content_type),
-            _stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head),
-            body,
-            sha256(body).digest(),
-            self._node,
-            state,
-            error,
-            None,
-            fields,
+            id=lead_id,
+            received_at=datetime.now(timezone.utc),
+            request_id=request_id,
+            idempotency_key=None if key is None else header_text(key),
+            method=request.method,
+            target=storable(_target(request.raw_url).decode("ascii", "replace")),
+            remote_addr=address,
+            content_type=None if content_type is None else readable(content_type),
+            headers=_stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head),
+            body=body,
+            body_sha256=sha256(body).digest(),
+            state=state,
+            key_sha256=None if key is None else sha256(key).digest(),
+            error=error,
+            duplicate_of=None,
+            node=self._node,
+            fields=fields,
         )
 
     def _answer(self, request: Request, started: float, submission: Submission, receipt: Receipt) -> HTTPResponse:

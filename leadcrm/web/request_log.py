@@ -7,8 +7,8 @@ from time import perf_counter
 from sanic.request import Request
 from uuid_utils import uuid7
 
+from leadcrm.database.states import Outcome
 from leadcrm.ingest.normalize import storable
-from leadcrm.ingest.submission import Outcome
 from leadcrm.logs.setup import LogWriter
 from leadcrm.web.board import Row
 

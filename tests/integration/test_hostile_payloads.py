@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from leadcrm.ingest.normalize import COLUMNS
+from leadcrm.database.entities import FIELD_COLUMNS
 from tests.conftest import DATABASE_KINDS, new_database, server_starter
 from tests.corpus import Case, cases
 from tests.support.client import parse_receipt
@@ -154,8 +154,8 @@ def test_every_case_has_the_columns_the_corpus_says(run: Run) -> None:
             continue
         assert kept.raw["state"] == "stored", case.name
         assert kept.lead is not None, case.name
-        expected = {**dict.fromkeys(COLUMNS), **case.fields}
-        assert {column: kept.lead[column] for column in COLUMNS} == expected, case.name
+        expected = {**dict.fromkeys(FIELD_COLUMNS), **case.fields}
+        assert {column: kept.lead[column] for column in FIELD_COLUMNS} == expected, case.name
 
 
 def test_every_neighbour_is_stored_whole(run: Run) -> None:

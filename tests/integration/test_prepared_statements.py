@@ -9,8 +9,10 @@ import pytest
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
 from leadcrm.database.postgres import PostgresConnection
-from leadcrm.ingest.store import PostgresStore
-from leadcrm.ingest.submission import Outcome, Receipt
+from leadcrm.database.states import Outcome
+from leadcrm.ingest.driving import block
+from leadcrm.ingest.store.postgres import PostgresStore
+from leadcrm.ingest.submission import Receipt
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresServer
 
@@ -37,7 +39,7 @@ def prepared(connection: PostgresConnection) -> int:
 
 
 def creates(store: PostgresStore) -> bool:
-    (answer,) = store.write([submission(b"{}")])
+    (answer,) = block(store.write([submission(b"{}")]))
     return isinstance(answer, Receipt) and answer.outcome is Outcome.CREATED
 
 

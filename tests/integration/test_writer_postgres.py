@@ -1,25 +1,29 @@
-"""The writer on PostgreSQL: what the event loop sends by itself, and what it leaves to the thread."""
+"""The writer on PostgreSQL: what the event loop sends, what it waits for, and where leads go when it waits in vain."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import select
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
+from leadcrm.database.states import Outcome
+from leadcrm.ingest.driving import Operation, Readable, Writable, block
+from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.spool.spool import Spool
-from leadcrm.ingest.store import Answer, PostgresStore
-from leadcrm.ingest.submission import Outcome, Receipt, Submission
-from leadcrm.ingest.writer import LOOP_BYTES, Writer
+from leadcrm.ingest.store.postgres import MAX_LOOP_BYTES, PostgresStore
+from leadcrm.ingest.store.store import Known
+from leadcrm.ingest.submission import Receipt, Submission
+from leadcrm.ingest.writer import Writer
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster, PostgresServer
 from tests.support.receipts import told
@@ -30,32 +34,47 @@ TIMEOUT_S = 1.0
 
 
 class WatchedStore(PostgresStore):
-    """A store that notes what the event loop sent and what the thread wrote."""
+    """A store that notes how many rows it inserts at once, what it waits for, and in which threads."""
 
     def __init__(self, url: str) -> None:
         connection = open_connection(url_of(url), timeout_s=TIMEOUT_S)
         super().__init__(connection, schema=url_of(url).schema, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]
-        self.prove()
-        self.sent: list[int] = []
-        self.written: list[int] = []
-        self.awaited: set[int | None] = set()
+        self.inserted: list[int] = []
+        self.looked_up: list[int] = []
+        self.waited_for: set[type] = set()
         self.loop_thread = threading.get_ident()
+        self.was_encoded_by_the_loop: list[bool] = []
+        block(self.prove())
+        self.was_encoded_by_the_loop.clear()
 
-    def begin(self, batch: Sequence[Submission]) -> bool:
+    def _insert(self, until: float, rows: Sequence[Submission]) -> Operation[int]:
+        if rows:
+            self.inserted.append(len(rows))
+        return (yield from super()._insert(until, rows))
+
+    def _find(self, until: float, rows: Sequence[Submission]) -> Operation[tuple[dict[str, Submission], Known]]:
+        self.looked_up.append(len(rows))
+        return (yield from super()._find(until, rows))
+
+    def _encode(self, rows: Iterable[Submission]) -> bytes:
+        self.was_encoded_by_the_loop.append(threading.get_ident() == self.loop_thread)
+        return super()._encode(rows)
+
+    def _execute(self, until: float, sql: str | bytes, values: Any = None) -> Operation[list[tuple[Any, ...]]]:
         assert threading.get_ident() == self.loop_thread
-        self.sent.append(len(batch))
-        return super().begin(batch)
-
-    def awaits(self) -> int | None:
-        event = super().awaits()
-        self.awaited.add(event)
-        return event
-
-    def write(self, batch: Sequence[Submission]) -> list[Answer]:
-        if batch:
-            assert threading.get_ident() != self.loop_thread
-            self.written.append(len(batch))
-        return super().write(batch)
+        inner = super()._execute(until, sql, values)
+        try:
+            step = next(inner)
+            while True:
+                self.waited_for.add(type(step))
+                try:
+                    yield step
+                except Exception as error:
+                    step = inner.throw(error)
+                else:
+                    step = next(inner)
+        except StopIteration as end:
+            return list(end.value)
 
 
 @pytest.fixture
@@ -73,7 +92,7 @@ def store(url: str) -> WatchedStore:
 
 def run(store: WatchedStore, use: Callable[[Writer], Awaitable[None]], spool: Spool | None = None) -> Writer:
     """Run a writer in this thread's loop, as a worker does, and return it once it has ended."""
-    writer = Writer(spool, lambda: None, max_held_bytes=MAX_HELD_BYTES)
+    writer = Writer(spool, lambda: None, QueueBudget(MAX_HELD_BYTES))
 
     async def main() -> None:
         writer.start(asyncio.get_running_loop())
@@ -108,12 +127,14 @@ def test_the_loop_sends_new_leads_and_one_batch_gathers_while_another_commits(st
         assert {receipt.stored for receipt in others} == {"database"}
 
     writer = run(store, use)
-    assert (store.sent, store.written) == ([1, 100], [])
+    assert (store.inserted, store.looked_up) == ([1, 100], [])
+    assert all(store.was_encoded_by_the_loop)
+    assert store.waited_for == {Readable}
     assert (writer.batches, writer.rows) == (2, 101)
     assert len(Rows(url).leads()) == 101
 
 
-def test_keys_that_are_taken_are_left_to_the_thread(store: WatchedStore, url: str) -> None:
+def test_keys_that_are_taken_are_looked_up_in_a_second_statement(store: WatchedStore, url: str) -> None:
     first, again, other = submission(b"{}", key="k"), submission(b"{}", key="k"), submission(b'{"email":"x"}', key="k")
     twins = [submission(b"{}", key="twin") for _ in range(2)]
 
@@ -127,14 +148,12 @@ def test_keys_that_are_taken_are_left_to_the_thread(store: WatchedStore, url: st
         await told(writer, submission(b"{}"))
 
     run(store, use)
-    assert (store.sent, store.written[0], store.written[-1]) == ([1, 3, 2, 1], 3, 2)
+    assert (store.inserted, store.looked_up) == ([1, 2, 2, 1, 1, 1], [3])
     assert len(Rows(url).leads()) == 4
     assert len(Rows(url).raw()) == 7
 
 
-def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(
-    own_postgres: PostgresCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(own_postgres: PostgresCluster) -> None:
     url = own_postgres.create_database()
     migrate(url_of(url))
     store = WatchedStore(url)
@@ -146,10 +165,8 @@ def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(
         asyncio.get_running_loop().call_later(0.3, os.kill, backend, signal.SIGCONT)
         await told(writer, *(submission(body) for body in bodies))
 
-    monkeypatch.setattr("leadcrm.ingest.writer.LOOP_BYTES", MAX_HELD_BYTES)
     run(store, use)
-    assert select.POLLOUT in store.awaited
-    assert not store.written
+    assert Writable in store.waited_for
     assert sorted(bytes(row["body"]) for row in Rows(url).raw()) == bodies
 
 
@@ -161,14 +178,16 @@ def test_a_row_that_the_database_refuses_does_not_hurt_its_neighbours(
     async def use(writer: Writer) -> None:
         await told(writer, submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}'))
         await told(writer, submission(b'{"email":"c"}'))
+        assert writer.has_store, "it went on with the same connection"
 
     run(store, use, spool_in(tmp_path))
     assert {lead["email"] for lead in Rows(url).leads()} == {"a", "b", "c"}
     assert sorted(row["state"] for row in Rows(url).raw()) == ["failed", "stored", "stored", "stored"]
-    assert store.sent == [3, 1], "it went on with the same connection"
 
 
-def test_a_key_that_lies_in_the_spool_is_the_threads_to_look_up(store: WatchedStore, url: str, tmp_path: Path) -> None:
+def test_a_key_that_lies_in_the_spool_is_not_sent_to_the_database(
+    store: WatchedStore, url: str, tmp_path: Path
+) -> None:
     spool = spool_in(tmp_path)
     waiting = submission(b"{}", key="k")
     spool.write([waiting])
@@ -179,7 +198,7 @@ def test_a_key_that_lies_in_the_spool_is_the_threads_to_look_up(store: WatchedSt
         assert new.stored == "database"
 
     run(store, use, spool)
-    assert (store.sent, store.written) == ([], [1])
+    assert store.inserted == [1]
 
 
 def test_a_session_that_was_ended_costs_no_lead(
@@ -239,16 +258,16 @@ def test_a_stop_waits_for_what_was_sent_and_keeps_what_waits_behind_it(
             assert isinstance(await behind, Receipt)
 
         run(store, use)
-    assert (store.sent, store.written) == ([1, 1], [])
+    assert store.inserted == [1, 1]
     assert len(Rows(url).leads()) == 2
 
 
 def test_a_large_batch_is_not_encoded_by_the_loop(store: WatchedStore, url: str) -> None:
     async def use(writer: Writer) -> None:
-        await told(writer, submission(b'"%s"' % (b"x" * LOOP_BYTES)))
+        await told(writer, submission(b'"%s"' % (b"x" * MAX_LOOP_BYTES)))
 
     run(store, use)
-    assert (store.sent, store.written) == ([], [1])
+    assert store.was_encoded_by_the_loop == [False]
 
 
 def test_a_session_that_forgot_the_statement_gets_it_without_one(
@@ -262,7 +281,7 @@ def test_a_session_that_forgot_the_statement_gets_it_without_one(
         await told(writer, submission(b'{"email":"b"}'))
 
     run(store, use)
-    assert (store.sent, store.written) == ([1, 1], [1])
+    assert store.inserted == [1, 1, 1]
     assert {lead["email"] for lead in Rows(url).leads()} == {"a", "b"}
 
 
@@ -295,4 +314,4 @@ def test_what_is_begun_in_vain_has_no_more_time_than_what_is_not(
                 next_holder.execute("COMMIT")
 
             run(store, use, spool_in(tmp_path))
-    assert store.sent == [1, 2]
+    assert store.inserted == [1, 2]

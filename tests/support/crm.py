@@ -14,7 +14,11 @@ from leadcrm.configuration.database_url import DatabaseURL, parse_database_url
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
 from leadcrm.database.postgres import PostgresConnection
-from leadcrm.ingest.store import PostgresStore, SqliteStore, Store
+from leadcrm.database.states import State
+from leadcrm.ingest.driving import block
+from leadcrm.ingest.store.postgres import PostgresStore
+from leadcrm.ingest.store.sqlite import SqliteStore
+from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.submission import Submission, process
 from tests.support.server import clean_environment, command
 
@@ -53,8 +57,9 @@ def submission(
         body=body,
         body_sha256=hashlib.sha256(body).digest(),
         node="a-node",
-        state=state or made_state,
+        state=State(state) if state else made_state,
         error=error if state else made_error,
+        duplicate_of=None,
         fields=None if state else fields,
     )
 
@@ -70,7 +75,7 @@ def keep(database: str, rows: Sequence[Submission]) -> None:
     else:
         assert url.path is not None
         store = SqliteStore(connection, url.path, min_free_bytes=0)
-    store.write(rows)
+    block(store.write(rows))
     store.close()
 
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadcrm.ingest.normalize import COLUMNS, FIELDS, NORMALIZER_VERSION, normalize, storable
+from leadcrm.database.entities import FIELD_COLUMNS, FIELDS
+from leadcrm.ingest.normalize import NORMALIZER_VERSION, normalize, storable
 
 
 def column(value: object) -> str | None:
-    columns = dict(zip(COLUMNS, normalize({"email": value}), strict=True))
+    columns = dict(zip(FIELD_COLUMNS, normalize({"email": value}), strict=True))
     assert all(text is None for name, text in columns.items() if name != "email")
     return columns["email"]
 
@@ -21,7 +22,7 @@ def test_the_columns_are_the_fields_in_snake_case_and_in_their_order() -> None:
         == "click_id country creo description domain email firstName ip lang lastName marker offer phone sourcetype"
     )
     assert (
-        " ".join(COLUMNS)
+        " ".join(FIELD_COLUMNS)
         == "click_id country creo description domain email first_name ip lang last_name marker offer phone sourcetype"
     )
 

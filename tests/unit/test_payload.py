@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from leadcrm.database.entities import FIELD_COLUMNS, FIELDS
 from leadcrm.errors import InvalidPayload
-from leadcrm.ingest.normalize import COLUMNS, FIELDS, normalize
+from leadcrm.ingest.normalize import normalize
 from leadcrm.ingest.payload import json as json_payload
 from leadcrm.ingest.payload.reader import read_payload
 from tests.corpus import MAX_BODY_BYTES, Case, cases
@@ -34,7 +35,7 @@ def columns_of(
     payload = read_payload(
         body, content_type=content_type, content_encoding=content_encoding, max_decoded_bytes=MAX_BODY_BYTES
     )
-    return dict(zip(COLUMNS, normalize(payload), strict=True))
+    return dict(zip(FIELD_COLUMNS, normalize(payload), strict=True))
 
 
 def header(case: Case, name: bytes) -> str:
@@ -50,7 +51,7 @@ def outcome(case: Case) -> dict[str, str | None] | None:
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_a_body_of_the_corpus_has_its_columns_or_is_refused(case: Case) -> None:
-    expected = None if case.fields is None else dict.fromkeys(COLUMNS) | case.fields
+    expected = None if case.fields is None else dict.fromkeys(FIELD_COLUMNS) | case.fields
     assert outcome(case) == expected
     assert len(case.body) <= MAX_BODY_BYTES
     assert (case.status, case.fields is None) in ((201, False), (400, True))

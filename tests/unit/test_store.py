@@ -14,9 +14,13 @@ import pytest
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
 from leadcrm.database.postgres import PostgresConnection
+from leadcrm.database.states import Outcome
 from leadcrm.errors import StoreUnavailable
-from leadcrm.ingest.store import Answer, PostgresStore, SqliteStore, Store
-from leadcrm.ingest.submission import Outcome, Receipt, Submission
+from leadcrm.ingest.driving import block
+from leadcrm.ingest.store.postgres import PostgresStore
+from leadcrm.ingest.store.sqlite import SqliteStore
+from leadcrm.ingest.store.store import Store, WriteResult
+from leadcrm.ingest.submission import Receipt, Submission
 from tests.support.crm import submission, url_of
 from tests.support.rows import Rows, sqlite_path
 
@@ -45,9 +49,9 @@ def store(database: str) -> Iterator[Store]:
         yield store
 
 
-def told(answers: Sequence[Answer]) -> list[tuple[Outcome, str]]:
-    assert all(isinstance(answer, Receipt) for answer in answers), answers
-    return [(answer.outcome, answer.lead_id) for answer in answers if isinstance(answer, Receipt)]
+def told(results: Sequence[WriteResult]) -> list[tuple[Outcome, str]]:
+    assert all(isinstance(result, Receipt) for result in results), results
+    return [(result.outcome, result.lead_id) for result in results if isinstance(result, Receipt)]
 
 
 def a_batch() -> list[Submission]:
@@ -67,7 +71,7 @@ def a_batch() -> list[Submission]:
 def test_rows_are_settled_by_arrival(store: Store, rows: Rows) -> None:
     batch = a_batch()
     first, keyless, repeat, conflict, unreadable, corrected, failed, of_failed = (row.id for row in batch)
-    assert told(store.write(batch)) == [
+    assert told(block(store.write(batch))) == [
         (Outcome.CREATED, first),
         (Outcome.CREATED, keyless),
         (Outcome.DUPLICATE, first),
@@ -94,29 +98,29 @@ def test_rows_are_settled_by_arrival(store: Store, rows: Rows) -> None:
 @pytest.mark.parametrize("already", [8, 5, 3, 1], ids="{} of 8 were there".format)
 def test_a_batch_in_doubt_is_written_again_without_effect(store: Store, rows: Rows, already: int) -> None:
     batch = a_batch()
-    before = told(store.write(batch[:already]))
-    again = told(store.write(batch))
+    before = told(block(store.write(batch[:already])))
+    again = told(block(store.write(batch)))
     assert again[:already] == before
     raw, leads = rows.raw(), rows.leads()
-    assert told(store.write(batch)) == again
-    assert told(store.write(list(reversed(batch)))) == list(reversed(again))
+    assert told(block(store.write(batch))) == again
+    assert told(block(store.write(list(reversed(batch))))) == list(reversed(again))
     assert (rows.raw(), rows.leads()) == (raw, leads)
     assert len(raw) == 8
 
 
 def test_a_key_of_an_earlier_batch_is_used(store: Store) -> None:
     first = submission(b"{}", key="k")
-    store.write([first])
+    block(store.write([first]))
     repeat, conflict = submission(b"{}", key="k"), submission(b"{ }", key="k")
-    assert told(store.write([repeat, conflict])) == [(Outcome.DUPLICATE, first.id), (Outcome.CONFLICT, first.id)]
+    assert told(block(store.write([repeat, conflict]))) == [(Outcome.DUPLICATE, first.id), (Outcome.CONFLICT, first.id)]
 
 
 def test_rows_whose_key_an_earlier_batch_took_are_told_apart_by_that_batchs_row(store: Store, rows: Rows) -> None:
     holder = submission(b'{"email":"held"}', key="k")
-    store.write([holder])
+    block(store.write([holder]))
     behind = [submission(body, key="k") for body in (b'{"email":"other"}', b'{"email":"held"}', b'{"email":"other"}')]
     others = [submission(b'{"email":"of its own"}', key="own"), submission(b"{}")]
-    assert told(store.write([*behind, *others])) == [
+    assert told(block(store.write([*behind, *others]))) == [
         (Outcome.CONFLICT, holder.id),
         (Outcome.DUPLICATE, holder.id),
         (Outcome.CONFLICT, holder.id),
@@ -130,14 +134,14 @@ def test_rows_whose_key_an_earlier_batch_took_are_told_apart_by_that_batchs_row(
 
 
 def test_an_empty_batch_is_nothing(store: Store, rows: Rows) -> None:
-    assert store.write([]) == []
-    store.prove()
+    assert block(store.write([])) == []
+    block(store.prove())
     assert rows.raw() == []
 
 
 def test_a_batch_of_many_rows_is_one_of_a_few(store: Store, rows: Rows) -> None:
     batch = [submission(b'{"phone":"%d"}' % number, key=f"k{number % 1500}") for number in range(2000)]
-    outcomes = [outcome for outcome, _ in told(store.write(batch))]
+    outcomes = [outcome for outcome, _ in told(block(store.write(batch)))]
     assert outcomes == [Outcome.CREATED] * 1500 + [Outcome.CONFLICT] * 500
     assert len(rows.leads()) == 1500
 
@@ -164,7 +168,7 @@ def test_two_stores_with_the_same_keys_in_opposite_orders_agree_and_do_not_wait_
             ) -> None:
                 barrier.wait()
                 started = time.monotonic()
-                answers = told(stores[which].write(batches[which]))
+                answers = told(block(stores[which].write(batches[which])))
                 found[which] = (time.monotonic() - started, answers)
 
             threads = [threading.Thread(target=write, args=(which,)) for which in range(2)]
@@ -190,11 +194,11 @@ def test_a_database_that_is_held_up_is_given_up_in_time(database: str, rows: Row
         with rows.writes_blocked():
             started = time.monotonic()
             with pytest.raises(StoreUnavailable):
-                store.write([first])
+                block(store.write([first]))
             assert time.monotonic() - started < 3
     assert threading.active_count() == threads
     with store_on(database) as store:
-        assert told(store.write([first])) == [(Outcome.CREATED, first.id)]
+        assert told(block(store.write([first]))) == [(Outcome.CREATED, first.id)]
     assert len(rows.raw()) == 1
 
 
@@ -203,12 +207,12 @@ def test_a_batch_of_many_statements_is_whole(
     rows_a_statement: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite before 3.32 takes 24 rows a statement."""
-    monkeypatch.setattr("leadcrm.ingest.store._SQLITE_ROWS", rows_a_statement)
+    monkeypatch.setattr("leadcrm.ingest.store.sqlite.MAX_STATEMENT_ROWS", rows_a_statement)
     database = f"sqlite:///{tmp_path / 'leads.db'}"
     batch = [submission(b'{"email":"%d"}' % number, key=str(number)) for number in range(50)]
     with store_on(database) as store:
-        store.write(batch[:30])
-        assert told(store.write(batch)) == [(Outcome.CREATED, row.id) for row in batch]
+        block(store.write(batch[:30]))
+        assert told(block(store.write(batch))) == [(Outcome.CREATED, row.id) for row in batch]
     rows = Rows(database)
     assert [lead["email"] for lead in rows.leads()] == [str(number) for number in range(50)]
     assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == 50
@@ -218,22 +222,17 @@ def test_a_row_that_cannot_be_encoded_does_not_hurt_its_neighbours(store: Store,
     first, poison, last = submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}')
     assert poison.fields is not None
     poison = poison._replace(fields=("\ud800", *poison.fields[1:]))
-    store.prove()
-    assert isinstance(store, (PostgresStore, SqliteStore))
-    if store.begin([first, poison, last]):
-        assert isinstance(store, SqliteStore), "it finds out when the values are bound"
-        store.commit()
-        assert store.received() is None
-    assert [outcome for outcome, _ in told(store.write([first, poison, last]))] == [Outcome.CREATED] * 3
+    block(store.prove())
+    assert [outcome for outcome, _ in told(block(store.write([first, poison, last])))] == [Outcome.CREATED] * 3
     assert sorted(str(lead["email"]) for lead in rows.leads()) == ["a", "b"]
     assert [row["state"] for row in rows.raw()] == ["stored", "failed", "stored"]
 
 
 def test_every_row_is_counted_in_the_ledger_once(store: Store, rows: Rows) -> None:
     batch = a_batch()
-    store.write(batch[:3])
-    store.write(batch)
-    store.write(batch)
+    block(store.write(batch[:3]))
+    block(store.write(batch))
+    block(store.write(batch))
     assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == len(batch)
 
 
@@ -243,10 +242,10 @@ def test_a_sqlite_file_that_was_taken_away_takes_no_more_rows(tmp_path_factory: 
         path = sqlite_path(database)
         path.rename(path.with_suffix(".away"))
         with pytest.raises(StoreUnavailable):
-            store.write([submission(b"{}")])
+            block(store.write([submission(b"{}")]))
         path.write_bytes(b"")
         with pytest.raises(StoreUnavailable, match="replaced"):
-            store.write([submission(b"{}")])
+            block(store.write([submission(b"{}")]))
 
 
 def test_a_sqlite_file_that_was_replaced_is_not_damaged_by_the_writer_of_the_old_one(
@@ -254,14 +253,14 @@ def test_a_sqlite_file_that_was_replaced_is_not_damaged_by_the_writer_of_the_old
 ) -> None:
     database, other = (f"sqlite:///{tmp_path_factory.mktemp(name) / 'leads.db'}" for name in ("old", "new"))
     with store_on(other) as store:
-        store.write([submission(b'{"email":"%d"}' % number, key=f"other {number}") for number in range(300)])
+        block(store.write([submission(b'{"email":"%d"}' % number, key=f"other {number}") for number in range(300)]))
     with store_on(database) as store:
-        store.write([submission(b"{}", key="old")])
+        block(store.write([submission(b"{}", key="old")]))
         # The log is empty, as after every start.
-        store.prove()
+        block(store.prove())
         sqlite_path(other).replace(sqlite_path(database))
         with pytest.raises(StoreUnavailable, match="replaced"):
-            store.write([submission(b"{}", key="too late")])
+            block(store.write([submission(b"{}", key="too late")]))
     with closing(sqlite3.connect(sqlite_path(database))) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("SELECT count(*) FROM leads").fetchone() == (300,)

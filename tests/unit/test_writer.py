@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ import pytest
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
+from leadcrm.ingest.driving import InThread, Operation
+from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.spool.spool import Spool
-from leadcrm.ingest.store import Answer, SqliteStore
+from leadcrm.ingest.store.sqlite import SqliteStore, Statement
+from leadcrm.ingest.store.store import WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
-from leadcrm.ingest.writer import BATCH_ROWS, Writer
+from leadcrm.ingest.writer import MAX_BATCH_ROWS, Writer
 from tests.support.crm import submission, url_of
 from tests.support.receipts import told
 from tests.support.rows import Rows
@@ -24,30 +28,28 @@ from tests.support.rows import Rows
 MEBIBYTE = 1024 * 1024
 
 
-class WatchedStore:
-    """A real store that notes its batches, waits where it is told to, and fails where it is told to."""
+class WatchedStore(SqliteStore):
+    """A store that notes its batches, waits where it is told to, and fails where it is told to."""
 
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
+    def __init__(self, url: str, *, timeout_s: float = 5) -> None:
+        path = url_of(url).path
+        assert path is not None
+        connection = open_connection(url_of(url), timeout_s=timeout_s)
+        assert isinstance(connection, sqlite3.Connection)
+        super().__init__(connection, path, min_free_bytes=0)
         self.batches: list[int] = []
         self.may_write = threading.Event()
         self.may_write.set()
         self.has_begun = threading.Event()
         self.failure: Exception | None = None
 
-    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+    def write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
         self.has_begun.set()
-        self.may_write.wait(20)
+        yield InThread(partial(self.may_write.wait, 20))
         self.batches.append(len(batch))
         if self.failure:
             raise self.failure
-        return self._store.write(batch)
-
-    def prove(self) -> None:
-        self._store.prove()
-
-    def close(self) -> None:
-        self._store.close()
+        return (yield from super().write(batch))
 
 
 @pytest.fixture
@@ -61,9 +63,7 @@ def database(tmp_path: Path) -> str:
 @pytest.fixture
 def store(database: str) -> WatchedStore:
     """A store on `database`."""
-    url = url_of(database)
-    assert url.path is not None
-    return WatchedStore(SqliteStore(open_connection(url, timeout_s=5), url.path, min_free_bytes=0))  # type: ignore[arg-type]
+    return WatchedStore(database)
 
 
 def spool_in(directory: Path, max_bytes: int = 1 << 30) -> Spool:
@@ -88,7 +88,7 @@ def run(writer: Writer, use: Callable[[], Awaitable[None]], store: WatchedStore 
 
 
 def test_leads_gather_while_a_batch_commits(store: WatchedStore, database: str) -> None:
-    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+    writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
         store.may_write.clear()
@@ -106,25 +106,25 @@ def test_leads_gather_while_a_batch_commits(store: WatchedStore, database: str) 
 
 
 def test_a_batch_is_bounded(store: WatchedStore) -> None:
-    writer = Writer(None, lambda: None, max_held_bytes=1 << 30)
+    writer = Writer(None, lambda: None, QueueBudget(1 << 30))
 
     async def use() -> None:
         store.may_write.clear()
         waiting = [writer.submit(submission(b"{}"))]
         await asyncio.to_thread(store.has_begun.wait)
-        waiting += [writer.submit(submission(b"{}")) for _ in range(BATCH_ROWS + 1)]
+        waiting += [writer.submit(submission(b"{}")) for _ in range(MAX_BATCH_ROWS + 1)]
         waiting += [writer.submit(submission(b'"' + b"x" * MEBIBYTE + b'"')) for _ in range(9)]
         store.may_write.set()
         await asyncio.gather(*waiting)
 
     run(writer, use, store)
-    assert store.batches[:2] == [1, BATCH_ROWS]
+    assert store.batches[:2] == [1, MAX_BATCH_ROWS]
     assert len(store.batches) == 5, "the large ones are no one batch"
 
 
 def test_a_store_that_fails_is_given_up_and_its_batch_goes_to_the_spool(store: WatchedStore, tmp_path: Path) -> None:
     losses: list[None] = []
-    writer = Writer(spool_in(tmp_path), lambda: losses.append(None), max_held_bytes=MEBIBYTE)
+    writer = Writer(spool_in(tmp_path), lambda: losses.append(None), QueueBudget(MEBIBYTE))
     store.failure = StoreUnavailable("away")
 
     async def use() -> None:
@@ -141,7 +141,7 @@ def test_a_store_that_fails_is_given_up_and_its_batch_goes_to_the_spool(store: W
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("away"), RuntimeError("a fault of ours")])
 def test_without_a_spool_the_sender_hears_it(store: WatchedStore, failure: Exception) -> None:
-    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+    writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
     store.failure = failure
 
     async def use() -> None:
@@ -151,7 +151,7 @@ def test_without_a_spool_the_sender_hears_it(store: WatchedStore, failure: Excep
 
 
 def test_a_full_spool_is_told_and_the_writer_lives_on(tmp_path: Path, store: WatchedStore) -> None:
-    writer = Writer(spool_in(tmp_path, max_bytes=1), lambda: None, max_held_bytes=MEBIBYTE)
+    writer = Writer(spool_in(tmp_path, max_bytes=1), lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
         assert isinstance(await writer.submit(submission(b"{}")), SpoolUnavailable)
@@ -163,7 +163,7 @@ def test_a_full_spool_is_told_and_the_writer_lives_on(tmp_path: Path, store: Wat
 
 
 def test_past_its_bytes_it_takes_no_more(store: WatchedStore) -> None:
-    writer = Writer(None, lambda: None, max_held_bytes=100)
+    writer = Writer(None, lambda: None, QueueBudget(100))
 
     async def use() -> None:
         store.may_write.clear()
@@ -179,7 +179,7 @@ def test_past_its_bytes_it_takes_no_more(store: WatchedStore) -> None:
 def test_a_lead_whose_sender_heard_503_is_not_written_and_one_whose_sender_hung_up_is(
     store: WatchedStore, database: str
 ) -> None:
-    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+    writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
     refused, gone = submission(b'{"email":"refused"}'), submission(b'{"email":"gone"}')
 
     async def use() -> None:
@@ -197,7 +197,7 @@ def test_a_lead_whose_sender_heard_503_is_not_written_and_one_whose_sender_hung_
 
 
 def test_a_stop_keeps_all_that_waits(store: WatchedStore, database: str) -> None:
-    writer = Writer(None, lambda: None, max_held_bytes=MEBIBYTE)
+    writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
         for _ in range(50):
@@ -210,7 +210,7 @@ def test_a_stop_keeps_all_that_waits(store: WatchedStore, database: str) -> None
 def test_a_key_that_lies_in_the_spool_is_known_when_the_database_is_back(
     store: WatchedStore, database: str, tmp_path: Path
 ) -> None:
-    writer = Writer(spool_in(tmp_path), lambda: None, max_held_bytes=MEBIBYTE)
+    writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
         first = await writer.submit(submission(b"{}", key="k"))
@@ -228,54 +228,57 @@ def test_a_key_that_lies_in_the_spool_is_known_when_the_database_is_back(
     assert len(Rows(database).raw()) == 1
 
 
-class QuickStore(SqliteStore):
-    """A store that notes what was committed as one statement, and what was written another way."""
+class TracedStore(WatchedStore):
+    """A store that notes the statements which write, and that none of them runs in the event loop's thread."""
 
-    def __init__(self, url: str) -> None:
-        path = url_of(url).path
-        assert path is not None
-        connection = open_connection(url_of(url), timeout_s=1)
-        assert isinstance(connection, sqlite3.Connection)
-        super().__init__(connection, path, min_free_bytes=0)
-        self.committed: list[int] = []
-        self.written: list[int] = []
+    def __init__(self, url: str, *, timeout_s: float = 1) -> None:
+        super().__init__(url, timeout_s=timeout_s)
+        self.statements: list[str] = []
+        self.loop_thread = threading.get_ident()
+        self._connection.set_trace_callback(self._note)
 
-    def commit(self) -> None:
-        self.committed.append(len(self._begun))
-        super().commit()
+    def _note(self, statement: str) -> None:
+        word = statement.partition(" ")[0]
+        if word in ("BEGIN", "INSERT", "COMMIT"):
+            assert threading.get_ident() != self.loop_thread
+            # Each step of the trigger is told of in the words of the statement that fired it.
+            if self.statements[-1:] != [statement]:
+                self.statements.append(statement)
 
-    def write(self, batch: Sequence[Submission]) -> list[Answer]:
-        self.written.append(len(batch))
-        return super().write(batch)
+    def noted(self) -> list[str]:
+        """Return the statements since the last call."""
+        statements, self.statements = self.statements, []
+        return [statement.partition(" ")[0] for statement in statements]
 
 
 def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database: str, tmp_path: Path) -> None:
-    store, spool = QuickStore(database), spool_in(tmp_path)
-    assert spool.is_empty(), "opened, as a writer's is after its first batch"
-    writer = Writer(spool, lambda: None, max_held_bytes=MEBIBYTE)
+    store = TracedStore(database)
+    writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
     first, again = submission(b"{}", key="k"), submission(b"{}", key="k")
 
     async def use() -> None:
         writer.hand_over(store)
         await told(writer, first, *(submission(b"{}", key=f"key {number}") for number in range(20)))
+        assert store.noted() == ["INSERT"]
         new, repeat = await told(writer, submission(b"{}", key="new"), again)
         assert (new.outcome, repeat.outcome, repeat.lead_id) == ("created", "duplicate", first.id)
+        assert store.noted() == ["INSERT", "BEGIN", "INSERT", "COMMIT"]
         # What met a taken key makes the next look before it writes, once.
         await told(writer, submission(b"{}", key="one more"))
+        assert store.noted() == ["BEGIN", "INSERT", "COMMIT"]
         await told(writer, submission(b"{}", key="and one"))
+        assert store.noted() == ["INSERT"]
 
     run(writer, use)
-    assert (store.committed, store.written) == ([21, 2, 1], [2, 1])
     assert len(Rows(database).leads()) == 24
     assert len(Rows(database).raw()) == 25
     assert sum(row["received"] for row in Rows(database).select("SELECT received FROM leads_ledger")) == 25
 
 
 def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(database: str, tmp_path: Path) -> None:
-    store, spool = QuickStore(database), spool_in(tmp_path)
-    assert spool.is_empty()
+    store = TracedStore(database)
     losses: list[None] = []
-    writer = Writer(spool, lambda: losses.append(None), max_held_bytes=MEBIBYTE)
+    writer = Writer(spool_in(tmp_path), lambda: losses.append(None), QueueBudget(MEBIBYTE))
     rival = open_connection(url_of(database), timeout_s=5)
     assert isinstance(rival, sqlite3.Connection)
 
@@ -290,23 +293,20 @@ def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(databa
 
     run(writer, use)
     rival.close()
-    assert (store.committed, losses) == ([1], [None])
-    assert not store.begin([submission(b"{}")]), "what failed once is not believed again"
+    assert (store.batches, losses) == ([1], [None])
+
+
+class VanishingStore(WatchedStore):
+    """A store whose file is taken away right after a commit."""
+
+    def _commit(self, statements: Sequence[Statement]) -> None:
+        super()._commit(statements)
+        self._path.rename(self._path.with_name("away"))
 
 
 def test_what_was_committed_into_a_file_that_was_taken_away_goes_to_the_spool(database: str, tmp_path: Path) -> None:
-    store, spool = QuickStore(database), spool_in(tmp_path)
-    assert spool.is_empty()
-    writer = Writer(spool, lambda: None, max_held_bytes=MEBIBYTE)
-    path = url_of(database).path
-    assert path is not None
-    commit = store.commit
-
-    def commit_and_lose_the_file() -> None:
-        commit()
-        path.rename(path.with_name("away"))
-
-    store.commit = commit_and_lose_the_file  # type: ignore[method-assign]
+    store = VanishingStore(database)
+    writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
         writer.hand_over(store)

@@ -9,8 +9,8 @@ import re
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
-from leadcrm.ingest.normalize import FIELDS
 
 _FIELDS = {name.encode(): name for name in FIELDS}
 

@@ -22,8 +22,8 @@ from typing import NoReturn
 
 import orjson
 
+from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
-from leadcrm.ingest.normalize import FIELDS
 
 # orjson's own limit, so that both ways agree.
 MAX_NESTING = 1024

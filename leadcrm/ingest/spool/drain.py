@@ -12,9 +12,10 @@ import logging
 from hashlib import sha256
 
 from leadcrm.errors import SubmissionRefused
+from leadcrm.ingest.driving import block
 from leadcrm.ingest.spool.spool import Spool
-from leadcrm.ingest.store import Store
-from leadcrm.ingest.submission import Submission, process
+from leadcrm.ingest.store.store import Store
+from leadcrm.ingest.submission import Submission
 
 DRAIN_ROWS = 200
 DRAIN_BYTES = 4 * 1024 * 1024
@@ -40,17 +41,19 @@ def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, most_rows
     for row in waiting:
         if row in damaged:
             continue
-        lead = reprocess(row, max_decoded_bytes=max_decoded_bytes)
+        # Only a row that holds its key can become a lead.
+        is_lead = row.state.holds_key and row.body is not None
+        lead = row.reprocessed(max_decoded_bytes=max_decoded_bytes) if is_lead else row
         # What was compressed may be a thousand times longer now; the rest is the next batch's.
         batch_bytes += lead.held_bytes
         if batch and batch_bytes > DRAIN_BYTES:
             break
         batch.append(lead)
-    answers = store.write(batch)
+    results = block(store.write(batch))
     moved: list[str] = []
-    for row, answer in zip(batch, answers, strict=True):
-        if isinstance(answer, SubmissionRefused):
-            _refuse(spool, row, str(answer))
+    for row, result in zip(batch, results, strict=True):
+        if isinstance(result, SubmissionRefused):
+            _refuse(spool, row, str(result))
         else:
             moved.append(row.id)
     if moved:
@@ -62,16 +65,3 @@ def _refuse(spool: Spool, row: Submission, why: str) -> None:
     spool.mark_refused(row.id, why)
     text = "a spooled row cannot be stored and waits in the spool: %s"
     logger.error(text, why, extra={"action": "drain", "id": row.id, "hint": "leadcrm spool status", "repeat_key": why})
-
-
-def reprocess(row: Submission, *, max_decoded_bytes: int) -> Submission:
-    """Parse and normalize a kept row again; only a row that holds its key can become a lead."""
-    if row.state not in ("stored", "failed") or row.body is None:
-        return row
-    state, error, fields = process(
-        row.body,
-        content_type=row.content_type or "",
-        content_encoding=row.headers.get("content-encoding", ""),
-        max_decoded_bytes=max_decoded_bytes,
-    )
-    return row._replace(state=state, error=error, fields=fields)

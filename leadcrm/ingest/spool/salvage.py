@@ -13,15 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from leadcrm.database.entities import RAW_COLUMNS
+from leadcrm.ingest.raw_row import submission_from_sqlite
 from leadcrm.ingest.spool.file import mark_salvaged, unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.spool.sqlite_pages import Pages, Value
-from leadcrm.ingest.store import sqlite_submission
 from leadcrm.ingest.submission import Submission
 
 SALVAGE_ROWS = 100
-
-_STATES = ("stored", "failed", "invalid", "conflict", "repeat")
 
 logger = logging.getLogger("leadcrm.ingest.spool.salvage")
 
@@ -78,12 +76,11 @@ def _row(values: list[Value]) -> tuple[Submission, str | None] | None:
         return None
     *columns, refusal = values
     try:
-        submission = sqlite_submission(columns)
+        submission = submission_from_sqlite(columns)
     except (ValueError, TypeError):
         return None
     is_whole = (
-        submission.state in _STATES
-        and isinstance(submission.body_sha256, bytes)
+        isinstance(submission.body_sha256, bytes)
         and isinstance(submission.body, bytes | None)
         and isinstance(submission.headers, dict)
     )

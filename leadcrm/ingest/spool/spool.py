@@ -44,9 +44,12 @@ from leadcrm.errors import (
     StoreError,
     StoreUnavailable,
 )
+from leadcrm.ingest.driving import block
+from leadcrm.ingest.raw_row import submission_from_sqlite
 from leadcrm.ingest.spool.file import SpoolFile, set_aside_files
 from leadcrm.ingest.spool.sqlite_pages import lost_from_log
-from leadcrm.ingest.store import Answer, Known, SqliteStore, sqlite_submission
+from leadcrm.ingest.spool.store import SpoolStore
+from leadcrm.ingest.store.store import Known, WriteResult
 from leadcrm.ingest.submission import Submission
 
 DRAIN_LOCK_FILE = "spool.lock"
@@ -83,7 +86,7 @@ class Spool:
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
         self._connection: sqlite3.Connection | None = None
-        self._store: SqliteStore | None = None
+        self._store: SpoolStore | None = None
         self._entities: Entities | None = None
         self._has_failed = False
 
@@ -92,7 +95,7 @@ class Spool:
         """The file in use, as far as this thread knows."""
         return self._file.path
 
-    def write(self, batch: Sequence[Submission]) -> list[Answer]:
+    def write(self, batch: Sequence[Submission]) -> list[WriteResult]:
         """Keep the batch and return a receipt each, in order; durable on return.
 
         Raises `SpoolUnavailable`, and `SpoolFull` past the limits: then nothing of the batch is kept.
@@ -102,14 +105,14 @@ class Spool:
         except SpoolDamaged:
             return self._write(batch)
 
-    def _write(self, batch: Sequence[Submission]) -> list[Answer]:
+    def _write(self, batch: Sequence[Submission]) -> list[WriteResult]:
         with self._faults():
             store = self._opened()
             self._insist_on_room(sum(len(row.body or b"") for row in batch))
-            answers = store.write(batch)
+            results = block(store.write(batch))
             if not self._file.is_in_use():
                 raise StoreDamaged(f"{self.path} is not the spool any more, and what was just written is in it")
-            return answers
+            return results
 
     def known(self, keys: Sequence[bytes]) -> Known:
         """Return who holds which of the keys in here. Raises `SpoolUnavailable`."""
@@ -157,7 +160,7 @@ class Spool:
     def check(self) -> None:
         """Raise `SpoolUnavailable` unless a row could be kept now."""
         with self._faults():
-            self._opened().write([])
+            block(self._opened().write([]))
             self._insist_on_room(0)
 
     def prove_write(self) -> None:
@@ -167,10 +170,11 @@ class Spool:
             assert self._connection is not None
             Session(self._connection, None).rewrite()
 
-    def refuse(self, submission: Submission, why: str) -> None:
+    def refuse(self, submission: Submission, why: str) -> WriteResult:
         """Keep a row that the database refuses, with the reason, out of the drain's way; durable on return."""
-        self.write([submission])
+        (result,) = self.write([submission])
         self.mark_refused(submission.id, why)
+        return result
 
     def status(self) -> SpoolStatus:
         """Count what waits; some milliseconds for a million rows. Raises `SpoolUnavailable`."""
@@ -197,7 +201,7 @@ class Spool:
             found: list[Submission] = []
             for values in self._connection.execute(_OLDEST, (most_rows,)):
                 try:
-                    row = sqlite_submission(values)
+                    row = submission_from_sqlite(values)
                 except (ValueError, TypeError) as error:
                     raise StoreDamaged(f"{self.path}: a row cannot be read: {type(error).__name__}") from None
                 most_bytes -= len(row.body or b"")
@@ -259,15 +263,15 @@ class Spool:
             self._entities.database.disconnect()
         self._connection = self._store = self._entities = None
 
-    def _opened(self) -> SqliteStore:
+    def _opened(self) -> SpoolStore:
         if self._store is not None and not self._file.is_in_use():
             self.close()
             self._file.set_aside("it was deleted or replaced")
         if self._store is None:
             self._connection = self._file.open(busy_timeout_s=BUSY_TIMEOUT_S)
-            self._store = SqliteStore(self._connection, self.path, min_free_bytes=self._min_free_bytes, is_spool=True)
+            self._store = SpoolStore(self._connection, self.path, min_free_bytes=self._min_free_bytes)
             if self._has_failed:
-                self._store.prove()
+                block(self._store.prove())
                 self._has_failed = False
         return self._store
 
@@ -319,25 +323,3 @@ class Spool:
             self._file.set_aside(str(failure))
             raise SpoolDamaged(f"the spool was damaged: {failure}") from failure
         raise SpoolUnavailable(f"the spool cannot be used: {failure}", hint=failure.hint) from failure
-
-
-def submission_of(row: Any) -> Submission:
-    """Return the submission that a raw row was made of, before its body is processed again."""
-    return Submission(
-        id=str(row.id),
-        received_at=row.received_at.replace(tzinfo=timezone.utc),
-        request_id=row.request_id,
-        idempotency_key=row.idempotency_key,
-        key_sha256=row.key_sha256,
-        method=row.method,
-        target=row.target,
-        remote_addr=row.remote_addr,
-        content_type=row.content_type,
-        headers=dict(row.headers),
-        body=row.body,
-        body_sha256=row.body_sha256,
-        node=row.node,
-        state=row.state,
-        error=row.error,
-        duplicate_of=str(row.duplicate_of) if row.duplicate_of else None,
-    )

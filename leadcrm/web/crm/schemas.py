@@ -11,7 +11,7 @@ from leadcrm.crm.changes import Event
 from leadcrm.crm.leads import NAMES
 from leadcrm.crm.raw import RAW_STATES, SPOOLED, Kept, Summary
 from leadcrm.crm.statistics import DIMENSIONS, Statistics
-from leadcrm.ingest.normalize import FIELDS
+from leadcrm.database.entities import FIELDS
 from leadcrm.web.crm.declarations import Schema
 
 TEXT: Schema = {"type": "string"}

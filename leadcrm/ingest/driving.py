@@ -1,0 +1,163 @@
+"""What an operation waits for next, and the two drivers that wait for it: one blocks, one is the event loop.
+
+An operation (keeping a batch, proving a store) is a generator, written once. It yields a step for whatever it must
+wait for, and is resumed with the step's result, or with the error in its place. How it waits is the driver's business:
+`block` for commands and the recovery thread, `LoopDriver` for leads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import threading
+from collections.abc import Callable, Generator
+from queue import SimpleQueue
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+
+from leadcrm.database.postgres import NO_ANSWER
+from leadcrm.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+
+class Readable(NamedTuple):
+    """Wait until the descriptor can be read, but no longer than `until` (monotonic)."""
+
+    descriptor: int
+    until: float
+
+
+class Writable(NamedTuple):
+    """Wait until the descriptor can be written to, but no longer than `until` (monotonic)."""
+
+    descriptor: int
+    until: float
+
+
+class InThread(NamedTuple):
+    """Make the call where it may block; its value or its error is the step's result."""
+
+    call: Callable[[], Any]
+
+
+Step = Readable | Writable | InThread
+
+Operation = Generator[Step, Any, T]
+
+
+def block(operation: Operation[T]) -> T:
+    """Run an operation in this thread and return its value.
+
+    A socket that is not ready in time makes the operation's wait raise `StoreUnavailable`.
+    """
+    try:
+        step = next(operation)
+        while True:
+            try:
+                result = None
+                if isinstance(step, InThread):
+                    result = step.call()
+                else:
+                    _wait(step)
+            except Exception as error:
+                step = operation.throw(error)
+            else:
+                step = operation.send(result)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+def _wait(step: Readable | Writable) -> None:
+    poller = select.poll()
+    poller.register(step.descriptor, select.POLLIN if isinstance(step, Readable) else select.POLLOUT)
+    if not poller.poll(max(0.0, (step.until - monotonic()) * 1000)):
+        raise StoreUnavailable(NO_ANSWER)
+
+
+class LoopDriver:
+    """Runs operations on the event loop, and the calls of their `InThread` steps in one thread of its own.
+
+    Operations follow each other: the next may start once the one before has no step left to wait for.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Name the thread; nothing runs before `start`."""
+        self._calls: SimpleQueue[tuple[Operation[None], Callable[[], Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._make_calls, name=name, daemon=True)
+        self._waiting: tuple[Operation[None], Readable | Writable] | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the thread; operations run on `loop`."""
+        self._loop = loop
+        self._thread.start()
+
+    @property
+    def is_started(self) -> bool:
+        """Say whether `start` was called."""
+        return self._thread.ident is not None
+
+    def run(self, operation: Operation[None]) -> None:
+        """Run an operation up to its first step, and on from there as the steps' results come."""
+        self._resume(operation, None)
+
+    def give_up_overdue(self, now: float) -> None:
+        """Let a wait for a socket that has outlasted its time raise `StoreUnavailable` in its operation."""
+        if self._waiting is None or now < self._waiting[1].until:
+            return
+        self._fail(self._end_wait(), StoreUnavailable(NO_ANSWER))
+
+    def end(self) -> None:
+        """Let the thread end after the calls that are queued."""
+        self._calls.put(None)
+
+    def join(self) -> None:
+        """Block until the thread has ended."""
+        self._thread.join()
+
+    def _resume(self, operation: Operation[None], result: Any) -> None:
+        try:
+            step = operation.send(result)
+        except StopIteration:
+            return
+        self._wait_for(operation, step)
+
+    def _fail(self, operation: Operation[None], error: Exception) -> None:
+        try:
+            step = operation.throw(error)
+        except StopIteration:
+            return
+        self._wait_for(operation, step)
+
+    def _wait_for(self, operation: Operation[None], step: Step) -> None:
+        if isinstance(step, InThread):
+            self._calls.put((operation, step.call))
+            return
+        self._waiting = operation, step
+        if isinstance(step, Readable):
+            self._loop.add_reader(step.descriptor, self._on_ready)
+        else:
+            self._loop.add_writer(step.descriptor, self._on_ready)
+
+    def _on_ready(self) -> None:
+        self._resume(self._end_wait(), None)
+
+    def _end_wait(self) -> Operation[None]:
+        assert self._waiting is not None
+        (operation, step), self._waiting = self._waiting, None
+        if isinstance(step, Readable):
+            self._loop.remove_reader(step.descriptor)
+        else:
+            self._loop.remove_writer(step.descriptor)
+        return operation
+
+    def _make_calls(self) -> None:
+        while queued := self._calls.get():
+            operation, call = queued
+            try:
+                result = call()
+            except Exception as error:
+                self._loop.call_soon_threadsafe(self._fail, operation, error)
+            else:
+                self._loop.call_soon_threadsafe(self._resume, operation, result)

@@ -1,0 +1,115 @@
+"""A raw row in each of its forms: the submission, Pony's entity, SQLite's values, PostgreSQL's JSON record.
+
+The one place that knows how a column's value is written in each. `Submission` has the order of the columns.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from leadcrm.database.entities import FIELD_COLUMNS, LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.states import State
+from leadcrm.ingest.normalize import NORMALIZER_VERSION
+from leadcrm.ingest.submission import Submission
+
+
+def submission_from_entity(row: Any) -> Submission:
+    """Return the submission that a `RawLead` was made of, before its body is processed again."""
+    return Submission(
+        id=str(row.id),
+        received_at=row.received_at.replace(tzinfo=timezone.utc),
+        request_id=row.request_id,
+        idempotency_key=row.idempotency_key,
+        method=row.method,
+        target=row.target,
+        remote_addr=row.remote_addr,
+        content_type=row.content_type,
+        headers=dict(row.headers),
+        body=row.body,
+        body_sha256=row.body_sha256,
+        state=State(row.state),
+        key_sha256=row.key_sha256,
+        error=row.error,
+        duplicate_of=str(row.duplicate_of) if row.duplicate_of else None,
+        node=row.node,
+    )
+
+
+def submission_from_sqlite(values: Sequence[Any]) -> Submission:
+    """Return the submission of a row's values in SQLite, before its body is processed again.
+
+    Raises:
+        ValueError, TypeError: A value is not what its column holds.
+    """
+    row = dict(zip(RAW_COLUMNS, values, strict=True))
+    row["id"] = str(UUID(bytes=row["id"]))
+    row["received_at"] = datetime.fromisoformat(row["received_at"]).replace(tzinfo=timezone.utc)
+    row["headers"] = orjson.loads(row["headers"])
+    row["state"] = State(row["state"])
+    if row["duplicate_of"] is not None:
+        row["duplicate_of"] = str(UUID(bytes=row["duplicate_of"]))
+    return Submission(**row)
+
+
+def sqlite_raw_values(row: Submission) -> tuple[Any, ...]:
+    """Return the values of a row of `leads_raw` in SQLite, in the columns' order."""
+    return (
+        uuid_bytes(row.id),
+        _timestamp(row.received_at),
+        row.request_id,
+        row.idempotency_key,
+        row.method,
+        row.target,
+        row.remote_addr,
+        row.content_type,
+        orjson.dumps(row.headers).decode(),
+        row.body,
+        row.body_sha256,
+        row.state.value,
+        row.key_sha256,
+        row.error,
+        uuid_bytes(row.duplicate_of) if row.duplicate_of else None,
+        row.node,
+    )
+
+
+_NO_LEAD = (None,) * (len(LEAD_COLUMNS) - 1)
+
+
+def sqlite_lead_values(row: Submission) -> tuple[Any, ...]:
+    """Return the values of a row's lead in SQLite but its id, which is the row's; only None where it is no lead."""
+    if row.fields is None:
+        return _NO_LEAD
+    received_at = _timestamp(row.received_at)
+    return (*row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION)
+
+
+def postgres_record(row: Submission) -> dict[str, Any]:
+    """Return a row's values and its lead's by the names of their columns, as JSON can hold them."""
+    record: dict[str, Any] = dict(zip(Submission._fields, row))  # noqa: B905 - `strict` would cost on the hot path
+    del record["fields"]
+    record["body_sha256"] = row.body_sha256.hex()
+    if row.body is not None:
+        record["body"] = b2a_base64(row.body, newline=False).decode()
+    if row.key_sha256 is not None:
+        record["key_sha256"] = row.key_sha256.hex()
+    if row.fields is not None:
+        record.update(zip(FIELD_COLUMNS, row.fields))  # noqa: B905
+        record["normalizer_version"] = NORMALIZER_VERSION
+    return record
+
+
+def uuid_bytes(id: str) -> bytes:
+    """Return a UUID's 16 bytes, as SQLite keeps it."""
+    return bytes.fromhex(id.replace("-", ""))
+
+
+def _timestamp(moment: datetime) -> str:
+    """Return an aware UTC time as SQLite keeps it: without its zone, to the microsecond."""
+    return moment.isoformat(" ", "microseconds")[:26]

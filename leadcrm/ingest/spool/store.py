@@ -1,0 +1,27 @@
+"""The batch insert into the spool's file: raw rows alone, by the store of the embedded database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leadcrm.database.entities import RAW_COLUMNS
+from leadcrm.ingest.raw_row import sqlite_raw_values
+from leadcrm.ingest.store.sqlite import SqliteStore, incoming_view
+from leadcrm.ingest.submission import Submission
+
+
+class SpoolStore(SqliteStore):
+    """Writes batches to the spool: leads are made, and rows counted, when they are drained."""
+
+    stored = "spool"
+    width = len(RAW_COLUMNS)
+    is_connection_shared = True
+
+    @staticmethod
+    def incoming_sql() -> tuple[str, str]:
+        """See `SqliteStore.incoming_sql`."""
+        return incoming_view((), "")
+
+    def add_values(self, values: list[Any], row: Submission, entry: bytes) -> None:
+        """See `SqliteStore.add_values`."""
+        values += sqlite_raw_values(row)

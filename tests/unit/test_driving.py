@@ -1,0 +1,140 @@
+"""The two drivers: one operation, written once, whether its driver blocks or is the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvloop
+
+from leadcrm.errors import StoreUnavailable
+from leadcrm.ingest.driving import InThread, LoopDriver, Operation, Readable, Writable, block
+
+Drive = Callable[[Operation[str]], str]
+
+
+def drive_in_loop(operation: Operation[str]) -> str:
+    """Run an operation as the writer does, looking for overdue waits every 10 ms."""
+    ended: list[str | Exception] = []
+
+    def told() -> Operation[None]:
+        try:
+            ended.append((yield from operation))
+        except Exception as error:
+            ended.append(error)
+
+    async def main() -> None:
+        driver = LoopDriver("a-driver")
+        driver.start(asyncio.get_running_loop())
+        driver.run(told())
+        while not ended:
+            await asyncio.sleep(0.01)
+            driver.give_up_overdue(time.monotonic())
+        driver.end()
+        await asyncio.to_thread(driver.join)
+
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    (result,) = ended
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+@pytest.fixture(params=[block, drive_in_loop])
+def drive(request: pytest.FixtureRequest) -> Drive:
+    """Each driver in turn."""
+    driver: Drive = request.param
+    return driver
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a connection."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def in_s(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def test_an_operation_waits_for_sockets_and_calls_and_returns_its_value(
+    drive: Drive, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+
+    def operation() -> Operation[str]:
+        yield Writable(ours.fileno(), in_s(5))
+        ours.send(b"asked ")
+        text = yield InThread(lambda: theirs.recv(100))
+        threading.Timer(0.05, theirs.send, [text + b"and answered"]).start()
+        yield Readable(ours.fileno(), in_s(5))
+        return ours.recv(100).decode()
+
+    assert drive(operation()) == "asked and answered"
+
+
+def test_an_error_is_raised_where_the_operation_waits_and_it_may_go_on(drive: Drive) -> None:
+    def fail() -> None:
+        raise OSError("no disk")
+
+    def operation() -> Operation[str]:
+        try:
+            yield InThread(fail)
+        except OSError as error:
+            text = f"caught: {error}"
+        again = yield InThread(lambda: text)
+        return str(again)
+
+    assert drive(operation()) == "caught: no disk"
+
+
+def test_an_error_of_the_operation_reaches_its_caller(drive: Drive) -> None:
+    def operation() -> Operation[str]:
+        yield InThread(os.getpid)
+        raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match="a fault"):
+        drive(operation())
+
+
+@pytest.mark.parametrize("kind", [Readable, Writable])
+def test_a_socket_that_is_not_ready_in_time_makes_the_wait_raise(
+    drive: Drive, pair: tuple[socket.socket, socket.socket], kind: type[Readable] | type[Writable]
+) -> None:
+    ours, _ = pair
+    ours.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while ours.send(b"x" * 65536):
+            pass
+
+    def operation() -> Operation[str]:
+        until = in_s(0.1)
+        try:
+            yield kind(ours.fileno(), until)
+        except StoreUnavailable as error:
+            assert 0 <= time.monotonic() - until < 1
+            return str(error)
+        return "it was ready"
+
+    assert drive(operation()) == "the database did not answer within its deadline"
+
+
+def test_calls_are_made_in_a_thread_of_the_loops_driver() -> None:
+    def operation() -> Operation[str]:
+        name = yield InThread(lambda: threading.current_thread().name)
+        return str(name)
+
+    assert drive_in_loop(operation()) == "a-driver"
+    assert block(operation()) == threading.current_thread().name

@@ -1,0 +1,73 @@
+"""The states of a raw row: what the migrations' constraints and indexes say of them is what the program says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from leadcrm.database.migrations import migrate_spool
+from leadcrm.database.states import KEY_HOLDING_STATES, Outcome, State
+from tests.support.crm import keep
+from tests.support.rows import Rows
+
+
+def literals(sql: str) -> list[str]:
+    return re.findall(r"'([a-z]+)'", sql)
+
+
+def definitions_in(url: str) -> tuple[str, str]:
+    """Return what defines the column `state` and the unique index of keys, in the database's own words."""
+    rows = Rows(url)
+    if url.startswith("sqlite"):
+        (table,) = rows.select("SELECT sql AS text FROM sqlite_master WHERE name = 'leads_raw'")
+        (index,) = rows.select("SELECT sql AS text FROM sqlite_master WHERE name = 'leads_raw_key'")
+    else:
+        (table,) = rows.select(
+            "SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint "
+            "WHERE conrelid = 'leads_raw'::regclass AND contype = 'c'"
+        )
+        (index,) = rows.select("SELECT pg_get_indexdef('leads_raw_key'::regclass) AS text")
+    return table["text"], index["text"]
+
+
+def assert_states_in(url: str) -> None:
+    table, index = definitions_in(url)
+    assert sorted(literals(table)) == sorted(state.value for state in State)
+    assert sorted(literals(index)) == sorted(KEY_HOLDING_STATES) == ["failed", "stored"]
+
+
+def test_the_database_takes_the_states_that_there_are_and_indexes_those_that_hold_a_key(database: str) -> None:
+    keep(database, [])
+    assert_states_in(database)
+
+
+def test_so_does_the_spool(tmp_path: Path) -> None:
+    migrate_spool(tmp_path / "spool.db")
+    assert_states_in(f"sqlite:///{tmp_path / 'spool.db'}")
+
+
+def test_a_state_is_its_text_in_every_form() -> None:
+    assert (f"{State.STORED}", str(State.STORED), State("stored"), State.STORED == "stored") == (
+        "stored", "stored", State.STORED, True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "holds_key", "is_replayable", "in_inbox"),
+    [
+        ("stored", Outcome.CREATED, True, False, False),
+        ("failed", Outcome.CREATED, True, True, True),
+        ("invalid", Outcome.INVALID, False, True, True),
+        ("conflict", Outcome.CONFLICT, False, False, True),
+        ("repeat", Outcome.DUPLICATE, False, False, False),
+    ],
+)
+def test_what_follows_from_a_state(
+    state: str, outcome: Outcome, holds_key: bool, is_replayable: bool, in_inbox: bool
+) -> None:
+    found = State(state)
+    assert (found.outcome, found.holds_key, found.is_replayable, found.in_inbox) == (
+        outcome, holds_key, is_replayable, in_inbox,
+    )  # fmt: skip
