@@ -80,6 +80,7 @@ def _raw_lead_attributes() -> dict[str, Any]:
         "error": _text(),
         "duplicate_of": Optional(UUID),
         "node": _required_text(),
+        "source": _required_text(),
     }
 
 

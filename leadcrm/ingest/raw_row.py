@@ -38,6 +38,7 @@ def submission_from_entity(row: Any) -> Submission:
         error=row.error,
         duplicate_of=str(row.duplicate_of) if row.duplicate_of else None,
         node=row.node,
+        source=row.source,
     )
 
 
@@ -76,6 +77,7 @@ def sqlite_raw_values(row: Submission) -> tuple[Any, ...]:
         row.error,
         uuid_bytes(row.duplicate_of) if row.duplicate_of else None,
         row.node,
+        row.source,
     )
 
 

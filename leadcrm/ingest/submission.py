@@ -8,8 +8,9 @@ Knows nothing of HTTP, of databases or of how a batch is written.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from leadcrm.database.states import Outcome, State
 from leadcrm.errors import InvalidPayload
@@ -25,6 +26,7 @@ class Submission(NamedTuple):
     Attributes:
         id: the UUID as text.
         received_at: aware UTC.
+        source: where the request came in, a name of `READERS`.
         body: the bytes as received; None where the first row of the same key and bytes keeps them.
         fields: the lead's 14 columns in their order; None where it is no lead.
 
@@ -47,6 +49,7 @@ class Submission(NamedTuple):
     error: str | None
     duplicate_of: str | None
     node: str
+    source: str
     fields: Fields | None = None
 
     @property
@@ -73,12 +76,15 @@ class Submission(NamedTuple):
         return self._replace(state=State.FAILED, error=error, fields=None)
 
     def reprocessed(self, *, max_decoded_bytes: int) -> Submission:
-        """Return this row with its body parsed and normalized again, as if it had just arrived.
+        """Return this row with its body read again, as its source says and as if it had just arrived.
 
         Only for a row with its body.
         """
         assert self.body is not None
-        state, error, fields = process(
+        read = READERS.get(self.source)
+        if read is None:
+            return self.failing(f"this version knows no source {self.source!r}")
+        state, error, fields = read(
             self.body,
             content_type=self.content_type or "",
             content_encoding=self.headers.get("content-encoding", ""),
@@ -109,6 +115,20 @@ def process(body: bytes, *, content_type: str, content_encoding: str, max_decode
         return Processed(State.INVALID, str(error), None)
     except Exception as error:  # a fault of ours: the row waits as failed until it is mended
         return Processed(State.FAILED, f"normalizing failed: {type(error).__name__}", None)
+
+
+class Reader(Protocol):
+    """What makes of a body what it is; never raises."""
+
+    def __call__(self, body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int) -> Processed:
+        """Parse and normalize a body."""
+
+
+API_SOURCE = "api"
+"""The source of what is sent to `/api/lead`."""
+
+READERS: Mapping[str, Reader] = {API_SOURCE: process}
+"""How a body is read, by the source that its raw row names: what arrives and what is read again are read alike."""
 
 
 class Receipt(NamedTuple):

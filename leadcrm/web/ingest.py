@@ -26,7 +26,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.database.states import Outcome
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
-from leadcrm.ingest.submission import Receipt, Submission, process
+from leadcrm.ingest.submission import API_SOURCE, READERS, Receipt, Submission
 from leadcrm.web.board import Row
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress
@@ -64,6 +64,7 @@ class LeadIngest:
         """Take what a request passes through on its way."""
         self._max_body_bytes = config.max_body_bytes
         self._node = config.node_name
+        self._read_payload = READERS[API_SOURCE]
         self._token = config.ingest_token.encode() if config.ingest_token else None
         self._addresses = ClientAddress(config.trusted_proxies)
         self._cors = Cors(config.cors_origins)
@@ -142,7 +143,7 @@ class LeadIngest:
     def _mint(self, request: Request, lead_id: str, request_id: str, address: str, body: bytes) -> Submission:
         headers = request.headers
         content_type = headers.get("content-type")
-        state, error, fields = process(
+        state, error, fields = self._read_payload(
             body,
             content_type=content_type or "",
             content_encoding=headers.get("content-encoding", ""),
@@ -166,6 +167,7 @@ class LeadIngest:
             error=error,
             duplicate_of=None,
             node=self._node,
+            source=API_SOURCE,
             fields=fields,
         )
 

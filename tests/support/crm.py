@@ -19,7 +19,7 @@ from leadcrm.ingest.driving import block
 from leadcrm.ingest.store.postgres import PostgresStore
 from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.store.store import Store
-from leadcrm.ingest.submission import Submission, process
+from leadcrm.ingest.submission import API_SOURCE, Submission, process
 from tests.support.server import clean_environment, command
 
 MAX_DECODED_BYTES = 1_048_576
@@ -57,6 +57,7 @@ def submission(
         body=body,
         body_sha256=hashlib.sha256(body).digest(),
         node="a-node",
+        source=API_SOURCE,
         state=State(state) if state else made_state,
         error=error if state else made_error,
         duplicate_of=None,

@@ -122,7 +122,16 @@ def test_pony_reads_the_very_values_that_the_batch_insert_wrote(database: str) -
             raw = entities.raw_lead[UUID(row.id)]
             is_repeat = row is sent[-1]
             assert raw.received_at == row.received_at.replace(tzinfo=None)
-            for name in ("request_id", "idempotency_key", "method", "target", "remote_addr", "content_type", "node"):
+            for name in (
+                "request_id",
+                "idempotency_key",
+                "method",
+                "target",
+                "remote_addr",
+                "content_type",
+                "node",
+                "source",
+            ):
                 assert getattr(raw, name) == getattr(row, name), name
             assert dict(raw.headers) == row.headers
             assert (raw.body_sha256, raw.key_sha256) == (row.body_sha256, row.key_sha256)

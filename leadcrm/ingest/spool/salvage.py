@@ -17,9 +17,15 @@ from leadcrm.ingest.raw_row import submission_from_sqlite
 from leadcrm.ingest.spool.file import mark_salvaged, unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.spool.sqlite_pages import Pages, Value
-from leadcrm.ingest.submission import Submission
+from leadcrm.ingest.submission import API_SOURCE, Submission
 
 SALVAGE_ROWS = 100
+
+_LATER_COLUMNS: dict[str, Value] = {"source": API_SOURCE}
+"""Columns that migrations added, with their defaults: a row that was written before has no value for them."""
+
+_COLUMNS = (*(column for column in RAW_COLUMNS if column not in _LATER_COLUMNS), "refusal", *_LATER_COLUMNS)
+"""The columns in the order of a record's values, which is the order in which the migrations made them."""
 
 logger = logging.getLogger("leadcrm.ingest.spool.salvage")
 
@@ -72,11 +78,12 @@ def _salvage(path: Path, spool: Spool) -> tuple[int, set[str]]:
 
 def _row(values: list[Value]) -> tuple[Submission, str | None] | None:
     """Return a record as the row of the spool that it is, with why the database refused it, or None."""
-    if len(values) != len(RAW_COLUMNS) + 1:
+    if not len(_COLUMNS) - len(_LATER_COLUMNS) <= len(values) <= len(_COLUMNS):
         return None
-    *columns, refusal = values
+    record = _LATER_COLUMNS | dict(zip(_COLUMNS, values, strict=False))
+    refusal = record["refusal"]
     try:
-        submission = submission_from_sqlite(columns)
+        submission = submission_from_sqlite([record[column] for column in RAW_COLUMNS])
     except (ValueError, TypeError):
         return None
     is_whole = (
