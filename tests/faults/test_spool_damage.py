@@ -8,12 +8,10 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from uuid_utils import uuid7
 
 from leadcrm.errors import SpoolDamaged
 from leadcrm.ingest.spool.file import set_aside_files, spool_in_use, unsalvaged_files
@@ -23,6 +21,7 @@ from leadcrm.ingest.spool.sqlite_pages import lost_from_log
 from leadcrm.ingest.submission import Receipt, Submission
 from tests.conftest import StartServer
 from tests.faults.trial import Trial
+from tests.support import crm as support
 from tests.support.command import leadcrm
 from tests.support.postgres import PostgresCluster
 from tests.support.rows import Rows
@@ -34,22 +33,7 @@ ROWS = 60
 def submission(number: int) -> Submission:
     # Every fifth has a body that needs pages of its own.
     body = json.dumps({"email": f"user{number}@example.com", "text": "x" * (9000 if number % 5 == 0 else 50)}).encode()
-    return Submission(
-        id=str(uuid7()),
-        received_at=datetime.now(timezone.utc),
-        request_id="",
-        idempotency_key=f"key {number}",
-        key_sha256=sha256(b"%d" % number).digest(),
-        method="POST",
-        target="/api/lead",
-        remote_addr="127.0.0.1",
-        content_type="application/json",
-        headers={"content-type": "application/json"},
-        body=body,
-        body_sha256=sha256(body).digest(),
-        node="node",
-        state="stored",
-    )
+    return support.submission(body, key=f"key {number}")._replace(fields=None)
 
 
 def open_spool(data_dir: Path) -> Spool:
