@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from leadcrm.configuration.config import Config, load
-from leadcrm.configuration.variables import VARIABLES
+from leadcrm.configuration.config import VARIABLES, Config, load
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,170 +1,338 @@
-"""The configuration: what is set where, read once into one frozen `Config`.
+"""The configuration, read once into one frozen `Config`.
 
-`VARIABLES` is the single list of what can be set: the command line's flags, `.env.example`, the README's
-table and `load` all follow it. No other module reads the environment.
+A variable is declared where its field stands in `Config`, and nowhere else: the command line's flags and `load` follow
+from there, and tests hold `.env.example` and the README's table to it. No other module reads the environment.
 
-A flag counts over the environment, that over a systemd credential, that over `.env` in the working directory,
-and all over the default. An empty string counts as unset: service managers pass unset variables on as such.
-A secret never stands in an error, in a `repr` or on the command line, where every user of the machine reads
-it.
+A flag takes precedence over the environment, then a systemd credential, then `.env` in the working directory, then the
+default. An empty string counts as unset, because service managers pass unset variables on as empty ones. A secret never
+stands in an error, in a `repr` or on the command line, where every user of the machine can read it.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, TypeVar
 
 from dotenv.parser import parse_stream
 
+from leadcrm.configuration import database_url, parsing
 from leadcrm.configuration.database_url import DatabaseURL
-from leadcrm.configuration.variables import (
-    ADMIN_TOKEN,
-    COMMIT_TIMEOUT,
-    CORS_ORIGINS,
-    DATA_DIR,
-    DATABASE_URL,
-    HOST,
-    INGEST_TOKEN,
-    LEADCRM_ENV,
-    LOG_LEVEL,
-    MAX_BODY_BYTES,
-    MIN_FREE_BYTES,
-    NODE_NAME,
-    PORT,
-    QUEUE_BYTES,
-    RATE_LIMIT,
-    SHUTDOWN_TIMEOUT,
-    SPOOL,
-    SPOOL_BYTES,
-    TRUSTED_PROXIES,
-    VARIABLES,
-    WORKERS,
-    Network,
-    RateLimit,
-    Variable,
-)
+from leadcrm.configuration.parsing import Environment, Network, RateLimit
 from leadcrm.errors import ConfigError
 
 __all__ = ["VARIABLES", "Config", "Network", "RateLimit", "Variable", "load"]
+
+MAX_COMMIT_TIMEOUT_S = 2.5
+"""A lead is answered within 3 s; the rest of them is for the spool."""
+MAX_WORKERS = 256
+MAX_SHUTDOWN_TIMEOUT_S = 3600.0
+
+_SIZES = "a number of bytes, or one with a unit such as 64MiB, 64MB or 64k"
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """Everything leadcrm was told, checked.
+class Variable:
+    """One thing that can be set.
 
-    `sources` says where each variable's value came from, by the variable's name: `flag`, `environment`,
-    `.env`,
-    `file PATH`, `credential` or `default`.
+    Args:
+        name: its name in the environment and in `.env`.
+        default: the text people read. It is parsed unless `default_value` is given.
+        help: what it is for, in a few words.
+        accepted: the values it takes, as an error says them.
+        parse: turns a text and the working directory into the value; raises `ValueError` with the fault.
+        default_value: returns the value where none is set; for defaults that are no text, such as the host's name.
+        secret: it may stand in a file or a systemd credential too, and no `repr` shows it.
+        flag_names_file: its flag takes the path of a file and never the value.
     """
 
-    database: DatabaseURL
-    host: str
-    port: int
-    environment: Literal["production", "development"]
-    log_level: str
-    data_dir: Path
-    workers: int
-    max_body_bytes: int
-    cors_origins: tuple[str, ...]
-    shutdown_timeout_s: float
-    min_free_bytes: int
-    rate_limit: RateLimit | None
-    trusted_proxies: tuple[Network, ...]
-    ingest_token: str | None = field(repr=False)
-    admin_token: str | None = field(repr=False)
-    spool: bool
-    node_name: str
-    commit_timeout_s: float
-    queue_bytes: int
-    spool_bytes: int
+    name: str
+    default: str
+    help: str
+    accepted: str
+    parse: Callable[[str, Path], Any]
+    default_value: Callable[[_Settings], Any] | None
+    secret: bool
+    flag_names_file: bool
+
+    @property
+    def file_name(self) -> str:
+        """The variable that names a file with the value; only secrets have one."""
+        return f"{self.name}_FILE"
+
+    @property
+    def flag_key(self) -> str:
+        """The name under which `load` expects the flag's text."""
+        return self.file_name if self.flag_names_file else self.name
+
+    @property
+    def flag(self) -> str:
+        """The flag on the command line, such as --log-level or --admin-token-file."""
+        return "--" + self.flag_key.lower().replace("_", "-")
+
+
+def variable(
+    name: str,
+    *,
+    default: str,
+    help: str,
+    accepted: str,
+    parse: Callable[[str, Path], Value],
+    default_value: Callable[[_Settings], Value] | None = None,
+    secret: bool = False,
+    flag_names_file: bool = False,
+) -> Value:
+    """Declare a field of `Config` by its variable; for the type checker the field is what `parse` returns."""
+    declared = Variable(name, default, help, accepted, parse, default_value, secret, flag_names_file)
+    declaration: Value = field(repr=not secret, metadata={"variable": declared})
+    return declaration
+
+
+def _sqlite_in_data_dir(settings: _Settings) -> DatabaseURL:
+    data_dir: Path = settings.value(_VARIABLES_BY_FIELD["data_dir"])
+    return DatabaseURL(provider="sqlite", path=data_dir / "leadcrm.db")
+
+
+def _node_env(settings: _Settings) -> Environment:
+    """Read the original service's NODE_ENV; every value but `development` runs as production."""
+    return "development" if settings.node_env() == "development" else "production"
+
+
+def _state_directory(settings: _Settings) -> Path:
+    # systemd gives a colon-separated list when a unit has several StateDirectory= entries.
+    state_directory = settings.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    default = _VARIABLES_BY_FIELD["data_dir"].default
+    return Path(os.path.abspath(settings.directory / (state_directory or default)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, checked, in the order of the documentation."""
+
+    database: DatabaseURL = variable(
+        "DATABASE_URL",
+        default="SQLite file in DATA_DIR",
+        help="where leads are kept",
+        accepted=database_url.ACCEPTED,
+        parse=parsing.database,
+        default_value=_sqlite_in_data_dir,
+        secret=True,
+    )
+    host: str = variable(
+        "HOST",
+        default="0.0.0.0",  # noqa: S104
+        help="address to listen on",
+        accepted="an IP address or a name",
+        parse=parsing.host,
+    )
+    port: int = variable(
+        "PORT",
+        default="3000",
+        help="port to listen on",
+        accepted="0 to 65535, 0 for any free one",
+        parse=parsing.whole_number(0, 65535),
+    )
+    environment: Environment = variable(
+        "LEADCRM_ENV",
+        default="production",
+        help="development: readable logs and auto-reload; NODE_ENV is read if this is unset",
+        accepted="production or development",
+        parse=parsing.environment,
+        default_value=_node_env,
+    )
+    log_level: str = variable(
+        "LOG_LEVEL",
+        default="info",
+        help="the least level that is logged",
+        accepted="trace, debug, info, warn, error or fatal",
+        parse=parsing.choice("trace", "debug", "info", "warn", "error", "fatal"),
+    )
+    data_dir: Path = variable(
+        "DATA_DIR",
+        default="./data",
+        help="SQLite file and spool; $STATE_DIRECTORY where systemd gives one",
+        accepted="a directory",
+        parse=parsing.directory,
+        default_value=_state_directory,
+    )
+    workers: int = variable(
+        "WORKERS",
+        default="1",
+        help="processes on one socket",
+        accepted=f"1 to {MAX_WORKERS}",
+        parse=parsing.whole_number(1, MAX_WORKERS),
+    )
+    max_body_bytes: int = variable(
+        "MAX_BODY_BYTES", default="1048576", help="largest body that is read", accepted=_SIZES, parse=parsing.size(1)
+    )
+    cors_origins: tuple[str, ...] = variable(
+        "CORS_ORIGINS",
+        default="*",
+        help="origins that may send leads from a browser, comma-separated",
+        accepted="* or origins such as https://example.com, comma-separated",
+        parse=parsing.origins,
+    )
+    shutdown_timeout_s: float = variable(
+        "SHUTDOWN_TIMEOUT",
+        default="30",
+        help="seconds to finish what is in flight",
+        accepted=f"more than 0 and at most {MAX_SHUTDOWN_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MAX_SHUTDOWN_TIMEOUT_S),
+    )
+    min_free_bytes: int = variable(
+        "MIN_FREE_BYTES",
+        default="67108864",
+        help="disk headroom under which leads get 503 before anything fails",
+        accepted=_SIZES,
+        parse=parsing.size(0),
+    )
+    rate_limit: RateLimit | None = variable(
+        "RATE_LIMIT",
+        default="none",
+        help="requests per client address",
+        accepted="a number per s, m or h, such as 600/m",
+        parse=parsing.rate_limit,
+        default_value=lambda _: None,
+    )
+    trusted_proxies: tuple[Network, ...] = variable(
+        "TRUSTED_PROXIES",
+        default="none",
+        help="networks whose X-Forwarded-For is believed, comma-separated",
+        accepted="networks such as 10.0.0.0/8 or single addresses, comma-separated",
+        parse=parsing.networks,
+        default_value=lambda _: (),
+    )
+    ingest_token: str | None = variable(
+        "INGEST_TOKEN",
+        default="none",
+        help="if set, POST /api/lead needs it as bearer token",
+        accepted="visible ASCII characters without blanks",
+        parse=parsing.token,
+        default_value=lambda _: None,
+        secret=True,
+        flag_names_file=True,
+    )
+    admin_token: str | None = variable(
+        "ADMIN_TOKEN",
+        default="none",
+        help="opens the CRM API and the studio",
+        accepted="visible ASCII characters without blanks",
+        parse=parsing.token,
+        default_value=lambda _: None,
+        secret=True,
+        flag_names_file=True,
+    )
+    spool: bool = variable(
+        "SPOOL",
+        default="on",
+        help="keep leads on local disk while the database is away",
+        accepted="on or off",
+        parse=parsing.switch,
+    )
+    node_name: str = variable(
+        "NODE_NAME",
+        default="host name",
+        help="this node's name in stored rows",
+        accepted="letters, digits, dots, _ and -, at most 253",
+        parse=parsing.node_name,
+        default_value=lambda _: socket.gethostname() or "localhost",
+    )
+    commit_timeout_s: float = variable(
+        "COMMIT_TIMEOUT",
+        default="1.5",
+        help="seconds a database has to commit before the spool takes the leads",
+        accepted=f"more than 0 and at most {MAX_COMMIT_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MAX_COMMIT_TIMEOUT_S),
+    )
+    queue_bytes: int = variable(
+        "QUEUE_BYTES",
+        default="67108864",
+        help="memory for leads that wait to be written, in each worker",
+        accepted=_SIZES,
+        parse=parsing.size(1),
+    )
+    spool_bytes: int = variable(
+        "SPOOL_BYTES", default="1073741824", help="largest size of the spool", accepted=_SIZES, parse=parsing.size(1)
+    )
     sources: Mapping[str, str]
+    """Where each variable's value came from: `flag`, `environment`, `.env`, `file PATH`, `credential` or `default`."""
+
+
+_VARIABLES_BY_FIELD: Mapping[str, Variable] = {
+    declared.name: declared.metadata["variable"] for declared in fields(Config) if "variable" in declared.metadata
+}
+VARIABLES: tuple[Variable, ...] = tuple(_VARIABLES_BY_FIELD.values())
+"""Everything that can be set, in the order of the documentation."""
 
 
 def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory: Path) -> Config:
     """Read the configuration.
 
     Args:
-        flags: what the command line said, by `Variable.flag_key`; None where a flag was not given.
+        flags: the flags' texts, by `Variable.flag_key`; None where a flag was not given.
         environ: the environment.
-        directory: the working directory: where `.env` is looked for and relative paths start.
+        directory: the working directory, where `.env` is looked for and relative paths start.
 
     Raises:
         ConfigError: a value cannot be used.
     """
-    reader = _Reader(flags, environ, directory)
-    data_dir = reader.value(DATA_DIR, _default_data_dir(environ, directory))
-    config = Config(
-        database=reader.value(DATABASE_URL, DatabaseURL(provider="sqlite", path=data_dir / "leadcrm.db")),
-        host=reader.value(HOST),
-        port=reader.value(PORT),
-        environment=reader.value(LEADCRM_ENV, reader.environment_of_node()),
-        log_level=reader.value(LOG_LEVEL),
-        data_dir=data_dir,
-        workers=reader.value(WORKERS),
-        max_body_bytes=reader.value(MAX_BODY_BYTES),
-        cors_origins=reader.value(CORS_ORIGINS),
-        shutdown_timeout_s=reader.value(SHUTDOWN_TIMEOUT),
-        min_free_bytes=reader.value(MIN_FREE_BYTES),
-        rate_limit=reader.value(RATE_LIMIT, None),
-        trusted_proxies=reader.value(TRUSTED_PROXIES, ()),
-        ingest_token=reader.value(INGEST_TOKEN, None),
-        admin_token=reader.value(ADMIN_TOKEN, None),
-        spool=reader.value(SPOOL),
-        node_name=reader.value(NODE_NAME, socket.gethostname() or "localhost"),
-        commit_timeout_s=reader.value(COMMIT_TIMEOUT),
-        queue_bytes=reader.value(QUEUE_BYTES),
-        spool_bytes=reader.value(SPOOL_BYTES),
-        sources=reader.sources,
-    )
+    settings = _Settings(flags, environ, directory)
+    values = {name: settings.value(variable) for name, variable in _VARIABLES_BY_FIELD.items()}
+    config = Config(**values, sources=settings.sources)
     if config.queue_bytes < config.max_body_bytes:
         fault = f"{config.queue_bytes} is less than MAX_BODY_BYTES, so the largest body could never wait its turn"
-        raise ConfigError(QUEUE_BYTES.name, fault, f"at least {config.max_body_bytes}")
+        raise ConfigError("QUEUE_BYTES", fault, f"at least {config.max_body_bytes}")
     return config
 
 
-class _Reader:
-    """Finds each variable's text in the first source that has one."""
+class _Settings:
+    """The texts of all sources; a variable's value comes from the first source that has one."""
 
     def __init__(self, flags: Mapping[str, str | None], environ: Mapping[str, str], directory: Path) -> None:
-        self._directory = directory
+        self.environ = environ
+        self.directory = directory
+        self.sources: dict[str, str] = {}
         self._credentials = environ.get("CREDENTIALS_DIRECTORY", "")
-        self._sources: tuple[tuple[str, Mapping[str, str]], ...] = (
+        self._texts: tuple[tuple[str, Mapping[str, str]], ...] = (
             ("flag", {name: text for name, text in flags.items() if text}),
             ("environment", {name: text for name, text in environ.items() if text}),
-            (".env", _dotenv(directory / ".env")),
+            (".env", _read_dotenv(directory / ".env")),
         )
-        self.sources: dict[str, str] = {}
 
-    def value(self, variable: Variable[Value], *default: Value) -> Value:
-        """Read one variable; without a `default`, its default text is parsed like any other."""
+    def value(self, variable: Variable) -> Any:
+        """Return the value of a variable and remember its source. Raises `ConfigError`."""
         found = self._find(variable)
         if found is None:
             self.sources[variable.name] = "default"
-            return default[0] if default else variable.parse(variable.default, self._directory)
-        text, self.sources[variable.name] = found
+            if variable.default_value is not None:
+                return variable.default_value(self)
+            return variable.parse(variable.default, self.directory)
+        text, source = found
+        self.sources[variable.name] = source
         try:
-            value = variable.parse(text, self._directory)
+            value = variable.parse(text, self.directory)
         except ValueError as error:
             raise ConfigError(variable.name, str(error), variable.accepted) from None
-        if variable is DATABASE_URL and self.sources[variable.name] == "flag":
-            _refuse_password_on_command_line(value)
+        if source == "flag" and isinstance(value, DatabaseURL) and value.has_password:
+            raise ConfigError(
+                variable.name,
+                "the URL on the command line holds a password, which every user of this machine can read there",
+                "a URL without one; with one in the environment (DATABASE_URL) or a file (DATABASE_URL_FILE)",
+            )
         return value
 
-    def environment_of_node(self) -> Literal["production", "development"]:
-        """What the original service's NODE_ENV says; whatever is not development runs as production."""
-        for _, values in self._sources[1:]:
-            if name := values.get("NODE_ENV"):
-                return "development" if name == "development" else "production"
-        return "production"
+    def node_env(self) -> str:
+        """Return the text of NODE_ENV, which has no flag; empty where it is unset."""
+        return next((values["NODE_ENV"] for _, values in self._texts[1:] if "NODE_ENV" in values), "")
 
-    def _find(self, variable: Variable[Value]) -> tuple[str, str] | None:
-        for source, values in self._sources:
+    def _find(self, variable: Variable) -> tuple[str, str] | None:
+        """Return the text of a variable and its source, or None where it is unset."""
+        for source, values in self._texts:
             text = values.get(variable.name)
             file = values.get(variable.file_name) if variable.secret else None
             if text and file:
@@ -178,32 +346,17 @@ class _Reader:
             if text:
                 return text, source
             if file:
-                path = self._directory / file
-                return _secret(variable, path), f"file {path}"
+                path = self.directory / file
+                return _read_secret(variable, path), f"file {path}"
             if source == "environment" and variable.secret and self._credentials:
                 path = Path(self._credentials, variable.name)
                 if not _is_absent(path):
-                    return _secret(variable, path), "credential"
+                    return _read_secret(variable, path), "credential"
         return None
 
 
-def _default_data_dir(environ: Mapping[str, str], directory: Path) -> Path:
-    # systemd gives a colon-separated list when a unit has several StateDirectory= entries.
-    state_directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(os.path.abspath(directory / (state_directory or DATA_DIR.default)))
-
-
-def _refuse_password_on_command_line(value: object) -> None:
-    if isinstance(value, DatabaseURL) and value.has_password:
-        raise ConfigError(
-            DATABASE_URL.name,
-            "the URL on the command line holds a password, which every user of this machine can read there",
-            "a URL without one; with one in the environment (DATABASE_URL) or a file (DATABASE_URL_FILE)",
-        )
-
-
 def _is_absent(path: Path) -> bool:
-    """Whether there surely is no such file; one out of reach is no reason to run without its secret."""
+    """Say whether a file surely does not exist; one out of reach must not count as unset."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -213,8 +366,8 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-def _secret(variable: Variable[Value], path: Path) -> str:
-    """Read a secret's file, less the one line break that editors put at its end."""
+def _read_secret(variable: Variable, path: Path) -> str:
+    """Read a secret's file, without the one line break that editors put at its end."""
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -222,15 +375,15 @@ def _secret(variable: Variable[Value], path: Path) -> str:
         raise ConfigError(variable.name, f"cannot be read from {path}: {reason}", "a readable text file") from None
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        # An empty token would open what it was meant to lock.
+        # An empty token would open the door it was meant to lock.
         raise ConfigError(variable.name, f"{path} is empty", "a file that holds the value alone")
     return text
 
 
-def _dotenv(path: Path) -> dict[str, str]:
-    """Read a `.env` file as it stands: a $ in a password is a $."""
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """Read a `.env` file without expanding anything: a $ in a password is a $."""
     try:
-        # BOM and all, as editors on Windows write it.
+        # Editors on Windows begin it with a byte order mark.
         with path.open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
     except FileNotFoundError:
@@ -240,7 +393,7 @@ def _dotenv(path: Path) -> dict[str, str]:
         raise ConfigError(".env", f"cannot be read: {reason}", "a readable text file") from None
     for binding in bindings:
         if binding.error:
-            # Skipping the line could mean leads in another database than the one it names.
+            # To skip the line could mean to keep leads in another database than the one it names.
             fault = f"line {binding.original.line} of {path} cannot be read"
             raise ConfigError(".env", fault, "lines of the form NAME=value")
     return {binding.key: binding.value for binding in bindings if binding.key and binding.value}

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from leadcrm.configuration.config import Config
-from leadcrm.configuration.variables import VARIABLES
+from leadcrm.configuration.config import VARIABLES, Config
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.migrations import Session, newest_version, require_current

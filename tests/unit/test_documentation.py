@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from leadcrm.cli import COMMANDS
-from leadcrm.configuration.variables import VARIABLES
+from leadcrm.configuration.config import VARIABLES
 from leadcrm.ingest.ingestion import Verdict
 from leadcrm.ingest.spool.spool import SpoolStatus
 from leadcrm.web.board import Board
