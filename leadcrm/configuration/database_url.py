@@ -1,13 +1,12 @@
-"""`DATABASE_URL`: one text, understood whole before any driver sees it.
+"""`DATABASE_URL`, checked completely before any driver sees it.
 
-Three parties wrote such URLs: libpq, Prisma (the original service's ORM) and SQLite's users. What Prisma
-alone knows is read here, or dropped where it has no meaning for leadcrm; what libpq knows is passed on;
-anything else is refused by name, because a misspelt `sslmode` must not turn into an unencrypted connection.
-libpq itself reads the URL (through psycopg2): hosts, ports, sockets and percent-encoding mean exactly what
-they mean to `psql`.
+Such URLs come in three dialects: libpq's, Prisma's (the original service's ORM) and SQLite's. Parameters that only
+Prisma knows are translated here, or dropped where they mean nothing to leadcrm. Parameters that libpq knows are passed
+on. All others are refused by name, because a misspelt `sslmode` must not turn into an unencrypted connection. libpq
+itself parses the URL (through psycopg2), so hosts, ports, sockets and percent-encoding mean what they mean to `psql`.
 
-Invariant: no error, no `repr` and no `redacted` ever holds a password. libpq's own error texts quote what
-they could not read, so they are never passed on.
+Invariant: no error, no `repr` and no `redacted` ever holds a password. libpq's own error texts quote the part they
+could not read, so they are never passed on.
 
 Sources: https://www.postgresql.org/docs/current/libpq-connect.html (34.1.1.2 and 34.1.2) and
 https://www.prisma.io/docs/orm/overview/databases/postgresql (connection URL arguments).
@@ -31,17 +30,16 @@ DEFAULT_CONNECTION_LIMIT = 5
 DEFAULT_POOL_TIMEOUT_S = 10.0
 """Prisma's default."""
 DEFAULT_CONNECT_TIMEOUT_S = 2
-"""Counts per host: with two hosts, the second still gets its turn within a health check's patience."""
+"""Counts per host: with two hosts, the second is still tried before a health check times out."""
 UNLIMITED_CONNECT_TIMEOUT_S = 130
-"""What Prisma's `connect_timeout=0` means in practice: Linux gives a TCP connect up after about 127 s."""
+"""The effect of Prisma's `connect_timeout=0`: Linux gives up a TCP connect after about 127 s."""
 
 ACCEPTED = "postgresql://user:password@host:5432/database?schema=public, postgres://… or sqlite:///path/to/file.db"
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_WITHOUT_MEANING_HERE = frozenset(
+_IGNORED_PARAMETERS = frozenset(
     {
-        # They tune the statement cache and the sockets of Prisma's engine; leadcrm's own deadlines rule
-        # instead.
+        # They tune the statement cache and the sockets of Prisma's engine. leadcrm has deadlines of its own.
         "statement_cache_size",
         "socket_timeout",
         "max_connection_lifetime",
@@ -55,11 +53,10 @@ _ENCODE_HINT = "in a user name or password, each of @ : / ? # % is written perce
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DatabaseURL:
-    """Where the leads are kept.
+    """The database that keeps the leads.
 
-    `path` is absolute and set for SQLite alone; `dsn` is libpq's keyword string and empty for SQLite.
-    `schema` is
-    None where the URL names none. `connect_timeout_s` counts per host and stands in `dsn` too.
+    `path` is absolute, and None for PostgreSQL. `dsn` is libpq's keyword string, and empty for SQLite. `schema` is None
+    where the URL names none. `connect_timeout_s` counts per host and stands in `dsn` too.
     """
 
     provider: Literal["sqlite", "postgres"]
@@ -73,12 +70,12 @@ class DatabaseURL:
 
     @property
     def has_password(self) -> bool:
-        """Whether anything secret stands in the URL."""
+        """Whether the URL holds a secret."""
         return bool(self.dsn) and not _SECRET_KEYWORDS.isdisjoint(parse_dsn(self.dsn))
 
     @property
     def redacted(self) -> str:
-        """The URL for people's eyes: every password is `***`."""
+        """The URL with `***` in place of every secret."""
         if self.provider == "sqlite":
             return f"sqlite:///{self.path}"
         keywords = parse_dsn(self.dsn)
@@ -89,8 +86,8 @@ class DatabaseURL:
         authority = _authority(keywords.pop("host", ""), keywords.pop("port", ""))
         if self.schema is not None:
             keywords["schema"] = self.schema
-        shown = {name: "***" if name in _SECRET_KEYWORDS else text for name, text in keywords.items()}
-        query = "&".join(f"{name}={quote(text, safe='/*:,')}" for name, text in shown.items())
+        redacted = {name: "***" if name in _SECRET_KEYWORDS else text for name, text in keywords.items()}
+        query = "&".join(f"{name}={quote(text, safe='/*:,')}" for name, text in redacted.items())
         return f"postgresql://{user}{password}{at}{authority}/{database}{'?' if query else ''}{query}"
 
     def __repr__(self) -> str:
@@ -98,14 +95,14 @@ class DatabaseURL:
 
 
 def parse_database_url(text: str, *, base: Path) -> DatabaseURL:
-    """Read a database URL of libpq's, Prisma's or SQLite's form.
+    """Parse a database URL of libpq's, Prisma's or SQLite's form.
 
     Args:
-        text: the URL; quotes around it, as env files have them, are taken off.
-        base: the directory relative paths start from.
+        text: the URL; quotes around it, as env files have them, are removed.
+        base: the directory from which relative paths start.
 
     Raises:
-        ValueError: in one line, what is wrong; never quotes a password.
+        ValueError: the URL cannot be used; says why in one line and never quotes a password.
     """
     text = text.strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
@@ -128,7 +125,7 @@ def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
     location, question_mark, _ = rest[1:].partition("?")
     if question_mark:
         raise ValueError("a SQLite file takes no parameters")
-    name = _decoded(location)
+    name = _decode(location)
     if not name or name.endswith("/"):
         raise ValueError("names no file")
     if name == ":memory:":
@@ -138,61 +135,61 @@ def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
 
 def _parse_postgres(rest: str, base: Path) -> DatabaseURL:
     location, _, query = rest.partition("?")
-    location = _with_encoded_user_information(location, rest)
-    parameters = _parameters(query)
-    own = {name: parameters.pop(name, None) for name in _READERS}
-    for name in _WITHOUT_MEANING_HERE:
+    location = _encode_user_information(location, rest)
+    parameters = _parse_query(query)
+    prisma_texts = {name: parameters.pop(name, None) for name in _PRISMA_PARSERS}
+    for name in _IGNORED_PARAMETERS:
         parameters.pop(name, None)
     _translate_tls(parameters, base)
     for name in parameters:
-        if not _known_to_libpq(name):
+        if not _is_known_to_libpq(name):
             # This may be the middle of a password with an unencoded ? or & in it.
-            shown = "(not shown)" if "@" in query or "password=" in query else repr(name[:40])
-            raise ValueError(f"the parameter {shown} is unknown")
-    read = {name: _read(name, text) for name, text in own.items() if text is not None}
-    connect_timeout_s = int(read.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT_S)) or UNLIMITED_CONNECT_TIMEOUT_S
-    schema = own["schema"]
-    keywords = _libpq_keywords(location) | parameters | {"connect_timeout": str(connect_timeout_s)}
+            quoted = "(not shown)" if "@" in query or "password=" in query else repr(name[:40])
+            raise ValueError(f"the parameter {quoted} is unknown")
+    prisma = {name: _parse_prisma(name, text) for name, text in prisma_texts.items() if text is not None}
+    connect_timeout_s = int(prisma.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT_S)) or UNLIMITED_CONNECT_TIMEOUT_S
+    keywords = _parse_location(location) | parameters | {"connect_timeout": str(connect_timeout_s)}
     _check_addresses(keywords)
     return DatabaseURL(
         provider="postgres",
         dsn=make_dsn(**keywords),
-        schema=schema,
-        connection_limit=int(read.get("connection_limit", DEFAULT_CONNECTION_LIMIT)),
+        schema=prisma_texts["schema"],
+        connection_limit=int(prisma.get("connection_limit", DEFAULT_CONNECTION_LIMIT)),
         # Prisma's 0 means no limit.
-        pool_timeout_s=float(read.get("pool_timeout", DEFAULT_POOL_TIMEOUT_S)) or threading.TIMEOUT_MAX,
+        pool_timeout_s=float(prisma.get("pool_timeout", DEFAULT_POOL_TIMEOUT_S)) or threading.TIMEOUT_MAX,
         connect_timeout_s=connect_timeout_s,
-        pgbouncer=bool(read.get("pgbouncer", False)),
+        pgbouncer=bool(prisma.get("pgbouncer", False)),
     )
 
 
-def _with_encoded_user_information(location: str, rest: str) -> str:
-    """Encode an @ inside a password, which Prisma forgives and libpq does not; refuse what is ambiguous."""
+def _encode_user_information(location: str, rest: str) -> str:
+    """Encode an @ inside a password, which Prisma accepts and libpq does not; refuse an ambiguous URL."""
     authority, slash, path = location.partition("/")
     before_slash = rest.partition("/")[0]
     if "#" in location or "@" in path or before_slash.count("@") != authority.count("@"):
-        # Somewhere after what looks like the host there is an @: most likely the rest of a password.
+        # An @ after the part that looks like the host: most likely that part is the middle of a password.
         raise ValueError(f"the user, the password and the host cannot be told apart: {_ENCODE_HINT}")
     user_information, at, hosts = authority.rpartition("@")
     return f"{user_information.replace('@', '%40')}{at}{hosts}{slash}{path}"
 
 
-def _parameters(query: str) -> dict[str, str]:
+def _parse_query(query: str) -> dict[str, str]:
     """Split a query string; the last of a repeated name counts, as in libpq and Prisma."""
     parameters: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         name, equals, text = part.partition("=")
         if not equals:
             raise ValueError("a parameter is not written name=value")
-        parameters[_decoded(name)] = _decoded(text)
+        parameters[_decode(name)] = _decode(text)
     if parameters.get("ssl") == "true":
-        # JDBC's way to say it, which libpq understands in URLs only.
+        # JDBC's spelling, which libpq understands in URLs alone, not in keywords.
         del parameters["ssl"]
         parameters.setdefault("sslmode", "require")
     return parameters
 
 
-def _decoded(text: str) -> str:
+def _decode(text: str) -> str:
+    """Decode percent-encoding, and refuse what cannot be decoded."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", text) or "%00" in text:
         raise ValueError(f"holds a % that is no percent-encoding: {_ENCODE_HINT}")
     try:
@@ -201,8 +198,9 @@ def _decoded(text: str) -> str:
         raise ValueError("holds percent-encoded bytes that are not UTF-8") from None
 
 
-def _libpq_keywords(location: str) -> dict[str, str]:
-    _decoded(location)
+def _parse_location(location: str) -> dict[str, str]:
+    """Return libpq's keywords for user, password, hosts, ports and database."""
+    _decode(location)
     try:
         return parse_dsn(f"postgresql://{location}")
     except psycopg2.Error:
@@ -210,8 +208,8 @@ def _libpq_keywords(location: str) -> dict[str, str]:
         raise ValueError(f"cannot be read: {_ENCODE_HINT}") from None
 
 
-def _known_to_libpq(name: str) -> bool:
-    """Ask the libpq that will connect, rather than a list that ages."""
+def _is_known_to_libpq(name: str) -> bool:
+    """Ask libpq itself: a list of its parameters would go out of date."""
     if not re.fullmatch(r"[a-z_]+", name):
         return False
     try:
@@ -224,8 +222,8 @@ def _known_to_libpq(name: str) -> bool:
 def _translate_tls(parameters: dict[str, str], base: Path) -> None:
     """Turn Prisma's TLS parameters into libpq's.
 
-    Prisma's `sslcert` is the authority's certificate (libpq: `sslrootcert`); libpq's is the client's own, and
-    goes with `sslkey`.
+    Prisma's `sslcert` is the authority's certificate, which is libpq's `sslrootcert`. libpq's `sslcert` is the client's
+    own certificate and comes with `sslkey`.
     """
     mode = parameters.get("sslmode")
     if mode is not None and mode not in _SSL_MODES:
@@ -245,7 +243,7 @@ def _translate_tls(parameters: dict[str, str], base: Path) -> None:
 
 
 def _check_addresses(keywords: Mapping[str, str]) -> None:
-    """Refuse what libpq would only refuse when it connects, and then by quoting it."""
+    """Refuse addresses that libpq would refuse only when it connects, and then quote in its error."""
     hosts = keywords.get("host", "").split(",")
     ports = keywords.get("port", "").split(",")
     if any("@" in host for host in hosts):
@@ -260,25 +258,25 @@ def _check_addresses(keywords: Mapping[str, str]) -> None:
 
 
 def _authority(hosts: str, ports: str) -> str:
-    """Join hosts and ports again, as a URL writes them."""
+    """Join hosts and ports as a URL writes them."""
     host_list = hosts.split(",")
     port_list = ports.split(",")
     if len(port_list) == 1:
         port_list *= len(host_list)
-    shown = (f"[{host}]" if ":" in host else quote(host, safe="") for host in host_list)
-    return ",".join(f"{host}:{port}" if port else host for host, port in zip(shown, port_list, strict=True))
+    encoded = (f"[{host}]" if ":" in host else quote(host, safe="") for host in host_list)
+    return ",".join(f"{host}:{port}" if port else host for host, port in zip(encoded, port_list, strict=True))
 
 
-def _whole_number(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < least:
-            raise ValueError(f"is no whole number from {least} on")
+def _whole_number(minimum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < minimum:
+            raise ValueError(f"is no whole number from {minimum} on")
         return int(text)
 
-    return read
+    return parse
 
 
-def _truth(text: str) -> bool:
+def _boolean(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError("is neither true nor false")
     return text == "true"
@@ -290,17 +288,17 @@ def _identifier(text: str) -> str:
     return text
 
 
-_READERS: Mapping[str, Callable[[str], str | int | bool]] = {
+_PRISMA_PARSERS: Mapping[str, Callable[[str], str | int | bool]] = {
     "schema": _identifier,
     "connection_limit": _whole_number(1),
     "pool_timeout": _whole_number(0),
     "connect_timeout": _whole_number(0),
-    "pgbouncer": _truth,
+    "pgbouncer": _boolean,
 }
 
 
-def _read(name: str, text: str) -> str | int | bool:
+def _parse_prisma(name: str, text: str) -> str | int | bool:
     try:
-        return _READERS[name](text)
+        return _PRISMA_PARSERS[name](text)
     except ValueError as error:
         raise ValueError(f"{name} {error}") from None
