@@ -146,13 +146,13 @@ def settings_and_data_are_closed(trial: Trial) -> str:
 
 
 def security(trial: Trial) -> str:
-    said = trial.machine.tell("systemd-analyze --no-pager security leadcrm.process.service | tail -1")
+    said = trial.machine.tell("systemd-analyze --no-pager security leadcrm.service | tail -1")
     assert float(said.split(":")[1].split()[0]) <= MOST_EXPOSED, said
     return said.strip("→ ")
 
 
 def log(trial: Trial) -> str:
-    lines = trial.machine.tell("journalctl -u leadcrm.process.service -o cat --no-pager | grep '^{'").splitlines()
+    lines = trial.machine.tell("journalctl -u leadcrm.service -o cat --no-pager | grep '^{'").splitlines()
     records = [json.loads(line) for line in lines]
     assert any(record["msg"] == "serving" for record in records)
     return f"{len(records)} records"
@@ -195,7 +195,7 @@ def upgrade_under_load(trial: Trial) -> str:
 def crash(trial: Trial) -> str:
     before = int(trial.state("NRestarts"))
     with trial.load(may_fail=True) as entries:
-        trial.machine.tell("kill -9 $(systemctl show --value --property MainPID leadcrm.process.service)")
+        trial.machine.tell("kill -9 $(systemctl show --value --property MainPID leadcrm.service)")
         trial.machine.wait(f"[ $({RESTARTS}) -gt {before} ]")
         trial.wait_healthy()
     return f"restarted; {summary(entries)}; of {trial.expect_all_kept()} leads acknowledged so far none lost"
@@ -204,11 +204,11 @@ def crash(trial: Trial) -> str:
 def hang(trial: Trial) -> str:
     before = int(trial.state("NRestarts"))
     started = monotonic()
-    trial.machine.tell("kill -STOP $(cat /sys/fs/cgroup/system.slice/leadcrm.process.service/cgroup.procs)")
+    trial.machine.tell("kill -STOP $(cat /sys/fs/cgroup/system.slice/leadcrm.service/cgroup.procs)")
     trial.machine.wait(f"[ $({RESTARTS}) -gt {before} ]")
     took_s = monotonic() - started
     trial.wait_healthy()
-    trial.machine.tell("journalctl -u leadcrm.process.service --no-pager | grep -q 'Watchdog timeout'")
+    trial.machine.tell("journalctl -u leadcrm.service --no-pager | grep -q 'Watchdog timeout'")
     return f"replaced after {took_s:.0f} s; of {trial.expect_all_kept()} leads acknowledged so far none lost"
 
 
@@ -221,7 +221,7 @@ def wrong_configuration(trial: Trial) -> str:
     found = trial.state("ActiveState,ExecMainStatus,NRestarts")
     assert found == "failed 78 0", found
     said = trial.machine.tell(
-        "journalctl -u leadcrm.process.service -o cat --no-pager | grep '^leadcrm: MAX_BODY_BYTES' | tail -1"
+        "journalctl -u leadcrm.service -o cat --no-pager | grep '^leadcrm: MAX_BODY_BYTES' | tail -1"
     )
     waiting: list[Answer] = []
     sender = threading.Thread(target=lambda: waiting.append(trial.post("waits", timeout_s=240)))
