@@ -21,7 +21,7 @@ from leadcrm.logs.setup import LogWriter
 from leadcrm.process import systemd
 from leadcrm.process.reload import Sources, start_anew
 from leadcrm.process.supervisor import Supervisor
-from leadcrm.web.board import Board
+from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.worker import LISTEN_BACKLOG, run_worker
 
@@ -56,9 +56,9 @@ def _serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mi
     listener = activated or _listen(config.host, config.port)
     if may_migrate:
         _migrate_if_reachable(config)
-    board = Board(config.workers)
+    node_metrics = NodeMetrics(config.workers)
     limiter = RateLimiter(config.rate_limit) if config.rate_limit else None
-    feed = _watchdog(board, environ)
+    feed = _watchdog(node_metrics, environ)
     logger.info("listening", extra={"action": "start", "address": _shown(listener.getsockname())})
 
     def run(
@@ -70,7 +70,7 @@ def _serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mi
         return run_worker(
             config,
             listener,
-            board,
+            node_metrics,
             number,
             log,
             limiter,
@@ -89,7 +89,7 @@ def _serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mi
 
     def tick() -> None:
         nonlocal is_ready
-        if not is_ready and all(row.get("serving") for row in board):
+        if not is_ready and all(worker.get("serving") for worker in node_metrics):
             is_ready = True
             _say_ready()
         feed()
@@ -175,7 +175,7 @@ def _say_stopping() -> None:
     systemd.notify("STOPPING=1")
 
 
-def _watchdog(board: Board, environ: Mapping[str, str]) -> Callable[[], None]:
+def _watchdog(node_metrics: NodeMetrics, environ: Mapping[str, str]) -> Callable[[], None]:
     """Return what feeds systemd's watchdog, when due and while every worker makes progress."""
     interval_s = systemd.watchdog_interval_s(environ)
     if interval_s is None:
@@ -187,7 +187,7 @@ def _watchdog(board: Board, environ: Mapping[str, str]) -> Callable[[], None]:
         now = monotonic()
         if now - fed_at < interval_s / 2:
             return
-        if all(min(row.get("loop_seen"), row.get("writer_seen")) > now - PROGRESS_S for row in board):
+        if all(min(worker.get("loop_seen"), worker.get("writer_seen")) > now - PROGRESS_S for worker in node_metrics):
             fed_at = now
             systemd.notify("WATCHDOG=1", environ)
 

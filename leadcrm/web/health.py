@@ -13,9 +13,9 @@ from sanic.response import HTTPResponse
 
 from leadcrm.ingest.ingestion import Ingestion, Verdict
 from leadcrm.web import metrics
-from leadcrm.web.board import Board
 from leadcrm.web.http import responses
 from leadcrm.web.http.responses import Cors
+from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
 
 VERDICT_LIFE_S = 0.25
@@ -25,10 +25,10 @@ VERDICT_LIFE_S = 0.25
 class Health:
     """The handlers, with a thread of their own: looking at disk and spool must not hold up the event loop."""
 
-    def __init__(self, ingestion: Ingestion, board: Board, cors: Cors, log: RequestLog) -> None:
+    def __init__(self, ingestion: Ingestion, node_metrics: NodeMetrics, cors: Cors, log: RequestLog) -> None:
         """Take whom to judge."""
         self._ingestion = ingestion
-        self._board = board
+        self._node_metrics = node_metrics
         self._cors = cors
         self._log = log
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leadcrm-health")
@@ -47,7 +47,7 @@ class Health:
         started = perf_counter()
         verdict = await self._judge()
         spool = verdict.spool
-        last_commit = max(row.get("last_commit") for row in self._board)
+        last_commit = max(worker.get("last_commit") for worker in self._node_metrics)
         parts = {
             "ok": verdict.keeps_leads,
             "timestamp": _now(),
@@ -70,7 +70,7 @@ class Health:
     async def metrics(self, request: Request) -> HTTPResponse:
         """Answer Prometheus."""
         started = perf_counter()
-        text = metrics.render(self._board, await self._judge())
+        text = metrics.render(self._node_metrics, await self._judge())
         request_id = request_id_of(request) or new_request_id()
         self._log.record(request, started, 200, request_id)
         return HTTPResponse(text, headers={"x-request-id": request_id}, content_type=metrics.CONTENT_TYPE)

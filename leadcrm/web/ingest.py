@@ -27,10 +27,10 @@ from leadcrm.database.states import Outcome
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import API_SOURCE, READERS, Receipt, Submission
-from leadcrm.web.board import Row
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.responses import Cors, Refusal
+from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog, header_text, new_request_id, readable, request_id_of
 
@@ -57,7 +57,7 @@ class LeadIngest:
         self,
         config: Config,
         ingestion: Ingestion,
-        row: Row,
+        metrics: WorkerMetrics,
         log: RequestLog,
         limiter: RateLimiter | None,
     ) -> None:
@@ -70,7 +70,7 @@ class LeadIngest:
         self._cors = Cors(config.cors_origins)
         self._writer = ingestion.writer
         self._budget = ingestion.budget
-        self._row = row
+        self._metrics = metrics
         self._log = log
         self._limiter = limiter
 
@@ -97,9 +97,9 @@ class LeadIngest:
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         submission = self._mint(request, lead_id, request_id, address, body)
-        self._row.add("received_bytes", len(body))
+        self._metrics.add("received_bytes", len(body))
         result = await self._writer.submit(submission)
-        self._row.set("queue_bytes", self._budget.held_bytes)
+        self._metrics.set("queue_bytes", self._budget.held_bytes)
         if not isinstance(result, Receipt):
             return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
         return self._answer(request, started, submission, result)

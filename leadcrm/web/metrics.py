@@ -1,4 +1,4 @@
-"""`GET /metrics`: the board's numbers and the verdict, in Prometheus' text format, over all workers of the node."""
+"""`GET /metrics`: the node's metrics and its verdict in Prometheus' text format, summed over all workers."""
 
 from __future__ import annotations
 
@@ -11,72 +11,72 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from leadcrm import __version__
 from leadcrm.ingest.ingestion import Verdict
-from leadcrm.web.board import DURATION_BUCKETS_S, OUTCOMES, Board
+from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, NodeMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def render(board: Board, verdict: Verdict) -> bytes:
+def render(node_metrics: NodeMetrics, verdict: Verdict) -> bytes:
     """Return the text that Prometheus scrapes."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(board, verdict))
+    registry.register(_Collector(node_metrics, verdict))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, board: Board, verdict: Verdict) -> None:
-        self._board = board
+    def __init__(self, node_metrics: NodeMetrics, verdict: Verdict) -> None:
+        self._node_metrics = node_metrics
         self._verdict = verdict
 
     def collect(self) -> Iterator[Metric]:
-        yield from _of_the_board(self._board)
-        yield from _of_the_verdict(self._verdict)
+        yield from _node_families(self._node_metrics)
+        yield from _verdict_families(self._verdict)
         build = GaugeMetricFamily("leadcrm_build_info", "The version that runs.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
 
 
-def _of_the_board(board: Board) -> Iterator[Metric]:
+def _node_families(node_metrics: NodeMetrics) -> Iterator[Metric]:
     leads = CounterMetricFamily("leadcrm_leads", "Answers to POST /api/lead, by outcome.", labels=["outcome"])
     for outcome in OUTCOMES:
-        leads.add_metric([outcome], board.total(f"outcome_{outcome}"))
+        leads.add_metric([outcome], node_metrics.total(f"outcome_{outcome}"))
     yield leads
-    yield _durations(board)
+    yield _durations(node_metrics)
     for name, text in (
         ("received_bytes", "Bytes of bodies received."),
         ("batches", "Batches committed, in the database or the spool."),
         ("batch_rows", "Rows in these batches."),
     ):
-        yield CounterMetricFamily(f"leadcrm_{name}", text, board.total(name))
+        yield CounterMetricFamily(f"leadcrm_{name}", text, node_metrics.total(name))
     yield GaugeMetricFamily(
         "leadcrm_last_commit_timestamp_seconds",
         "Unix time of the last commit, 0 before the first.",
-        max(row.get("last_commit") for row in board),
+        max(worker.get("last_commit") for worker in node_metrics),
     )
-    yield GaugeMetricFamily("leadcrm_queue_bytes", "Bytes of bodies that wait.", board.total("queue_bytes"))
-    yield GaugeMetricFamily("leadcrm_workers", "Workers that serve.", board.total("serving"))
+    yield GaugeMetricFamily("leadcrm_queue_bytes", "Bytes of bodies that wait.", node_metrics.total("queue_bytes"))
+    yield GaugeMetricFamily("leadcrm_workers", "Workers that serve.", node_metrics.total("serving"))
     yield GaugeMetricFamily(
-        "leadcrm_workers_with_database", "Workers whose leads go to the database.", board.total("has_store")
+        "leadcrm_workers_with_database", "Workers whose leads go to the database.", node_metrics.total("has_store")
     )
 
 
-def _durations(board: Board) -> Metric:
+def _durations(node_metrics: NodeMetrics) -> Metric:
     count = 0.0
     buckets = []
     for bound in DURATION_BUCKETS_S:
-        count += board.total(f"duration_{bound}")
+        count += node_metrics.total(f"duration_{bound}")
         buckets.append((str(bound), count))
-    count += board.total("duration_more")
+    count += node_metrics.total("duration_more")
     buckets.append(("+Inf", count))
     return HistogramMetricFamily(
         "leadcrm_request_duration_seconds",
         "From the head of POST /api/lead to its answer.",
         buckets=buckets,
-        sum_value=board.total("duration_sum"),
+        sum_value=node_metrics.total("duration_sum"),
     )
 
 
-def _of_the_verdict(verdict: Verdict) -> Iterator[Metric]:
+def _verdict_families(verdict: Verdict) -> Iterator[Metric]:
     yield GaugeMetricFamily("leadcrm_ready", "1 while a lead sent now would be kept.", verdict.keeps_leads)
     yield GaugeMetricFamily("leadcrm_disk_free_bytes", "Free on the disk of DATA_DIR.", verdict.disk_free_bytes)
     spool = verdict.spool

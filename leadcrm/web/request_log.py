@@ -10,7 +10,7 @@ from uuid_utils import uuid7
 from leadcrm.database.states import Outcome
 from leadcrm.ingest.normalize import storable
 from leadcrm.logs.setup import LogWriter
-from leadcrm.web.board import Row
+from leadcrm.web.node_metrics import WorkerMetrics
 
 _LONGEST_ECHO = 200
 """Characters of a sender's request id or key that are worth repeating."""
@@ -19,10 +19,10 @@ _LONGEST_ECHO = 200
 class RequestLog:
     """Writes the line of a request, and counts it where it was to be a lead."""
 
-    def __init__(self, log: LogWriter, row: Row) -> None:
+    def __init__(self, log: LogWriter, metrics: WorkerMetrics) -> None:
         """Take where the lines go and where the counts stand."""
         self._log = log
-        self._row = row
+        self._metrics = metrics
 
     def record(
         self,
@@ -45,7 +45,7 @@ class RequestLog:
             "request_id": request_id,
         }
         if outcome is not None:
-            self._row.count_answer(outcome.value, duration_s)
+            self._metrics.count_answer(outcome.value, duration_s)
             fields["idempotency_key"] = key if key is None else key[:_LONGEST_ECHO]
             fields["lead_id"] = lead_id
             fields["outcome"] = outcome.value

@@ -26,9 +26,9 @@ from leadcrm.errors import EXIT_FAILED
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.logs.setup import LogWriter
 from leadcrm.web.app import App, create_app
-from leadcrm.web.board import Board
 from leadcrm.web.http.listener import take_on_everybody, take_on_nobody_new
 from leadcrm.web.http.protocol import LingeringProtocol
+from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
 
 CHECKPOINT_S = 0.5
@@ -75,7 +75,7 @@ class Stop:
 def run_worker(
     config: Config,
     listener: socket.socket,
-    board: Board,
+    node_metrics: NodeMetrics,
     number: int,
     log: LogWriter,
     limiter: RateLimiter | None,
@@ -94,7 +94,7 @@ def run_worker(
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = _Worker(config, listener, board, number, log, limiter, may_migrate, owns_listener)
+    worker = _Worker(config, listener, node_metrics, number, log, limiter, may_migrate, owns_listener)
     try:
         return loop.run_until_complete(worker.run(on_ready, on_checkpoint, on_stop))
     finally:
@@ -106,7 +106,7 @@ class _Worker:
         self,
         config: Config,
         listener: socket.socket,
-        board: Board,
+        node_metrics: NodeMetrics,
         number: int,
         log: LogWriter,
         limiter: RateLimiter | None,
@@ -115,8 +115,8 @@ class _Worker:
     ) -> None:
         self._config = config
         self._listener = listener
-        self._board = board
-        self._row = board.row(number)
+        self._node_metrics = node_metrics
+        self._metrics = node_metrics.worker(number)
         self._log = log
         self._limiter = limiter
         self._owns_listener = owns_listener
@@ -133,13 +133,13 @@ class _Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         self._ingestion.start(loop)
         await loop.run_in_executor(None, self._ingestion.wait_for_database, FIRST_ATTEMPT_S)
-        app = create_app(self._config, self._ingestion, self._board, self._row, self._log, self._limiter)
+        app = create_app(self._config, self._ingestion, self._node_metrics, self._metrics, self._log, self._limiter)
         server = await _serve(app, self._listener)
         checkpoints = loop.create_task(self._checkpoint(on_checkpoint))
         # What is there at the start stays: a collection need not look at it again.
         gc.collect()
         gc.freeze()
-        self._row.set("serving", 1)
+        self._metrics.set("serving", 1)
         on_ready()
         logger.info("serving", extra={"action": "start"})
 
@@ -151,7 +151,7 @@ class _Worker:
         checkpoints.cancel()
         await self._end_ingestion(stop, ends_at)
         await server.after_stop()
-        self._row.set("serving", 0)
+        self._metrics.set("serving", 0)
         logger.info("stopped", extra={"action": "stop", "all_answered": all_answered})
         return all_answered
 
@@ -188,18 +188,18 @@ class _Worker:
         await ended
 
     async def _checkpoint(self, on_checkpoint: Callable[[], None]) -> None:
-        row, writer = self._row, self._ingestion.writer
+        metrics, writer = self._metrics, self._ingestion.writer
         batches = rows = 0
         while True:
             now = monotonic()
-            row.set("loop_seen", now)
+            metrics.set("loop_seen", now)
             # Waiting for work is progress; a batch under way has not passed since it began.
-            row.set("writer_seen", writer.busy_since or now)
-            row.add("batches", writer.batches - batches)
-            row.add("batch_rows", writer.rows - rows)
+            metrics.set("writer_seen", writer.busy_since or now)
+            metrics.add("batches", writer.batches - batches)
+            metrics.add("batch_rows", writer.rows - rows)
             batches, rows = writer.batches, writer.rows
-            row.set("last_commit", writer.last_commit or row.get("last_commit"))
-            row.set("has_store", writer.has_store)
+            metrics.set("last_commit", writer.last_commit or metrics.get("last_commit"))
+            metrics.set("has_store", writer.has_store)
             on_checkpoint()
             await asyncio.sleep(CHECKPOINT_S)
 

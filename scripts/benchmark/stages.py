@@ -25,7 +25,7 @@ RULES = tuple(
     (stage, re.compile(pattern))
     for stage, pattern in (
         ("log", r"leadcrm/(logs/\w+|web/request_log)\.py"),
-        ("log", r"leadcrm/web/board\.py"),
+        ("log", r"leadcrm/web/node_metrics\.py"),
         ("parse and normalize", r"leadcrm/ingest/(payload/\w+|normalize)\.py|^process "),
         (
             "encode for the database",

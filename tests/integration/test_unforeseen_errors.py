@@ -13,7 +13,7 @@ from leadcrm.configuration.config import load
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.logs import setup as logs
 from leadcrm.web.app import create_app
-from leadcrm.web.board import Board
+from leadcrm.web.node_metrics import NodeMetrics
 
 SECRET = "relation leads_raw: password=hunter2"
 
@@ -22,10 +22,10 @@ SECRET = "relation leads_raw: password=hunter2"
 def client(tmp_path: Path) -> SanicTestClient:
     """The application in this process, with a route that fails as a driver would."""
     config = load({}, {"DATA_DIR": str(tmp_path)}, tmp_path)
-    board = Board(1)
+    node_metrics = NodeMetrics(1)
     with (tmp_path / "log").open("wb") as file:
         log = logs.configure("info", development=False, stream_fd=os.dup(file.fileno()))
-    app = create_app(config, Ingestion(config, may_migrate=True), board, board.row(0), log, None)
+    app = create_app(config, Ingestion(config, may_migrate=True), node_metrics, node_metrics.worker(0), log, None)
 
     @app.get("/fails")
     async def _(request: object) -> None:

@@ -9,8 +9,8 @@ from leadcrm.cli import COMMANDS
 from leadcrm.configuration.config import VARIABLES
 from leadcrm.ingest.ingestion import Verdict
 from leadcrm.ingest.spool.spool import SpoolStatus
-from leadcrm.web.board import Board
 from leadcrm.web.metrics import render
+from leadcrm.web.node_metrics import NodeMetrics
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -44,7 +44,7 @@ def test_every_command_shows_examples_in_its_help() -> None:
 
 def test_every_metric_stands_in_the_readme_and_no_other_does() -> None:
     verdict = Verdict(True, True, 1, SpoolStatus(0, 0, 0, None), 0, "")
-    exposed = set(re.findall(r"^# TYPE (\S+)", render(Board(1), verdict).decode(), re.MULTILINE))
+    exposed = set(re.findall(r"^# TYPE (\S+)", render(NodeMetrics(1), verdict).decode(), re.MULTILINE))
     assert {row[0].strip("`") for row in rows_of("metric")} == exposed
 
 
