@@ -1,15 +1,12 @@
-"""`leadcrm serve` from start to end: the data folder, the socket, the database, the workers.
-
-Reads top to bottom as what happens when the service starts.
-"""
+"""`leadcrm serve` from start to end: the data folder, the spool, the socket, the database, the workers."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import socket
-from collections.abc import Callable, Mapping
-from time import monotonic
+from collections.abc import Mapping
+from functools import partial
 
 from leadcrm.configuration.config import Config
 from leadcrm.database.data_dir import LOCK_FILE, hold, make_data_dir
@@ -20,25 +17,28 @@ from leadcrm.ingest.ingestion import prepare_spool
 from leadcrm.logs.setup import LogWriter
 from leadcrm.process import systemd
 from leadcrm.process.reload import Sources, start_anew
+from leadcrm.process.service_manager import ServiceManager
 from leadcrm.process.supervisor import Supervisor
+from leadcrm.web.node import Node
 from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.worker import LISTEN_BACKLOG, run_worker
 
-PROGRESS_S = 10.0
-"""Within this a worker's loop and its writer must have passed a checkpoint, or the watchdog is not fed."""
-
-START_PATIENCE_S = 1.0
-"""How long a start waits for the database: leads that come meanwhile are to be answered within three seconds."""
+FIRST_LOOK_S = 1.0
+"""How long the start waits for the database. Senders wait at the socket meanwhile, three seconds at most."""
 
 logger = logging.getLogger("leadcrm.process.service")
 
 
 def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_migrate: bool) -> int:
-    """Run the service until a signal and return the exit status.
+    """Run the service until a signal and return the exit status. A database that is away does not prevent the start.
 
-    Raises `ConfigError`, `AddressInUse`, `DataDirInUse`, `SchemaTooNew` and `ForeignTables`; a database that is away
-    is no reason not to start.
+    Raises:
+        ConfigError: `HOST`, `PORT` or `DATA_DIR` cannot be used.
+        AddressInUse: another process listens on the address.
+        DataDirInUse: a restore is under way.
+        SchemaTooNew: a newer leadcrm has migrated the database.
+        ForeignTables: another program made the tables.
     """
     make_data_dir(config.data_dir)
     with hold(config.data_dir, config.database.path) as held:
@@ -47,76 +47,58 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
                 f"{config.data_dir} is held by another command: a restore is under way",
                 hint=f"wait for it; `fuser {config.data_dir / LOCK_FILE}` names it",
             )
-        return _serve(config, log, environ, may_migrate=may_migrate)
-
-
-def _serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_migrate: bool) -> int:
-    prepare_spool(config)
-    activated = systemd.listen_socket(environ)
-    listener = activated or _listen(config.host, config.port)
-    if may_migrate:
-        _migrate_if_reachable(config)
-    node_metrics = NodeMetrics(config.workers)
-    limiter = RateLimiter(config.rate_limit) if config.rate_limit else None
-    feed = _watchdog(node_metrics, environ)
-    logger.info("listening", extra={"action": "start", "address": _shown(listener.getsockname())})
-
-    def run(
-        number: int,
-        on_ready: Callable[[], None] = _do_nothing,
-        on_checkpoint: Callable[[], None] = _do_nothing,
-        on_stop: Callable[[], None] = _do_nothing,
-    ) -> bool:
-        return run_worker(
-            config,
-            listener,
-            node_metrics,
-            number,
-            log,
-            limiter,
+        prepare_spool(config)
+        passed_listener = systemd.listen_socket(environ)
+        listener = passed_listener or _listen(config.host, config.port)
+        if may_migrate:
+            _migrate_if_reachable(config)
+        node = Node(
+            config=config,
+            listener=listener,
+            owns_listener=passed_listener is None,
+            metrics=NodeMetrics(config.workers),
+            limiter=RateLimiter(config.rate_limit) if config.rate_limit else None,
+            log=log,
             may_migrate=may_migrate,
-            owns_listener=activated is None,
-            on_ready=on_ready,
-            on_checkpoint=on_checkpoint,
-            on_stop=on_stop,
         )
+        logger.info("listening", extra={"action": "start", "address": _format_address(listener.getsockname())})
+        manager = ServiceManager(node.metrics, environ)
+        if config.workers == 1 and config.environment == "production":
+            all_answered = run_worker(node, 0, on_checkpoint=manager.tick, on_stop=manager.say_stopping)
+            return EXIT_DONE if all_answered else EXIT_FAILED
+        return _serve_in_children(node, manager)
 
-    if config.workers == 1 and config.environment == "production":
-        all_answered = run(0, _say_ready, feed, _say_stopping)
-        return EXIT_DONE if all_answered else EXIT_FAILED
 
-    is_ready = False
-
-    def tick() -> None:
-        nonlocal is_ready
-        if not is_ready and all(worker.get("serving") for worker in node_metrics):
-            is_ready = True
-            _say_ready()
-        feed()
+def _serve_in_children(node: Node, manager: ServiceManager) -> int:
+    """Run the workers as children of this process; in development, start anew when a source file changes."""
 
     def stop() -> None:
-        _say_stopping()
-        # While any process holds the socket, the kernel takes on connections that nobody will answer.
-        listener.close()
+        manager.say_stopping()
+        # While any process holds the socket, the kernel accepts connections that no worker will answer.
+        node.listener.close()
 
-    supervisor = Supervisor(
-        run,
-        workers=config.workers,
-        shutdown_timeout_s=config.shutdown_timeout_s,
-        before_fork=log.close,
-        on_tick=tick,
+    exit_status = Supervisor(
+        partial(run_worker, node),
+        workers=node.config.workers,
+        shutdown_timeout_s=node.config.shutdown_timeout_s,
+        before_fork=node.log.close,
+        on_tick=manager.tick,
         on_stop=stop,
-        is_outdated=Sources().have_changed if config.environment == "development" else lambda: False,
-    )
-    status = supervisor.run()
-    if status is None:
-        log.close()
-        start_anew(listener)
-    return status
+        is_outdated=Sources().have_changed if node.config.environment == "development" else lambda: False,
+    ).run()
+    if exit_status is None:
+        node.log.close()
+        start_anew(node.listener)
+    return exit_status
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `AddressInUse`, `ConfigError`."""
+    """Return a listening socket.
+
+    Raises:
+        AddressInUse: another process listens on the address.
+        ConfigError: the host has no such address, or the port is reserved.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -140,16 +122,16 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _shown(address: object) -> str:
-    """Return an address as people write it: host and port, or the path of a Unix socket."""
+def _format_address(address: object) -> str:
+    """Return host and port as people write them, or the path of a Unix socket."""
     return ":".join(map(str, address[:2])) if isinstance(address, tuple) else str(address)
 
 
 def _migrate_if_reachable(config: Config) -> None:
+    """Apply pending migrations, unless the database is away: the workers then migrate it when it is back."""
     try:
-        # Senders wait at the socket already; a database that answers later is migrated by the workers.
-        with deadline(START_PATIENCE_S):
-            status(config.database, timeout_s=START_PATIENCE_S)
+        with deadline(FIRST_LOOK_S):
+            status(config.database, timeout_s=FIRST_LOOK_S)
         for migration in migrate(config.database):
             logger.info(
                 "migration applied",
@@ -161,34 +143,3 @@ def _migrate_if_reachable(config: Config) -> None:
             error,
             extra={"action": "start", "hint": error.hint},
         )
-
-
-def _do_nothing() -> None:
-    pass
-
-
-def _say_ready() -> None:
-    systemd.notify("READY=1")
-
-
-def _say_stopping() -> None:
-    systemd.notify("STOPPING=1")
-
-
-def _watchdog(node_metrics: NodeMetrics, environ: Mapping[str, str]) -> Callable[[], None]:
-    """Return what feeds systemd's watchdog, when due and while every worker makes progress."""
-    interval_s = systemd.watchdog_interval_s(environ)
-    if interval_s is None:
-        return _do_nothing
-    fed_at = 0.0
-
-    def feed() -> None:
-        nonlocal fed_at
-        now = monotonic()
-        if now - fed_at < interval_s / 2:
-            return
-        if all(min(worker.get("loop_seen"), worker.get("writer_seen")) > now - PROGRESS_S for worker in node_metrics):
-            fed_at = now
-            systemd.notify("WATCHDOG=1", environ)
-
-    return feed

@@ -8,16 +8,14 @@ from types import SimpleNamespace
 from sanic import Sanic
 from sanic.config import Config as SanicConfig
 
-from leadcrm.configuration.config import Config
 from leadcrm.ingest.ingestion import Ingestion
-from leadcrm.logs.setup import LogWriter
 from leadcrm.web.crm.api import CrmApi
 from leadcrm.web.errors import JsonErrors
 from leadcrm.web.health import Health
 from leadcrm.web.http.responses import Cors
 from leadcrm.web.ingest import LeadIngest
-from leadcrm.web.node_metrics import NodeMetrics, WorkerMetrics
-from leadcrm.web.rate_limit import RateLimiter
+from leadcrm.web.node import Node
+from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.request_log import RequestLog
 from leadcrm.web.studio.page import StudioPage
 
@@ -33,15 +31,9 @@ KEEP_ALIVE_S = 75
 """As nginx keeps its own: a proxy in front must not find the connection closed first."""
 
 
-def create_app(
-    config: Config,
-    ingestion: Ingestion,
-    node_metrics: NodeMetrics,
-    worker_metrics: WorkerMetrics,
-    log: LogWriter,
-    limiter: RateLimiter | None,
-) -> App:
-    """Return the application of one worker."""
+def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
+    """Return the application of the worker that these metrics belong to."""
+    config = node.config
     app: App = Sanic("leadcrm", configure_logging=False)
     app.config.ACCESS_LOG = False
     app.config.FALLBACK_ERROR_FORMAT = "json"
@@ -53,24 +45,24 @@ def create_app(
     app.config.KEEP_ALIVE_TIMEOUT = KEEP_ALIVE_S
 
     cors = Cors(config.cors_origins)
-    request_log = RequestLog(log, worker_metrics)
+    request_log = RequestLog(node.log, metrics)
     app.error_handler = JsonErrors(cors, request_log)
 
-    leads = LeadIngest(config, ingestion, worker_metrics, request_log, limiter)
+    leads = LeadIngest(config, ingestion, metrics, request_log, node.limiter)
 
     # The body is read by the handler, under its budget: the framework would gather it first, whatever its size.
     # It notes that on the handler, and a bound method takes no notes.
     app.add_route(partial(leads.post), "/api/lead", methods=["POST"], name="post_lead", stream=True)
     app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
 
-    health = Health(ingestion, node_metrics, cors, request_log)
+    health = Health(ingestion, node.metrics, cors, request_log)
     app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
     app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")
     app.add_route(health.ready, "/ready", methods=["GET", "HEAD"], name="ready")
     app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
     app.after_server_stop(lambda *_: health.close())
 
-    crm = CrmApi(config, request_log, lambda: node_metrics.total("batch_rows"))
+    crm = CrmApi(config, request_log, lambda: node.metrics.total("batch_rows"))
     crm.register(app)
     StudioPage(crm.gate, request_log).register(app)
     return app

@@ -21,15 +21,12 @@ from sanic.application.state import ApplicationServerInfo
 from sanic.http.constants import HTTP
 from sanic.server import AsyncioServer
 
-from leadcrm.configuration.config import Config
 from leadcrm.errors import EXIT_FAILED
 from leadcrm.ingest.ingestion import Ingestion
-from leadcrm.logs.setup import LogWriter
 from leadcrm.web.app import App, create_app
 from leadcrm.web.http.listener import take_on_everybody, take_on_nobody_new
 from leadcrm.web.http.protocol import LingeringProtocol
-from leadcrm.web.node_metrics import NodeMetrics
-from leadcrm.web.rate_limit import RateLimiter
+from leadcrm.web.node import Node
 
 CHECKPOINT_S = 0.5
 """How often a worker writes down that its loop turns and what its writer does."""
@@ -55,6 +52,10 @@ HANDSHAKE_S = 0.2
 logger = logging.getLogger("leadcrm.web.worker")
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class Stop:
     """The wish to stop: `asked` by a first signal, `at_once` by a later one."""
 
@@ -73,58 +74,39 @@ class Stop:
 
 
 def run_worker(
-    config: Config,
-    listener: socket.socket,
-    node_metrics: NodeMetrics,
+    node: Node,
     number: int,
-    log: LogWriter,
-    limiter: RateLimiter | None,
     *,
-    may_migrate: bool,
-    owns_listener: bool,
-    on_ready: Callable[[], None],
-    on_checkpoint: Callable[[], None],
-    on_stop: Callable[[], None],
+    on_checkpoint: Callable[[], None] = _do_nothing,
+    on_stop: Callable[[], None] = _do_nothing,
 ) -> bool:
-    """Serve on `listener` until a signal; return whether everything sent by then was answered.
+    """Serve on the node's socket until a signal.
 
-    `owns_listener` says that the socket ends with this service, so that what queues in the kernel at the stop must be
-    accepted still. `on_ready`, `on_checkpoint` and `on_stop` (at its beginning) are called in the event loop.
+    Args:
+        node: the parts that all workers share.
+        number: this worker's number, counted from 0.
+        on_checkpoint: called in the event loop once the worker serves, and at every checkpoint.
+        on_stop: called in the event loop when the stop begins.
+
+    Returns:
+        Whether every request that was sent before the stop got its answer.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = _Worker(config, listener, node_metrics, number, log, limiter, may_migrate, owns_listener)
     try:
-        return loop.run_until_complete(worker.run(on_ready, on_checkpoint, on_stop))
+        return loop.run_until_complete(_Worker(node, number).run(on_checkpoint, on_stop))
     finally:
         loop.close()
 
 
 class _Worker:
-    def __init__(
-        self,
-        config: Config,
-        listener: socket.socket,
-        node_metrics: NodeMetrics,
-        number: int,
-        log: LogWriter,
-        limiter: RateLimiter | None,
-        may_migrate: bool,
-        owns_listener: bool,
-    ) -> None:
-        self._config = config
-        self._listener = listener
-        self._node_metrics = node_metrics
-        self._metrics = node_metrics.worker(number)
-        self._log = log
-        self._limiter = limiter
-        self._owns_listener = owns_listener
-        self._ingestion = Ingestion(config, may_migrate=may_migrate)
+    def __init__(self, node: Node, number: int) -> None:
+        self._node = node
+        self._metrics = node.metrics.worker(number)
+        self._ingestion = Ingestion(node.config, may_migrate=node.may_migrate)
 
-    async def run(
-        self, on_ready: Callable[[], None], on_checkpoint: Callable[[], None], on_stop: Callable[[], None]
-    ) -> bool:
+    async def run(self, on_checkpoint: Callable[[], None], on_stop: Callable[[], None]) -> bool:
         loop = asyncio.get_running_loop()
         stop = Stop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,20 +115,20 @@ class _Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         self._ingestion.start(loop)
         await loop.run_in_executor(None, self._ingestion.wait_for_database, FIRST_ATTEMPT_S)
-        app = create_app(self._config, self._ingestion, self._node_metrics, self._metrics, self._log, self._limiter)
-        server = await _serve(app, self._listener)
+        app = create_app(self._node, self._ingestion, self._metrics)
+        server = await _start_server(app, self._node.listener)
         checkpoints = loop.create_task(self._checkpoint(on_checkpoint))
         # What is there at the start stays: a collection need not look at it again.
         gc.collect()
         gc.freeze()
         self._metrics.set("serving", 1)
-        on_ready()
+        on_checkpoint()
         logger.info("serving", extra={"action": "start"})
 
         await stop.asked.wait()
         on_stop()
         logger.info("stopping", extra={"action": "stop"})
-        ends_at = monotonic() + self._config.shutdown_timeout_s
+        ends_at = monotonic() + self._node.config.shutdown_timeout_s
         all_answered = await self._wind_down(app, server, stop, ends_at)
         checkpoints.cancel()
         await self._end_ingestion(stop, ends_at)
@@ -162,8 +144,8 @@ class _Worker:
         app.config.KEEP_ALIVE = False
         for connection in tuple(connections):
             connection.wind_down()
-        if self._owns_listener:
-            await _accept_the_last(self._listener)
+        if self._node.owns_listener:
+            await _accept_pending(self._node.listener)
         server.close()
         while connections and monotonic() < ends_at and not stop.at_once.is_set():
             for connection in tuple(connections):
@@ -182,7 +164,7 @@ class _Worker:
             if monotonic() > (soonest if stop.at_once.is_set() else max(soonest, ends_at)):
                 # Nobody was answered for what it holds. An exit in good order would wait for its thread.
                 logger.error("the last batch hangs, stopped without it", extra={"action": "stop"})
-                self._log.close()
+                self._node.log.close()
                 os._exit(EXIT_FAILED)
             await asyncio.sleep(0.02)
         await ended
@@ -204,7 +186,7 @@ class _Worker:
             await asyncio.sleep(CHECKPOINT_S)
 
 
-async def _serve(app: App, listener: socket.socket) -> AsyncioServer:
+async def _start_server(app: App, listener: socket.socket) -> AsyncioServer:
     take_on_everybody(listener)
     server = await app.create_server(
         sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
@@ -220,7 +202,7 @@ async def _serve(app: App, listener: socket.socket) -> AsyncioServer:
     return server
 
 
-async def _accept_the_last(listener: socket.socket) -> None:
+async def _accept_pending(listener: socket.socket) -> None:
     """Let the loop accept what queues in the kernel, while the kernel takes on no more."""
     take_on_nobody_new(listener)
     await asyncio.sleep(HANDSHAKE_S)

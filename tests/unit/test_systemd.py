@@ -1,4 +1,4 @@
-"""What systemd and the program say to each other."""
+"""Sockets taken over from systemd, states reported to it, and the watchdog fed while all workers make progress."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
+from leadcrm.process.service_manager import PROGRESS_S, ServiceManager
 from leadcrm.process.systemd import listen_socket, notify, watchdog_interval_s
+from leadcrm.web.node_metrics import NodeMetrics
 from tests.support.server import REPOSITORY, clean_environment
 
 SERVE = """\
@@ -24,10 +27,11 @@ print(listener and (listener.getsockname()[1], listener.getblocking(), os.get_in
 """
 
 
-def listened_by_a_child(meant: str) -> str:
+def listened_by_a_child(listen_pid: str) -> str:
+    """Return what a child finds that was given a socket and this LISTEN_PID."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         done = subprocess.run(
-            [sys.executable, "-c", SERVE, str(listener.fileno()), meant],
+            [sys.executable, "-c", SERVE, str(listener.fileno()), listen_pid],
             pass_fds=[listener.fileno()],
             env=clean_environment(REPOSITORY),
             stdout=subprocess.PIPE,
@@ -37,20 +41,20 @@ def listened_by_a_child(meant: str) -> str:
         return done.stdout.strip().replace(str(listener.getsockname()[1]), "PORT")
 
 
-def test_the_socket_handed_over_is_taken_and_kept_from_children() -> None:
+def test_a_socket_for_this_process_is_taken_and_not_inherited_by_children() -> None:
     assert listened_by_a_child("own") == "(PORT, False, False)"
 
 
-def test_a_one_file_executable_is_handed_what_its_bootloader_was() -> None:
+def test_a_socket_for_the_parent_is_taken_since_that_may_be_a_bootloader() -> None:
     assert listened_by_a_child(str(os.getpid())) == "(PORT, False, False)"
 
 
-def test_a_socket_meant_for_another_process_is_left_alone() -> None:
+def test_a_socket_for_another_process_is_left_alone() -> None:
     assert listened_by_a_child("1") == "None"
 
 
 @pytest.mark.parametrize("environ", [{}, {"LISTEN_FDS": "0"}, {"LISTEN_FDS": ""}, {"LISTEN_PID": "1"}])
-def test_without_sockets_there_is_none(environ: dict[str, str]) -> None:
+def test_without_a_socket_from_systemd_there_is_none(environ: dict[str, str]) -> None:
     assert listen_socket(environ) is None
 
 
@@ -61,20 +65,20 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield manager
 
 
-def test_a_state_is_told_at_a_path(manager: socket.socket, tmp_path: Path) -> None:
+def test_a_state_is_sent_to_a_path(manager: socket.socket, tmp_path: Path) -> None:
     manager.bind(str(tmp_path / "notify"))
     notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
     assert manager.recv(100) == b"READY=1"
 
 
-def test_a_state_is_told_at_an_abstract_address(manager: socket.socket) -> None:
+def test_a_state_is_sent_to_an_abstract_address(manager: socket.socket) -> None:
     name = f"leadcrm-test-{os.getpid()}"
     manager.bind(f"\0{name}")
     notify("WATCHDOG=1", {"NOTIFY_SOCKET": f"@{name}"})
     assert manager.recv(100) == b"WATCHDOG=1"
 
 
-def test_nobody_asked_or_nobody_there_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_service_manager_is_no_error(tmp_path: Path) -> None:
     notify("READY=1", {})
     notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
 
@@ -89,7 +93,76 @@ def test_nobody_asked_or_nobody_there_is_no_error(tmp_path: Path) -> None:
         ({"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "1"}, None),
     ],
 )
-def test_the_watchdog_is_fed_twice_in_its_time(environ: dict[str, str], interval_s: float | None) -> None:
+def test_the_watchdog_interval_is_half_its_limit(environ: dict[str, str], interval_s: float | None) -> None:
     if os.getppid() == 1 and environ.get("WATCHDOG_PID") == "1":
         interval_s = 10.0
     assert watchdog_interval_s(environ) == interval_s
+
+
+@pytest.fixture
+def workers() -> NodeMetrics:
+    """Two workers that serve and make progress."""
+    metrics = NodeMetrics(2)
+    for worker in metrics:
+        worker.set("serving", 1)
+        worker.set("loop_seen", monotonic())
+        worker.set("writer_seen", monotonic())
+    return metrics
+
+
+@pytest.fixture
+def environ(manager: socket.socket, tmp_path: Path) -> dict[str, str]:
+    """The environment of a service with a watchdog that is fed at every tick."""
+    manager.bind(str(tmp_path / "notify"))
+    manager.setblocking(False)
+    return {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2"}
+
+
+def sent_by_a_tick(service: ServiceManager, manager: socket.socket) -> list[bytes]:
+    service.tick()
+    sent = []
+    with suppress(BlockingIOError):
+        while True:
+            sent.append(manager.recv(100))
+    return sent
+
+
+def test_ready_is_reported_once_when_the_last_worker_serves(
+    manager: socket.socket, workers: NodeMetrics, environ: dict[str, str]
+) -> None:
+    service = ServiceManager(workers, environ)
+    workers.worker(1).set("serving", 0)
+    assert b"READY=1" not in sent_by_a_tick(service, manager)
+    workers.worker(1).set("serving", 1)
+    assert b"READY=1" in sent_by_a_tick(service, manager)
+    workers.worker(1).set("serving", 0)
+    sent_by_a_tick(service, manager)
+    workers.worker(1).set("serving", 1)
+    assert b"READY=1" not in sent_by_a_tick(service, manager)
+
+
+@pytest.mark.parametrize("thread", ["loop_seen", "writer_seen"])
+def test_the_watchdog_is_not_fed_while_a_worker_makes_no_progress(
+    manager: socket.socket, workers: NodeMetrics, environ: dict[str, str], thread: str
+) -> None:
+    service = ServiceManager(workers, environ)
+    assert b"WATCHDOG=1" in sent_by_a_tick(service, manager)
+    workers.worker(1).set(thread, monotonic() - PROGRESS_S - 1)
+    assert b"WATCHDOG=1" not in sent_by_a_tick(service, manager)
+    workers.worker(1).set(thread, monotonic())
+    assert b"WATCHDOG=1" in sent_by_a_tick(service, manager)
+
+
+def test_the_watchdog_is_fed_only_when_due_and_where_there_is_one(
+    manager: socket.socket, workers: NodeMetrics, environ: dict[str, str]
+) -> None:
+    without_watchdog = ServiceManager(workers, {"NOTIFY_SOCKET": environ["NOTIFY_SOCKET"]})
+    assert sent_by_a_tick(without_watchdog, manager) == [b"READY=1"]
+    rarely_due = ServiceManager(workers, environ | {"WATCHDOG_USEC": "60000000"})
+    assert sent_by_a_tick(rarely_due, manager) == [b"READY=1", b"WATCHDOG=1"]
+    assert sent_by_a_tick(rarely_due, manager) == []
+
+
+def test_the_stop_is_reported(manager: socket.socket, workers: NodeMetrics, environ: dict[str, str]) -> None:
+    ServiceManager(workers, environ).say_stopping()
+    assert manager.recv(100) == b"STOPPING=1"
