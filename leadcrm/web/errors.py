@@ -21,8 +21,9 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.web.http import responses
+from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors, Refusal
-from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
+from leadcrm.web.request_log import RequestLog
 
 logger = logging.getLogger("leadcrm.web")
 

@@ -14,9 +14,10 @@ from sanic.response import HTTPResponse
 from leadcrm.ingest.ingestion import Ingestion, Verdict
 from leadcrm.web import metrics
 from leadcrm.web.http import responses
+from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors
 from leadcrm.web.node_metrics import NodeMetrics
-from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
+from leadcrm.web.request_log import RequestLog
 
 VERDICT_LIFE_S = 0.25
 """How long a verdict is repeated: probes by the dozen shall not read the disk a dozen times."""

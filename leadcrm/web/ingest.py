@@ -29,10 +29,12 @@ from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import API_SOURCE, READERS, Receipt, Submission
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress
+from leadcrm.web.http.header_text import header_text, readable
+from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.rate_limit import RateLimiter
-from leadcrm.web.request_log import RequestLog, header_text, new_request_id, readable, request_id_of
+from leadcrm.web.request_log import RequestLog
 
 LINGER_BYTES = 1024 * 1024
 LINGER_S = 1.0

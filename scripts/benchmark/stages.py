@@ -34,7 +34,10 @@ RULES = tuple(
         ("database: driver and, on SQLite, its work", r"leadcrm/(ingest/store|database/\w+|ingest/spool/\w+)\.py"),
         ("queue and hand-over between threads", r"leadcrm/ingest/writer\.py|threading\.py"),
         ("mint: id, hashes, headers, the submission", r"(_mint|_stored_headers|_idempotency_key).*/web/ingest\.py"),
-        ("mint: id, hashes, headers, the submission", r"leadcrm/(web/http/client_address|ingest/submission)\.py"),
+        (
+            "mint: id, hashes, headers, the submission",
+            r"leadcrm/(web/http/(client_address|header_text|request_id)|ingest/submission)\.py",
+        ),
         ("reply: our answer", r"_answer .*/web/ingest\.py|leadcrm/web/http/responses\.py"),
         ("HTTP: checks of the head", r"leadcrm/web/http/\w+\.py"),
         ("HTTP: our handler", r"leadcrm/web/"),

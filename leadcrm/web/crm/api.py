@@ -31,8 +31,9 @@ from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress
+from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Refusal
-from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
+from leadcrm.web.request_log import RequestLog
 
 FORBIDDEN = Refusal(403, "forbidden")
 

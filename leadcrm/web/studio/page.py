@@ -16,7 +16,8 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.web.crm.gate import HOW_TO_OPEN, Gate
-from leadcrm.web.request_log import RequestLog, new_request_id, request_id_of
+from leadcrm.web.http.request_id import new_request_id, request_id_of
+from leadcrm.web.request_log import RequestLog
 
 _KINDS = {
     ".html": "text/html; charset=utf-8",
