@@ -14,7 +14,7 @@ from leadcrm.database.migrations import migrate, status
 from leadcrm.database.postgres import deadline
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
 from leadcrm.ingest.ingestion import prepare_spool
-from leadcrm.logs.setup import LogWriter
+from leadcrm.logs.log_writer import LogWriter
 from leadcrm.process import systemd
 from leadcrm.process.reload import Sources, start_anew
 from leadcrm.process.service_manager import ServiceManager

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from leadcrm.configuration.config import Config
-from leadcrm.logs.setup import LogWriter
+from leadcrm.logs.log_writer import LogWriter
 from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
 

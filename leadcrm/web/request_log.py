@@ -7,7 +7,7 @@ from time import perf_counter
 from sanic.request import Request
 
 from leadcrm.database.states import Outcome
-from leadcrm.logs.setup import LogWriter
+from leadcrm.logs.log_writer import LogWriter
 from leadcrm.web.http.header_text import MAX_ECHO
 from leadcrm.web.node_metrics import WorkerMetrics
 
