@@ -1,11 +1,11 @@
-"""The one way a line leaves the process: gathered in memory, written by a thread.
+"""The only way for a line out of the process: buffered in memory, written by a thread.
 
 Invariants:
-- `append` never waits for the reader of the log. A reader that stopped costs lines, never leads: past
-  `limit_bytes` lines are dropped, counted, and the count is logged once the log flows again.
-- Lines leave whole and in the order of `append`. Several processes share one stdout; POSIX keeps a write to
-  a pipe in one piece up to PIPE_BUF, so lines are cut into chunks of that size at their borders. A longer
-  line goes alone, and another process can tear it only while the pipe is nearly full.
+- `append` never waits for the reader of the log. A reader that has stopped costs lines, never leads: past
+  `limit_bytes` lines are dropped and counted, and the count is logged once the log flows again.
+- Lines are written whole and in the order of `append`. Several processes share one stdout; POSIX keeps a write to a
+  pipe in one piece up to PIPE_BUF, so lines are grouped into chunks of at most that size. A longer line goes alone, and
+  another process can tear it only while the pipe is nearly full.
 - `close` returns when all is written, or soon after `CLOSE_TIMEOUT_S` with a reader that does not read.
 """
 
@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Iterator
 
 LIMIT_BYTES = 4 * 1024 * 1024
-"""Some ten thousand lines: seconds of full load, in which a restarted log collector is back."""
+"""Some ten thousand lines: seconds at full load, enough for a log collector to restart."""
 GATHER_S = 0.05
-"""How long a line may wait for company; at thousands of lines a second this makes one wake-up of hundreds."""
+"""How long a line may wait for others; at thousands of lines a second this saves hundreds of wake-ups."""
 CLOSE_TIMEOUT_S = 2.0
 PIPE_CHUNK_BYTES = select.PIPE_BUF
 FILE_CHUNK_BYTES = 256 * 1024
@@ -36,9 +36,9 @@ class BufferedLines:
     """Lines on their way to a file descriptor.
 
     Args:
-        stream_fd: stays the caller's; it is neither closed nor made non-blocking, since other processes
-        share it.
-        dropped_line: makes the line that says how many lines were dropped.
+        stream_fd: stays the caller's; it is neither closed nor made non-blocking, since other processes share it.
+        dropped_line: returns the line that says how many lines were dropped.
+        limit_bytes: how much may wait before lines are dropped.
     """
 
     def __init__(self, stream_fd: int, dropped_line: Callable[[int], bytes], *, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -48,11 +48,11 @@ class BufferedLines:
         regular = stat.S_ISREG(os.fstat(stream_fd).st_mode)
         self._chunk_bytes = FILE_CHUNK_BYTES if regular else PIPE_CHUNK_BYTES
         self._begin()
-        # A child has the parent's lines but not its thread: left alone it would write them twice, or never.
+        # A forked child has the parent's lines but not its thread: it would write them again, or never.
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        # Reentrant, as is the queue: a signal handler or a finalizer may log in the middle of `append`.
+        # Reentrant, like the queue: a signal handler or a finalizer may log in the middle of `append`.
         self._lock = threading.RLock()
         self._lines: list[bytes] = []
         self._waiting_bytes = 0
@@ -63,10 +63,10 @@ class BufferedLines:
         self._thread: threading.Thread | None = None
 
     def append(self, line: bytes, *, urgent: bool = False) -> None:
-        """Hand a line over, its line break included; it is on its way when `close` returns, not before.
+        """Buffer a line, its line break included; only after `close` is it surely written.
 
         Args:
-            urgent: do not wait for company: the process may be about to die of what the line says.
+            urgent: write it at once: the process may be about to die of the error that the line reports.
         """
         size_bytes = len(line)
         with self._lock:
@@ -82,14 +82,13 @@ class BufferedLines:
             self._wake.put(urgent)
 
     def close(self) -> None:
-        """Write out what waits; lines that come later are still taken, and need a close of their own."""
+        """Write out the lines that wait. Lines that come later are accepted too, and need another close."""
         with self._lock:
             thread = self._thread
             self._close_deadline = time.monotonic() + CLOSE_TIMEOUT_S
         self._wake.put(True)
         if thread is not None:
-            # The thread may be held in a write that never returns; it is a daemon and does not hold up the
-            # exit.
+            # The thread may hang in a write that never returns. As a daemon it does not delay the exit.
             thread.join(CLOSE_TIMEOUT_S + 1)
 
     def _start(self) -> None:
@@ -98,7 +97,7 @@ class BufferedLines:
         try:
             self._thread.start()
         except RuntimeError:
-            # The interpreter is ending and starts no more threads.
+            # The interpreter is shutting down and starts no more threads.
             self._thread = None
             self._close_deadline = time.monotonic() + CLOSE_TIMEOUT_S
             self._write_waiting()
@@ -113,7 +112,7 @@ class BufferedLines:
                     return
 
     def _gather(self) -> None:
-        """Wait for a line, then for its company, unless it is urgent."""
+        """Wait for a line, then for others to join it, unless it is urgent."""
         urgent = self._wake.get()
         deadline = time.monotonic() + GATHER_S
         while not urgent and (left_s := deadline - time.monotonic()) > 0:
@@ -134,19 +133,19 @@ class BufferedLines:
                         self._dropped -= dropped
 
     def _take(self) -> list[bytes]:
-        # In one exchange: holding the lock line by line would make every `append` wait for its turn.
+        # All at once: taking the lock for each line would make every `append` wait.
         with self._lock:
             lines, self._lines = self._lines, []
         return lines
 
     def _write(self, chunk: bytes) -> bool:
-        """Write all of it; False if the stream is gone, or stuck past the deadline of a close."""
+        """Write all of a chunk; return False if the stream is gone, or stuck past the deadline of a close."""
         rest = memoryview(b"\n" + chunk if self._torn else chunk)
         whole = len(rest)
         poller = select.poll()
         poller.register(self._stream_fd, select.POLLOUT)
         while rest:
-            # Ask first: a plain write to a full pipe would hold this thread until somebody reads.
+            # Poll first: a write to a full pipe would block this thread until the reader reads.
             if not poller.poll(0 if self._past_deadline() else _POLL_MS):
                 if self._past_deadline():
                     self._torn = self._torn or len(rest) < whole
@@ -155,11 +154,10 @@ class BufferedLines:
             try:
                 rest = rest[os.write(self._stream_fd, rest) :]
             except BlockingIOError:
-                # Another process made the shared stream non-blocking, and took the room that poll saw.
+                # Another process made the shared stream non-blocking, and used the room that poll reported.
                 time.sleep(_POLL_MS / 1000)
             except OSError:
-                # The reader is gone (EPIPE) or the disk is full: no log can say so, and leads go on without
-                # one.
+                # The reader is gone (EPIPE) or the disk is full. No log can say so, and leads do not need one.
                 self._torn = self._torn or len(rest) < whole
                 return False
         self._torn = False
@@ -170,7 +168,7 @@ class BufferedLines:
 
 
 def _chunks(lines: list[bytes], chunk_bytes: int) -> Iterator[bytes]:
-    """Join lines as far as `chunk_bytes` goes, never cutting one."""
+    """Join whole lines into chunks of at most `chunk_bytes`."""
     gathered: list[bytes] = []
     size_bytes = 0
     for line in lines:

@@ -1,8 +1,8 @@
-"""What the log may say about an exception: its type, its text where that is safe, and the way it took.
+"""The fields of a log line about an exception: its type, its text where that is safe, and its stack.
 
-Invariant: a database's own message, its DETAIL, CONTEXT and statement quote the rows they are about, and
-never reach the log; its SQLSTATE, constraint, table and column do. This module tells such exceptions by what
-they carry, not by importing drivers.
+Invariant: a database's message, DETAIL, CONTEXT and statement quote the rows they are about, so they never reach the
+log. Its SQLSTATE, constraint, table and column do. Such exceptions are recognized by their attributes and their
+module's name, so that no driver is imported for it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Iterator
 
 from leadcrm.errors import LeadcrmError, StoreError
 
-LONGEST_MESSAGE = 2 * 1024
-LONGEST_STACK = 16 * 1024
-MOST_FRAMES = 30
-"""Of each exception, counted from where it was raised: a runaway recursion has a thousand alike."""
+MAX_MESSAGE = 2 * 1024
+MAX_STACK = 16 * 1024
+MAX_FRAMES = 30
+"""Frames kept of each exception, counted from where it was raised: a runaway recursion has a thousand alike."""
 
 _DATABASE_MODULES = ("psycopg2", "pony")
-# Raised before any row is on its way: "connection refused" and the like, which the operator needs.
+# Raised before any row is sent. Their texts, such as "connection refused", are what an operator needs.
 _CONNECTION_ERRORS = frozenset({"OperationalError", "InterfaceError"})
 
 
 def describe(error: BaseException) -> dict[str, object]:
-    """Return a line's fields for an exception: `error`, `stack`, the database's code and names, `hint`."""
+    """Return the fields for an exception: `error`, `stack`, the database's code and names, `hint`."""
     fields: dict[str, object] = {"error": _headline(error), "stack": _stack(error)}
     for link in _chain(error):
         for name, text in _database_names(link).items():
@@ -46,11 +46,11 @@ def _safe_text(error: BaseException) -> str:
     from_driver = type(original).__module__.partition(".")[0] in _DATABASE_MODULES
     if from_driver and type(original).__name__ not in _CONNECTION_ERRORS:
         return ""
-    return " ".join(str(original).split())[:LONGEST_MESSAGE]
+    return " ".join(str(original).split())[:MAX_MESSAGE]
 
 
 def _original(error: BaseException) -> BaseException:
-    """The driver's exception, which Pony wraps in its own of the same name."""
+    """Return the driver's exception, which Pony wraps in one of its own."""
     original = getattr(error, "original_exc", None)
     return original if isinstance(original, BaseException) else error
 
@@ -72,7 +72,7 @@ def _database_names(error: BaseException) -> dict[str, str]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and, one by one, what it came from."""
+    """Yield the exception, then its causes one by one."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -82,9 +82,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _stack(error: BaseException) -> str:
-    """Python's own layout, made here because Python's would print every message in the chain."""
+    """Return the stack in Python's layout, without the messages of the chain, which Python would print."""
     parts = []
     for link in reversed(list(_chain(error))):
-        frames = traceback.format_list(traceback.extract_tb(link.__traceback__, limit=-MOST_FRAMES))
+        frames = traceback.format_list(traceback.extract_tb(link.__traceback__, limit=-MAX_FRAMES))
         parts.append(f"Traceback (most recent call last):\n{''.join(frames)}{_headline(link)}")
-    return "\n\nwhich led to:\n\n".join(parts)[-LONGEST_STACK:]
+    return "\n\nwhich led to:\n\n".join(parts)[-MAX_STACK:]
