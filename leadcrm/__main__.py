@@ -1,4 +1,4 @@
-"""The entry point, from source (`python -m leadcrm`) and frozen."""
+"""The entry point, both from source (`python -m leadcrm`) and in the executable."""
 
 import sys
 

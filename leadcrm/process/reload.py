@@ -1,7 +1,7 @@
-"""Development: the program starts anew when one of its files changes.
+"""Development: the program restarts when one of its source files changes.
 
-Whatever is imported stays as it was read, also in processes forked later, so the whole program is replaced. It
-keeps its process id and its listening socket: senders wait for a moment instead of being refused.
+Imported modules stay as they were read, also in processes forked later, so the whole program is replaced. It keeps its
+process id and its listening socket: senders wait for a moment instead of being refused.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ logger = logging.getLogger("leadcrm.process.reload")
 
 
 class Sources:
-    """The program's files, watched."""
+    """The program's source files and when they changed."""
 
     def __init__(self, folder: Path = Path(__file__).parents[1]) -> None:
-        """Remember how the files below `folder` are now."""
+        """Remember the current state of the files below `folder`."""
         self._folder = folder
-        self._seen = self._look()
+        self._modified_at = self._read_times()
 
     def have_changed(self) -> bool:
-        """Say once of each change that files have changed, unless one of them is no Python."""
-        now = self._look()
-        changed = [path for path, modified in now.items() if self._seen.get(path) != modified]
-        has_vanished = bool(self._seen.keys() - now.keys())
-        self._seen = now
+        """Say once for each change that files have changed, unless one of them does not compile."""
+        current = self._read_times()
+        changed = [path for path, modified_at in current.items() if self._modified_at.get(path) != modified_at]
+        has_vanished = bool(self._modified_at.keys() - current.keys())
+        self._modified_at = current
         return (has_vanished or bool(changed)) and all(map(_compiles, changed))
 
-    def _look(self) -> dict[Path, int]:
+    def _read_times(self) -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in self._folder.rglob("*.py") if path.exists()}
 
 
 def start_anew(listener: socket.socket) -> NoReturn:
-    """Replace this process by one that runs the same command and is passed the socket. Children must have ended."""
+    """Replace this process by one that runs the same command on the same socket. All children must have ended."""
     os.dup2(listener.fileno(), _PASSED_FD)
     os.set_inheritable(_PASSED_FD, True)
     os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the very command that started us
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the command that started this process
 
 
 def _compiles(path: Path) -> bool:

@@ -24,8 +24,8 @@ from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.worker import LISTEN_BACKLOG, run_worker
 
-FIRST_LOOK_S = 1.0
-"""How long the start waits for the database. Senders wait at the socket meanwhile, three seconds at most."""
+DATABASE_WAIT_S = 1.0
+"""How long the start waits for the database: senders already wait at the socket, for three seconds at most."""
 
 logger = logging.getLogger("leadcrm.process.service")
 
@@ -130,8 +130,8 @@ def _format_address(address: object) -> str:
 def _migrate_if_reachable(config: Config) -> None:
     """Apply pending migrations, unless the database is away: the workers then migrate it when it is back."""
     try:
-        with deadline(FIRST_LOOK_S):
-            status(config.database, timeout_s=FIRST_LOOK_S)
+        with deadline(DATABASE_WAIT_S):
+            status(config.database, timeout_s=DATABASE_WAIT_S)
         for migration in migrate(config.database):
             logger.info(
                 "migration applied",

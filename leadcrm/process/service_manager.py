@@ -1,4 +1,4 @@
-"""What systemd is told about this service: when it is ready, that it makes progress, when it stops."""
+"""Reports to systemd: the service is ready, makes progress, stops."""
 
 from __future__ import annotations
 

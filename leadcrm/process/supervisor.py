@@ -1,8 +1,7 @@
 """The supervisor: several workers on one listening socket.
 
-It holds the socket and the board, forks the workers, restarts one that died (with backoff), passes a stop on once,
-and feeds systemd's watchdog while every worker makes progress. It has one thread and no event loop: signals are
-fetched, not handled, so nothing runs between two lines.
+It forks the workers, restarts one that died (with backoff) and passes a stop on once. It has one thread and no event
+loop: it waits for signals instead of handling them, so no handler can run between two of its lines.
 
 A worker asks the kernel to end it with its parent, so a killed supervisor leaves no orphan.
 """
@@ -21,17 +20,17 @@ from leadcrm.process.parent_death import end_with_parent
 
 TICK_S = 0.5
 
-LOOK_S = 0.05
+POLL_S = 0.05
 """How soon a signal is noticed."""
 
 STABLE_S = 5.0
-"""A worker that lived so long was well: its next death starts the backoff anew."""
+"""A worker that lived this long was healthy: its next death starts the backoff anew."""
 
 FIRST_RESTART_S = 0.1
-LONGEST_RESTART_S = 10.0
+MAX_RESTART_S = 10.0
 
 KILL_AFTER_S = 5.0
-"""Beyond the shutdown timeout, after which a worker that still lives is killed."""
+"""Seconds after the shutdown timeout until a worker that still lives is killed."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -46,23 +45,23 @@ class _Child:
     failures: int
 
 
-def _next_signal(longest_s: float) -> int | None:
-    """Wait for a signal and fetch it.
+def _next_signal(timeout_s: float) -> int | None:
+    """Wait for a blocked signal and return it, or None after the timeout.
 
-    Not by `sigtimedwait`: interrupted by a pause of the process that outlasts its time, Python's tells of a signal that
-    never came.
+    Python's `sigtimedwait` cannot be used: when the process is suspended for longer than its timeout, it reports a
+    signal that never came.
     """
-    ends_at = monotonic() + longest_s
+    ends_at = monotonic() + timeout_s
     while not (pending := signal.sigpending() & set(_SIGNALS)):
         left_s = ends_at - monotonic()
         if left_s <= 0:
             return None
-        sleep(min(left_s, LOOK_S))
+        sleep(min(left_s, POLL_S))
     return signal.sigwait(pending)
 
 
 class Supervisor:
-    """Keeps `workers` children alive until it is told to stop."""
+    """Keeps `workers` children alive until a signal stops it."""
 
     def __init__(
         self,
@@ -75,10 +74,16 @@ class Supervisor:
         on_stop: Callable[[], None],
         is_outdated: Callable[[], bool],
     ) -> None:
-        """Take what a child runs (its number, counted from 0, given; False where requests were cut off).
+        """Take the parts that differ between services.
 
-        `before_fork` leaves this process without threads; `on_tick` is called twice a second, `on_stop` once
-        the children were told to stop; `is_outdated` says that the program is to start anew.
+        Args:
+            run_child: runs in a child, with its number counted from 0; returns False where requests were cut off.
+            workers: how many children there are.
+            shutdown_timeout_s: how long a child may take to stop.
+            before_fork: ends the threads of this process, which a fork would not copy.
+            on_tick: called twice a second.
+            on_stop: called once the children have been signalled to stop.
+            is_outdated: says whether the program must start anew.
         """
         self._run_child = run_child
         self._workers = workers
@@ -92,7 +97,11 @@ class Supervisor:
         self._all_answered = True
 
     def run(self) -> int | None:
-        """Supervise until SIGTERM or SIGINT and return the exit status; None, without children, once outdated."""
+        """Supervise until a signal, and return the exit status.
+
+        Returns:
+            None once the program is outdated and the children have ended.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for number in range(self._workers):
             self._fork(number, failures=0)
@@ -103,7 +112,7 @@ class Supervisor:
                 self._on_stop()
                 return self._await_children()
             self._reap()
-            self._restart_the_dead()
+            self._restart_dead()
             if self._is_outdated():
                 logger.info("a file has changed, starting anew", extra={"action": "reload"})
                 self._signal_all(signal.SIGTERM)
@@ -116,23 +125,23 @@ class Supervisor:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be_child(number, parent)
+            self._run_as_child(number, parent)
         self._children[pid] = _Child(number, pid, monotonic(), failures)
 
-    def _be_child(self, number: int, parent: int) -> None:
+    def _run_as_child(self, number: int, parent: int) -> None:
         status = EXIT_FAILED
         try:
             end_with_parent()
             if os.getppid() != parent:
-                # It ended before the kernel was asked.
+                # The supervisor ended before the kernel was asked.
                 os._exit(EXIT_FAILED)
-            # The others stay blocked until the child handles them: a stop that meets its start is an orderly one too.
+            # SIGTERM and SIGINT stay blocked until the child handles them, so a stop during its start is orderly too.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
             status = EXIT_DONE if self._run_child(number) else EXIT_FAILED
         except BaseException:
             logger.exception("a worker failed", extra={"action": "worker", "worker": number})
         finally:
-            # Not sys.exit: the parent's stack must not unwind in the child.
+            # Not sys.exit, which would unwind the parent's stack in the child.
             logging.shutdown()
             os._exit(status)
 
@@ -148,7 +157,7 @@ class Supervisor:
             self._all_answered = self._all_answered and code == EXIT_DONE
             lived_s = monotonic() - child.started_at
             failures = 0 if lived_s > STABLE_S else child.failures + 1
-            delay_s = min(FIRST_RESTART_S * 2**failures, LONGEST_RESTART_S)
+            delay_s = min(FIRST_RESTART_S * 2**failures, MAX_RESTART_S)
             self._restart_at[child.number] = (monotonic() + delay_s, failures)
             if code != EXIT_DONE:
                 logger.error(
@@ -156,7 +165,7 @@ class Supervisor:
                     extra={"action": "worker", "worker": child.number, "exit_code": code},
                 )
 
-    def _restart_the_dead(self) -> None:
+    def _restart_dead(self) -> None:
         for number, (at, failures) in tuple(self._restart_at.items()):
             if monotonic() >= at:
                 del self._restart_at[number]
@@ -168,7 +177,7 @@ class Supervisor:
         while self._children:
             received = _next_signal(TICK_S)
             if received not in (None, signal.SIGCHLD):
-                # The workers know whether it is the same wish again or impatience.
+                # The workers judge whether it repeats the first signal or asks to stop at once.
                 self._signal_all(signal.SIGTERM)
             self._reap()
             if monotonic() > ends_at:

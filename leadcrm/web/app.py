@@ -22,13 +22,13 @@ from leadcrm.web.studio.page import StudioPage
 App = Sanic[SanicConfig, SimpleNamespace]
 
 MAX_HEADER_BYTES = 16_384
-"""The framework's own ceiling: keys of 6,000 bytes have room."""
+"""Sanic's hard limit for a head, with room for keys of 6,000 bytes."""
 
 BODY_TIMEOUT_S = 60
-"""Seconds without a byte, or without an answer, after which a connection is closed."""
+"""Seconds without a received byte, or without an answer, after which a connection is closed."""
 
 KEEP_ALIVE_S = 75
-"""As nginx keeps its own: a proxy in front must not find the connection closed first."""
+"""nginx's default for its own connections: a proxy in front must not find this end closed first."""
 
 
 def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
@@ -37,7 +37,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app: App = Sanic("leadcrm", configure_logging=False)
     app.config.ACCESS_LOG = False
     app.config.FALLBACK_ERROR_FORMAT = "json"
-    # The handler minds MAX_BODY_BYTES itself; the framework takes this for a ceiling of the head too.
+    # The handler enforces MAX_BODY_BYTES itself; the framework applies this limit to the head too.
     app.config.REQUEST_MAX_SIZE = max(config.max_body_bytes, MAX_HEADER_BYTES)
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
     app.config.REQUEST_TIMEOUT = BODY_TIMEOUT_S
@@ -50,8 +50,8 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
 
     leads = LeadIngest(config, ingestion, metrics, request_log, node.limiter)
 
-    # The body is read by the handler, under its budget: the framework would gather it first, whatever its size.
-    # It notes that on the handler, and a bound method takes no notes.
+    # With `stream`, the handler reads the body under its own limit; the framework would read all of it first. The
+    # framework stores that as an attribute of the handler, which a bound method cannot have.
     app.add_route(partial(leads.post), "/api/lead", methods=["POST"], name="post_lead", stream=True)
     app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
 

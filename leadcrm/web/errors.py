@@ -1,4 +1,4 @@
-"""Every answer that no handler gives: unknown paths, malformed HTTP, the unforeseen."""
+"""The answers to exceptions: unknown paths, malformed HTTP, unforeseen errors."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _REFUSALS: tuple[tuple[type[BaseException], Refusal], ...] = (
 
 
 class JsonErrors(ErrorHandler):
-    """Answers every exception with the contract's JSON, and logs the unforeseen with its stack."""
+    """Answers every exception with the contract's JSON, and logs unforeseen ones with their stack."""
 
     def __init__(self, cors: Cors, log: RequestLog) -> None:
-        """Take the headers that even errors carry, and the log of requests."""
+        """Take the cross-origin headers, which errors carry too, and the log of requests."""
         super().__init__()
         self._cors = cors
         self._log = log
@@ -66,7 +66,7 @@ class JsonErrors(ErrorHandler):
 
 
 def _allowed(request: Request) -> str:
-    """Return the methods of a path with parameters in it, which the framework does not tell."""
+    """Return the methods of a path that has parameters, which the framework's exception leaves out."""
     allowed = []
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         with suppress(NotFound, MethodNotAllowed):
@@ -76,7 +76,7 @@ def _allowed(request: Request) -> str:
 
 
 def _refusal_for(exception: Exception) -> Refusal:
-    # The framework says both with one exception; before the head is read there is no body to be too large.
+    # The framework raises the same exception for a body and for a head, with different texts.
     if isinstance(exception, PayloadTooLarge) and "header" in str(exception):
         return responses.HEADERS_TOO_LARGE
     for kind, refusal in _REFUSALS:

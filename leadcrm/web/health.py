@@ -1,4 +1,4 @@
-"""`GET /health`, `/ready` and `/metrics`: whether a lead sent now would be kept, and the parts that say so."""
+"""`GET /health`, `/ready` and `/metrics`: whether a lead sent now would be kept, and why."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from leadcrm.web.http.responses import Cors
 from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.request_log import RequestLog
 
-VERDICT_LIFE_S = 0.25
-"""How long a verdict is repeated: probes by the dozen shall not read the disk a dozen times."""
+VERDICT_CACHE_S = 0.25
+"""How long a verdict is reused, so that a dozen probes do not read the disk a dozen times."""
 
 
 class Health:
-    """The handlers, with a thread of their own: looking at disk and spool must not hold up the event loop."""
+    """The handlers, with a thread of their own: reading disk and spool must not block the event loop."""
 
     def __init__(self, ingestion: Ingestion, node_metrics: NodeMetrics, cors: Cors, log: RequestLog) -> None:
-        """Take whom to judge."""
+        """Take what the verdict is about, and what every answer needs."""
         self._ingestion = ingestion
         self._node_metrics = node_metrics
         self._cors = cors
@@ -44,7 +44,7 @@ class Health:
         return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
 
     async def ready(self, request: Request) -> HTTPResponse:
-        """Answer the same verdict with its parts."""
+        """Answer with the same verdict and its parts."""
         started = perf_counter()
         verdict = await self._judge()
         spool = verdict.spool
@@ -69,7 +69,7 @@ class Health:
         return self._respond(request, started, verdict, parts)
 
     async def metrics(self, request: Request) -> HTTPResponse:
-        """Answer Prometheus."""
+        """Answer with the metrics in Prometheus' format."""
         started = perf_counter()
         text = metrics.render(self._node_metrics, await self._judge())
         request_id = request_id_of(request) or new_request_id()
@@ -77,20 +77,20 @@ class Health:
         return HTTPResponse(text, headers={"x-request-id": request_id}, content_type=metrics.CONTENT_TYPE)
 
     async def options(self, request: Request) -> HTTPResponse:
-        """Answer a preflight."""
+        """Answer a cross-origin preflight."""
         started = perf_counter()
         request_id = request_id_of(request) or new_request_id()
         self._log.record(request, started, 204, request_id)
         return self._cors.preflight(request, request_id)
 
     def close(self) -> None:
-        """End the thread, after the verdict it is at."""
+        """End the thread once it has finished its current verdict."""
         self._thread.submit(self._ingestion.end_verdicts)
         self._thread.shutdown(wait=True)
 
     async def _judge(self) -> Verdict:
         async with self._judging:
-            if self._verdict is None or monotonic() - self._judged_at > VERDICT_LIFE_S:
+            if self._verdict is None or monotonic() - self._judged_at > VERDICT_CACHE_S:
                 loop = asyncio.get_running_loop()
                 self._verdict = await loop.run_in_executor(self._thread, self._ingestion.verdict)
                 self._judged_at = monotonic()

@@ -13,7 +13,7 @@ from leadcrm.web.rate_limit import RateLimiter
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What every worker is given; made once, before the workers are forked.
+    """The configuration, socket, metrics, limiter and log of this node; made once, before the workers are forked.
 
     Args:
         owns_listener: the socket ends with this service, so connections that wait in the kernel's queue at the stop

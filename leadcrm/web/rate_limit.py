@@ -1,8 +1,8 @@
-"""The rate limit: so many requests a client address, over all workers of the node.
+"""The rate limit for each client address, over all workers of the node.
 
-The generic cell rate algorithm: one number an address says when its next request would be on time. The numbers
-lie in a table in shared memory, found by a keyed hash, so neither many addresses nor chosen ones cost memory. Two
-addresses that meet in one cell share a limit; with a thousand clients at once that is one in a thousand.
+It is the generic cell rate algorithm, which needs one number per address: when its next request is due. The numbers are
+in a table in shared memory, indexed by a keyed hash, so the memory is constant however many addresses there are, and no
+sender can choose its cell. Two addresses in one cell share a limit; of a thousand clients at once, one does so.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from time import monotonic
 
 from leadcrm.configuration.config import RateLimit
 
-_CELLS = 1 << 20  # 8 MiB, of which the kernel keeps what was touched
+_CELLS = 1 << 20  # 8 MiB, of which the kernel allocates the pages that are used
 
 
 class RateLimiter:
-    """Says of each request whether it is within the limit. Make it before the workers are forked."""
+    """Decides for each request whether it is within the limit. Make it before the workers are forked."""
 
     def __init__(self, limit: RateLimit) -> None:
-        """Take the limit; a client may send a whole period's requests at once, then one as each falls due."""
+        """Take the limit: a client may send a whole period's requests at once, then each one when it is due."""
         self._interval_s = limit.per_s / limit.requests
         self._tolerance_s = limit.per_s - self._interval_s
         self._secret = os.urandom(16)
@@ -29,7 +29,7 @@ class RateLimiter:
         self._due = memoryview(self._memory).cast("d")
 
     def delay_s(self, address: str) -> float:
-        """Count a request of this address and return 0, or the seconds until it may try again."""
+        """Count a request of this address and return 0; over the limit, return the seconds until it may retry."""
         digest = blake2b(address.encode(), key=self._secret, digest_size=4).digest()
         cell = int.from_bytes(digest, "little") % _CELLS
         now = monotonic()

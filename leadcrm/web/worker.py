@@ -1,7 +1,7 @@
-"""One worker's life: start, serve, stop.
+"""One worker from start to stop.
 
-The order of the stop is the promise's: first no new connections, then answers to all that was sent, then the
-writer's last batch, then the log. Whoever was answered is on disk by then; whoever was not may try again.
+The stop has an order that keeps the promise: first no new connections, then answers to all requests that were sent,
+then the writer's last batch, then the log. An acknowledged lead is on disk by then; any other may be sent again.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from sanic.server import AsyncioServer
 from leadcrm.errors import EXIT_FAILED
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.app import App, create_app
-from leadcrm.web.http.listener import take_on_everybody, take_on_nobody_new
+from leadcrm.web.http.listener import allow_new_handshakes, stop_new_handshakes
 from leadcrm.web.http.protocol import LingeringProtocol
 from leadcrm.web.node import Node
 
 CHECKPOINT_S = 0.5
-"""How often a worker writes down that its loop turns and what its writer does."""
+"""How often a worker records in its metrics that its loop runs and what its writer does."""
 
-MOMENT_S = 1.0
-"""Signals that come together are one wish: a bootloader, a process group and a supervisor may each pass it on."""
+SAME_SIGNAL_S = 1.0
+"""Signals within this time are one: a bootloader, a process group and a supervisor may each pass the same one on."""
 
 SWITCH_INTERVAL_S = 0.0005
-"""How long the event loop may keep the interpreter's lock from the writer's thread, which wants it before and after a
-commit. At Python's own 5 ms SQLite takes some 5 percent fewer leads."""
+"""How long the event loop may keep the interpreter's lock while the writer's thread waits for it, before and after a
+commit. At Python's default of 5 ms, SQLite takes some 5 percent fewer leads."""
 
 LISTEN_BACKLOG = 1024
 
-FIRST_ATTEMPT_S = 1.0
-"""How long the start waits for a database that is slow to answer: leads can wait in the spool, senders cannot."""
+DATABASE_WAIT_S = 1.0
+"""How long the start waits for a slow database: leads can wait in the spool, senders cannot wait."""
 
 LAST_BATCH_S = 3.0
-"""How long the last batch may take in any case: what a lead may wait for its answer."""
+"""How long the last batch may take even at an immediate stop: as long as a lead may wait for its answer."""
 
 HANDSHAKE_S = 0.2
-"""How long a handshake may still take at the stop: a round trip around the world."""
+"""How long a handshake under way at the stop may take: a round trip around the world."""
 
 logger = logging.getLogger("leadcrm.web.worker")
 
@@ -57,19 +57,19 @@ def _do_nothing() -> None:
 
 
 class Stop:
-    """The wish to stop: `asked` by a first signal, `at_once` by a later one."""
+    """The state of the stop: `requested` by a first signal, `at_once` by a later one."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.requested = asyncio.Event()
         self.at_once = asyncio.Event()
-        self._asked_at = 0.0
+        self._requested_at = 0.0
 
     def signal(self) -> None:
-        """Note a signal."""
-        if not self.asked.is_set():
-            self._asked_at = monotonic()
-            self.asked.set()
-        elif monotonic() - self._asked_at > MOMENT_S:
+        """Handle a signal to stop."""
+        if not self.requested.is_set():
+            self._requested_at = monotonic()
+            self.requested.set()
+        elif monotonic() - self._requested_at > SAME_SIGNAL_S:
             self.at_once.set()
 
 
@@ -111,21 +111,21 @@ class _Worker:
         stop = Stop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.signal)
-        # A supervisor's child was born with them blocked, so that none could end it before it is ready for them.
+        # A supervisor forks its children with them blocked, so that none can end a child before its handlers are set.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         self._ingestion.start(loop)
-        await loop.run_in_executor(None, self._ingestion.wait_for_database, FIRST_ATTEMPT_S)
+        await loop.run_in_executor(None, self._ingestion.wait_for_database, DATABASE_WAIT_S)
         app = create_app(self._node, self._ingestion, self._metrics)
         server = await _start_server(app, self._node.listener)
         checkpoints = loop.create_task(self._checkpoint(on_checkpoint))
-        # What is there at the start stays: a collection need not look at it again.
+        # Objects made at the start live for ever, so later garbage collections can skip them.
         gc.collect()
         gc.freeze()
         self._metrics.set("serving", 1)
         on_checkpoint()
         logger.info("serving", extra={"action": "start"})
 
-        await stop.asked.wait()
+        await stop.requested.wait()
         on_stop()
         logger.info("stopping", extra={"action": "stop"})
         ends_at = monotonic() + self._node.config.shutdown_timeout_s
@@ -138,9 +138,9 @@ class _Worker:
         return all_answered
 
     async def _wind_down(self, app: App, server: AsyncioServer, stop: Stop, ends_at: float) -> bool:
-        """Stop accepting, let every connection end its request; return whether none was cut off."""
+        """Stop accepting, and let every connection finish its request; return whether none was cut off."""
         connections: set[LingeringProtocol] = server.connections
-        # From now on every answer says that its connection closes.
+        # From now on, every answer says `Connection: close`.
         app.config.KEEP_ALIVE = False
         for connection in tuple(connections):
             connection.wind_down()
@@ -157,12 +157,12 @@ class _Worker:
         return all_answered
 
     async def _end_ingestion(self, stop: Stop, ends_at: float) -> None:
-        """Let the last batch be kept; a disk that hangs holds up the end no longer than senders may."""
+        """Write the last batch. A disk that hangs delays the end no longer than senders may."""
         ended = asyncio.get_running_loop().run_in_executor(None, self._ingestion.stop)
-        soonest = monotonic() + LAST_BATCH_S
+        batch_ends_at = monotonic() + LAST_BATCH_S
         while not ended.done():
-            if monotonic() > (soonest if stop.at_once.is_set() else max(soonest, ends_at)):
-                # Nobody was answered for what it holds. An exit in good order would wait for its thread.
+            if monotonic() > (batch_ends_at if stop.at_once.is_set() else max(batch_ends_at, ends_at)):
+                # No lead in it was acknowledged. A normal exit would wait for the thread that hangs.
                 logger.error("the last batch hangs, stopped without it", extra={"action": "stop"})
                 self._node.log.close()
                 os._exit(EXIT_FAILED)
@@ -175,7 +175,7 @@ class _Worker:
         while True:
             now = monotonic()
             metrics.set("loop_seen", now)
-            # Waiting for work is progress; a batch under way has not passed since it began.
+            # A writer that waits for work makes progress; one with a batch under way has made none since it began.
             metrics.set("writer_seen", writer.busy_since or now)
             metrics.add("batches", writer.batches - batches)
             metrics.add("batch_rows", writer.rows - rows)
@@ -187,13 +187,13 @@ class _Worker:
 
 
 async def _start_server(app: App, listener: socket.socket) -> AsyncioServer:
-    take_on_everybody(listener)
+    allow_new_handshakes(listener)
     server = await app.create_server(
         sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
     )
     assert server is not None
-    # Only a server that the framework started itself is noted there, and without a note every answer would carry an
-    # empty Alt-Svc header.
+    # The framework registers only servers that it started itself. Without an entry, every answer would carry an empty
+    # Alt-Svc header.
     app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
     await server.startup()
     await server.before_start()
@@ -203,6 +203,6 @@ async def _start_server(app: App, listener: socket.socket) -> AsyncioServer:
 
 
 async def _accept_pending(listener: socket.socket) -> None:
-    """Let the loop accept what queues in the kernel, while the kernel takes on no more."""
-    take_on_nobody_new(listener)
+    """Let the loop accept the connections in the kernel's queue, while the kernel completes no new ones."""
+    stop_new_handshakes(listener)
     await asyncio.sleep(HANDSHAKE_S)

@@ -1,4 +1,4 @@
-"""Who sent a request: the peer, or whom a trusted proxy names."""
+"""The address of the client: the peer's, or the one that a trusted proxy names."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from sanic.request import Request
 
 
 class ClientAddress:
-    """Finds the client's address."""
+    """Finds the address of a request's client."""
 
     def __init__(self, trusted_proxies: tuple[IPv4Network | IPv6Network, ...]) -> None:
         """Take the networks whose `X-Forwarded-For` is believed."""
         self._trusted = trusted_proxies
 
     def of(self, request: Request) -> str:
-        """Return the address of the client: the last of `X-Forwarded-For` that no trusted proxy has."""
+        """Return the client's address: the last one in `X-Forwarded-For` that is no trusted proxy's."""
         peer = _plain(request.ip)
         if not self._trusted or not self._trusts(peer):
             return peer
-        # Proxies append: what stands left of the first untrusted address anybody may have written.
+        # Proxies append, so anyone may have written the part to the left of the first untrusted address.
         for part in reversed(",".join(request.headers.getall("x-forwarded-for", [])).split(",")):
             address = _plain(part.strip())
             if not _is_address(address):
@@ -37,7 +37,7 @@ class ClientAddress:
 
 
 def _plain(address: str) -> str:
-    """Return an IPv4 address as such, also where a socket for both kinds of addresses names it as one of IPv6."""
+    """Return an IPv4 address without the IPv6 prefix that a dual-stack socket gives it."""
     ipv4 = address.removeprefix("::ffff:")
     return ipv4 if "." in ipv4 else address
 

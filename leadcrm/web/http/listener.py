@@ -1,9 +1,9 @@
-"""The listening socket at the stop: how nobody's connection is taken on that nobody will answer.
+"""The listening socket at the stop: the kernel must not complete a connection that the service will not answer.
 
-A server that closes its socket resets whoever the kernel has taken on meanwhile: their connection stands, their request
-may be sent, and nobody has accepted them. So the kernel is first told to take on nobody new, then all that were taken
-on are accepted, then the socket is closed. Whoever knocks in between is not refused either: its kernel knocks again a
-second later, when the next server may be there.
+When a socket is closed, the kernel resets the connections in its queue: complete, perhaps with a request sent, but not
+yet accepted. So the service first stops new handshakes, then accepts the queued connections, then closes the socket. A
+client that connects in between is not refused: its kernel sends its SYN again a second later, when the next server may
+be listening.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _DROP_NEW_CONNECTIONS = (
     # Classic BPF over a TCP segment (https://docs.kernel.org/networking/filter.html): code, jump if true, if false, k.
     (0x30, 0, 0, 13),  # load the byte of flags
     (0x54, 0, 0, 0x12),  # keep SYN and ACK
-    (0x15, 0, 1, 0x02),  # SYN alone, a first knock?
+    (0x15, 0, 1, 0x02),  # SYN alone, the first packet of a handshake?
     (0x06, 0, 0, 0),  # then drop it
-    (0x06, 0, 0, 0xFFFFFFFF),  # else let all of it through
+    (0x06, 0, 0, 0xFFFFFFFF),  # else accept all of it
 )
 
 
-def take_on_nobody_new(listener: socket.socket) -> None:
-    """Let the handshakes under way end and begin no other, in every process that shares the socket."""
+def stop_new_handshakes(listener: socket.socket) -> None:
+    """Complete the handshakes under way and begin no other, for every process that shares the socket."""
     if sys.platform == "linux":
         program = b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW_CONNECTIONS)
         memory = ctypes.create_string_buffer(program)
@@ -37,12 +37,12 @@ def take_on_nobody_new(listener: socket.socket) -> None:
         with suppress(OSError):
             listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
             return
-    # The next best: a queue for one. Handshakes under way may then end in a reset.
+    # The next best is a queue for one connection. Handshakes under way may then end in a reset.
     listener.listen(0)
 
 
-def take_on_everybody(listener: socket.socket) -> None:
-    """Undo `take_on_nobody_new`, which the socket keeps when the process that serves it is replaced."""
+def allow_new_handshakes(listener: socket.socket) -> None:
+    """Undo `stop_new_handshakes`, which stays in force on a socket that outlives its process."""
     if sys.platform == "linux":
         with suppress(OSError):  # ENOENT: nothing to undo
             listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

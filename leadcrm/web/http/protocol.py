@@ -1,10 +1,11 @@
-"""The HTTP protocol of the framework, with a kinder way to stop and an ear for senders that hang up.
+"""The framework's HTTP protocol, changed so that a stop or a sender that hangs up costs no request.
 
-When a server stops, the framework closes every connection on which no request is being handled, also one that the
-kernel accepted a moment ago and whose request is on its way. This one lets such a connection wait a moment first.
+At a stop, the framework closes every connection that has no request in progress, even if it was accepted a moment ago
+and its request is on the way. This protocol waits a moment first.
 
-When a sender stops sending, the framework drops whatever it has not handled yet. Some send a lead, hang up and never
-look at the answer; others stop sending and wait for it. This one reads what was sent to its end and answers.
+When a sender stops sending, the framework drops everything it has not handled yet. Some senders hang up after a lead
+without looking at the answer; others close only their sending side and wait. This protocol reads everything that was
+sent, and answers it.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 from leadcrm.web.http.strict_http import StrictHttp
 
 LINGER_S = 0.25
-"""How long a quiet connection may still send a request after the stop: a round trip and some."""
+"""How long an idle connection may still send a request after the stop: more than one round trip."""
 
 BURST_BYTES = 8 * 1024 * 1024
-"""What all connections of a worker may receive before their handlers run."""
+"""How much all connections of a worker may receive before their handlers run."""
 
 
 class _Burst:
-    """What arrives between two turns of the handlers."""
+    """Counts the bytes received within one loop iteration, and pauses reading when they are too many."""
 
     def __init__(self) -> None:
         self._received = 0
@@ -36,7 +37,7 @@ class _Burst:
 
     def count(self, size: int, protocol: HttpProtocol) -> None:
         if not self._received:
-            # It runs in the turn in which the handlers of what arrived run too.
+            # `call_soon` runs this in the same loop iteration as the handlers of these bytes.
             protocol.loop.call_soon(self._end)
         self._received += size
         if self._received > BURST_BYTES and not self._paused:
@@ -54,46 +55,51 @@ class _Burst:
 
 
 class LingeringProtocol(HttpProtocol):
-    """Gives what was sent its answer, though the server stops or the sender does."""
+    """Answers every request that was sent, even if the server stops or the sender hangs up."""
 
     HTTP_CLASS = StrictHttp
-    __slots__ = ("_lingers", "_sender_done")
+    __slots__ = ("_lingers", "_sender_is_done")
     _burst = _Burst()
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Begin a connection."""
-        self._lingers = self._sender_done = False
+        """Initialize the state of a new connection."""
+        self._lingers = self._sender_is_done = False
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived."""
+        """Count the bytes towards the burst, and hand them on."""
         self._burst.count(len(data), self)
         super().data_received(data)
 
     def eof_received(self) -> bool:
-        """Say whether to keep the connection for an answer: unless its task waits for more, which waits in vain."""
-        self._sender_done = True
+        """Return whether to keep the connection open for an answer: not if its task waits for more bytes, in vain."""
+        self._sender_is_done = True
         return self._data_received.is_set()
 
     def receive_more(self) -> Coroutine[Any, Any, None]:
-        """Wait for more of a request, which no longer comes once the sender has stopped sending."""
-        if self._sender_done:
+        """Wait for more bytes of a request.
+
+        Raises:
+            BadRequest: the sender stopped sending within its request.
+            RequestCancelled: the sender stopped sending between requests.
+        """
+        if self._sender_is_done:
             if self.is_busy():
                 raise BadRequest("the sender stopped within its request")
             raise RequestCancelled
-        # Handed on, not awaited: a coroutine round the framework's would cost each request half a microsecond.
+        # Returned, not awaited: another coroutine around the framework's would cost each request half a microsecond.
         return super().receive_more()
 
     def wind_down(self) -> None:
-        """Answer what is on its way, say `Connection: close` with it, and close once nothing comes."""
+        """Answer requests on the way with `Connection: close`, and close the connection once it is idle."""
         if self.http is not None:
             self.http.keep_alive = False
         if not self._lingers:
             self._lingers = True
-            self.loop.call_later(LINGER_S, self._close_if_quiet)
+            self.loop.call_later(LINGER_S, self._close_if_unused)
 
-    def _close_if_quiet(self) -> None:
-        # Timers come before what has arrived meanwhile is read and handled, and after a pause of the process much has.
+    def _close_if_unused(self) -> None:
+        # The loop runs timers before it reads sockets: after a suspension of the process, requests may be waiting.
         if not self.recv_buffer and not self._has_unread():
             self.close_if_idle()
 
@@ -105,5 +111,5 @@ class LingeringProtocol(HttpProtocol):
         return bool(poller.poll(0))
 
     def is_busy(self) -> bool:
-        """Say whether a request is being received, handled or answered."""
+        """Return whether a request is being received, handled or answered."""
         return self.http is not None and self.http.stage is not Stage.IDLE

@@ -1,6 +1,6 @@
-"""What senders are answered: the catalogue of errors, the headers of every answer.
+"""The parts of an answer: the catalogue of refusals, the cross-origin headers, the JSON response.
 
-The bodies are the contract's, exactly; nothing of a driver or of a stack ever stands in one.
+Invariant: a body holds exactly the contract's text, never a driver's message or a stack.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 RETRY_AFTER_S = 5
-"""When a sender should come back after a 503: the longest pause between two attempts to reach the database."""
+"""When a sender should retry after a 503: the longest pause between two attempts to reach the database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that is no lead's: its status and the word in its body."""
+    """An answer to a request that is refused: its status and the word in its body."""
 
     status: int
     error: str
@@ -39,7 +39,7 @@ EXPECTATION_FAILED = Refusal(417, "expectation_failed")
 RATE_LIMITED = Refusal(429, "rate_limited")
 HEADERS_TOO_LARGE = Refusal(431, "headers_too_large")
 SENDER_GONE = Refusal(499, "sender_gone")
-"""Nobody hears it: the sender hung up within its request. The log says it as nginx's does."""
+"""Only for the log, with nginx's code: the sender hung up within its request."""
 INTERNAL_ERROR = Refusal(500, "internal_error")
 UNAVAILABLE = Refusal(503, "unavailable")
 
@@ -48,13 +48,13 @@ class Cors:
     """The cross-origin headers of `/api/lead` and `/health` (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
-        """Take the origins that may read answers; `*` is every one."""
+        """Take the origins that may read answers; `*` allows all."""
         self._origins = frozenset(origins)
-        self._every = "*" in origins
+        self._allows_all = "*" in origins
 
     def headers(self, request: Request) -> dict[str, str]:
         """Return the headers that let the request's origin read the answer."""
-        if self._every:
+        if self._allows_all:
             return {
                 "access-control-allow-origin": "*",
                 "access-control-expose-headers": "Lead-Receipt, X-Request-Id",
@@ -83,15 +83,15 @@ class Cors:
 
 
 def json_response(status: int, body: bytes, headers: dict[str, str]) -> HTTPResponse:
-    """Return a response with a JSON body that is encoded already; the names of `headers` are in lower case."""
+    """Return a response with an encoded JSON body; the names in `headers` are in lower case."""
     return _CleanResponse(status, body, headers)
 
 
 class _CleanResponse(HTTPResponse):
-    """A response whose headers hold no line break: ours, the request id that `request_id_of` cleans, a known origin.
+    """A response whose headers are known to hold no line break: leadcrm's own, a cleaned request id, a known origin.
 
-    The framework would look for one in every letter of them, which took a tenth of a request's time, and keep them in a
-    dictionary that knows names in any case.
+    The framework's class searches every header for line breaks, which took a tenth of a request's time, and keeps them
+    in a case-insensitive dictionary.
     """
 
     __slots__ = ()
@@ -102,11 +102,11 @@ class _CleanResponse(HTTPResponse):
         self.content_type = headers["content-type"] = "application/json"
         self.stream = None
         self.status = status
-        # The framework only sets and reads single ones.
+        # A plain dict serves: the framework only gets and sets single headers.
         self.headers = headers  # type: ignore[assignment]
         self._cookies = None
 
     @property
     def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
-        """Give the headers as they are sent."""
+        """Yield the headers as they are sent."""
         return ((name.encode(), str(value).encode()) for name, value in self.headers.items())

@@ -1,7 +1,7 @@
-"""The framework's HTTP/1.1, less what two readers could read differently.
+"""The framework's HTTP/1.1 parser, without its tolerance for ambiguous requests.
 
-A proxy in front that ends a request elsewhere than this server does lets a sender hide a second request in the body
-of the first. So a head or a chunk that is not what RFC 9112 says is refused, where the framework would guess.
+If a proxy in front and this server disagree about where a request ends, a sender can smuggle a second request in the
+body of the first. So a head or a chunk that violates RFC 9112 is refused, where the framework would guess.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from sanic.compat import Header
 from sanic.exceptions import BadRequest, BadURL
 from sanic.http import Http
 
-LONGEST_CHUNK_HEAD = 1024
-"""Bytes of a chunk's size and extensions."""
+MAX_CHUNK_HEAD_BYTES = 1024
+"""A chunk's size and its extensions."""
 
-LONGEST_TRAILERS = 8192
+MAX_TRAILERS_BYTES = 8192
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # RFC 9112, sections 2.2, 5 and 5.1: no bare CR or LF, no folded line, no blank before the colon.
 _HEAD = re.compile(rb"[^\r\n]*(?:\r\n" + _TOKEN + rb":[^\r\n]*)*")
-# Section 6.1. The framework strips more than blanks.
+# Section 6.1. The framework would strip other characters than blanks and tabs too.
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?:\r\n|$)", re.IGNORECASE)
-# Section 7.1, with what stands before it: the end of the head's or of a chunk's line.
+# Section 7.1, preceded by the line break that ends the head or the chunk before.
 _CHUNK_HEAD = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
 _LAST_CHUNK_HEAD = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n")
-# Section 7.1.2. Fields that would say where a request ends or whose it is belong into a head alone.
+# Section 7.1.2. Fields about the length, the sender or the key of a request are allowed in its head alone.
 _TRAILERS = re.compile(rb"(?:" + _TOKEN + rb":[^\r\n]*\r\n)+")
-_NO_TRAILER = re.compile(
+_FORBIDDEN_TRAILER = re.compile(
     rb"^(?:content-length|transfer-encoding|host|connection|expect|authorization|idempotency-key):",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -38,14 +38,14 @@ _TARGET = re.compile(r"/|\*$|[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+/")
 
 
 class StrictHttp(Http):
-    """One connection's requests."""
+    """Reads the requests of one connection."""
 
     __slots__ = ()
 
     async def http1_request_header(self) -> None:
-        """Read a head. Raises `BadRequest`."""
+        """Read a head. Raises `BadRequest` for an ambiguous one."""
         if self.recv_buffer.startswith(b"\r\n"):
-            # Section 2.2: some senders end a body with a line break that is none of it.
+            # Section 2.2: some senders send a line break after a body that does not belong to it.
             del self.recv_buffer[:2]
         try:
             await super().http1_request_header()
@@ -54,61 +54,61 @@ class StrictHttp(Http):
         if self.url is None or not _TARGET.match(self.url):
             self._refuse_target()
         if not _is_unambiguous(self.request.head, self.request.headers):
-            self._refuse_the_rest("an ambiguous head")
+            self._refuse_connection("an ambiguous head")
 
-    def _refuse_the_rest(self, why: str) -> NoReturn:
-        """Raise `BadRequest`: nobody knows where this request ends, so nothing after it is read."""
+    def _refuse_connection(self, why: str) -> NoReturn:
+        """Raise `BadRequest` and close the connection: it is unknown where this request ends and the next begins."""
         self.keep_alive = False
         self.request_body = None
         raise BadRequest(why)
 
     def _refuse_target(self) -> NoReturn:
-        """Raise `BadRequest`, with a request of no target: the framework fails on one without a path, and tells it."""
+        """Raise `BadRequest` without a target: the framework fails on one without a path, and logs it."""
         self.url = None
-        # As it is before a head is read.
+        # Its state before a head is read.
         self.request = None  # type: ignore[assignment]
         self.request_body = None
         raise BadRequest("no target")
 
     def read(self) -> Coroutine[Any, Any, bytes | None]:
-        """Read some of the body. Raises `BadRequest`."""
-        # Declared as bytes by the framework, which keeps True or this word in it.
+        """Read a part of the body. Raises `BadRequest` for an ambiguous chunk."""
+        # The framework declares it as bytes, but stores True or the word "chunked" in it.
         kind: object = self.request_body
         if kind == "chunked" and not self.request_bytes_left:
             return self._read_chunk()
-        # Handed on, not awaited: a coroutine round the framework's would cost each request half a microsecond.
+        # Returned, not awaited: another coroutine around the framework's would cost each request half a microsecond.
         return super().read()
 
     async def _read_chunk(self) -> bytes | None:
-        await self._insist_on_a_chunk()
+        await self._require_chunk_head()
         data: bytes | None = await super().read()
         return data
 
-    async def _insist_on_a_chunk(self) -> None:
+    async def _require_chunk_head(self) -> None:
         buffer = self.recv_buffer
         if self.expecting_continue:
             self.expecting_continue = False
             await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while (end := buffer.find(b"\r\n", 2)) < 0 and len(buffer) <= LONGEST_CHUNK_HEAD:
+        while (end := buffer.find(b"\r\n", 2)) < 0 and len(buffer) <= MAX_CHUNK_HEAD_BYTES:
             await self._receive_more()
-        if not 0 <= end <= LONGEST_CHUNK_HEAD or not _CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
-            self._refuse_the_rest("an ambiguous chunk")
+        if not 0 <= end <= MAX_CHUNK_HEAD_BYTES or not _CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
+            self._refuse_connection("an ambiguous chunk")
         if _LAST_CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
             await self._drop_trailers(end + 2)
 
     async def _drop_trailers(self, start: int) -> None:
-        """Read the fields that follow the last chunk, which nobody here asks for: the framework would refuse them."""
+        """Read and drop the fields after the last chunk, which the framework would refuse."""
         buffer = self.recv_buffer
         while len(buffer) < start + 2:
             await self._receive_more()
         if buffer.startswith(b"\r\n", start):
             return
-        while (end := buffer.find(b"\r\n\r\n", start)) < 0 and len(buffer) - start <= LONGEST_TRAILERS:
+        while (end := buffer.find(b"\r\n\r\n", start)) < 0 and len(buffer) - start <= MAX_TRAILERS_BYTES:
             await self._receive_more()
         trailers = buffer[start : end + 2]
-        is_bounded = 0 <= end - start <= LONGEST_TRAILERS
-        if not is_bounded or not _TRAILERS.fullmatch(trailers) or _NO_TRAILER.search(trailers):
-            self._refuse_the_rest("ambiguous trailers")
+        is_bounded = 0 <= end - start <= MAX_TRAILERS_BYTES
+        if not is_bounded or not _TRAILERS.fullmatch(trailers) or _FORBIDDEN_TRAILER.search(trailers):
+            self._refuse_connection("ambiguous trailers")
         del buffer[start : end + 2]
 
 
