@@ -1,4 +1,4 @@
-"""One worker's connections at a stop, on a loop that a pause of the process holds up at the worst moment."""
+"""Connections at a stop, when the process is suspended at the worst moment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 
 class Pausing(LingeringProtocol):
-    """Lets the process pause right after a request was read, where it is told to."""
+    """Suspends the process right after a request was read, if `pauses` is set."""
 
     pauses = False
 
@@ -35,9 +35,10 @@ class Pausing(LingeringProtocol):
 
 
 async def converse(*, handed_over: bool) -> bytes:
-    """Wind a connection down; return what it answers to a request that came in a pause which outlasted the linger.
+    """Wind a connection down, and return its answer to a request that came while the process was suspended for longer.
 
-    `handed_over` says that the loop has read the request already, but its task has not run yet.
+    Args:
+        handed_over: the loop has read the request before the suspension, but the request's task has not run yet.
     """
     app: Sanic[SanicConfig, SimpleNamespace] = Sanic(f"paused-{handed_over}", configure_logging=False)
     app.config.ACCESS_LOG = False
@@ -61,7 +62,7 @@ async def converse(*, handed_over: bool) -> bytes:
         Pausing.pauses = handed_over
         os.write(writer.get_extra_info("socket").fileno(), REQUEST)
         if not handed_over:
-            time.sleep(LINGER_S + 0.1)  # noqa: ASYNC251 - the pause
+            time.sleep(LINGER_S + 0.1)  # noqa: ASYNC251 - the suspension
         head = await answer(reader)
         assert await asyncio.wait_for(reader.read(), 10) == b""
     finally:
@@ -72,10 +73,10 @@ async def converse(*, handed_over: bool) -> bytes:
 
 
 @pytest.mark.parametrize("handed_over", [False, True], ids=["unread", "read, not handled"])
-def test_a_request_that_came_while_the_process_paused_is_answered_before_its_connection_closes(
+def test_a_request_that_came_during_a_suspension_is_answered_before_its_connection_closes(
     monkeypatch: pytest.MonkeyPatch, handed_over: bool
 ) -> None:
-    # More than one application in a process.
+    # Sanic allows several applications in one process only in this mode.
     monkeypatch.setattr(Sanic, "test_mode", True)
     loop = uvloop.new_event_loop()
     try:

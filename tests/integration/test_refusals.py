@@ -1,4 +1,4 @@
-"""Every answer that is no lead's: what it says, to the byte, and that nothing was kept where nothing should be."""
+"""Refusals: their exact bodies and headers, and that nothing is kept where nothing should be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 MEGABYTE = 1_048_576
 
 
-def said(answer: Answer) -> tuple[int, bytes]:
+def answered(answer: Answer) -> tuple[int, bytes]:
     return answer.status, answer.body
 
 
@@ -31,7 +31,7 @@ def refusal(status: int, error: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_path_is_answered_404(shared_server: Server, method: str, target: str) -> None:
     answer = shared_server.client.request(method, target, body=b"{}" if method == "POST" else None)
-    assert said(answer) == refusal(404, "not_found")
+    assert answered(answer) == refusal(404, "not_found")
     assert answer.header("Content-Type") == "application/json"
     assert answer.header("X-Request-Id")
 
@@ -48,11 +48,11 @@ def test_an_unknown_path_is_answered_404(shared_server: Server, method: str, tar
         ("DELETE", "/metrics", {"GET", "HEAD"}),
     ],
 )
-def test_another_method_is_answered_405_with_those_allowed(
+def test_a_wrong_method_is_answered_405_with_the_allowed_ones(
     shared_server: Server, method: str, target: str, allowed: set[str]
 ) -> None:
     answer = shared_server.client.request(method, target, headers=[("X-Request-Id", "request-405")])
-    assert said(answer) == refusal(405, "method_not_allowed")
+    assert answered(answer) == refusal(405, "method_not_allowed")
     assert set((answer.header("Allow") or "").replace(" ", "").split(",")) == allowed
     assert answer.header("X-Request-Id") == "request-405"
 
@@ -96,7 +96,7 @@ def test_malformed_http_is_answered_400_and_the_connection_closed(shared_server:
     with Conversation(shared_server.client) as connection:
         connection.send(content)
         answer = connection.answer()
-        assert said(answer) == refusal(400, "bad_request")
+        assert answered(answer) == refusal(400, "bad_request")
         assert answer.header("Connection") == "close"
         assert connection.rest() == b""
     assert shared_server.client.get("/health").status == 200
@@ -107,19 +107,19 @@ def test_malformed_http_is_answered_400_and_the_connection_closed(shared_server:
 
 def test_too_large_headers_are_answered_431(shared_server: Server) -> None:
     answer = shared_server.client.post_lead({}, headers=[("X-Large", "x" * 20_000)])
-    assert said(answer) == refusal(431, "headers_too_large")
+    assert answered(answer) == refusal(431, "headers_too_large")
 
 
-def test_a_head_that_never_ends_is_answered_431(shared_server: Server) -> None:
+def test_an_endless_head_is_answered_431(shared_server: Server) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(b"POST /api/lead HTTP/1.1\r\n")
         with suppress(ConnectionError):
             for number in range(10_000):
                 connection.send(b"X-Header-%d: 1234567890\r\n" % number)
-        assert said(connection.answer()) == refusal(431, "headers_too_large")
+        assert answered(connection.answer()) == refusal(431, "headers_too_large")
 
 
-def test_a_body_of_the_largest_size_is_kept_and_one_byte_more_is_answered_413(
+def test_a_body_of_the_maximum_size_is_kept_and_one_byte_more_is_answered_413(
     shared_server: Server, shared_database: str
 ) -> None:
     largest = b'{"description":"' + b"x" * (MEGABYTE - 18) + b'"}'
@@ -128,12 +128,12 @@ def test_a_body_of_the_largest_size_is_kept_and_one_byte_more_is_answered_413(
     assert answer.status == 201
     assert Rows(shared_database).raw_row(answer.json()["lead_id"])["body"] == largest
     larger = shared_server.client.post_lead(largest + b" ")
-    assert said(larger) == refusal(413, "payload_too_large")
+    assert answered(larger) == refusal(413, "payload_too_large")
     assert larger.receipt is None
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "chunked"])
-def test_a_sender_of_twenty_megabytes_sees_its_413_while_it_sends(shared_server: Server, chunked: bool) -> None:
+def test_a_sender_of_twenty_megabytes_receives_413_while_it_sends(shared_server: Server, chunked: bool) -> None:
     size = 20 * MEGABYTE
     head = b"POST /api/lead HTTP/1.1\r\nHost: x\r\n"
     if chunked:
@@ -146,7 +146,7 @@ def test_a_sender_of_twenty_megabytes_sees_its_413_while_it_sends(shared_server:
             with suppress(OSError):
                 connection.sendall(content)
 
-        # As a real sender: it looks for an answer while, and not after, it sends.
+        # Like a real sender, it looks for an answer while it sends.
         sender = threading.Thread(target=send)
         sender.start()
         received = b""
@@ -161,13 +161,13 @@ def test_a_sender_of_twenty_megabytes_sees_its_413_while_it_sends(shared_server:
     assert ("connection", "close") in {(name.lower(), value.lower()) for name, value in answer.headers}
 
 
-def test_a_plain_blocking_sender_of_two_megabytes_sees_its_413(shared_server: Server) -> None:
+def test_a_blocking_sender_of_two_megabytes_receives_413(shared_server: Server) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(lead_request(b"x" * (2 * MEGABYTE - 1000)))
-        assert said(connection.answer()) == refusal(413, "payload_too_large")
+        assert answered(connection.answer()) == refusal(413, "payload_too_large")
 
 
-def test_a_smaller_limit_counts_for_the_decoded_body_too(start_server: StartServer) -> None:
+def test_a_small_body_limit_applies_to_bodies_alone(start_server: StartServer) -> None:
     server = start_server(environment={"MAX_BODY_BYTES": "1000"})
     assert server.client.post_lead({}, key="k" * 6000).status == 201
     assert server.client.post_lead(b'{"email":"%s"}' % (b"x" * 988)).status == 201
@@ -186,7 +186,7 @@ def test_a_wrong_token_is_answered_401_and_nothing_is_kept(start_server: StartSe
         [("Authorization", "a-token-no-log-may-hold")],
     ):
         answer = client.post_lead({}, headers=headers)
-        assert said(answer) == refusal(401, "unauthorized")
+        assert answered(answer) == refusal(401, "unauthorized")
         assert answer.header("WWW-Authenticate") == "Bearer"
     assert server.embedded_rows().raw() == []
     for scheme in ("Bearer", "bearer"):
@@ -195,9 +195,9 @@ def test_a_wrong_token_is_answered_401_and_nothing_is_kept(start_server: StartSe
     assert client.get("/health").status == 200
     preflight = client.request("OPTIONS", "/api/lead", headers=[("Origin", "https://a.example")])
     assert preflight.status == 204
-    with Conversation(client) as sender_of_much:
-        sender_of_much.send(lead_request(b"x" * (MEGABYTE - 1000)))
-        assert said(sender_of_much.answer()) == refusal(401, "unauthorized")
+    with Conversation(client) as sender_of_a_large_body:
+        sender_of_a_large_body.send(lead_request(b"x" * (MEGABYTE - 1000)))
+        assert answered(sender_of_a_large_body.answer()) == refusal(401, "unauthorized")
 
 
 def test_a_client_over_its_rate_is_answered_429_with_the_time_to_wait(start_server: StartServer) -> None:
@@ -205,7 +205,7 @@ def test_a_client_over_its_rate_is_answered_429_with_the_time_to_wait(start_serv
     answers = [server.client.post_lead({}) for _ in range(12)]
     assert [answer.status for answer in answers] == [201] * 5 + [429] * 7
     over = answers[-1]
-    assert said(over) == refusal(429, "rate_limited")
+    assert answered(over) == refusal(429, "rate_limited")
     assert 0 < int(over.header("Retry-After") or 0) <= 3600
     assert over.header("Access-Control-Allow-Origin") == "*"
     assert server.client.get("/health").status == 200
@@ -213,7 +213,7 @@ def test_a_client_over_its_rate_is_answered_429_with_the_time_to_wait(start_serv
     assert other.status == 201
 
 
-def test_a_forwarded_address_of_anybody_is_not_believed(start_server: StartServer) -> None:
+def test_x_forwarded_for_from_an_untrusted_peer_is_ignored(start_server: StartServer) -> None:
     server = start_server(environment={"RATE_LIMIT": "2/h"})
     statuses = [
         server.client.post_lead({}, headers=[("X-Forwarded-For", f"198.51.100.{number}")]).status for number in range(3)
@@ -222,7 +222,7 @@ def test_a_forwarded_address_of_anybody_is_not_believed(start_server: StartServe
     assert {row["remote_addr"] for row in server.embedded_rows().raw()} == {"127.0.0.1"}
 
 
-def test_a_proxy_is_trusted_by_its_address_on_a_socket_for_both_kinds(start_server: StartServer) -> None:
+def test_a_trusted_proxy_is_recognized_on_a_dual_stack_socket(start_server: StartServer) -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     server = start_server(environment={"HOST": "::", "RATE_LIMIT": "1/h", "TRUSTED_PROXIES": "127.0.0.0/8"})
@@ -232,13 +232,13 @@ def test_a_proxy_is_trusted_by_its_address_on_a_socket_for_both_kinds(start_serv
     assert [row["remote_addr"] for row in server.embedded_rows().raw()] == ["198.51.100.7", "198.51.100.8"]
 
 
-def test_with_no_store_at_all_senders_hear_503_and_when_to_come_back(start_server: StartServer) -> None:
+def test_without_database_and_spool_senders_get_503_and_retry_after(start_server: StartServer) -> None:
     server = start_server(
         "postgresql://nobody@127.0.0.1:9/none", wait=False, environment={"SPOOL": "off", "CORS_ORIGINS": "*"}
     )
     server.wait_answering()
     answer = server.client.post_lead({}, key="a", headers=[("X-Request-Id", "request-503")])
-    assert said(answer) == refusal(503, "unavailable")
+    assert answered(answer) == refusal(503, "unavailable")
     assert int(answer.header("Retry-After") or 0) > 0
     assert answer.header("X-Request-Id") == "request-503"
     assert answer.header("Access-Control-Allow-Origin") == "*"
@@ -247,20 +247,20 @@ def test_with_no_store_at_all_senders_hear_503_and_when_to_come_back(start_serve
     assert (health.status, health.json()["ok"]) == (503, False)
 
 
-def test_bodies_over_the_queues_limit_hear_503_before_memory_is_gone(start_server: StartServer) -> None:
+def test_bodies_over_queue_bytes_are_answered_503(start_server: StartServer) -> None:
     server = start_server(environment={"QUEUE_BYTES": "2097152"})
     with Conversation(server.client) as first, Conversation(server.client) as second:
         half = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + b" " * 1_000_000
         first.send(half)
         second.send(half)
 
-        def both_are_read() -> bool:
-            # The gauge is brought up to date by every lead.
+        def both_were_read() -> bool:
+            # Every lead updates the gauge.
             assert server.client.post_lead({}).status == 201
             return server.client.metric("leadcrm_queue_bytes") == 2_000_000
 
-        wait_until(both_are_read)
-        assert said(server.client.post_lead(b" " * 200_000)) == refusal(503, "unavailable")
+        wait_until(both_were_read)
+        assert answered(server.client.post_lead(b" " * 200_000)) == refusal(503, "unavailable")
         for connection in (first, second):
             connection.send(b" " * 48_574 + b"{}")
             assert connection.answer().status == 201

@@ -1,4 +1,4 @@
-"""The log of a running server: one line a request, none lost, and nothing in it that a sender or a secret said."""
+"""The log of a running server: one line for every request, and no payload and no secret in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def request_records(server: Server) -> list[dict[str, Any]]:
 
 
 def records_of_leads(server: Server, count: int) -> list[dict[str, Any]]:
-    """Wait for so many lines of leads: the log is written a moment after the answer."""
+    """Return the lines of leads once there are `count`: the log is written a moment after the answer."""
 
     def found() -> list[dict[str, Any]]:
         return [record for record in request_records(server) if record["url"] == "/api/lead"]
@@ -40,7 +40,7 @@ def records_of_leads(server: Server, count: int) -> list[dict[str, Any]]:
     return found()
 
 
-def test_every_lead_leaves_one_line_with_its_outcome(start_server: StartServer) -> None:
+def test_every_lead_is_logged_in_one_line_with_its_outcome(start_server: StartServer) -> None:
     server = start_server()
     client = server.client
     answers = [
@@ -66,7 +66,7 @@ def test_every_lead_leaves_one_line_with_its_outcome(start_server: StartServer) 
     assert abs((datetime.now(timezone.utc) - logged_at).total_seconds()) < 60
 
 
-def test_leads_of_the_spool_and_of_nowhere_have_outcomes_of_their_own(start_server: StartServer) -> None:
+def test_spooled_and_refused_leads_are_logged_with_their_outcomes(start_server: StartServer) -> None:
     nowhere = "postgresql://nobody@127.0.0.1:9/none"
     spooling = start_server(nowhere)
     assert spooling.client.post_lead({}).status == 201
@@ -77,7 +77,7 @@ def test_leads_of_the_spool_and_of_nowhere_have_outcomes_of_their_own(start_serv
     assert records_of_leads(refusing, 1)[0]["outcome"] == "error"
 
 
-def test_every_other_request_leaves_one_line_too(start_server: StartServer) -> None:
+def test_every_other_request_is_logged_in_one_line_too(start_server: StartServer) -> None:
     server = start_server()
     client = server.client
     client.get("/nowhere?secret=1")
@@ -99,9 +99,7 @@ def test_every_other_request_leaves_one_line_too(start_server: StartServer) -> N
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_no_line_is_lost_when_the_server_is_stopped_under_load(
-    start_server: StartServer, tmp_path: Path, workers: str
-) -> None:
+def test_a_stop_under_load_loses_no_line(start_server: StartServer, tmp_path: Path, workers: str) -> None:
     server = start_server(environment={"WORKERS": workers})
     with Journal(tmp_path / "journal") as journal:
         leads = generated_leads(1, repeat_share=0.2, keyless_share=0.2)
@@ -120,9 +118,7 @@ def test_no_line_is_lost_when_the_server_is_stopped_under_load(
     assert server.stderr_path.read_text() == ""
 
 
-def test_nothing_that_a_sender_or_a_secret_says_is_ever_logged(
-    start_server: StartServer, own_postgres: PostgresCluster
-) -> None:
+def test_no_payload_and_no_secret_is_ever_logged(start_server: StartServer, own_postgres: PostgresCluster) -> None:
     database = own_postgres.create_database()
     secrets = {"INGEST_TOKEN": f"ingest-{MARK}", "ADMIN_TOKEN": f"admin-{MARK}"}
     server = start_server(database, environment={**secrets, "LOG_LEVEL": "trace"})
@@ -151,7 +147,7 @@ def test_nothing_that_a_sender_or_a_secret_says_is_ever_logged(
     client.post_lead({"email": MARK}, headers=[("Authorization", f"Bearer wrong-{MARK}")])
     client.get("/api/leads", headers=[("Authorization", f"Bearer wrong-{MARK}")])
     client.send_raw(b"POST /api/lead HTTP/1.1\r\nX: %s\nY\r\n\r\n" % MARK.encode())
-    # Errors of every kind quote what they are about: a lost connection, a table that is gone.
+    # Errors of a lost connection and of a missing table quote the statement, with the payload in it.
     own_postgres.stop("immediate")
     assert send(1) == {201, 400}
     own_postgres.start()
@@ -165,7 +161,7 @@ def test_nothing_that_a_sender_or_a_secret_says_is_ever_logged(
     assert PASSWORD not in text
 
 
-def test_a_quiet_level_leaves_request_lines_out(start_server: StartServer) -> None:
+def test_a_level_above_info_leaves_request_lines_out(start_server: StartServer) -> None:
     server = start_server(environment={"LOG_LEVEL": "warn"})
     assert server.client.post_lead({}).status == 201
     assert server.terminate() == 0

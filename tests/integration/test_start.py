@@ -1,4 +1,4 @@
-"""The start of `leadcrm serve`: what it starts without, what it refuses, and how it says so."""
+"""The start of `leadcrm serve`: which faults it reports and refuses, and which it starts with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXIT_CONFIG = 78
 
 
 def refused_with(server: Server) -> tuple[int, str]:
-    """Wait for the server's end; return its exit status and the one line it left on stderr."""
+    """Wait until the server exits; return its exit status and its only line on stderr."""
     status = server.exit_status()
     lines = server.stderr_path.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1, lines
@@ -41,7 +41,7 @@ def refused_with(server: Server) -> tuple[int, str]:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, Mapping) else None,
 )
-def test_a_bad_value_stops_the_start_with_one_line_that_names_it(
+def test_a_bad_value_is_refused_in_one_line_that_names_it(
     start_server: StartServer, environment: dict[str, str], variable: str, fault: str
 ) -> None:
     server = start_server(environment=environment, wait=False)
@@ -53,7 +53,7 @@ def test_a_bad_value_stops_the_start_with_one_line_that_names_it(
     assert PASSWORD not in line
 
 
-def test_a_second_server_on_a_taken_port_says_so_in_one_line_and_makes_no_database(start_server: StartServer) -> None:
+def test_a_second_server_on_the_same_port_is_refused_and_makes_no_database(start_server: StartServer) -> None:
     server = start_server()
     second = start_server(environment={"PORT": str(server.port)}, wait=False)
     status, line = refused_with(second)
@@ -78,7 +78,7 @@ def test_a_schema_newer_than_the_program_is_refused(
 
 
 @pytest.mark.parametrize("tables", [("leads",), ("leads_raw",), ("leads", "leads_raw")], ids=" and ".join)
-def test_tables_of_another_program_are_named_and_left_alone(
+def test_tables_of_another_program_are_named_and_not_changed(
     start_server: StartServer, database: str, tables: tuple[str, ...]
 ) -> None:
     rows = Rows(database)
@@ -93,7 +93,7 @@ def test_tables_of_another_program_are_named_and_left_alone(
     assert "migrate --from-original" in line
 
 
-def test_a_foreign_table_that_turns_up_later_is_no_reason_to_lose_leads(
+def test_with_foreign_tables_found_after_the_start_leads_go_to_the_spool(
     start_server: StartServer, own_postgres: PostgresCluster
 ) -> None:
     database = own_postgres.create_database()
@@ -105,7 +105,7 @@ def test_a_foreign_table_that_turns_up_later_is_no_reason_to_lose_leads(
     assert server.client.post_lead({}).receipt.stored == "spool"  # type: ignore[union-attr]
 
 
-def test_two_servers_that_start_at_once_on_an_empty_database_both_serve(
+def test_two_servers_that_start_together_on_an_empty_database_both_serve(
     start_server: StartServer, database: str, rows: Rows
 ) -> None:
     servers = [start_server(database, wait=False) for _ in range(2)]
@@ -119,7 +119,7 @@ def test_two_servers_that_start_at_once_on_an_empty_database_both_serve(
     assert versions == list(range(1, len(versions) + 1))
 
 
-def test_it_starts_without_its_database_and_keeps_leads_in_the_spool(
+def test_without_its_database_it_starts_and_spools_leads(
     start_server: StartServer, own_postgres: PostgresCluster
 ) -> None:
     database = own_postgres.create_database()
@@ -139,7 +139,7 @@ def test_it_starts_without_its_database_and_keeps_leads_in_the_spool(
     assert (after.status, after.receipt.stored) == (409, "database")  # type: ignore[union-attr]
 
 
-def test_without_a_spool_it_waits_for_its_database_and_says_503_meanwhile(
+def test_without_database_and_spool_it_answers_503_until_the_database_is_back(
     start_server: StartServer, own_postgres: PostgresCluster
 ) -> None:
     database = own_postgres.create_database()
@@ -161,9 +161,7 @@ def test_without_a_spool_it_waits_for_its_database_and_says_503_meanwhile(
     assert len([row for row in Rows(database).raw() if row["idempotency_key"] == "k" and row["body"]]) == 1
 
 
-def test_without_migrating_an_empty_database_is_left_empty(
-    start_server: StartServer, database: str, rows: Rows
-) -> None:
+def test_with_no_migrate_an_empty_database_stays_empty(start_server: StartServer, database: str, rows: Rows) -> None:
     server = start_server(database, arguments=["--no-migrate"])
     assert server.client.post_lead({}).receipt.stored == "spool"  # type: ignore[union-attr]
     assert not has_tables(rows)
@@ -176,7 +174,7 @@ def has_tables(rows: Rows) -> bool:
     return sqlite_path(rows.database_url).exists() and bool(rows.select("SELECT 1 AS found FROM sqlite_master"))
 
 
-def test_the_schema_of_the_url_is_made_and_holds_the_tables(
+def test_the_schema_of_the_url_is_created_and_holds_the_tables(
     start_server: StartServer, postgres: PostgresServer, whole_database: str
 ) -> None:
     url = f"{whole_database}?schema=Sales%20%22leads%22&connection_limit=10&pool_timeout=5&pgbouncer=false"
@@ -192,20 +190,20 @@ def test_the_schema_of_the_url_is_made_and_holds_the_tables(
     assert leads == [(lead_id, "a")]
 
 
-def test_two_schemas_of_one_database_are_two_services(start_server: StartServer, whole_database: str) -> None:
+def test_two_schemas_of_one_database_are_independent(start_server: StartServer, whole_database: str) -> None:
     servers = [start_server(f"{whole_database}?schema={schema}") for schema in ("one", "other")]
     assert [server.client.post_lead({}, key="k").status for server in servers] == [201, 201]
 
 
-def test_flags_stand_over_the_environment_and_that_over_the_file(start_server: StartServer, tmp_path: Path) -> None:
+def test_flags_override_the_environment_and_that_overrides_dotenv(start_server: StartServer, tmp_path: Path) -> None:
     directory = tmp_path / "server-0"
     directory.mkdir()
-    (directory / ".env").write_text("MAX_BODY_BYTES=10\nNODE_NAME=of-the-file\nCORS_ORIGINS=https://of.the.file\n")
+    (directory / ".env").write_text("MAX_BODY_BYTES=10\nNODE_NAME=from-dotenv\nCORS_ORIGINS=https://from.dotenv\n")
     server = start_server(
-        environment={"MAX_BODY_BYTES": "20", "NODE_NAME": "of-the-environment"}, arguments=["--max-body-bytes", "30"]
+        environment={"MAX_BODY_BYTES": "20", "NODE_NAME": "from-the-environment"}, arguments=["--max-body-bytes", "30"]
     )
     assert server.client.post_lead(b" " * 30).status == 400
     assert server.client.post_lead(b" " * 31).status == 413
-    assert server.client.post_lead({}, headers=[("Origin", "https://of.the.file")]).header("Vary") == "Origin"
+    assert server.client.post_lead({}, headers=[("Origin", "https://from.dotenv")]).header("Vary") == "Origin"
     (row,) = [row for row in server.embedded_rows().raw() if row["state"] == "stored"]
-    assert row["node"] == "of-the-environment"
+    assert row["node"] == "from-the-environment"

@@ -1,4 +1,4 @@
-"""The stop: everything sent is answered, nothing acknowledged is lost, and the exit status says whether."""
+"""The stop: every request is answered or the exit status says not, and no acknowledged lead is lost."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.support.waiting import wait_until
 IN_FLIGHT = 60
 
 
-def metric_of_received(server: Server) -> float:
+def received_bytes(server: Server) -> float:
     return server.client.metric("leadcrm_received_bytes_total")
 
 
 def requests_without_an_answer(entries: list[Entry]) -> list[Outcome]:
-    """Attempts whose request was sent whole and that got no whole answer."""
-    lost = (Outcome.UNANSWERED, Outcome.TORN, Outcome.TIMED_OUT)
-    return [entry.outcome for entry in entries if entry.outcome in lost]
+    """Return the outcomes of requests that were sent completely and got no complete answer."""
+    without_answer = (Outcome.UNANSWERED, Outcome.TORN, Outcome.TIMED_OUT)
+    return [entry.outcome for entry in entries if entry.outcome in without_answer]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_every_request_in_flight_is_answered_before_the_end(
+def test_every_request_in_flight_is_answered_before_the_exit(
     start_server: StartServer, database: str, rows: Rows, number: signal.Signals
 ) -> None:
     server = start_server(database)
@@ -42,7 +42,7 @@ def test_every_request_in_flight_is_answered_before_the_end(
         with rows.writes_blocked():
             for position, connection in enumerate(connections):
                 connection.send(lead_request(b'{"email":"%d"}' % position))
-            wait_until(lambda: metric_of_received(server) >= sum(len(b'{"email":"%d"}' % n) for n in range(IN_FLIGHT)))
+            wait_until(lambda: received_bytes(server) >= sum(len(b'{"email":"%d"}' % n) for n in range(IN_FLIGHT)))
             server.send_signal(number)
             wait_until(lambda: any(record["msg"] == "stopping" for record in server.log_records()))
         answers = [connection.answer() for connection in connections]
@@ -53,7 +53,7 @@ def test_every_request_in_flight_is_answered_before_the_end(
     assert {lead["id"] for lead in rows.leads()} == {answer.json()["lead_id"] for answer in answers}
 
 
-def test_a_request_half_sent_at_the_stop_is_still_read_and_answered(server: Server, rows: Rows) -> None:
+def test_a_request_half_sent_at_the_stop_is_read_and_answered(server: Server, rows: Rows) -> None:
     request = lead_request(b'{"email":"half sent"}')
     with Conversation(server.client) as connection, Conversation(server.client) as idle:
         connection.send(request[:-5])
@@ -77,7 +77,7 @@ def test_a_stop_under_load_resets_no_request_that_was_sent(
     with (
         Journal(tmp_path / "journal") as journal,
         Load(*address, journal, generated_leads(1, repeat_share=0.2, keyless_share=0.3), connections=40) as staying,
-        # Most senders open a connection for each lead: at a stop some are between their handshake and their request.
+        # Most senders open a connection for each lead, so at a stop some are between handshake and request.
         Load(*address, journal, generated_leads(2, keyless_share=0.3), connections=40, keep_alive=False) as coming,
     ):
         for stop in (
@@ -101,11 +101,11 @@ def test_a_stop_under_load_resets_no_request_that_was_sent(
     assert report.answers_by_status.keys() <= {201, 409}
 
 
-def test_a_second_signal_within_the_moment_is_the_same_wish(server: Server, rows: Rows) -> None:
+def test_signals_in_quick_succession_count_as_one(server: Server, rows: Rows) -> None:
     with Conversation(server.client) as connection:
         with rows.writes_blocked():
             connection.send(lead_request(b"{}"))
-            wait_until(lambda: metric_of_received(server) == 2)
+            wait_until(lambda: received_bytes(server) == 2)
             for _ in range(5):
                 server.send_signal(signal.SIGTERM)
                 server.send_signal(signal.SIGINT)
@@ -119,9 +119,9 @@ def test_a_second_signal_later_stops_at_once_and_loses_nothing_acknowledged(
 ) -> None:
     server = start_server(environment={"WORKERS": workers})
     answers = [server.client.post_lead({}) for _ in range(20)]
-    with Conversation(server.client) as held_up:
-        # This one would hold the stop up for the thirty seconds of SHUTDOWN_TIMEOUT.
-        held_up.send(lead_request(b"{}")[:-1])
+    with Conversation(server.client) as incomplete:
+        # This request would delay the stop for the thirty seconds of SHUTDOWN_TIMEOUT.
+        incomplete.send(lead_request(b"{}")[:-1])
         wait_until(lambda: server.client.get("/health").status == 200)
         started = time.monotonic()
         server.send_signal(signal.SIGTERM)
@@ -131,12 +131,12 @@ def test_a_second_signal_later_stops_at_once_and_loses_nothing_acknowledged(
             time.sleep(0.1)
         assert time.monotonic() - started < 10
         assert server.exit_status() == 1, "a request was cut off"
-        assert held_up.rest() == b""
+        assert incomplete.rest() == b""
     assert server.pids() == []
     assert {lead["id"] for lead in server.embedded_rows().leads()} == {answer.json()["lead_id"] for answer in answers}
 
 
-def test_a_sender_that_never_ends_holds_the_stop_up_no_longer_than_its_timeout(start_server: StartServer) -> None:
+def test_an_incomplete_request_delays_the_stop_no_longer_than_the_shutdown_timeout(start_server: StartServer) -> None:
     server = start_server(environment={"SHUTDOWN_TIMEOUT": "1", "WORKERS": "2"})
     with Conversation(server.client) as connection:
         connection.send(lead_request(b"{}")[:-1])
@@ -146,7 +146,7 @@ def test_a_sender_that_never_ends_holds_the_stop_up_no_longer_than_its_timeout(s
         assert 0.9 < time.monotonic() - started < 8
 
 
-def test_a_stop_at_the_start_is_a_stop(start_server: StartServer) -> None:
+def test_a_stop_during_the_start_leaves_no_process(start_server: StartServer) -> None:
     for number in range(4):
         server = start_server(wait=False, environment={"WORKERS": str(1 + number % 2)})
         deadline = time.monotonic() + 10

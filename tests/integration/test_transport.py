@@ -1,4 +1,4 @@
-"""Leads on odd transports: in chunks, slowly, pipelined, half, by senders that hang up, and two readings in one."""
+"""Unusual requests: chunked, slow, pipelined, incomplete, from senders that hang up, and ambiguous ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def assert_kept(answer: Answer, body: bytes, stored: Rows) -> None:
     assert stored.raw_row(answer.receipt.raw_id)["body"] == body
 
 
-def test_a_chunked_body_is_kept_without_its_chunks(shared_server: Server, stored: Rows) -> None:
+def test_a_chunked_body_is_kept_decoded(shared_server: Server, stored: Rows) -> None:
     body = b'{"email":"chunked@example.com","x":"%s"}' % (b"y" * 70_000)
     with Conversation(shared_server.client) as connection:
         connection.send(CHUNKED_HEAD)
@@ -44,7 +44,7 @@ def test_a_chunked_body_is_kept_without_its_chunks(shared_server: Server, stored
         assert_kept(connection.answer(), b"{}", stored)
 
 
-def test_a_chunked_body_byte_by_byte_is_kept(shared_server: Server, stored: Rows) -> None:
+def test_a_chunked_body_sent_byte_by_byte_is_kept(shared_server: Server, stored: Rows) -> None:
     body = b'{"email":"dribbled@example.com"}'
     content = CHUNKED_HEAD + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     with Conversation(shared_server.client) as connection:
@@ -63,14 +63,14 @@ def test_trailers_are_read_and_dropped(shared_server: Server, stored: Rows) -> N
         assert_kept(connection.answer(), b'{"email":"next"}', stored)
 
 
-def test_a_line_break_after_a_body_is_none_of_the_next_request(shared_server: Server, stored: Rows) -> None:
+def test_a_line_break_between_two_requests_is_ignored(shared_server: Server, stored: Rows) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(lead_request(b"{}") + b"\r\n" + lead_request(b'{"email":"next"}'))
         assert_kept(connection.answer(), b"{}", stored)
         assert_kept(connection.answer(), b'{"email":"next"}', stored)
 
 
-def test_of_a_whole_url_the_path_and_query_are_the_target(shared_server: Server, stored: Rows) -> None:
+def test_the_target_of_a_whole_url_is_its_path_and_query(shared_server: Server, stored: Rows) -> None:
     request = lead_request(b"{}").replace(b"/api/lead", b"http://leads.example:80/api/lead?source=a/b", 1)
     with Conversation(shared_server.client) as connection:
         connection.send(request)
@@ -79,7 +79,7 @@ def test_of_a_whole_url_the_path_and_query_are_the_target(shared_server: Server,
     assert stored.raw_row(answer.receipt.raw_id)["target"] == "/api/lead?source=a/b"
 
 
-def test_an_empty_chunked_body_is_no_payload_and_kept(shared_server: Server, stored: Rows) -> None:
+def test_an_empty_chunked_body_is_invalid_and_kept(shared_server: Server, stored: Rows) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(CHUNKED_HEAD + b"0\r\n\r\n")
         answer = connection.answer()
@@ -88,7 +88,7 @@ def test_an_empty_chunked_body_is_no_payload_and_kept(shared_server: Server, sto
     assert stored.raw_row(answer.receipt.raw_id)["body"] == b""
 
 
-def test_slow_senders_do_not_hold_up_their_neighbours(shared_server: Server, stored: Rows) -> None:
+def test_slow_senders_do_not_delay_others(shared_server: Server, stored: Rows) -> None:
     body = b'{"email":"slow@example.com"}'
     request = lead_request(body)
     with ExitStack() as stack:
@@ -103,7 +103,7 @@ def test_slow_senders_do_not_hold_up_their_neighbours(shared_server: Server, sto
             assert_kept(connection.answer(), body, stored)
 
 
-def test_pipelined_leads_are_answered_in_their_order(shared_server: Server, stored: Rows) -> None:
+def test_pipelined_leads_are_answered_in_order(shared_server: Server, stored: Rows) -> None:
     bodies = [b'{"phone":"%d"}' % number for number in range(20)]
     with Conversation(shared_server.client) as connection:
         connection.send(b"".join(lead_request(body) for body in bodies))
@@ -111,7 +111,7 @@ def test_pipelined_leads_are_answered_in_their_order(shared_server: Server, stor
             assert_kept(connection.answer(), body, stored)
 
 
-def test_a_pipelined_repeat_is_one(shared_server: Server) -> None:
+def test_a_pipelined_repeat_is_a_duplicate(shared_server: Server) -> None:
     request = lead_request(b"{}", key=b"pipelined")
     with Conversation(shared_server.client) as connection:
         connection.send(request * 3)
@@ -120,7 +120,7 @@ def test_a_pipelined_repeat_is_one(shared_server: Server) -> None:
     assert len({answer.json()["lead_id"] for answer in answers}) == 1
 
 
-def test_a_sender_that_asks_first_is_told_to_go_on(shared_server: Server, stored: Rows) -> None:
+def test_a_sender_that_expects_100_continue_gets_it(shared_server: Server, stored: Rows) -> None:
     body = b'{"email":"asked@example.com"}'
     head, _, _ = lead_request(body, (b"Expect", b"100-continue")).partition(b"\r\n\r\n")
     with Conversation(shared_server.client) as connection:
@@ -130,26 +130,26 @@ def test_a_sender_that_asks_first_is_told_to_go_on(shared_server: Server, stored
         assert_kept(connection.answer(), body, stored)
 
 
-def test_a_sender_that_asks_first_with_too_much_is_told_without_sending(shared_server: Server) -> None:
+def test_a_sender_that_expects_100_continue_for_too_large_a_body_gets_413(shared_server: Server) -> None:
     head = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nExpect: 100-continue\r\n\r\n"
     with Conversation(shared_server.client) as connection:
         connection.send(head)
         assert connection.answer().status == 413
 
 
-def test_an_expectation_nobody_can_meet_is_answered_417(shared_server: Server) -> None:
+def test_an_unknown_expectation_is_answered_417(shared_server: Server) -> None:
     answer = shared_server.client.post_lead({}, headers=[("Expect", "a-miracle")])
     assert (answer.status, answer.body) == (417, b'{"ok":false,"error":"expectation_failed"}')
 
 
-def test_an_old_sender_of_http_1_0_is_answered_and_its_connection_closed(shared_server: Server, stored: Rows) -> None:
+def test_a_sender_of_http_1_0_is_answered_and_its_connection_closed(shared_server: Server, stored: Rows) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(b"POST /api/lead HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
         assert_kept(connection.answer(), b"{}", stored)
         assert connection.rest() == b""
 
 
-def test_half_a_body_is_no_lead_and_no_fault(start_server: StartServer, database: str) -> None:
+def test_an_incomplete_body_is_no_lead_and_logs_no_error(start_server: StartServer, database: str) -> None:
     server = start_server(database)
     request = lead_request(b'{"email":"half@example.com"}', key=b"half")
     for end in (10, len(request) - 20, len(request) - 1):
@@ -166,7 +166,7 @@ def test_half_a_body_is_no_lead_and_no_fault(start_server: StartServer, database
 
 
 @pytest.mark.parametrize("size", [2, 500_000], ids=["small", "large"])
-def test_a_lead_whose_sender_hung_up_at_once_is_kept(shared_server: Server, stored: Rows, size: int) -> None:
+def test_a_lead_is_kept_though_its_sender_hangs_up_at_once(shared_server: Server, stored: Rows, size: int) -> None:
     keys = [b"hung-up-%d-%d" % (size, number) for number in range(30)]
     for key in keys:
         with Conversation(shared_server.client) as connection:
@@ -179,7 +179,7 @@ def test_a_lead_whose_sender_hung_up_at_once_is_kept(shared_server: Server, stor
     wait_until(kept)
 
 
-def test_a_lead_whose_sender_vanished_while_it_was_written_is_kept(start_server: StartServer, database: str) -> None:
+def test_a_lead_is_kept_though_its_sender_aborts_during_the_commit(start_server: StartServer, database: str) -> None:
     server = start_server(database, environment={"COMMIT_TIMEOUT": "2.5"})
     stored = Rows(database)
     senders = [Conversation(server.client) for _ in range(20)]
@@ -194,7 +194,7 @@ def test_a_lead_whose_sender_vanished_while_it_was_written_is_kept(start_server:
 
 
 @pytest.mark.parametrize("size", [2, 500_000], ids=["small", "large"])
-def test_a_sender_that_only_stops_sending_gets_its_answer(shared_server: Server, stored: Rows, size: int) -> None:
+def test_a_sender_that_closes_its_sending_side_gets_its_answer(shared_server: Server, stored: Rows, size: int) -> None:
     body = b"{" + b" " * (size - 2) + b"}"
     for _ in range(10):
         with Conversation(shared_server.client) as connection:
@@ -204,7 +204,7 @@ def test_a_sender_that_only_stops_sending_gets_its_answer(shared_server: Server,
             assert connection.rest() == b""
 
 
-def test_a_sender_that_stops_within_its_pipelined_request_gets_the_answers_before(shared_server: Server) -> None:
+def test_a_sender_that_stops_within_a_pipelined_request_gets_the_answers_to_those_before(shared_server: Server) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(lead_request(b"{}") * 2 + lead_request(b"{}")[:-1])
         connection.end_sending()
@@ -213,7 +213,7 @@ def test_a_sender_that_stops_within_its_pipelined_request_gets_the_answers_befor
     assert received.count(b"HTTP/1.1 201 ") + received.count(b"HTTP/1.1 400 ") == received.count(b"HTTP/1.1 ")
 
 
-def test_a_nul_in_a_header_is_replaced_where_it_is_stored(shared_server: Server, stored: Rows) -> None:
+def test_a_nul_in_a_header_is_replaced_in_the_stored_row(shared_server: Server, stored: Rows) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(lead_request(b"{}", (b"X-Odd", b"a\x00b"), key=b"k\x00"))
         answer = connection.answer()
@@ -229,9 +229,9 @@ AMBIGUOUS_HEADS = {
     "two equal lengths": b"Content-Length: 5\r\nContent-Length: 5\r\n",
     "two lengths in one": b"Content-Length: 5, 50\r\n",
     "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-    "another coding of transfer": b"Transfer-Encoding: xchunked\r\n",
+    "an unknown transfer coding": b"Transfer-Encoding: xchunked\r\n",
     "chunks that are not last": b"Transfer-Encoding: chunked, identity\r\n",
-    "chunks after a tab": b"Transfer-Encoding:\x0bchunked\r\n",
+    "chunks after a vertical tab": b"Transfer-Encoding:\x0bchunked\r\n",
     "a blank before the colon": b"Content-Length: 5\r\nTransfer-Encoding : chunked\r\n",
     "a folded line": b"Content-Length: 5\r\nX: a\r\n Transfer-Encoding: chunked\r\n",
     "a folded value": b"Content-Length: 5\r\nTransfer-Encoding:\r\n chunked\r\n",
@@ -248,9 +248,7 @@ AMBIGUOUS_HEADS = {
 
 
 @pytest.mark.parametrize("head", AMBIGUOUS_HEADS.values(), ids=AMBIGUOUS_HEADS.keys())
-def test_a_request_that_two_readers_could_read_differently_is_refused(
-    shared_server: Server, stored: Rows, head: bytes
-) -> None:
+def test_an_ambiguous_head_is_refused(shared_server: Server, stored: Rows, head: bytes) -> None:
     content = b"POST /api/lead HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n0\r\n\r\n"
     with Conversation(shared_server.client) as connection:
         connection.send(content + SMUGGLED)
@@ -276,7 +274,7 @@ AMBIGUOUS_CHUNKS = {
     "a key as a trailer": b"2\r\n{}\r\n0\r\nidempotency-key: late\r\n\r\n",
     "a folded trailer": b"2\r\n{}\r\n0\r\nX-T: 1\r\n 2\r\n\r\n",
     "a trailer without a name": b"2\r\n{}\r\n0\r\n: 1\r\n\r\n",
-    "a request for a trailer": b"2\r\n{}\r\n0\r\nPOST /api/lead HTTP/1.1\r\n\r\n",
+    "a request in place of a trailer": b"2\r\n{}\r\n0\r\nPOST /api/lead HTTP/1.1\r\n\r\n",
     "endless trailers": b"2\r\n{}\r\n0\r\nX-T: " + b"x" * 20_000 + b"\r\n\r\n",
     "an endless size": b"f" * 100 + b"\r\n",
     "an endless extension": b"2;" + b"x" * 100_000 + b"\r\n{}\r\n0\r\n\r\n",
@@ -284,9 +282,7 @@ AMBIGUOUS_CHUNKS = {
 
 
 @pytest.mark.parametrize("chunks", AMBIGUOUS_CHUNKS.values(), ids=AMBIGUOUS_CHUNKS.keys())
-def test_chunks_that_two_readers_could_read_differently_are_refused(
-    shared_server: Server, stored: Rows, chunks: bytes
-) -> None:
+def test_ambiguous_chunks_are_refused(shared_server: Server, stored: Rows, chunks: bytes) -> None:
     before = len(stored.raw())
     with Conversation(shared_server.client) as connection:
         connection.send(CHUNKED_HEAD + chunks + SMUGGLED)

@@ -1,4 +1,4 @@
-"""Several processes on one socket: who dies is replaced, who is replaced loses nothing, and no orphan stays."""
+"""Several workers on one socket: a dead one is replaced, no acknowledged lead is lost, and no orphan stays."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def two_workers(start_server: StartServer) -> Server:
     return server
 
 
-def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server) -> None:
+def test_a_killed_worker_is_replaced_and_its_counts_are_kept(two_workers: Server) -> None:
     server = two_workers
     for _ in range(20):
         server.client.post_lead({})
@@ -53,7 +53,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(two_workers: Server) ->
     assert len(server.embedded_rows().leads()) == 22
 
 
-def test_a_pause_of_all_processes_is_no_stop(two_workers: Server) -> None:
+def test_a_suspension_of_all_processes_is_no_stop(two_workers: Server) -> None:
     server = two_workers
     for _ in range(3):
         server.freeze()
@@ -68,12 +68,12 @@ def test_a_pause_of_all_processes_is_no_stop(two_workers: Server) -> None:
 def test_all_workers_dead_at_once_are_replaced(two_workers: Server) -> None:
     for pid in worker_pids(two_workers):
         os.kill(pid, signal.SIGKILL)
-    # Their socket is still there: this waits for a new worker and is not refused.
+    # The supervisor still holds the socket, so this request waits for a new worker.
     assert two_workers.client.post_lead({}).status == 201
     wait_until(lambda: len(worker_pids(two_workers)) == 2)
 
 
-def test_a_worker_killed_under_load_costs_no_acknowledged_lead(
+def test_killing_workers_under_load_loses_no_acknowledged_lead(
     start_server: StartServer, database: str, rows: Rows, tmp_path: Path
 ) -> None:
     server = start_server(database, environment={"WORKERS": "2"})
@@ -93,7 +93,7 @@ def test_a_worker_killed_under_load_costs_no_acknowledged_lead(
     assert compare(journal.entries, rows).faults() == {}
 
 
-def test_a_killed_supervisor_leaves_no_orphan_and_its_workers_end_their_requests(two_workers: Server) -> None:
+def test_when_the_supervisor_is_killed_its_workers_finish_their_requests_and_exit(two_workers: Server) -> None:
     with Conversation(two_workers.client) as connection:
         with two_workers.embedded_rows().writes_blocked():
             connection.send(lead_request(b"{}"))
@@ -107,7 +107,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_workers_end_their_requests
 
 @pytest.fixture
 def listening_socket() -> Iterator[socket.socket]:
-    """The socket that a service manager holds."""
+    """A socket that outlives the service, as a service manager holds it."""
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)
@@ -140,7 +140,7 @@ def test_a_restart_under_socket_activation_refuses_no_connection(
     assert compare(journal.entries, server.embedded_rows()).faults() == {}
 
 
-def test_development_starts_anew_when_a_source_changes(start_server: StartServer, tmp_path: Path) -> None:
+def test_in_development_a_changed_source_restarts_the_program(start_server: StartServer, tmp_path: Path) -> None:
     sources = tmp_path / "sources"
     shutil.copytree(REPOSITORY / "leadcrm", sources / "leadcrm", ignore=shutil.ignore_patterns("__pycache__"))
     server = start_server(environment={"LEADCRM_ENV": "development", "PYTHONPATH": str(sources)})
@@ -150,10 +150,10 @@ def test_development_starts_anew_when_a_source_changes(start_server: StartServer
     answers.write_text(answers.read_text() + "\nthis is no Python\n")
     wait_until(lambda: "going on as before" in server.stdout_path.read_text())
     answers.write_text((REPOSITORY / "leadcrm/web/http/responses.py").read_text().replace("not_found", "found_nowhere"))
-    # Nobody is refused meanwhile.
+    # No connection is refused during the restart.
     wait_until(lambda: server.client.get("/x").body == b'{"ok":false,"error":"found_nowhere"}', timeout_s=20)
     assert server.client.post_lead({}, key="a").status == 409
     assert worker not in worker_pids(server)
     assert server.pid == pid
-    assert not server.stdout_path.read_text().startswith("{"), "people read this log"
+    assert not server.stdout_path.read_text().startswith("{"), "the log is for people"
     assert server.terminate() == 0

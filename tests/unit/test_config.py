@@ -1,4 +1,4 @@
-"""Where a value comes from, which values are taken, and how a bad one is told."""
+"""Which source a value comes from, which values are accepted, and how a bad one is reported."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_nothing_set_gives_the_documented_defaults(directory: Path) -> None:
     assert set(config.sources.values()) == {"default"}
 
 
-def test_a_flag_counts_over_the_environment_over_dotenv_over_the_default(directory: Path) -> None:
+def test_a_flag_overrides_the_environment_and_that_overrides_dotenv_and_the_default(directory: Path) -> None:
     (directory / ".env").write_text("PORT=1\nHOST=127.0.0.3\nWORKERS=3\n")
     config = load({"PORT": "3", "HOST": None, "WORKERS": ""}, {"PORT": "2", "HOST": "127.0.0.2"}, directory)
     assert (config.port, config.host, config.workers) == (3, "127.0.0.2", 3)
-    named = ("PORT", "HOST", "WORKERS", "SPOOL")
-    assert [config.sources[name] for name in named] == ["flag", "environment", ".env", "default"]
+    names = ("PORT", "HOST", "WORKERS", "SPOOL")
+    assert [config.sources[name] for name in names] == ["flag", "environment", ".env", "default"]
 
 
 def test_an_empty_string_counts_as_unset(directory: Path) -> None:
@@ -107,9 +107,9 @@ def test_an_empty_string_counts_as_unset(directory: Path) -> None:
         ("NODE_NAME=lead-1.example", "node_name", "lead-1.example"),
     ],
 )
-def test_a_good_value_is_taken(directory: Path, text: str, field: str, value: object) -> None:
-    name, _, given = text.partition("=")
-    config = read(directory, **{name: given})
+def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value: object) -> None:
+    name, _, value_text = text.partition("=")
+    config = read(directory, **{name: value_text})
     assert getattr(config, field) == value
     assert config.sources[name] == "environment"
 
@@ -171,15 +171,15 @@ def test_a_good_value_is_taken(directory: Path, text: str, field: str, value: ob
         f"NODE_NAME={'n' * 254}",
     ],
 )
-def test_a_bad_value_is_told_in_one_line_that_names_its_variable(directory: Path, text: str) -> None:
-    name, _, given = text.partition("=")
-    assert refusal(directory, {name: given}).variable == name
+def test_a_bad_value_is_refused_in_one_line_that_names_its_variable(directory: Path, text: str) -> None:
+    name, _, value_text = text.partition("=")
+    assert refusal(directory, {name: value_text}).variable == name
 
 
-def test_every_variable_has_a_good_and_a_bad_value_among_these_tests() -> None:
+def test_every_variable_has_an_example_in_this_file() -> None:
     text = Path(__file__).read_text()
-    without_a_bad_value = {variable.name for variable in VARIABLES if f'"{variable.name}=' not in text}
-    assert without_a_bad_value == set()
+    without_an_example = {variable.name for variable in VARIABLES if f'"{variable.name}=' not in text}
+    assert without_an_example == set()
 
 
 @pytest.mark.parametrize(
@@ -200,18 +200,18 @@ def test_node_env_is_read_where_leadcrm_env_is_unset(
     assert read(directory).environment == environment
 
 
-def test_the_data_directory_is_the_first_that_systemd_gives(directory: Path) -> None:
+def test_the_default_data_directory_is_the_first_one_from_systemd(directory: Path) -> None:
     config = read(directory, STATE_DIRECTORY="/var/lib/leadcrm:/var/lib/other")
     assert config.data_dir == Path("/var/lib/leadcrm")
     assert config.database.path == Path("/var/lib/leadcrm/leadcrm.db")
     assert read(directory, STATE_DIRECTORY="/var/lib/leadcrm", DATA_DIR="x").data_dir == directory / "x"
 
 
-def test_a_relative_sqlite_file_lies_in_the_working_directory(directory: Path) -> None:
+def test_a_relative_sqlite_path_starts_from_the_working_directory(directory: Path) -> None:
     assert read(directory, DATABASE_URL="sqlite:///leads.db").database.path == directory / "leads.db"
 
 
-def test_a_password_with_dollars_survives_dotenv(directory: Path) -> None:
+def test_a_password_with_dollar_signs_is_read_from_dotenv_unchanged(directory: Path) -> None:
     (directory / ".env").write_text(
         'DATABASE_URL="postgresql://u:a$b${HOME}c$$d@h/d?schema=public"\nADMIN_TOKEN=$HOME\n'
     )
@@ -227,12 +227,12 @@ def test_dotenv_may_begin_with_a_byte_order_mark(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"PORT=4000\n'quoted = 1\n", b"PORT=\xff\n"])
-def test_a_dotenv_that_cannot_be_read_stops_the_start(directory: Path, content: bytes) -> None:
+def test_a_malformed_dotenv_is_refused(directory: Path, content: bytes) -> None:
     (directory / ".env").write_bytes(content)
     assert refusal(directory, {}).variable == ".env"
 
 
-def test_a_dotenv_that_is_a_directory_stops_the_start(directory: Path) -> None:
+def test_a_dotenv_that_is_a_directory_is_refused(directory: Path) -> None:
     (directory / ".env").mkdir()
     assert "cannot be read" in refusal(directory, {}).fault
 
@@ -245,7 +245,7 @@ def test_a_dotenv_that_is_a_directory_stops_the_start(directory: Path) -> None:
         ("ADMIN_TOKEN", "s3cret\r\n", "s3cret"),
     ],
 )
-def test_a_secret_may_stand_in_a_file(directory: Path, name: str, content: str, value: str) -> None:
+def test_a_secret_can_be_read_from_a_file(directory: Path, name: str, content: str, value: str) -> None:
     path = directory / "secret"
     path.write_bytes(content.encode())
     config = read(directory, **{f"{name}_FILE": str(path)})
@@ -253,13 +253,13 @@ def test_a_secret_may_stand_in_a_file(directory: Path, name: str, content: str, 
     assert config.sources[name] == f"file {path}"
 
 
-def test_only_one_line_break_is_taken_off_a_secrets_file(directory: Path) -> None:
+def test_only_one_line_break_is_removed_from_a_secrets_file(directory: Path) -> None:
     (directory / "secret").write_text("s3cret\n\n")
     error = refusal(directory, {"ADMIN_TOKEN_FILE": "secret"})
     assert "s3cret" not in str(error)
 
 
-def test_the_database_url_may_stand_in_a_file_named_by_a_flag(directory: Path) -> None:
+def test_a_flag_or_a_variable_can_name_the_file_of_a_secret(directory: Path) -> None:
     (directory / "token").write_text("s3cret\n")
     (directory / "url").write_text("postgresql://u:pw@h/d\n")
     config = load({"ADMIN_TOKEN_FILE": "token"}, {"DATABASE_URL_FILE": "url"}, directory)
@@ -268,7 +268,7 @@ def test_the_database_url_may_stand_in_a_file_named_by_a_flag(directory: Path) -
     assert config.database.has_password
 
 
-def test_a_systemd_credential_is_read_and_yields_to_the_environment(directory: Path) -> None:
+def test_a_systemd_credential_overrides_dotenv_and_yields_to_the_environment(directory: Path) -> None:
     (directory / ".env").write_text("ADMIN_TOKEN=from-dotenv\n")
     (directory / "credentials").mkdir()
     (directory / "credentials" / "ADMIN_TOKEN").write_text("from-credential\n")
@@ -279,7 +279,7 @@ def test_a_systemd_credential_is_read_and_yields_to_the_environment(directory: P
     assert config.ingest_token is None
 
 
-def test_a_credential_out_of_reach_stops_the_start(directory: Path) -> None:
+def test_an_unreadable_credential_is_refused(directory: Path) -> None:
     (directory / "credentials").write_text("no directory")
     error = refusal(directory, {"CREDENTIALS_DIRECTORY": str(directory / "credentials")})
     assert "Not a directory" in error.fault
@@ -293,13 +293,13 @@ def test_a_secret_set_twice_is_refused(directory: Path) -> None:
     assert "s3cret" not in str(error)
 
 
-def test_an_environments_secret_counts_over_dotenvs_file(directory: Path) -> None:
+def test_a_secret_in_the_environment_overrides_a_file_named_in_dotenv(directory: Path) -> None:
     (directory / ".env").write_text("ADMIN_TOKEN_FILE=missing\n")
     assert read(directory, ADMIN_TOKEN="set").admin_token == "set"
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"", "empty"), (b"\xff", "UTF-8")])
-def test_a_secrets_file_that_gives_nothing_is_refused(directory: Path, content: bytes | None, reason: str) -> None:
+def test_a_missing_empty_or_binary_secrets_file_is_refused(directory: Path, content: bytes | None, reason: str) -> None:
     if content is not None:
         (directory / "secret").write_bytes(content)
     error = refusal(directory, {"INGEST_TOKEN_FILE": "secret"})
@@ -307,25 +307,25 @@ def test_a_secrets_file_that_gives_nothing_is_refused(directory: Path, content: 
     assert reason in error.fault
 
 
-def test_a_variable_without_secret_has_no_file_form(directory: Path) -> None:
+def test_a_variable_that_is_no_secret_cannot_be_read_from_a_file(directory: Path) -> None:
     (directory / "port").write_text("4000")
     assert read(directory, PORT_FILE="port").port == 3000
 
 
-def test_a_password_on_the_command_line_is_refused_without_being_repeated(directory: Path) -> None:
+def test_a_password_on_the_command_line_is_refused_without_quoting_it(directory: Path) -> None:
     error = refusal(directory, {}, {"DATABASE_URL": "postgresql://u:s3cret@h/d"})
     assert "DATABASE_URL_FILE" in error.accepted
     assert "s3cret" not in str(error)
     assert load({"DATABASE_URL": "postgresql://u@h/d"}, {}, directory).sources["DATABASE_URL"] == "flag"
 
 
-def test_a_token_on_the_command_line_is_refused_without_being_repeated(directory: Path) -> None:
+def test_a_token_on_the_command_line_is_refused_without_quoting_it(directory: Path) -> None:
     error = refusal(directory, {}, {"ADMIN_TOKEN": "s3cret"})
     assert "--admin-token-file" in error.accepted
     assert "s3cret" not in str(error)
 
 
-def test_no_secret_shows_in_a_repr_or_in_an_error(directory: Path) -> None:
+def test_no_secret_appears_in_a_repr_or_in_an_error(directory: Path) -> None:
     config = read(directory, DATABASE_URL="postgresql://u:s3cret@h/d", ADMIN_TOKEN="s3cret", INGEST_TOKEN="s3cret")
     assert "s3cret" not in repr(config)
     for name in ("DATABASE_URL", "ADMIN_TOKEN", "INGEST_TOKEN"):
@@ -342,12 +342,12 @@ def test_a_queue_smaller_than_a_body_is_refused(directory: Path) -> None:
     assert "MAX_BODY_BYTES" in error.fault
 
 
-def test_a_configuration_reaches_another_process_whole(directory: Path) -> None:
+def test_a_configuration_can_be_sent_to_another_process(directory: Path) -> None:
     config = read(directory, DATABASE_URL="postgresql://u:s3cret@h/d", RATE_LIMIT="1/s")
     assert pickle.loads(pickle.dumps(config)) == config
 
 
-def test_an_error_reaches_another_process_whole(directory: Path) -> None:
+def test_an_error_can_be_sent_to_another_process(directory: Path) -> None:
     error = refusal(directory, {"PORT": "x"})
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
@@ -357,7 +357,7 @@ def test_a_configuration_cannot_be_changed(directory: Path) -> None:
         read(directory).port = 1  # type: ignore[misc]
 
 
-def test_flags_follow_the_names_and_tokens_come_from_files_only() -> None:
+def test_flags_are_named_after_the_variables_and_take_only_files_of_tokens() -> None:
     flags = {variable.name: variable.flag for variable in VARIABLES}
     assert flags["DATABASE_URL"] == "--database-url"
     assert flags["MAX_BODY_BYTES"] == "--max-body-bytes"
@@ -366,14 +366,14 @@ def test_flags_follow_the_names_and_tokens_come_from_files_only() -> None:
     assert len(set(flags.values())) == len(VARIABLES)
 
 
-def test_every_default_that_is_a_value_is_one_it_would_accept(directory: Path) -> None:
+def test_every_default_that_is_a_value_is_accepted_as_one(directory: Path) -> None:
     phrases = {"none", "host name", "SQLite file in DATA_DIR"}
     for variable in VARIABLES:
         if variable.default not in phrases:
             variable.parse(variable.default, directory)
 
 
-def test_the_example_lists_every_variable_with_its_default_and_no_other() -> None:
+def test_the_example_lists_exactly_the_variables_with_their_defaults() -> None:
     listed = dict(re.findall(r"^#([A-Z_]+)=(.*)$", DOTENV_EXAMPLE.read_text(), re.MULTILINE))
     assert list(listed) == [variable.name for variable in VARIABLES]
     for variable in VARIABLES:
@@ -381,7 +381,7 @@ def test_the_example_lists_every_variable_with_its_default_and_no_other() -> Non
             assert listed[variable.name] == variable.default
 
 
-def test_the_example_as_it_stands_changes_nothing_and_uncommented_it_is_read(directory: Path) -> None:
+def test_the_example_changes_nothing_until_its_lines_are_uncommented(directory: Path) -> None:
     text = DOTENV_EXAMPLE.read_text()
     (directory / ".env").write_text(text)
     assert set(read(directory).sources.values()) == {"default"}
@@ -391,6 +391,6 @@ def test_the_example_as_it_stands_changes_nothing_and_uncommented_it_is_read(dir
     assert config.rate_limit == RateLimit(600, 60.0)
 
 
-def test_the_surrounding_environment_is_not_looked_at(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_not_read(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "PORT", "4000")
     assert read(directory).port == 3000

@@ -1,4 +1,4 @@
-"""`DATABASE_URL` in every form that libpq, Prisma and SQLite's users write."""
+"""`DATABASE_URL` in the dialects of libpq, Prisma and SQLite."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def parse(text: str) -> DatabaseURL:
 
 
 def keywords(text: str) -> dict[str, str]:
-    """What libpq is told, less the timeout that is always there."""
-    told = parse_dsn(parse(text).dsn)
-    told.pop("connect_timeout")
-    return told
+    """Return the keywords that libpq gets, without the timeout, which is always among them."""
+    found = parse_dsn(parse(text).dsn)
+    found.pop("connect_timeout")
+    return found
 
 
 def fault(text: str) -> str:
@@ -35,13 +35,12 @@ def fault(text: str) -> str:
     return str(raised.value)
 
 
-def test_the_original_services_url_works_as_it_is() -> None:
+def test_a_url_of_the_original_service_works_unchanged() -> None:
     url = parse("postgresql://user:password@localhost:5432/leadcrm?schema=public&connection_limit=10")
     assert url.provider == "postgres"
     assert url.path is None
     assert (url.schema, url.connection_limit) == ("public", 10)
-    told = parse_dsn(url.dsn)
-    assert told == {
+    assert parse_dsn(url.dsn) == {
         "user": "user",
         "password": "password",
         "host": "localhost",
@@ -60,7 +59,7 @@ def test_a_url_without_parameters_has_the_defaults() -> None:
     assert url.pgbouncer is False
 
 
-def test_prismas_pool_parameters_are_understood_and_kept_from_libpq() -> None:
+def test_prismas_pool_parameters_are_applied_and_not_passed_to_libpq() -> None:
     text = (
         "postgresql://u:p@h/d?pgbouncer=true&pool_timeout=7&connect_timeout=4&connection_limit=1&socket_timeout=9"
         "&statement_cache_size=0&max_connection_lifetime=60&max_idle_connection_lifetime=30"
@@ -82,48 +81,48 @@ def test_every_sslmode_reaches_libpq(mode: str) -> None:
     assert keywords(f"postgresql://h/d?sslmode={mode}")["sslmode"] == mode
 
 
-def test_prismas_certificate_of_the_authority_becomes_libpqs_root_certificate() -> None:
-    told = keywords("postgresql://h/d?sslmode=require&sslcert=./server-ca.pem")
-    assert told["sslrootcert"] == "/srv/leads/server-ca.pem"
-    assert "sslcert" not in told
+def test_prismas_sslcert_becomes_libpqs_sslrootcert() -> None:
+    sent = keywords("postgresql://h/d?sslmode=require&sslcert=./server-ca.pem")
+    assert sent["sslrootcert"] == "/srv/leads/server-ca.pem"
+    assert "sslcert" not in sent
 
 
-def test_a_client_certificate_with_its_key_stays_libpqs() -> None:
-    told = keywords("postgresql://h/d?sslcert=client.pem&sslkey=client.key&sslpassword=hidden")
-    assert (told["sslcert"], told["sslkey"], told["sslpassword"]) == ("client.pem", "client.key", "hidden")
+def test_a_client_certificate_with_its_key_is_passed_on() -> None:
+    sent = keywords("postgresql://h/d?sslcert=client.pem&sslkey=client.key&sslpassword=hidden")
+    assert (sent["sslcert"], sent["sslkey"], sent["sslpassword"]) == ("client.pem", "client.key", "hidden")
 
 
-def test_strict_acceptance_verifies_the_certificate_and_the_host() -> None:
-    told = keywords("postgresql://h/d?sslmode=require&sslaccept=strict&sslcert=/ca.pem")
-    assert (told["sslmode"], told["sslrootcert"]) == ("verify-full", "/ca.pem")
+def test_sslaccept_strict_verifies_the_certificate_and_the_host() -> None:
+    sent = keywords("postgresql://h/d?sslmode=require&sslaccept=strict&sslcert=/ca.pem")
+    assert (sent["sslmode"], sent["sslrootcert"]) == ("verify-full", "/ca.pem")
     assert keywords("postgresql://h/d?sslaccept=strict")["sslrootcert"] == "system"
 
 
-def test_accepting_invalid_certificates_leaves_the_authority_out() -> None:
-    told = keywords("postgresql://h/d?sslmode=require&sslaccept=accept_invalid_certs&sslcert=/ca.pem")
-    assert told == {"host": "h", "dbname": "d", "sslmode": "require"}
+def test_accepting_invalid_certificates_drops_the_root_certificate() -> None:
+    sent = keywords("postgresql://h/d?sslmode=require&sslaccept=accept_invalid_certs&sslcert=/ca.pem")
+    assert sent == {"host": "h", "dbname": "d", "sslmode": "require"}
 
 
-def test_libpqs_own_parameters_are_passed_on() -> None:
-    told = keywords(
+def test_parameters_of_libpq_are_passed_on() -> None:
+    sent = keywords(
         "postgresql://h/d?target_session_attrs=read-write&sslrootcert=/ca.pem&keepalives_idle=5"
         "&application_name=lead%20crm&options=-c%20statement_timeout%3D5s&channel_binding=require"
     )
-    assert told["target_session_attrs"] == "read-write"
-    assert told["sslrootcert"] == "/ca.pem"
-    assert told["keepalives_idle"] == "5"
-    assert told["application_name"] == "lead crm"
-    assert told["options"] == "-c statement_timeout=5s"
-    assert told["channel_binding"] == "require"
+    assert sent["target_session_attrs"] == "read-write"
+    assert sent["sslrootcert"] == "/ca.pem"
+    assert sent["keepalives_idle"] == "5"
+    assert sent["application_name"] == "lead crm"
+    assert sent["options"] == "-c statement_timeout=5s"
+    assert sent["channel_binding"] == "require"
 
 
 def test_several_hosts_keep_their_ports() -> None:
-    told = keywords("postgresql://u@one:5432,two:5433,three/d?target_session_attrs=any")
-    assert (told["host"], told["port"]) == ("one,two,three", "5432,5433,")
+    sent = keywords("postgresql://u@one:5432,two:5433,three/d?target_session_attrs=any")
+    assert (sent["host"], sent["port"]) == ("one,two,three", "5432,5433,")
     assert parse("postgresql://u@one:5432,two:5433/d").redacted.startswith("postgresql://u@one:5432,two:5433/d")
 
 
-def test_an_ipv6_host_keeps_its_brackets_in_sight() -> None:
+def test_an_ipv6_host_is_shown_with_brackets() -> None:
     assert keywords("postgresql://[::1]:5433/d") == {"host": "::1", "port": "5433", "dbname": "d"}
     assert parse("postgresql://[::1]:5433/d").redacted.startswith("postgresql://[::1]:5433/d")
 
@@ -136,13 +135,13 @@ def test_an_ipv6_host_keeps_its_brackets_in_sight() -> None:
         "postgresql://u@localhost/d?host=/var/run/postgresql",
     ],
 )
-def test_a_socket_directory_is_a_host(text: str) -> None:
+def test_a_socket_directory_can_be_the_host(text: str) -> None:
     assert keywords(text) == {"user": "u", "host": "/var/run/postgresql", "dbname": "d"}
 
 
-def test_percent_encoding_means_what_it_says() -> None:
-    told = keywords("postgresql://lead%40crm:p%40ss%2Fw%3Ard%25@h/d%20b")
-    assert (told["user"], told["password"], told["dbname"]) == ("lead@crm", "p@ss/w:rd%", "d b")
+def test_percent_encoding_is_decoded() -> None:
+    sent = keywords("postgresql://lead%40crm:p%40ss%2Fw%3Ard%25@h/d%20b")
+    assert (sent["user"], sent["password"], sent["dbname"]) == ("lead@crm", "p@ss/w:rd%", "d b")
 
 
 def test_a_plus_stays_a_plus() -> None:
@@ -150,13 +149,13 @@ def test_a_plus_stays_a_plus() -> None:
     assert keywords("postgresql://u:a+b@h/d")["password"] == "a+b"
 
 
-def test_an_at_sign_in_a_password_is_forgiven_as_prisma_forgives_it() -> None:
-    told = keywords("postgresql://u:p@ss@h:5432/d")
-    assert (told["user"], told["password"], told["host"]) == ("u", "p@ss", "h")
+def test_an_unencoded_at_sign_in_a_password_is_accepted_as_by_prisma() -> None:
+    sent = keywords("postgresql://u:p@ss@h:5432/d")
+    assert (sent["user"], sent["password"], sent["host"]) == ("u", "p@ss", "h")
 
 
 @pytest.mark.parametrize("mark", ['"', "'"])
-def test_quotes_of_an_env_file_are_taken_off(mark: str) -> None:
+def test_quotes_around_a_url_are_removed(mark: str) -> None:
     assert parse(f"{mark}postgresql://u:p@h/d?schema=crm{mark}").schema == "crm"
 
 
@@ -164,12 +163,12 @@ def test_the_last_of_a_repeated_parameter_counts() -> None:
     assert parse("postgresql://h/d?schema=one&schema=two").schema == "two"
 
 
-def test_what_libpq_calls_ssl_true_is_sslmode_require() -> None:
+def test_ssl_true_becomes_sslmode_require() -> None:
     assert keywords("postgresql://h/d?ssl=true")["sslmode"] == "require"
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "quoted"),
     [
         ("postgresql://h/d?sslmod=require", "'sslmod'"),
         ("postgresql://h/d?SSLMODE=require", "'SSLMODE'"),
@@ -214,11 +213,11 @@ def test_what_libpq_calls_ssl_true_is_sslmode_require() -> None:
         ("sqlite:///a%00.db", "percent"),
     ],
 )
-def test_what_cannot_be_right_is_refused_by_name(text: str, named: str) -> None:
-    told = fault(text)
-    assert named in told
-    assert "\n" not in told
-    assert not any(part in told for part in ("hid", "den@", "123"))
+def test_a_wrong_url_is_refused_with_the_part_that_is_wrong(text: str, quoted: str) -> None:
+    error = fault(text)
+    assert quoted in error
+    assert "\n" not in error
+    assert not any(part in error for part in ("hid", "den@", "123"))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +235,7 @@ def test_a_sqlite_path_is_relative_to_the_base_or_absolute(text: str, path: str)
     assert not url.has_password
 
 
-def test_redaction_keeps_what_an_operator_needs() -> None:
+def test_redaction_keeps_everything_but_the_password() -> None:
     url = parse("postgresql://u:s3cret@h:5432/d?schema=crm&sslmode=require")
     assert url.redacted == "postgresql://u:***@h:5432/d?connect_timeout=2&sslmode=require&schema=crm"
     assert parse("sqlite:////var/leads.db").redacted == "sqlite:////var/leads.db"
@@ -251,26 +250,26 @@ def test_redaction_keeps_what_an_operator_needs() -> None:
         "postgresql://u@h/d?sslkey=k&sslcert=c&sslpassword=s3cret",
     ],
 )
-def test_no_form_of_a_password_is_shown(text: str) -> None:
+def test_a_password_in_any_place_is_redacted(text: str) -> None:
     url = parse(text)
     assert url.has_password
-    for shown in (url.redacted, repr(url), str(url), f"{url!r:>10}"):
-        assert "s3cret" not in shown
+    for text_of_url in (url.redacted, repr(url), str(url), f"{url!r:>10}"):
+        assert "s3cret" not in text_of_url
     assert "***" in url.redacted
 
 
-def test_a_url_without_a_password_has_none() -> None:
+def test_a_url_without_a_password_says_so() -> None:
     assert not parse("postgresql://u@h/d").has_password
 
 
 MARK = "Zq7"
-# Begins and ends with a mark that no other part of a URL or a message has, so that any piece shows.
+# The mark at both ends occurs in no other part of a URL or a message, so any piece of the password is noticed.
 hostile_passwords = st.text(st.characters(codec="utf-8"), max_size=12).map(lambda text: f"{MARK}{text}{MARK}")
 punctuation = st.text("@:/?#%&='\" \\[]$,x5", max_size=12).map(lambda text: f"{MARK}{text}{MARK}")
 
 
 @given(hostile_passwords.filter(lambda text: "\0" not in text))
-def test_an_encoded_password_arrives_whole_and_is_never_shown(password: str) -> None:
+def test_an_encoded_password_is_passed_on_whole_and_redacted(password: str) -> None:
     for text in (
         f"postgresql://u:{quote(password, safe='')}@h/d",
         f"postgresql://u@h/d?password={quote(password, safe='')}",
@@ -284,12 +283,12 @@ def test_an_encoded_password_arrives_whole_and_is_never_shown(password: str) -> 
     st.one_of(hostile_passwords, punctuation),
     st.sampled_from(["u:{}@h/d", "u:{}@h:5432/d?sslmode=require", "u@h/d?password={}", "u:{}@h/d?sslmod=x", "{}@"]),
 )
-def test_a_password_written_raw_is_shown_by_no_error_and_no_redaction(password: str, form: str) -> None:
+def test_a_password_without_encoding_appears_in_no_error_and_no_repr(password: str, form: str) -> None:
     if form == "{}@":
         form = "u:{}@"
     text = "postgresql://" + form.replace("{}", password)
     try:
-        shown = repr(parse(text))
+        output = repr(parse(text))
     except ValueError as error:
-        shown = f"{error} {error.__cause__}"
-    assert MARK not in shown
+        output = f"{error} {error.__cause__}"
+    assert MARK not in output

@@ -1,4 +1,4 @@
-"""The rate limit: a period's requests at once, then one as each falls due, for each address and over all workers."""
+"""The rate limit: a period's requests at once, then each one when it is due, per address and over all workers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def allowed(limiter: RateLimiter, address: str, tries: int) -> int:
     return sum(limiter.delay_s(address) == 0 for _ in range(tries))
 
 
-def test_a_periods_requests_may_come_at_once(clock: Clock) -> None:
+def test_a_whole_periods_requests_may_come_at_once(clock: Clock) -> None:
     limiter = RateLimiter(RateLimit(60, 60.0))
     assert allowed(limiter, "192.0.2.1", 100) == 60
 
 
-def test_then_one_comes_as_it_falls_due(clock: Clock) -> None:
+def test_after_these_a_request_is_allowed_when_it_is_due(clock: Clock) -> None:
     limiter = RateLimiter(RateLimit(60, 60.0))
     allowed(limiter, "192.0.2.1", 60)
     assert limiter.delay_s("192.0.2.1") == pytest.approx(1.0)
@@ -45,27 +45,27 @@ def test_then_one_comes_as_it_falls_due(clock: Clock) -> None:
     assert allowed(limiter, "192.0.2.1", 5) == 1
 
 
-def test_who_waited_a_period_has_all_of_it_again_and_no_more(clock: Clock) -> None:
+def test_after_a_pause_a_whole_period_is_allowed_again_and_no_more(clock: Clock) -> None:
     limiter = RateLimiter(RateLimit(60, 60.0))
     allowed(limiter, "192.0.2.1", 60)
     clock.now_s += 3600
     assert allowed(limiter, "192.0.2.1", 100) == 60
 
 
-def test_refused_requests_do_not_put_the_next_one_off(clock: Clock) -> None:
+def test_refused_requests_do_not_delay_the_next_allowed_one(clock: Clock) -> None:
     limiter = RateLimiter(RateLimit(1, 1.0))
     assert allowed(limiter, "192.0.2.1", 100) == 1
     clock.now_s += 1.001
     assert allowed(limiter, "192.0.2.1", 100) == 1
 
 
-def test_addresses_have_limits_of_their_own(clock: Clock) -> None:
+def test_each_address_has_its_own_limit(clock: Clock) -> None:
     limiter = RateLimiter(RateLimit(2, 60.0))
     addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
     assert [allowed(limiter, address, 5) for address in addresses] == [2, 2, 2]
 
 
-def test_over_any_time_no_more_than_the_rate_and_a_period_is_let_through(clock: Clock) -> None:
+def test_over_a_long_time_no_more_than_the_rate_and_one_period_are_allowed(clock: Clock) -> None:
     limiter = RateLimiter(RateLimit(10, 1.0))
     passed = 0
     for _ in range(5000):
@@ -74,7 +74,7 @@ def test_over_any_time_no_more_than_the_rate_and_a_period_is_let_through(clock: 
     assert 10 * 50 <= passed <= 10 * 50 + 10
 
 
-def test_a_forked_worker_counts_in_the_same_limit(clock: Clock) -> None:
+def test_forked_workers_share_the_limit(clock: Clock) -> None:
     limiter = RateLimiter(RateLimit(10, 60.0))
     for _ in range(3):
         child = os.fork()

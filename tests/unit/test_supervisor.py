@@ -1,4 +1,4 @@
-"""The supervisor with children of its own: who dies is started again, ever later, and a stop reaches everybody once."""
+"""The supervisor: children that die are restarted with backoff, and a stop reaches each child once."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ sys.exit(Supervisor(
 
 
 class Notes:
-    """What the program and its children wrote down."""
+    """The words that the program and its children have noted in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def of(self, word: str) -> list[tuple[int, float]]:
-        """Return who wrote a word, and when."""
+        """Return the pids that noted a word, and when."""
         lines = [line.split() for line in self._path.read_text().splitlines()] if self._path.exists() else []
         return [(int(pid), float(at)) for noted, pid, at in lines if noted.startswith(word)]
 
@@ -70,22 +70,22 @@ def supervised(tmp_path: Path, behaviour: str) -> Iterator[tuple[subprocess.Pope
         process.wait()
 
 
-def test_a_child_that_keeps_dying_is_started_ever_later(tmp_path: Path) -> None:
+def test_a_child_that_keeps_dying_is_restarted_with_longer_and_longer_pauses(tmp_path: Path) -> None:
     with supervised(tmp_path, "dies") as (_, notes):
         wait_until(lambda: len(notes.of("started-0")) >= 5, timeout_s=20)
         times = [at for _, at in notes.of("started-0")]
-    # It looks every half second, so only the longer of the pauses show.
+    # The supervisor restarts children every half second, so shorter pauses cannot be told apart.
     assert times[4] - times[3] > 1.5 > times[1] - times[0]
 
 
-def test_a_child_that_was_killed_is_started_again(tmp_path: Path) -> None:
+def test_a_killed_child_is_restarted(tmp_path: Path) -> None:
     with supervised(tmp_path, "answers") as (_, notes):
         wait_until(lambda: len(notes.of("started")) == 2)
         os.kill(notes.of("started")[0][0], signal.SIGKILL)
         wait_until(lambda: len(notes.of("started")) == 3)
 
 
-def test_a_stop_reaches_every_child_once_and_its_status_is_theirs(tmp_path: Path) -> None:
+def test_a_stop_reaches_every_child_once_and_the_exit_status_follows_from_theirs(tmp_path: Path) -> None:
     for behaviour, status in (("answers", 0), ("cuts off", 1)):
         (tmp_path / behaviour).mkdir()
         with supervised(tmp_path / behaviour, behaviour) as (process, notes):
@@ -96,7 +96,7 @@ def test_a_stop_reaches_every_child_once_and_its_status_is_theirs(tmp_path: Path
             assert len(notes.of("stopping")) == 1
 
 
-def test_a_child_that_does_not_stop_is_killed_past_its_time(tmp_path: Path) -> None:
+def test_a_child_that_does_not_stop_is_killed_after_the_timeout(tmp_path: Path) -> None:
     with supervised(tmp_path, "ignores") as (process, notes):
         wait_until(lambda: len(notes.of("started")) == 2)
         started = time.monotonic()
@@ -105,10 +105,10 @@ def test_a_child_that_does_not_stop_is_killed_past_its_time(tmp_path: Path) -> N
         assert 5 < time.monotonic() - started < 12
 
 
-def test_once_outdated_it_ends_its_children_and_says_so(tmp_path: Path) -> None:
+def test_an_outdated_program_ends_its_children_and_keeps_the_socket(tmp_path: Path) -> None:
     with supervised(tmp_path, "answers") as (process, notes):
         wait_until(lambda: len(notes.of("started")) == 2)
         (tmp_path / "notes.outdated").touch()
         assert process.wait(20) == 0
         assert len(notes.of("once")) == 2
-        assert notes.of("stopping") == [], "the socket stays open for who comes after it"
+        assert notes.of("stopping") == [], "the socket stays open for the program that replaces this one"
