@@ -305,7 +305,7 @@ class _Settings:
         )
 
     def value(self, variable: Variable) -> Any:
-        """Return the value of a variable and remember its source. Raises `ConfigError`."""
+        """Return the value of a variable, and record its source."""
         found = self._find(variable)
         if found is None:
             self.sources[variable.name] = "default"

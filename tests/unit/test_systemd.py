@@ -28,7 +28,7 @@ print(listener and (listener.getsockname()[1], listener.getblocking(), os.get_in
 
 
 def listened_by_a_child(listen_pid: str) -> str:
-    """Return what a child finds that was given a socket and this LISTEN_PID."""
+    """Return the listener that a child with this LISTEN_PID takes over, as the child prints it."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         done = subprocess.run(
             [sys.executable, "-c", SERVE, str(listener.fileno()), listen_pid],

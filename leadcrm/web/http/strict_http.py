@@ -43,7 +43,11 @@ class StrictHttp(Http):
     __slots__ = ()
 
     async def http1_request_header(self) -> None:
-        """Read a head. Raises `BadRequest` for an ambiguous one."""
+        """Read a head.
+
+        Raises:
+            BadRequest: two readers could understand the head differently.
+        """
         if self.recv_buffer.startswith(b"\r\n"):
             # Section 2.2: some senders send a line break after a body that does not belong to it.
             del self.recv_buffer[:2]
@@ -57,13 +61,13 @@ class StrictHttp(Http):
             self._refuse_connection("an ambiguous head")
 
     def _refuse_connection(self, why: str) -> NoReturn:
-        """Raise `BadRequest` and close the connection: it is unknown where this request ends and the next begins."""
+        """Refuse the request and close the connection: it is unknown where this request ends and the next begins."""
         self.keep_alive = False
         self.request_body = None
         raise BadRequest(why)
 
     def _refuse_target(self) -> NoReturn:
-        """Raise `BadRequest` without a target: the framework fails on one without a path, and logs it."""
+        """Refuse the request and forget its target: the framework fails on one without a path, and logs it."""
         self.url = None
         # Its state before a head is read.
         self.request = None  # type: ignore[assignment]
@@ -71,7 +75,11 @@ class StrictHttp(Http):
         raise BadRequest("no target")
 
     def read(self) -> Coroutine[Any, Any, bytes | None]:
-        """Read a part of the body. Raises `BadRequest` for an ambiguous chunk."""
+        """Read a part of the body.
+
+        Raises:
+            BadRequest: two readers could understand a chunk differently.
+        """
         # The framework declares it as bytes, but stores True or the word "chunked" in it.
         kind: object = self.request_body
         if kind == "chunked" and not self.request_bytes_left:
