@@ -27,7 +27,7 @@ from leadcrm.errors import ConfigError
 __all__ = ["VARIABLES", "Config", "Network", "RateLimit", "Variable", "load"]
 
 MAX_COMMIT_TIMEOUT_S = 2.5
-"""A lead is answered within 3 s; the rest of them is for the spool."""
+"""A lead is answered within 3 s, and the rest of that time is for the spool."""
 MAX_WORKERS = 256
 MAX_SHUTDOWN_TIMEOUT_S = 3600.0
 
