@@ -16,7 +16,7 @@ from benchmark.load import find_wrk
 from benchmark.machine import describe
 from benchmark.peers import BUILD
 from benchmark.report import table
-from benchmark.rounds import Sample, cells, run_rounds, save
+from benchmark.rounds import Sample, cells, run_rounds
 from benchmark.scale import drain, export, growth, memory
 from benchmark.stages import stages
 from benchmark.systems import EXECUTABLE, KINDS, REPOSITORY, Kind, System, twin
@@ -68,7 +68,6 @@ def main() -> None:
     print(f"\n{text}")
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        save(arguments.output / "results.json", samples, machine, labels)
         (arguments.output / "table.md").write_text(text)
         (arguments.output / "chart.svg").write_text(chart(cells(samples), labels))
         print(f"written to {arguments.output}")

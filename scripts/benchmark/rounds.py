@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from benchmark.load import Load, run_load
@@ -112,9 +110,3 @@ def cells(samples: Iterable[Sample]) -> Cells:
         )
         for place, group in grouped.items()
     }
-
-
-def save(path: Path, samples: Sequence[Sample], machine: Mapping[str, str], labels: Mapping[str, str]) -> None:
-    """Write everything that was measured."""
-    document = {"machine": machine, "systems": labels, "samples": [asdict(sample) for sample in samples]}
-    path.write_text(json.dumps(document, indent=1) + "\n")
