@@ -1,21 +1,26 @@
-"""The table of faults: what each fault test counted, printed at the end of a session and kept as Markdown on demand.
+"""The table of faults: the figures of each fault test, printed at the end of a session.
 
-`scripts/test tests/faults --fault-table FILE` writes the README's table anew.
+`scripts/test tests/faults --fault-table` also writes them into tests/faults/README.md, which lists every fault, and
+into the README, which lists a few.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+FRONT_PAGE = Path(__file__).parents[2] / "README.md"
+WHOLE_TABLE = Path(__file__).parents[1] / "faults" / "README.md"
 
 HEAD = ("fault", "acknowledged", "in the database after", "lost", "doubled", "answered 503", "kept", "slowest answer")
 
 
 @dataclass(frozen=True)
 class FaultRow:
-    """What one fault did: acknowledged leads, and how many of them were found in the end."""
+    """The figures of one fault: leads acknowledged, and how many of them the database held afterwards."""
 
     fault: str
     acknowledged: int
@@ -39,22 +44,40 @@ class FaultRow:
         )
 
 
+def markdown_row(cells: Sequence[str]) -> str:
+    """Return a row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def with_rows(page: str, rows: Sequence[FaultRow], *, may_grow: bool) -> str:
+    """Return a Markdown page with new figures in its table of faults.
+
+    Args:
+        page: the page, which holds a table with the columns of `HEAD`.
+        rows: the new figures; faults that are not among them keep theirs.
+        may_grow: append faults that the table lacks.
+    """
+    new = {row.fault: markdown_row(row.cells()) for row in rows}
+    lines = page.splitlines()
+    start = lines.index(markdown_row(HEAD))
+    end = next((number for number in range(start, len(lines)) if not lines[number].startswith("|")), len(lines))
+    table = [new.pop(line.removeprefix("| ").split(" | ")[0], line) for line in lines[start:end]]
+    if may_grow:
+        table += new.values()
+    return "\n".join([*lines[:start], *table, *lines[end:]]) + "\n"
+
+
 class FaultTable:
     """The rows of one session, as a pytest plugin."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, *, writes_pages: bool) -> None:
+        self._writes_pages = writes_pages
         self._rows: list[FaultRow] = []
 
     def add(self, row: FaultRow) -> None:
-        """Add a row, and print it for those who watch."""
+        """Add a row, and print it at once."""
         self._rows.append(row)
         print(" · ".join(f"{name}: {cell}" for name, cell in zip(HEAD, row.cells(), strict=True)))
-
-    def markdown(self) -> str:
-        """Return the table as it stands in the README."""
-        lines = [HEAD, ("---", *("--:" for _ in HEAD[1:])), *(row.cells() for row in self._rows)]
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._rows:
@@ -67,18 +90,20 @@ class FaultTable:
             terminalreporter.write_line("  ".join(cells))
 
     def pytest_sessionfinish(self) -> None:
-        if self._path is not None and self._rows:
-            self._path.write_text(self.markdown(), encoding="utf-8")
+        if self._writes_pages and self._rows:
+            for path, may_grow in ((WHOLE_TABLE, True), (FRONT_PAGE, False)):
+                page = path.read_text(encoding="utf-8")
+                path.write_text(with_rows(page, self._rows, may_grow=may_grow), encoding="utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare where the table goes."""
-    parser.addoption("--fault-table", metavar="FILE", type=Path, help="write the table of faults as Markdown")
+    """Declare the option that writes the table."""
+    parser.addoption("--fault-table", action="store_true", help="write the figures into tests/faults/README.md")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin an empty table."""
-    config.pluginmanager.register(FaultTable(config.getoption("--fault-table")), "fault-table")
+    config.pluginmanager.register(FaultTable(writes_pages=config.getoption("--fault-table")), "fault-table")
 
 
 @pytest.fixture(scope="session")
