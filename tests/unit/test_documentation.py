@@ -1,25 +1,53 @@
-"""What the README says against what the program has, both ways."""
+"""The documentation against the program, both ways."""
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import leadcrm
 from leadcrm.cli import COMMANDS
-from leadcrm.configuration.config import VARIABLES
-from leadcrm.ingest.ingestion import Verdict
+from leadcrm.configuration.config import VARIABLES, load
+from leadcrm.ingest.ingestion import Ingestion, Verdict
 from leadcrm.ingest.spool.spool import SpoolStatus
+from leadcrm.logs import setup as logs
+from leadcrm.web.app import create_app
 from leadcrm.web.metrics import render
+from leadcrm.web.node import Node
 from leadcrm.web.node_metrics import NodeMetrics
+from tests.support.fault_table import FRONT_PAGE, HEAD, WHOLE_TABLE, FaultRow, with_rows
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+OPERATORS_PAGE = ROOT / "systemd" / "README.md"
+FOLDERS = ("leadcrm", "scripts", "systemd", "tests", ".github", ".ci")
+PAGES = sorted(
+    page for page in (*ROOT.glob("*.md"), *(page for name in FOLDERS for page in (ROOT / name).rglob("*.md")))
+)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
-def rows_of(heading: str) -> list[list[str]]:
+def rows_of(heading: str, page: Path = README) -> list[list[str]]:
     """Return the cells of the first table whose head begins with `heading`."""
-    table = README.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
+    table = page.read_text().split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+
+
+def section_of(heading: str, page: Path = README) -> str:
+    """Return the text under a heading of the second level."""
+    return page.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_variable_stands_in_the_readme_with_its_default_and_no_other_does() -> None:
@@ -42,12 +70,90 @@ def test_every_command_shows_examples_in_its_help() -> None:
         assert f"\nexamples:\n  leadcrm {name}" in text, name
 
 
-def test_every_metric_stands_in_the_readme_and_no_other_does() -> None:
+def test_every_metric_stands_in_the_operators_page_and_no_other_does() -> None:
     verdict = Verdict(True, True, 1, SpoolStatus(0, 0, 0, None), 0, "")
     exposed = set(re.findall(r"^# TYPE (\S+)", render(NodeMetrics(1), verdict).decode(), re.MULTILINE))
-    assert {row[0].strip("`") for row in rows_of("metric")} == exposed
+    assert {row[0].strip("`") for row in rows_of("metric", OPERATORS_PAGE)} == exposed
 
 
 def test_every_library_that_is_installed_stands_in_the_readme_and_no_other_does() -> None:
     required = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
-    assert {name for row in rows_of("library") for name in row[0].split(", ")} == required
+    named = set(re.findall(r"`([^`]+)`", section_of("Dependencies and license")))
+    assert named == required | {".env"}
+
+
+@pytest.fixture
+def routes(tmp_path: Path) -> set[str]:
+    """The paths of the server; the studio's files count as `/studio`."""
+    config = load({}, {"DATA_DIR": str(tmp_path)}, tmp_path)
+    metrics = NodeMetrics(1)
+    with (tmp_path / "log").open("wb") as file:
+        log = logs.configure("info", development=False, stream_fd=os.dup(file.fileno()))
+    with socket.socket() as listener:
+        node = Node(
+            config=config,
+            listener=listener,
+            owns_listener=True,
+            metrics=metrics,
+            limiter=None,
+            log=log,
+            may_migrate=True,
+        )
+        app = create_app(node, Ingestion(config, may_migrate=True), metrics.worker(0))
+    paths = (re.sub(r"<(\w+)[^>]*>", r"{\1}", route.uri) for route in app.router.routes)
+    return {"/studio" if path.startswith("/studio/") else path for path in paths}
+
+
+def test_every_route_stands_in_the_readme_and_no_other_does(routes: set[str]) -> None:
+    named = set(re.findall(r"(?<=[ `])/(?:api/|health|ready|metrics|studio)[\w./{}]*", README.read_text()))
+    assert named == routes
+
+
+def test_the_faults_of_the_readme_have_the_figures_of_the_whole_table() -> None:
+    rows = rows_of(HEAD[0], FRONT_PAGE)
+    assert rows
+    assert [row for row in rows if row not in rows_of(HEAD[0], WHOLE_TABLE)] == []
+
+
+def test_the_sum_of_acknowledged_leads_is_that_of_the_table() -> None:
+    total = sum(int(row[1].replace(",", "")) for row in rows_of(HEAD[0], WHOLE_TABLE))
+    assert f"{total:,} leads were acknowledged" in " ".join(WHOLE_TABLE.read_text().split())
+    assert f"{total:,} acknowledged leads" in " ".join(FRONT_PAGE.read_text().split())
+
+
+def test_new_figures_replace_those_of_the_same_fault_and_only_the_whole_table_grows() -> None:
+    head = f"| {' | '.join(HEAD)} |\n| --- |\n"
+    page = f"# Title\n\n{head}| a cut | 1 |\n| a flood | 2 |\n\nAfter it.\n"
+    rows = [FaultRow("a flood", 3, 3, 0, 0, 1.0, 0.5), FaultRow("a fire", 4, 3, 0, 1, 0.75, 0.25)]
+    flood = "| a flood | 3 | 3 | 0 | 0 | 0 | 100.0% | 0.50 s |\n"
+    fire = "| a fire | 4 | 3 | 1 | 0 | 1 | 75.0% | 0.25 s |\n"
+    assert with_rows(page, rows, may_grow=False) == f"# Title\n\n{head}| a cut | 1 |\n{flood}\nAfter it.\n"
+    assert with_rows(page, rows, may_grow=True) == f"# Title\n\n{head}| a cut | 1 |\n{flood}{fire}\nAfter it.\n"
+
+
+@every_page
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith("https://"):
+            path, _, anchor = target.partition("#")
+            file = page.parent / path if path else page
+            assert file.exists(), target
+            assert not anchor or anchor in anchors_of(file), target
+
+
+def files_named_in(page: Path) -> Iterator[str]:
+    """Yield the paths in a page that begin with a folder of the repository; a path ends before a placeholder."""
+    names = "|".join(map(re.escape, FOLDERS))
+    for path in re.findall(rf"(?<![\w/.@-])(?:{names})/[\w./-]+", page.read_text()):
+        yield path.rstrip(".")
+
+
+@every_page
+def test_every_file_named_in_a_page_exists(page: Path) -> None:
+    missing = [path for path in files_named_in(page) if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@every_page
+def test_every_package_named_in_a_page_has_the_version_of_the_program(page: Path) -> None:
+    assert set(re.findall(r"leadcrm[-_](\d+\.\d+\.\d+)", page.read_text())) <= {leadcrm.__version__}
