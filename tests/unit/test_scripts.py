@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+TEXTS = sorted(file for file in SCRIPTS.rglob("*") if file.is_file() and file.suffix not in (".pyc", ".svg"))
 
 
 def python_files() -> Iterator[Path]:
@@ -34,3 +37,10 @@ def missing(file: Path) -> Iterator[str]:
 @pytest.mark.parametrize("file", sorted(python_files()), ids=lambda file: file.relative_to(SCRIPTS).as_posix())
 def test_a_script_imports_only_what_is_there(file: Path) -> None:
     assert list(missing(file)) == []
+
+
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.relative_to(SCRIPTS).as_posix())
+def test_a_script_names_only_units_that_are_there(file: Path) -> None:
+    units = {unit.name for unit in (ROOT / "systemd").iterdir()}
+    named = re.findall(r"\bleadcrm[\w.@*$-]*\.(?:service|socket)\b", file.read_text())
+    assert {re.sub(r"@[^.]*", "@", unit) for unit in named} <= units
