@@ -13,7 +13,7 @@ from tests.faults.trial import Trial
 from tests.support.fault_table import FaultTable
 
 ORDER = ("postgres", "kills", "spool_damage", "disk_full", "failing_disk", "embedded", "corners", "overload")
-"""Of the modules, and so of the table: what people ask first stands first."""
+"""The order of the modules, and thus of the table: the most asked-about faults first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def trial(tmp_path: Path, fault_table: FaultTable) -> Iterator[Trial]:
-    """A load with a journal, and the judgement over it."""
+    """A load with a journal and the comparison afterwards."""
     trial = Trial(tmp_path / "journal", fault_table)
     yield trial
     trial.close()
@@ -35,15 +35,15 @@ def trial(tmp_path: Path, fault_table: FaultTable) -> Iterator[Trial]:
 
 @pytest.fixture(scope="session")
 def injection_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that is preloaded to inject faults."""
+    """The library that injects faults by preloading."""
     if compiler() is None:
-        pytest.skip("no C compiler to make the faults with")
+        pytest.skip("no C compiler to build the fault injection with")
     return compile_library(tmp_path_factory.mktemp("injection"))
 
 
 @pytest.fixture
 def injection(injection_library: Path, tmp_path: Path) -> Injection:
-    """Faults for the files of the first server of a test."""
+    """Fault injection for the files of a test's first server."""
     return Injection(injection_library, tmp_path / "server-0" / "data", tmp_path / "control")
 
 

@@ -1,4 +1,4 @@
-"""A small disk that can be filled and freed: a real one where mounting is allowed, else one of injected errors."""
+"""A small disk that can be filled and freed: real if mounting is allowed, otherwise simulated by injected errors."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ SIZE_BYTES = 24 * 1024 * 1024
 
 
 class Disk(Protocol):
-    """A folder with little room."""
+    """A folder with little space."""
 
     folder: Path
     environment: Mapping[str, str]
-    """What a server that uses it needs."""
+    """The environment of a server that uses it."""
 
     def fill(self, left_bytes: int = 0) -> None:
-        """Leave so many bytes of room."""
+        """Leave this many bytes free."""
 
     def free(self) -> None:
-        """Make room again."""
+        """Free the space again."""
 
 
 class MountedDisk:
-    """A tmpfs of its own."""
+    """A separate tmpfs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class MountedDisk:
 
     def fill(self, left_bytes: int = 0) -> None:
         with self._filler.open("wb") as file:
-            # The server takes of the room meanwhile.
+            # The server may use or free space meanwhile.
             while (room := self._room() - left_bytes) > 0:
                 with suppress(OSError):
                     os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, room)
@@ -53,7 +53,7 @@ class MountedDisk:
 
 
 class InjectedDisk:
-    """A folder whose writes fail while it is full."""
+    """A folder whose writes fail while it counts as full."""
 
     def __init__(self, folder: Path, injection: Injection) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class InjectedDisk:
 
 @contextmanager
 def small_disk(folder: Path, injection: Callable[[], Injection]) -> Iterator[Disk]:
-    """Give a small disk at `folder`; `injection` makes what stands in where mounting is not allowed."""
+    """Provide a small disk at `folder`; `injection` simulates it where mounting is not allowed."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "leadcrm-test", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:

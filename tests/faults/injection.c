@@ -1,7 +1,7 @@
 /* Preloaded into the server under test: lets its writes and syncs fail on demand, and shifts its clock.
  *
- * What it does stands in a file that the test maps too: counters of the calls on files under FAULTS_FOLDER, and which
- * of them fail. Only files under that folder are touched, so that the log goes on.
+ * The test controls it through a file that both map: counters of the calls on files under FAULTS_FOLDER, and the range
+ * of calls that fail. Other files, such as the log, are not affected.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,8 +23,8 @@ struct control {
     int64_t writes, first_failing_write, last_failing_write;
     int64_t syncs, first_failing_sync, last_failing_sync;
     int64_t error;
-    int64_t free_bytes; /* less than 0: what the disk says */
-    int64_t stalls;     /* syncs wait while this is not 0 */
+    int64_t free_bytes; /* negative: what the disk reports */
+    int64_t stalls;     /* syncs block while this is not 0 */
 };
 
 static struct control *control;

@@ -1,7 +1,7 @@
-"""Faults of the disk and of the clock, injected into a real server by a preloaded library.
+"""Faults of disk and clock, injected into a real server by a preloaded library.
 
-The library is compiled when the tests run. The server and the test share a mapped file: the test says which of the
-server's next writes and syncs fail, and reads how many there were.
+The library is compiled when the tests run. Server and test share a mapped file: the test sets which writes and syncs
+of the server fail, and reads how many there were.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ FOR_EVER = 1 << 62
 
 
 def compiler() -> str | None:
-    """Return the C compiler's path, if there is one."""
+    """Return the path of the C compiler, or None."""
     return shutil.which("cc") or shutil.which("gcc")
 
 
 def compile_library(folder: Path) -> Path:
-    """Compile the library that is preloaded and return its path."""
+    """Compile the library and return its path."""
     library = folder / "injection.so"
     subprocess.run([compiler() or "cc", "-shared", "-fPIC", "-O2", "-Wall", "-o", library, SOURCE, "-ldl"], check=True)
     return library
 
 
 class Injection:
-    """What goes wrong for the files under one folder."""
+    """The faults of the files under one folder."""
 
     def __init__(self, library: Path, folder: Path, control: Path) -> None:
-        """Make the control file; nothing fails yet."""
+        """Create the control file; nothing fails yet."""
         control.write_bytes(bytes(8 * len(FIELDS)))
         with control.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)
@@ -69,24 +69,24 @@ class Injection:
         struct.pack_into("=q", self._memory, 8 * FIELDS.index(name), value)
 
     def count(self, call: str) -> int:
-        """Return how many calls there were: of `write` or of `sync`."""
+        """Return the number of calls so far of `write` or `sync`."""
         return self._get(f"{call}s")
 
     def fail_next(self, call: str, error: int) -> None:
-        """Let the next call fail, and wait until it has."""
+        """Let the next call fail, and wait for it."""
         number = self.count(call) + 1
         self.fail(call, number, error)
         wait_until(lambda: self.count(call) > number, what=f"a {call} to fail")
 
     def fail(self, call: str, number: int, error: int) -> None:
-        """Let one call fail: the `number`th there has ever been."""
+        """Let the `number`th call since the start fail."""
         self._set("error", error)
         self._set(f"last_failing_{call}", number)
         self._set(f"first_failing_{call}", number)
 
     @contextmanager
     def failing(self, call: str, error: int) -> Iterator[None]:
-        """Let every call fail within a `with`."""
+        """Let every call fail for the duration of the block."""
         self._set("error", error)
         self._set(f"last_failing_{call}", FOR_EVER)
         self._set(f"first_failing_{call}", 1)
@@ -97,7 +97,7 @@ class Injection:
 
     @contextmanager
     def stalling(self) -> Iterator[None]:
-        """Let every sync wait for the end of a `with`."""
+        """Block every sync until the end of the block."""
         self._set("stalls", 1)
         try:
             yield
@@ -105,9 +105,9 @@ class Injection:
             self._set("stalls", 0)
 
     def set_free_bytes(self, count: int) -> None:
-        """Say how much room the disk has; less than 0 for what is true."""
+        """Set the free space that the disk reports; a negative number restores the real one."""
         self._set("free_bytes", count)
 
     def shift_clock(self, seconds: float) -> None:
-        """Set the server's clock this much off."""
+        """Shift the server's clock by so many seconds."""
         self._set("clock_offset_ns", int(seconds * 1e9))

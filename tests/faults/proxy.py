@@ -1,4 +1,4 @@
-"""A TCP proxy that can do what firewalls do: swallow every byte without a word, or break every connection off."""
+"""A TCP proxy that can act like a faulty firewall: drop every byte silently, or break every connection."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import suppress
 
 
 class Proxy:
-    """Forwards connections to a local port until told otherwise; one thread, no buffering beyond a read."""
+    """Forwards connections to a local port until told otherwise; one thread, no buffer beyond one read."""
 
     def __init__(self, target_port: int) -> None:
-        """Listen on a free port of 127.0.0.1 for what is meant for `target_port`."""
+        """Listen on a free port of 127.0.0.1 and forward to `target_port`."""
         self._target = ("127.0.0.1", target_port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
@@ -31,26 +31,26 @@ class Proxy:
         self._thread.start()
 
     def swallow(self) -> None:
-        """Drop every byte from now on; connections stay open, new ones are taken on and never answered."""
+        """Drop every byte from now on; connections stay open, and new ones are accepted."""
         self._swallowing = True
 
     def forward(self) -> None:
-        """Forward again; what was swallowed is gone, so connections of that time are broken off."""
+        """Forward again; close the connections whose bytes were dropped."""
         self._break_off()
         self._swallowing = self._refusing = False
 
     def cut(self, *, messages: int | None = None) -> None:
-        """Break every connection off; new ones fall silent after so many reads of their client, None for never."""
+        """Close every connection; new ones forward `messages` reads of their client, then drop all (None: never)."""
         self._messages = messages
         self.has_swallowed = False
         self._break_off()
 
     def let_new_ones_be(self) -> None:
-        """Forward all of every new connection; those that fell silent stay so."""
+        """Forward new connections in full; silent ones stay silent."""
         self._messages = None
 
     def refuse(self) -> None:
-        """Break every connection off, and new ones at once."""
+        """Close every connection, and new ones at once."""
         self._refusing = True
         self._break_off()
 
@@ -60,7 +60,7 @@ class Proxy:
             self._thread.join(0.01)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the listener and all connections."""
         self._closing = True
         self._thread.join()
         for connection in self._peers:

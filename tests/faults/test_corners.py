@@ -1,4 +1,4 @@
-"""Two faults at once, and what stands between a fault and its end: each was once answered wrongly or never mended."""
+"""Two faults at once, and faults during a recovery: in each case a response was once wrong or a recovery never came."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPRESSED_LEADS = 120
 
 
 def is_stored(client: Client) -> bool:
-    """Say whether a lead goes to the database now."""
+    """Say whether a new lead is stored in the database."""
     receipt = client.post_lead(b"{}").receipt
     return receipt is not None and receipt.stored == "database"
 
@@ -35,13 +35,13 @@ def is_stored(client: Client) -> bool:
 def test_a_repeat_that_cannot_be_spooled_costs_its_batch_nothing(
     start_server: StartServer, own_postgres: PostgresCluster, injection: Injection
 ) -> None:
-    """Its first waits in the spool, the disk is full, the database is well."""
+    """The first request is in the spool, the disk is full, the database is healthy."""
     database = own_postgres.create_database()
     server = start_server(database, environment=injection.environment)
     wait_until(lambda: is_stored(server.client))
     own_postgres.stop("immediate")
     assert server.client.post_lead({"email": "first"}, key="K").status == 201
-    # As another process that drains holds it.
+    # Hold the lock as another draining process would.
     lock = os.open(server.data_dir / "spool.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     own_postgres.start()
@@ -63,7 +63,7 @@ def test_a_repeat_that_cannot_be_spooled_costs_its_batch_nothing(
 def test_compressed_leads_take_no_more_memory_or_time_than_there_is(
     start_server: StartServer, own_postgres: PostgresCluster, is_away: bool
 ) -> None:
-    """A megabyte of text each, in a few kilobytes."""
+    """Each lead is a megabyte of text in a few kilobytes."""
     server = start_server(own_postgres.create_database())
     wait_until(lambda: is_stored(server.client))
     body = gzip.compress(json.dumps({"description": "abcdefghij klmnop " * 55_000}).encode())
@@ -97,7 +97,7 @@ def test_a_database_that_falls_silent_right_after_the_connection_is_tried_anew(
     proxy.cut(messages=messages)
     assert server.client.post_lead({}).status == 201
     wait_until(lambda: proxy.has_swallowed)
-    # What is silent stays so; from now on new connections are well.
+    # Silent connections stay silent; new ones work from now on.
     proxy.let_new_ones_be()
     wait_until(lambda: is_stored(server.client), timeout_s=15)
     proxy.close()
@@ -114,7 +114,7 @@ def test_a_spool_that_cannot_be_salvaged_keeps_no_lead_from_the_database(
     (server.data_dir / "spool.db").write_bytes(b"x" * 8192)
     lock = server.data_dir / "spool.lock"
     lock.unlink(missing_ok=True)
-    # Whatever keeps it from being opened.
+    # A folder in its place cannot be opened.
     lock.mkdir()
     server.start(wait=False).wait_answering()
     assert server.client.post_lead({}).status == 201

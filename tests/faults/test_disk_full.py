@@ -1,4 +1,4 @@
-"""The full disk in each place where it can be: nothing is acknowledged that is not kept, and room brings it back."""
+"""A full disk under each store: nothing is acknowledged unless it is kept, and the service recovers with free space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 MOST_LOG_LINES = 12
-"""Of warnings and errors in a few seconds: said, not repeated for every lead."""
+"""Warnings and errors in a few seconds: logged, but not once per lead."""
 
 
 def settings(disk: Disk, *, min_free_bytes: int = 0) -> dict[str, str]:
@@ -33,7 +33,7 @@ def test_a_full_disk_under_the_embedded_database_is_answered_503_until_there_is_
         trial.wait_stored()
         disk.fill()
         trial.wait_refused()
-        wait_until(lambda: health(server) == 503, what="/health to say so")
+        wait_until(lambda: health(server) == 503, what="/health to turn 503")
         disk.free()
         trial.wait_stored()
         wait_until(lambda: health(server) == 200, what="/health to recover")
@@ -53,7 +53,7 @@ def test_a_full_disk_under_the_spool_is_answered_503_until_there_is_room(
         trial.wait_spooled()
         disk.fill()
         trial.wait_refused()
-        wait_until(lambda: health(server) == 503, what="/health to say so")
+        wait_until(lambda: health(server) == 503, what="/health to turn 503")
         disk.free()
         trial.wait_spooled()
         own_postgres.start()
@@ -93,7 +93,7 @@ def test_below_the_headroom_leads_get_503_before_anything_fails(
         trial.wait_stored()
         disk.fill(left_bytes=2 << 20)
         trial.wait_refused()
-        wait_until(lambda: health(server) == 503, what="/health to say so")
+        wait_until(lambda: health(server) == 503, what="/health to turn 503")
         disk.free()
         trial.wait_stored()
     server.wait_drained()

@@ -1,4 +1,4 @@
-"""The embedded database locked, read-only, damaged, deleted and replaced: said plainly, and leads go to the spool."""
+"""The embedded database locked, read-only, damaged, deleted, replaced: the log says so, and leads go to the spool."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_database_locked_for_seconds_holds_no_lead_up(start_server: StartServe
 
 @contextmanager
 def read_only(disk: Disk) -> Iterator[None]:
-    """Nobody may write to the disk within a `with`."""
+    """Make the disk read-only for the duration of the block."""
     if isinstance(disk, MountedDisk):
         subprocess.run(["mount", "-o", "remount,ro", str(disk.folder)], check=True)
         yield
@@ -95,7 +95,7 @@ def test_a_damaged_database_is_named_and_leads_wait_in_the_spool_for_its_backup(
         trial.wait_stored(500)
     assert server.terminate() == 0
     with closing(sqlite3.connect(path)) as connection:
-        # Two workers that close at once may each leave the log to the other.
+        # Two workers that close at the same time may each leave the checkpoint to the other.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(path, path.with_suffix(".backup"))
     damage(path)

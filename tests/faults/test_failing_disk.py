@@ -1,4 +1,4 @@
-"""A disk that fails now and then: each of the first writes and syncs in turn, in both stores, in the real process."""
+"""A failing disk: each of the first writes and syncs fails in turn, in both stores, in the real process."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 FAILURES = 40
-"""Calls in a row of which each fails once; a commit is some four writes and one sync."""
+"""Successive calls that each fail once; a commit takes about four writes and one sync."""
 
 START_FAILURES = 6
-"""Calls of the start of which each fails once: it makes the files."""
+"""Calls during the start that each fail once; the start creates the files."""
 
 ERRORS = (errno.EIO, errno.ENOSPC)
 CALLS = ("write", "sync")
 
 
 def fail_in_turn(injection: Injection, trial: Trial) -> None:
-    """Let each of the next calls fail once, with leads acknowledged in between."""
+    """Let each of the next calls fail once, with acknowledged leads in between."""
     for error in ERRORS:
         for call in CALLS:
             for _ in range(FAILURES // 4):
@@ -46,7 +46,7 @@ def test_each_write_and_sync_of_the_embedded_database_may_fail(
         trial.wait_stored()
     server.wait_drained()
     rows = Rows(f"sqlite:///{server.data_dir / 'leadcrm.db'}")
-    # Both stores lie on the disk, and one lead in a dozen meets a failure.
+    # Both stores are on this disk, and about one lead in a dozen meets a failure.
     trial.judge(f"{FAILURES} single EIO and ENOSPC under embedded SQLite", server, rows, least_kept_share=0.95)
     assert_reported(server)
 
@@ -63,7 +63,7 @@ def test_each_write_and_sync_of_the_spool_may_fail(
         own_postgres.start()
         trial.wait_stored()
     server.wait_drained()
-    # A failing sync of the spool is a 503 each: there is nowhere else.
+    # Each failing sync of the spool gives a 503, since there is no other store.
     trial.judge(f"{FAILURES} single EIO and ENOSPC under the spool", server, Rows(url), least_kept_share=0.7)
     assert_reported(server)
 
@@ -99,7 +99,7 @@ def test_a_disk_that_fails_for_good_is_answered_503_and_forgiven(
         trial.wait_stored()
         with injection.failing(call, errno.EIO):
             trial.wait_refused()
-            wait_until(lambda: server.client.get("/health").status == 503, what="/health to say so")
+            wait_until(lambda: server.client.get("/health").status == 503, what="/health to turn 503")
         trial.wait_stored()
         wait_until(lambda: server.client.get("/health").status == 200, what="/health to recover")
     server.wait_drained()
@@ -115,9 +115,9 @@ def test_a_disk_that_hangs_is_answered_503_in_time_and_nobody_is_kept_waiting_fo
     with trial.load(server, connections=8):
         trial.wait_stored()
         with injection.stalling():
-            # All that was queued when the disk comes back has been given up by then.
+            # By then every lead that was queued before the disk came back has been refused.
             trial.wait_refused(24)
-            wait_until(lambda: server.client.get("/health").status == 503, what="/health to say so")
+            wait_until(lambda: server.client.get("/health").status == 503, what="/health to turn 503")
         trial.wait_stored()
     server.wait_drained()
     rows = Rows(f"sqlite:///{server.data_dir / 'leadcrm.db'}")
@@ -141,7 +141,7 @@ def test_a_hung_database_beside_a_locked_spool_is_answered_503_in_time(
 
 
 def assert_reported(server: Server) -> None:
-    """The log says what failed, a few times and not a thousand."""
+    """Assert that the log names the failure, a few times rather than a thousand."""
     reports = [record for record in server.log_records() if record["level"] == "error"]
     assert any(os.strerror(errno.EIO).lower() in record["msg"].lower() or "disk" in record["msg"] for record in reports)
     assert len(reports) < 60

@@ -1,4 +1,4 @@
-"""leadcrm killed -9 at random moments and at the worst ones, restarted ten times in a row, and given a false clock."""
+"""leadcrm killed -9 at random and critical moments, restarted ten times in a row, and with a shifted clock."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ KILLS = 6
 SETTINGS = {"WORKERS": "2"}
 CONNECTIONS = 64
 PAUSE_S = 0.03
-"""Of each connection between two leads: the journal's judgement over all of them takes its time."""
+"""Pause of each connection between two leads, since the comparison takes time for each lead."""
 
 
 def kill_at_a_random_moment(server: Server, within_s: float = 0.5) -> None:
-    time.sleep(random.uniform(0, within_s))  # the moment is what is random, not waited for
+    time.sleep(random.uniform(0, within_s))  # the random moment is the point: there is no condition to wait for
     server.kill9()
     server.start()
 

@@ -1,4 +1,4 @@
-"""More than can be kept: 503 with Retry-After past the queue's limit, and memory stays flat."""
+"""More leads than can be kept: 503 with Retry-After over the queue's limit, and flat memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALLOWANCE_BYTES = 150 * 1024 * 1024
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """Let this process, and the server it starts, have as many connections as the system allows."""
+    """Raise the limit of open connections for this process and its server to the system's maximum."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -64,7 +64,7 @@ def test_an_overload_is_answered_503_with_flat_memory(
         server,
         rows,
         least_kept_share=0,
-        # Most of it is the sender's own: two thousand bodies share its processor, and the body is part of the time.
+        # Most of it is the client's own: two thousand bodies share its processor, and sending counts.
         slowest_answer_s=60,
         slowest_at_server_s=60,
     )

@@ -1,4 +1,4 @@
-"""PostgreSQL stopped, killed, frozen, cut off, locked and late: no lead may be lost or wait for it."""
+"""PostgreSQL stopped, killed, frozen, cut off, locked and late: no lead is lost or waits for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.rows import Rows
 from tests.support.waiting import wait_until
 
 QUICK_S = 0.25
-"""Once the database is known to be away a lead waits for the spool alone."""
+"""Once the database is known to be away, a lead waits only for the spool."""
 
 TWO_WORKERS = {"WORKERS": "2"}
 

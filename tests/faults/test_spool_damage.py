@@ -1,4 +1,4 @@
-"""A damaged spool: set aside, said, salvaged, and leads go on."""
+"""A damaged spool: it is set aside, logged and salvaged, and leads are still taken."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = 60
 
 
 def submission(number: int) -> Submission:
-    # Every fifth has a body that needs pages of its own.
+    # The body of every fifth needs overflow pages.
     body = json.dumps({"email": f"user{number}@example.com", "text": "x" * (9000 if number % 5 == 0 else 50)}).encode()
     return support.submission(body, key=f"key {number}")._replace(fields=None)
 
@@ -41,14 +41,14 @@ def open_spool(data_dir: Path) -> Spool:
 
 
 def copied(data_dir: Path, target: Path) -> Path:
-    """Copy the files as a killed process leaves them."""
+    """Copy the files in the state a killed process leaves."""
     shutil.copytree(data_dir, target)
     return target
 
 
 @pytest.fixture
 def killed(tmp_path: Path) -> Iterator[tuple[Path, dict[str, Submission]]]:
-    """The folder of a spool that was killed with half of its rows in the file and half in its log."""
+    """The folder of a killed spool with half of its rows in the file and half in its log."""
     with closing(open_spool(make(tmp_path / "live"))) as spool:
         submissions = [submission(number) for number in range(ROWS)]
         spool.write(submissions[: ROWS // 2])
@@ -65,13 +65,13 @@ def make(folder: Path) -> Path:
 
 
 def start_over(data_dir: Path) -> list[Submission]:
-    """Do what a start does and return what the spool then has; it must take a new row as well."""
+    """Repeat the steps of a start and return the rows of the spool, which must also accept a new row."""
     with closing(open_spool(data_dir)) as spool:
         spool.inspect()
         new = submission(ROWS)
         (receipt,) = spool.write([new])
         assert isinstance(receipt, Receipt)
-        # A row written to a file that turns out to be damaged afterwards is salvaged from it.
+        # If the file proves damaged only now, the new row is salvaged from it.
         with suppress(SpoolDamaged):
             spool.oldest(1000, 1 << 30)
         salvage_all(spool)
@@ -115,7 +115,7 @@ def test_a_file_with_any_page_overwritten_gives_up_every_other_row(
             file.seek(page * 4096)
             file.write(chance.randbytes(4096))
         found = start_over(torn)
-        # What the log holds is there whatever happens to the file; a page of the file has a few rows at most.
+        # The rows in the log survive any damage to the file; a page of the file has only a few rows.
         assert len(found) >= ROWS - 12
         assert all(row == written[row.id] for row in found)
 
@@ -174,7 +174,7 @@ def test_the_commands_see_a_torn_spool_as_a_start_does(
 
 
 def damage(spool_path: Path) -> None:
-    """Overwrite every page that leads to rows, and none that holds one: then no loss is the disk's fault."""
+    """Overwrite every page that leads to rows and none that holds rows, so that all rows can be salvaged."""
     with closing(sqlite3.connect(spool_path, timeout=10)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with spool_path.open("r+b") as file:
@@ -252,7 +252,7 @@ def test_a_spool_that_another_process_holds_keeps_no_lead_from_the_database(
     server = start_server(url)
     assert server.terminate() == 0
     with closing(sqlite3.connect(server.data_dir / "spool.db", timeout=10, isolation_level=None)) as rival:
-        # Beside a mere transaction others could still read.
+        # A mere transaction would still let others read.
         rival.execute("PRAGMA locking_mode = EXCLUSIVE")
         rival.execute("BEGIN EXCLUSIVE")
         server.start()

@@ -1,7 +1,7 @@
-"""One trial of the promise: a load on a real server, a fault in the middle, and the reckoning afterwards.
+"""One trial: a load on a real server, a fault in the middle, and the comparison afterwards.
 
-What was acknowledged is what the client's fsynced journal says; what was kept is what the plain drivers find in the
-database once the spool has drained. A trial prints both and adds a row to the session's table.
+The client's synced journal says what was acknowledged. Once the spool has drained, the plain drivers read what the
+database holds. A trial prints both and adds a row to the session's table.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ LEAST_KEPT_SHARE = 0.99
 PROGRESS_TIMEOUT_S = 30.0
 
 MOST_COMPLAINTS = 100
-"""Of a server's warnings and errors in one trial, a dozen outages included: no fault is told again for every lead."""
+"""Warnings and errors of a server in one trial, even with a dozen outages: no fault is logged once per lead."""
 
 BROKEN = frozenset({Outcome.TORN, Outcome.TIMED_OUT})
-"""What no fault of a database or a disk may do to an exchange."""
+"""Outcomes that no fault of a database or a disk may cause."""
 
 
 class Trial:
-    """The load, the journal and the judgement of one fault test."""
+    """The load, the journal and the comparison of one fault test."""
 
     def __init__(self, journal_path: Path, table: FaultTable) -> None:
         self._table = table
@@ -42,7 +42,7 @@ class Trial:
 
     @contextmanager
     def load(self, server: Server, *, connections: int = 16, pause_s: float = 0.02) -> Iterator[Load]:
-        """Send leads of every kind within a `with`: new ones, repeats, conflicts, some without a key."""
+        """Send leads for the duration of the block: new ones, repeats, conflicts, some without a key."""
         self._seed += 1
         leads = generated_leads(self._seed, repeat_share=0.1, conflict_share=0.05, keyless_share=0.1)
         with Load(
@@ -51,7 +51,7 @@ class Trial:
             yield load
 
     def wait_for(self, count: int, such: Callable[[Entry], bool], what: str) -> None:
-        """Wait until the journal has `count` more entries of a kind than now."""
+        """Wait for `count` more entries of a kind in the journal."""
         before = len(self.journal.entries)
         wait_until(
             lambda: sum(map(such, self.journal.entries[before:])) >= count,
@@ -60,19 +60,19 @@ class Trial:
         )
 
     def wait_acknowledged(self, count: int = 100) -> None:
-        """Wait until so many more leads are acknowledged."""
+        """Wait for `count` more acknowledged leads."""
         self.wait_for(count, lambda entry: entry.acknowledged, "201 or 409")
 
     def wait_stored(self, count: int = 100) -> None:
-        """Wait until so many more leads are acknowledged from the database."""
+        """Wait for `count` more leads acknowledged from the database."""
         self.wait_for(count, lambda entry: entry.stored == "database", "from the database")
 
     def wait_spooled(self, count: int = 100) -> None:
-        """Wait until so many more leads are acknowledged from the spool."""
+        """Wait for `count` more leads acknowledged from the spool."""
         self.wait_for(count, lambda entry: entry.stored == "spool", "from the spool")
 
     def wait_refused(self, count: int = 20) -> None:
-        """Wait until so many more leads are answered 503."""
+        """Wait for `count` more responses 503."""
         self.wait_for(count, lambda entry: entry.status == 503, "503")
 
     def close(self) -> None:
@@ -92,9 +92,9 @@ class Trial:
         slowest_at_server_s: float = SLOWEST_AT_SERVER_S,
         killed: bool = False,
     ) -> Report:
-        """Compare the journal with the rows, add the row to the table and assert that every promise was kept.
+        """Compare the journal with the rows, add a row to the table and assert that every promise was kept.
 
-        `killed` says that the server itself was, so that exchanges were cut off.
+        `killed` allows exchanges that were cut off because the server itself was killed.
         """
         self.close()
         entries = read_journal(self.journal.path)
@@ -122,18 +122,18 @@ class Trial:
         return report
 
     def median_of_spooled_s(self) -> float:
-        """Return how long the middle one of the spooled leads waited for its answer."""
+        """Return the median response time of the spooled leads."""
         return statistics.median(entry.latency_s for entry in self.journal.entries if entry.stored == "spool")
 
 
 def complaints(server: Server) -> list[str]:
-    """Return what the log says at warn and error, each with its hint."""
+    """Return the log's warnings and errors, each with its hint."""
     records = [record for record in server.log_records() if record["level"] in ("warn", "error")]
     return [f"{record['msg']} ({record.get('hint')})" for record in records]
 
 
 def slowest_lead_s(server: Server) -> float:
-    """Return the longest time that the server's own log gives for a lead, from its head to its answer."""
+    """Return the longest duration that the server's own log gives for a lead."""
     durations_ms = [
         record["duration_ms"] for record in server.log_records() if record.get("url", "").startswith("/api/lead")
     ]

@@ -1,1 +1,1 @@
-"""What the tests share: real databases, real server processes, clients that keep a journal."""
+"""Shared by the tests: real databases, real server processes, clients that keep a journal."""

@@ -1,4 +1,4 @@
-"""A blocking HTTP client for tests: one request, one connection, bytes as given, answers as they came."""
+"""A blocking HTTP client: one request a connection, with exact bytes in both directions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Headers = Iterable[tuple[str, str | bytes]]
 
 @dataclass(frozen=True)
 class Receipt:
-    """A `Lead-Receipt` header: where a request was kept."""
+    """A `Lead-Receipt` header: the stored row and its store."""
 
     raw_id: str
     sha256: str
@@ -28,7 +28,7 @@ class Receipt:
 
 
 def parse_receipt(header: str | None) -> Receipt | None:
-    """Read `raw=<uuid>; sha256=<hex>; stored=database|spool`."""
+    """Parse `raw=<uuid>; sha256=<hex>; stored=database|spool`."""
     if header is None:
         return None
     parts = dict(part.strip().split("=", 1) for part in header.split(";"))
@@ -37,7 +37,7 @@ def parse_receipt(header: str | None) -> Receipt | None:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer."""
+    """A complete HTTP response."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -45,22 +45,22 @@ class Answer:
     latency_s: float
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that name."""
+        """Return the value of the first header with this name."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     @property
     def receipt(self) -> Receipt | None:
-        """The `Lead-Receipt`, read."""
+        """The parsed `Lead-Receipt`."""
         return parse_receipt(self.header("Lead-Receipt"))
 
     def json(self) -> Any:
-        """Return the body read as JSON."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True)
 class Client:
-    """Where to send requests."""
+    """Sends requests to one address."""
 
     host: str
     port: int
@@ -74,7 +74,7 @@ class Client:
         headers: Headers = (),
         timeout_s: float = 30.0,
     ) -> Answer:
-        """Send one request with Host, Content-Length and the headers given, whose bytes go as they are."""
+        """Send one request with Host, Content-Length and the given headers, unchanged."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
         with closing(connection):
             started = time.monotonic()
@@ -102,7 +102,7 @@ class Client:
         target: str = "/api/lead",
         timeout_s: float = 30.0,
     ) -> Answer:
-        """Post a lead: bytes as they are, a dict as JSON; `key` is the Idempotency-Key."""
+        """Post a lead: bytes unchanged, a dict as JSON. `key` is the Idempotency-Key."""
         given = list(headers)
         if key is not None:
             given.append(("Idempotency-Key", key))
@@ -112,17 +112,19 @@ class Client:
         return self.request("POST", target, body=content, headers=given, timeout_s=timeout_s)
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return the value of one sample of GET /metrics."""
+        """Return one sample of GET /metrics."""
         families = text_string_to_metric_families(self.get("/metrics").body.decode())
         samples = [sample for family in families for sample in family.samples]
         (value,) = [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)]
         return float(value)
 
     def send_raw(self, content: bytes, *, answers: int = 1, timeout_s: float = 10.0) -> bytes:
-        """Send bytes that need not be HTTP; return what came back.
+        """Send bytes that need not be HTTP and return the bytes received.
 
-        It returns at `answers` whole answers, or when the server closes. A reset ends the answer like a
-        close. Raises TimeoutError when neither happens in `timeout_s`.
+        Returns after `answers` complete responses, or once the server closes or resets the connection.
+
+        Raises:
+            TimeoutError: neither happened within `timeout_s`.
         """
         received = b""
         with closing(socket.create_connection((self.host, self.port), timeout=timeout_s)) as connection:

@@ -1,4 +1,4 @@
-"""The command line, run as people run it: a process of its own, in a folder of its own."""
+"""The command line in a separate process and folder, as users run it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def leadcrm(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with nothing of this environment but what Python needs; the output is text."""
+    """Run a command with a minimal environment and return its output as text."""
     return subprocess.run(
         [sys.executable, "-m", "leadcrm", *arguments],
         cwd=directory,

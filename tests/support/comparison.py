@@ -1,7 +1,7 @@
-"""A client's journal against what the database holds: who was told a lie.
+"""Compares a client's journal with the rows of the database.
 
-The totals come from the journal alone; the program's own reckoning takes no part. The spool must have drained
-before the rows are read.
+The totals come from the journal alone, never from the program's own counts. Read the rows only after the spool has
+drained.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ def _hex(value: bytes | str) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """What a comparison found; every list is empty when all promises were kept."""
+    """The result of a comparison; every list is empty when all promises were kept."""
 
     attempts: int
     outcomes: dict[Outcome, int]
     answers_by_status: dict[int, int]
     acknowledged: int
-    """Different lead ids that 201 or 409 gave out."""
+    """The number of different lead ids in responses 201 and 409."""
     lost: list[str] = field(default_factory=list)
-    """Acknowledged lead ids that lead to no row, or to a stored row without its lead."""
+    """Acknowledged lead ids without a row, or whose stored row has no lead."""
     doubled: list[str] = field(default_factory=list)
-    """Keys with two leads, whether the rows or the answers say so."""
+    """Keys with two leads, by the rows or by the responses."""
     mismatched: list[str] = field(default_factory=list)
-    """Keys whose answers lead to another lead than the one the rows hold for the key."""
+    """Keys whose responses name another lead than the rows do."""
     unkept: list[str] = field(default_factory=list)
-    """Raw ids that a receipt named and that are no row."""
+    """Raw ids from receipts that have no row."""
     altered: list[str] = field(default_factory=list)
-    """Raw ids whose row's hash or body is not what was sent."""
+    """Raw ids whose row differs from the request in hash or body."""
     unexplained: list[str] = field(default_factory=list)
-    """Lead ids whose body nobody sent."""
+    """Raw ids whose body no request contained."""
     failed: list[str] = field(default_factory=list)
-    """Raw ids kept as failed: not lost, and still no lead."""
+    """Raw ids in state `failed`: kept, but not yet leads."""
     slowest_answer_s: float = 0.0
     median_answer_s: float = 0.0
 
     @property
     def answered(self) -> int:
-        """How many attempts got an answer."""
+        """The number of attempts that got a response."""
         return self.outcomes.get(Outcome.ANSWERED, 0)
 
     @property
     def kept_share(self) -> float:
-        """The share of answers that were 201 or 409."""
+        """The share of responses that were 201 or 409."""
         kept = self.answers_by_status.get(201, 0) + self.answers_by_status.get(409, 0)
         return kept / self.answered if self.answered else 0.0
 
     def faults(self) -> dict[str, list[str]]:
-        """Return what breaks a promise, by name; empty when nothing does."""
+        """Return the broken promises by name; empty when all were kept."""
         names = ("lost", "doubled", "mismatched", "unkept", "altered", "unexplained")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 class _Stored:
-    """The rows, by what they are asked for."""
+    """The rows, indexed for the comparison."""
 
     def __init__(self, raw: Sequence[Row], leads: Sequence[Row]) -> None:
         self.raw = {row["id"]: row for row in raw}
@@ -77,7 +77,7 @@ class _Stored:
                 self.holders[_hex(row["key_sha256"])].append(row["id"])
 
     def first_of(self, identifier: str) -> str | None:
-        """Follow `duplicate_of` to the first row; None where the way ends in nothing or in a circle."""
+        """Follow `duplicate_of` to the first row; None if a link is missing or circular."""
         seen = set()
         while identifier in self.raw and identifier not in seen:
             seen.add(identifier)
@@ -98,7 +98,7 @@ class _Stored:
         row = self.raw[identifier]
         if _hex(row["body_sha256"]) != body_sha256:
             return True
-        # A repeat is kept without its body, which its first row holds.
+        # A repeat has no body of its own: its first row holds it.
         return row["body"] is not None and hashlib.sha256(row["body"]).hexdigest() != body_sha256
 
 
@@ -108,7 +108,7 @@ def compare(entries: Sequence[Entry], rows: Rows) -> Report:
 
 
 def compare_rows(entries: Sequence[Entry], raw: Sequence[Row], leads: Sequence[Row]) -> Report:
-    """Compare a journal with rows that were read already."""
+    """Compare a journal with rows read earlier."""
     stored = _Stored(raw, leads)
     acknowledged = sorted({entry.lead_id for entry in entries if entry.acknowledged and entry.lead_id})
     receipts = {entry.raw_id: entry.body_sha256 for entry in entries if entry.raw_id}

@@ -1,7 +1,7 @@
-"""One connection of a load: raw sockets, keep-alive, no pipelining, and an exact account of how an attempt ended.
+"""One connection of a load: raw sockets, keep-alive, no pipelining, and the exact outcome of each attempt.
 
-"Sent" means that the kernel took every byte: a request that was not sent was certainly not read, one that was sent
-may have been.
+"Sent" means that the kernel accepted every byte. The server cannot have read all of a request that was not sent; it
+may or may not have read one that was.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tests.support.journal import Outcome
 
 @dataclass(frozen=True)
 class Exchange:
-    """How one attempt ended, and the answer if there was one."""
+    """The outcome of one attempt, and its response if there was one."""
 
     outcome: Outcome
     answer: ParsedAnswer | None = None
 
 
 class Connection:
-    """One keep-alive connection, opened when needed and again after it broke."""
+    """One keep-alive connection, opened on demand and reopened after a failure."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
@@ -39,7 +39,7 @@ class Connection:
             self._socket = None
 
     async def exchange(self, request: bytes, timeout_s: float) -> Exchange:
-        """Send one request and read its answer; a connection that cannot be used again is closed."""
+        """Send one request and read its response; close the connection if it cannot be reused."""
         if self._socket is not None and _has_ended(self._socket):
             self.close()
         self._connected = self._socket is not None
@@ -82,7 +82,7 @@ class Connection:
                 await sending
 
     async def _send(self, connection: socket.socket, rest: bytes) -> None:
-        with suppress(OSError):  # receiving meets the broken connection too, and perhaps an answer before that
+        with suppress(OSError):  # `_receive` meets the same error, possibly after a response
             await asyncio.get_running_loop().sock_sendall(connection, rest)
             self._sent = True
 
@@ -107,7 +107,7 @@ class Connection:
 
 
 def _has_ended(connection: socket.socket) -> bool:
-    """Whether an idle connection was closed by the other side, or holds what nobody asked for."""
+    """Say whether the peer closed an idle connection or sent unrequested bytes."""
     try:
         connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

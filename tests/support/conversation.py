@@ -1,4 +1,4 @@
-"""One connection on which a test says exactly which bytes go when, and reads answers one by one."""
+"""One connection on which a test controls exactly which bytes are sent when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Conversation:
     """A TCP connection to a server, as a context manager."""
 
     def __init__(self, client: Client, *, timeout_s: float = 10.0) -> None:
-        """Connect; every wait is bounded by `timeout_s`."""
+        """Connect. Every wait ends after `timeout_s`."""
         self._socket = socket.create_connection((client.host, client.port), timeout=timeout_s)
         self._received = b""
 
@@ -27,19 +27,19 @@ class Conversation:
 
     @property
     def port(self) -> int:
-        """The client's end, by which the server's process that holds the other one is found."""
+        """The local port, which identifies the server process at the other end."""
         return int(self._socket.getsockname()[1])
 
     def send(self, content: bytes) -> None:
-        """Send all of it."""
+        """Send all bytes."""
         self._socket.sendall(content)
 
     def end_sending(self) -> None:
-        """Close the sending direction alone."""
+        """Close only the sending direction."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def answer(self) -> Answer:
-        """Wait for the next answer. Raises AssertionError where the connection ends before it is whole."""
+        """Wait for the next complete response; fail if the connection ends before."""
         started = time.monotonic()
         while (parsed := parse_answer(self._received)) is None:
             assert self._receive(), f"the connection ended after {self._received!r}"
@@ -47,13 +47,13 @@ class Conversation:
         return Answer(parsed.status, parsed.headers, parsed.body, time.monotonic() - started)
 
     def wait_for(self, content: bytes) -> None:
-        """Wait until the server has sent these bytes, and read up to their end."""
+        """Wait for these bytes and consume everything up to their end."""
         while content not in self._received:
             assert self._receive(), f"the connection ended after {self._received!r}"
         self._received = self._received.partition(content)[2]
 
     def rest(self) -> bytes:
-        """Wait until the server closes, and return what it still sent. A reset counts as a close."""
+        """Wait until the server closes or resets the connection, and return the remaining bytes."""
         with suppress(ConnectionError):
             while self._receive():
                 pass
@@ -61,12 +61,12 @@ class Conversation:
         return rest
 
     def abort(self) -> None:
-        """Close it with a reset instead of an orderly end."""
+        """Reset the connection."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._socket.close()
 
     def _receive(self) -> bool:

@@ -1,4 +1,4 @@
-"""A database as the CRM finds it: migrated, with rows of every state, written by the store that live leads take."""
+"""Databases for tests of the CRM: migrated, with rows in any state, written by the product's own store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_DECODED_BYTES = 1_048_576
 
 
 def url_of(database: str) -> DatabaseURL:
-    """Return a database's URL as leadcrm understands it."""
+    """Return the parsed URL of a database."""
     return parse_database_url(database, base=Path("/"))
 
 
@@ -39,7 +39,7 @@ def submission(
     received_at: datetime | None = None,
     lead_id: str | None = None,
 ) -> Submission:
-    """Return what a request with this body becomes; `state` pretends that it could not become a lead."""
+    """Return the submission of a request with this body; `state` overrides its outcome."""
     made_state, made_error, fields = process(
         body, content_type="application/json", content_encoding="", max_decoded_bytes=MAX_DECODED_BYTES
     )
@@ -66,7 +66,7 @@ def submission(
 
 
 def keep(database: str, rows: Sequence[Submission]) -> None:
-    """Write rows into a database, made if it is missing."""
+    """Write rows into a database, which is created if missing."""
     url = url_of(database)
     migrate(url)
     connection = open_connection(url, timeout_s=30, create=True)
@@ -81,7 +81,7 @@ def keep(database: str, rows: Sequence[Submission]) -> None:
 
 
 def run_command(directory: Path, database: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of leadcrm on a database to its end."""
+    """Run a command of leadcrm on a database and wait for it."""
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
         **clean_environment(directory),

@@ -1,4 +1,4 @@
-"""Many requests at once, each answered to whom it belongs."""
+"""Sends many requests at once and matches their responses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.support.server import Server
 def exchange_all(
     server: Server, requests: Sequence[bytes], *, connections: int = 64, timeout_s: float = 30.0
 ) -> list[ParsedAnswer]:
-    """Send all requests over so many keep-alive connections and return their answers, in the requests' order.
+    """Send all requests over `connections` keep-alive connections and return their responses in the same order.
 
-    Raises AssertionError where one gets none.
+    A request without a response fails the test.
     """
     answers: list[ParsedAnswer | None] = [None] * len(requests)
     waiting = iter(enumerate(requests))

@@ -1,4 +1,4 @@
-"""Reading HTTP/1.1 answers out of bytes: what leadcrm sends has a Content-Length or no body."""
+"""Parses HTTP/1.1 responses; those of leadcrm have a Content-Length or no body."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BODILESS_STATUSES = frozenset({204, 304})
 
 @dataclass(frozen=True)
 class ParsedAnswer:
-    """One whole answer and how many bytes it took."""
+    """One complete response and its size in bytes."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -18,9 +18,10 @@ class ParsedAnswer:
 
 
 def parse_answer(received: bytes) -> ParsedAnswer | None:
-    """Return the first answer in `received`, or None while it is not whole.
+    """Return the first response in `received`, or None while it is incomplete.
 
-    Raises ValueError for what can become no answer, and for an answer whose length is not given.
+    Raises:
+        ValueError: the bytes are no HTTP response, or the response does not state its length.
     """
     head, separator, rest = received.partition(b"\r\n\r\n")
     if not separator:

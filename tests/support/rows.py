@@ -1,7 +1,7 @@
-"""What a database holds, read by the plain drivers and told in one set of types, so that two can be compared.
+"""The rows of a database, read by the plain drivers into common types, so that two databases can be compared.
 
-UUIDs are text, bytes are bytes, times are naive UTC, JSON is what it stands for. Nothing of leadcrm is used:
-its own reading is under test.
+UUIDs become text, bytes stay bytes, times become naive UTC, JSON is parsed. It uses no code of leadcrm, whose reads
+are under test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ JSON_COLUMNS = frozenset({"headers"})
 
 
 def sqlite_path(database_url: str) -> Path:
-    """Return the file that a URL `sqlite:///path` names."""
+    """Return the path in a URL `sqlite:///path`."""
     return Path("/" + urlsplit(database_url).path.lstrip("/"))
 
 
@@ -53,7 +53,7 @@ def _normalized(column: str, value: Any) -> Any:
 
 
 class Rows:
-    """The tables of one database, in the order of the ids, which is the order of arrival."""
+    """The tables of one database, ordered by id and thus by arrival."""
 
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
@@ -63,8 +63,8 @@ class Rows:
     @contextmanager
     def _cursor(self, *, write: bool = False) -> Iterator[Any]:
         if self.is_sqlite:
-            # Read-only, for the last connection that may write checkpoints the log when it closes: looking at
-            # what a killed server left would change it.
+            # Read-only: the last writable connection checkpoints the log on close, and would change the files that
+            # a killed server left.
             uri = sqlite_path(self.database_url).as_uri() + ("" if write else "?mode=ro")
             with closing(sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)) as connection:
                 connection.row_factory = sqlite3.Row
@@ -79,7 +79,7 @@ class Rows:
                     yield cursor
 
     def select(self, statement: str, *parameters: object) -> list[Row]:
-        """Return the rows of a SELECT, normalized; parameters stand as `%s`."""
+        """Return the normalized rows of a SELECT; placeholders are `%s`."""
         with self._cursor() as cursor:
             if self.is_sqlite:
                 found = cursor.execute(statement.replace("%s", "?"), parameters).fetchall()
@@ -89,7 +89,7 @@ class Rows:
         return [{column: _normalized(column, row[column]) for column in row.keys()} for row in found]  # noqa: SIM118
 
     def execute(self, statement: str, *parameters: object) -> int:
-        """Change the database behind leadcrm's back; return how many rows that touched."""
+        """Change the database without leadcrm and return the number of affected rows."""
         with self._cursor(write=True) as cursor:
             if self.is_sqlite:
                 cursor.execute(statement.replace("%s", "?"), parameters)
@@ -99,7 +99,7 @@ class Rows:
 
     @contextmanager
     def writes_blocked(self) -> Iterator[None]:
-        """Hold every write of others up within a `with`; reading goes on."""
+        """Block all other writers for the duration of the block; reads continue."""
         with self._cursor(write=True) as cursor:
             cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
             if not self.is_sqlite:
@@ -108,15 +108,15 @@ class Rows:
             cursor.execute("ROLLBACK")
 
     def as_id(self, identifier: str) -> object:
-        """Return an id as this database takes it in a parameter."""
+        """Return an id in the parameter type of this database."""
         return UUID(identifier).bytes if self.is_sqlite else identifier
 
     def raw(self) -> list[Row]:
-        """Return all of `leads_raw`."""
+        """Return all rows of `leads_raw`."""
         return self.select("SELECT * FROM leads_raw ORDER BY id")
 
     def leads(self) -> list[Row]:
-        """Return all of `leads`."""
+        """Return all rows of `leads`."""
         return self.select("SELECT * FROM leads ORDER BY id")
 
     def raw_row(self, identifier: str) -> Row:

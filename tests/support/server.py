@@ -1,7 +1,7 @@
-"""leadcrm as a real process: started with an environment of its own, watched, signalled, always cleaned up.
+"""leadcrm as a real process: started with its own environment, observed, signalled, always cleaned up.
 
-The process leads a process group, so that its workers (and what a one-file executable unpacks and starts) die
-with it. Its time zone is not UTC on purpose.
+The process leads a process group, so that its workers and the child of a one-file executable die with it. Its time
+zone is not UTC on purpose.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from tests.support.waiting import wait_until
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 40.0
-"""Over the default of SHUTDOWN_TIMEOUT: a server that needs longer breaks its promise."""
+"""More than the default of SHUTDOWN_TIMEOUT: a slower server breaks its promise."""
 MEMORY_SAMPLE_INTERVAL_S = 0.1
 LONGEST_LOG_SHOWN = 6_000
-# LISTEN_PID is the id of the process that serves, known only once it exists.
+# LISTEN_PID must be the id of the serving process, so it is set in that process.
 PASS_SOCKET = """\
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -42,13 +42,13 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def command() -> list[str]:
-    """Return what runs leadcrm: the executable LEADCRM_TEST_EXECUTABLE names, or the sources."""
+    """Return the command for leadcrm: the executable in LEADCRM_TEST_EXECUTABLE, or the sources."""
     executable = os.environ.get("LEADCRM_TEST_EXECUTABLE")
     return [str(Path(executable).resolve())] if executable else [sys.executable, "-m", "leadcrm"]
 
 
 def clean_environment(directory: Path) -> dict[str, str]:
-    """Return an environment in which nothing of the caller's configures leadcrm."""
+    """Return an environment that contains no configuration of the caller."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(directory),
@@ -60,13 +60,13 @@ def clean_environment(directory: Path) -> dict[str, str]:
 
 @dataclass
 class MemoryPeak:
-    """The most memory a server's processes held together while watched."""
+    """The highest total memory of a server's processes during an observation."""
 
     peak_bytes: int = 0
 
 
 class Server:
-    """One `leadcrm serve` at one address, with one DATA_DIR, for as many starts as a test needs."""
+    """One `leadcrm serve` with one address and one DATA_DIR, over any number of starts."""
 
     def __init__(
         self,
@@ -78,10 +78,15 @@ class Server:
         listening_socket: socket.socket | None = None,
         tracer: Sequence[str] = (),
     ) -> None:
-        """Prepare a server that keeps everything under `directory`.
+        """Prepare a server that keeps all its files under `directory`.
 
-        A `listening_socket` is handed over as systemd does. `environment` is added to a clean one and may
-        override what stands there. A `tracer` is a command that runs the server's command.
+        Args:
+            directory: working directory, data and logs.
+            database_url: DATABASE_URL; without it the server uses embedded SQLite.
+            environment: variables added to a clean environment; they take precedence.
+            arguments: further arguments of `leadcrm serve`.
+            listening_socket: passed to the server as systemd does.
+            tracer: a command that runs the server's command.
         """
         self.directory = directory
         self.stdout_path = directory / "stdout.log"
@@ -96,7 +101,7 @@ class Server:
             "HOST": self.host,
             "PORT": str(port),
             "DATA_DIR": str(directory / "data"),
-            # Where the executable unpacks itself: one that is killed leaves what it unpacked.
+            # The executable unpacks itself here, and leaves the files when killed.
             "TMPDIR": str(directory / "unpacked"),
             **({"DATABASE_URL": database_url} if database_url else {}),
             **(environment or {}),
@@ -110,7 +115,7 @@ class Server:
         return f"<Server {self.directory} port {self.port}>"
 
     def start(self, *, wait: bool = True) -> Server:
-        """Start the process and, unless told otherwise, wait until it is healthy. Logs are appended."""
+        """Start the process and by default wait until it is healthy. Logs are appended."""
         assert not self.running, "the server runs already"
         for folder in (self.directory, Path(self.environment["TMPDIR"])):
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +141,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The id of the process that was started, which leads the group."""
+        """The id of the started process, the leader of its group."""
         assert self._process is not None, "the server was never started"
         return self._process.pid
 
@@ -146,7 +151,7 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def wait_healthy(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until GET /health says 200; a process that ends meanwhile is an error at once."""
+        """Wait for 200 from GET /health; fail at once if the process ends."""
 
         def healthy() -> bool:
             assert self.running, f"the server ended with status {self.exit_status()}:\n{self.log_text()}"
@@ -158,7 +163,7 @@ class Server:
         wait_until(healthy, timeout_s=timeout_s, what=f"{self!r} to be healthy")
 
     def wait_answering(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until GET /health says anything at all, be it 503."""
+        """Wait for any response from GET /health, even 503."""
 
         def answering() -> bool:
             assert self.running, f"the server ended with status {self.exit_status()}:\n{self.log_text()}"
@@ -170,12 +175,12 @@ class Server:
         wait_until(answering, timeout_s=timeout_s, what=f"{self!r} to answer")
 
     def exit_status(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """Wait for the main process to end and return its status: negative for the signal that killed it."""
+        """Wait for the main process to end and return its status, negative for a signal."""
         assert self._process is not None, "the server was never started"
         return self._process.wait(timeout_s)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Signal the main process alone, as systemd's KillMode=mixed and a shell's kill do."""
+        """Signal only the main process, as systemd's KillMode=mixed and a shell's kill do."""
         os.kill(self.pid, number)
 
     def terminate(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
@@ -184,7 +189,7 @@ class Server:
         return self.exit_status(timeout_s)
 
     def kill9(self, *, only_main: bool = False) -> None:
-        """Kill the whole group, or the main process alone, and wait for its end."""
+        """Kill the whole group, or only the main process, and wait for its end."""
         if only_main:
             os.kill(self.pid, signal.SIGKILL)
         else:
@@ -192,15 +197,15 @@ class Server:
         self.exit_status()
 
     def freeze(self) -> None:
-        """Stop every process in its tracks; connections stay open."""
+        """Suspend every process; connections stay open."""
         os.killpg(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let the frozen processes go on."""
+        """Resume the frozen processes."""
         os.killpg(self.pid, signal.SIGCONT)
 
     def processes(self) -> list[psutil.Process]:
-        """Return the living processes of the group, the main one first."""
+        """Return the living processes of the group, starting with the main one."""
         if self._process is None:
             return []
         found = []
@@ -217,7 +222,7 @@ class Server:
         return [process.pid for process in self.processes()]
 
     def memory_bytes(self) -> int:
-        """Return what all processes hold together; what they share counts once (PSS)."""
+        """Return the total memory of all processes, with shared pages counted once (PSS)."""
         total = 0
         for process in self.processes():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -226,7 +231,7 @@ class Server:
 
     @contextmanager
     def memory_peak(self) -> Iterator[MemoryPeak]:
-        """Watch the memory within a `with`; the peak is final after it."""
+        """Observe the memory for the duration of the block; the peak is final afterwards."""
         peak = MemoryPeak(self.memory_bytes())
         done = threading.Event()
 
@@ -244,24 +249,24 @@ class Server:
             peak.peak_bytes = max(peak.peak_bytes, self.memory_bytes())
 
     def spooled(self) -> list[Row]:
-        """Return the rows in the spool, read from its file: each worker's own account of it may lag.
+        """Return the rows in the spool's file; the counts of the workers may lag behind it.
 
-        A damaged file that was set aside counts as a row until its rows are salvaged.
+        A damaged file that was set aside counts as one row until its rows are salvaged.
         """
         *set_aside, in_use = sorted(self.data_dir.glob("spool*.db"), key=lambda path: (len(path.name), path.name))
         unsalvaged = [{"file": path} for path in set_aside if not path.with_name(f"{path.name}.salvaged").exists()]
         return unsalvaged + Rows(f"sqlite:///{in_use}").raw()
 
     def wait_drained(self, timeout_s: float = 30.0) -> None:
-        """Wait until the spool is empty: then all that was acknowledged is in the database."""
+        """Wait until the spool is empty: every acknowledged lead is then in the database."""
         wait_until(lambda: not self.spooled(), timeout_s=timeout_s, what="the spool to drain")
 
     def embedded_rows(self) -> Rows:
-        """Return what its embedded database holds, for a server that was given no other."""
+        """Return the rows of its embedded database."""
         return Rows(f"sqlite:///{self.data_dir / 'leadcrm.db'}")
 
     def log_records(self) -> list[dict[str, Any]]:
-        """Return the log's records; a whole line that is no JSON object fails the test."""
+        """Return the records of the log; a complete line that is no JSON object fails the test."""
         text = self.stdout_path.read_text(encoding="utf-8")
         whole, _, _ = text.rpartition("\n")
         records = [json.loads(line) for line in whole.splitlines()]
@@ -269,7 +274,7 @@ class Server:
         return records
 
     def log_text(self) -> str:
-        """Return the end of what the server wrote, for people."""
+        """Return the end of the server's output, for a failure message."""
         parts = []
         for path in (self.stdout_path, self.stderr_path):
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -281,7 +286,7 @@ class Server:
             os.killpg(self.pid, signal.SIGKILL)
 
     def clean_up(self) -> None:
-        """End every process of the group, whatever state it is in."""
+        """Kill every process of the group, in any state."""
         if self._process is None:
             return
         self._kill_group()
@@ -290,6 +295,6 @@ class Server:
 
 
 class StartServer(Protocol):
-    """What the fixture `start_server` gives: it starts a server of its own directory, and waits until it is healthy."""
+    """The fixture `start_server`: starts a server in its own directory and waits until it is healthy."""
 
     def __call__(self, database_url: str | None = None, *, wait: bool = True, **given: Any) -> Server: ...

@@ -12,22 +12,22 @@ ALLOWED_SKIPS_PATH = Path(__file__).resolve().parents[1] / "allowed_skips.txt"
 
 
 def read_allowed_skips(path: Path) -> list[str]:
-    """Return the patterns of test ids that a list allows: one a line, a reason after `#`."""
+    """Return the patterns of test ids in a list: one a line, with the reason after `#`."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [pattern for line in lines if (pattern := line.partition("#")[0].strip())]
 
 
 class SkipGuard:
-    """A pytest plugin that fails a session for skips which are not allowed."""
+    """A pytest plugin that fails a session for skips that are not on the list."""
 
     def __init__(self, allowed: list[str]) -> None:
         self._allowed = allowed
         self._refused: list[str] = []
 
     def _judge(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        # An expected failure is reported as skipped too, and was run.
+        # pytest also reports expected failures, which did run, as skipped.
         if report.skipped and not hasattr(report, "wasxfail"):
-            # Brackets of parametrized tests stand for themselves.
+            # The brackets of parametrized tests are literal.
             patterns = (pattern.replace("[", "[[]") for pattern in self._allowed)
             if not any(fnmatch.fnmatchcase(report.nodeid, pattern) for pattern in patterns):
                 self._refused.append(report.nodeid)
@@ -48,6 +48,6 @@ class SkipGuard:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Guard the session where CI is set."""
+    """Guard the session if CI is set."""
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         config.pluginmanager.register(SkipGuard(read_allowed_skips(ALLOWED_SKIPS_PATH)), "skip-guard")

@@ -1,4 +1,4 @@
-"""What a traced process asked of the kernel, in the order in which it did, read from strace's output."""
+"""The system calls of a traced process in their order, parsed from the output of strace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST_STRING = 70_000
-"""Bytes of a buffer that are shown: a page of SQLite's log, or several at once, is whole."""
+"""Bytes shown of each buffer: enough for several pages of SQLite's log."""
 
 CALLS = "read,readv,recvfrom,recvmsg,write,writev,pwrite64,pwritev,sendto,sendmsg,fsync,fdatasync"
 
@@ -19,24 +19,24 @@ _CALL = re.compile(r"(?P<name>\w+)\((?P<fd>\d+)<(?P<target>(?:->|[^<>]|<[^<>]*>)
 
 
 def strace() -> str | None:
-    """Return where strace is, if it is."""
+    """Return the path of strace, or None."""
     return shutil.which("strace")
 
 
 def tracer(output: Path) -> list[str]:
-    """Return the command that traces another one, threads and children included."""
+    """Return a command prefix that traces a command with its threads and children."""
     return ["strace", "-f", "-yy", "-s", str(LONGEST_STRING), "-e", f"trace={CALLS}", "-o", str(output)]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One system call that succeeded; `began` and `ended` count the lines of the trace."""
+    """One successful system call; `began` and `ended` are line numbers of the trace."""
 
     name: str
     target: str
-    """The file's path, or the ends of the connection."""
+    """The path of the file, or the addresses of the connection."""
     text: str
-    """The arguments and the result, buffers escaped as in C."""
+    """The arguments and the result, with buffers escaped as in C."""
     began: int
     ended: int
 
@@ -46,7 +46,7 @@ class Call:
 
 
 def read_trace(output: Path) -> Iterator[Call]:
-    """Give the calls in the order of their ends."""
+    """Yield the calls in the order in which they ended."""
     unfinished: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(output.read_text(encoding="utf-8", errors="replace").splitlines()):
         matched = _LINE.match(line)

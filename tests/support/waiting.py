@@ -1,4 +1,4 @@
-"""Waiting for a condition instead of for a time."""
+"""Waiting for a condition instead of a time."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,8 @@ Result = TypeVar("Result")
 def wait_until(condition: Callable[[], Result], *, timeout_s: float = 10.0, what: str = "") -> Result:
     """Call `condition` until its result is true, and return that result.
 
-    Raises AssertionError when `timeout_s` has passed; it names `what` was waited for.
+    Raises:
+        AssertionError: `timeout_s` has passed; the message contains `what`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -21,5 +22,5 @@ def wait_until(condition: Callable[[], Result], *, timeout_s: float = 10.0, what
             return result
         if time.monotonic() >= deadline:
             name = what or getattr(condition, "__name__", "the condition")
-            raise AssertionError(f"waited {timeout_s:g} s in vain: {name}")
+            raise AssertionError(f"waited {timeout_s:g} s in vain for {name}")
         time.sleep(POLL_INTERVAL_S)

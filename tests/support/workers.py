@@ -1,4 +1,4 @@
-"""Connections to each of a server's worker processes: proof that several took part."""
+"""Connections to each worker process of a server, for tests that need several workers to take part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 
 
 def worker_pids(server: Server) -> list[int]:
-    """Return the ids of the processes that serve: those without children. A one-file executable has one level more."""
+    """Return the ids of the workers: the processes without children, also in a one-file executable."""
     processes = server.processes()
     parents = {process.ppid() for process in processes}
     return [process.pid for process in processes if process.pid not in parents]
@@ -23,16 +23,15 @@ def worker_pids(server: Server) -> list[int]:
 
 @contextmanager
 def connections_to_each_worker(server: Server, each: int) -> Iterator[list[list[Conversation]]]:
-    """Give `each` connections to every worker, one list a worker.
+    """Open `each` connections to every worker and yield one list a worker.
 
-    The kernel leaves it to chance who accepts, and one worker may take them all. So the others stand still
-    meanwhile.
+    Any worker may accept a connection, so all but one are suspended meanwhile.
     """
     pids = worker_pids(server)
     with ExitStack() as stack:
         held = []
         for pid in pids:
-            with _standing_still([other for other in pids if other != pid]):
+            with _suspended([other for other in pids if other != pid]):
                 connections = [stack.enter_context(Conversation(server.client)) for _ in range(each)]
                 wait_until(lambda pid=pid, of=connections: _accepted(pid, of), what=f"worker {pid} to accept")  # type: ignore[misc]
             held.append(connections)
@@ -40,7 +39,7 @@ def connections_to_each_worker(server: Server, each: int) -> Iterator[list[list[
 
 
 @contextmanager
-def _standing_still(pids: Sequence[int]) -> Iterator[None]:
+def _suspended(pids: Sequence[int]) -> Iterator[None]:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
