@@ -220,12 +220,12 @@ class PostgresCluster(PostgresServer):
         return True
 
     def processes(self) -> list[psutil.Process]:
-        """Return the postmaster, then all its children."""
+        """Return the postmaster, then all its living children."""
         if self._process is None or not self.running:
             return []
         try:
             postmaster = psutil.Process(self._process.pid)
-            return [postmaster, *postmaster.children(recursive=True)]
+            return [postmaster, *filter(_is_alive, postmaster.children(recursive=True))]
         except psutil.NoSuchProcess:
             return []
 
@@ -284,6 +284,14 @@ class PostgresCluster(PostgresServer):
             except subprocess.TimeoutExpired:
                 self.kill9()
         shutil.rmtree(self.directory)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        # A frozen postmaster leaves children that have ended as zombies.
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _has_stopped(process: psutil.Process) -> bool:
