@@ -25,8 +25,8 @@ from tests.support.postgres import Installation, PostgresCluster
 RESULTS = Path(__file__).parent / "results"
 
 EXAMPLES = """examples:
-  scripts/bench                                   every system, five rounds: some twenty minutes
-  scripts/bench --quick                           the main ones, under two minutes
+  scripts/bench                                   every system, five rounds: about twenty minutes
+  scripts/bench --quick                           the main systems, under two minutes
   scripts/bench --systems leadcrm-postgres-1 original --connections 1 64
   scripts/bench growth                            five million rows against empty tables: half an hour, 20 GB of disk
   scripts/bench --against HEAD~3 --systems leadcrm-postgres-1 --connections 64
@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def _grow_log(cluster: PostgresCluster) -> None:
-    """Let PostgreSQL's log grow to half a gigabyte of files, as on a server that has run for a while.
+    """Grow PostgreSQL's log to half a gigabyte of files, as on a server that has run for a while.
 
-    They are used again then. One that is made anew, every 16 MB, holds up all commits for some 50 ms.
+    PostgreSQL then reuses these files. Creating a new one, every 16 MB, delays all commits by about 50 ms.
     """
     for _ in range(80):
         cluster.execute("SELECT pg_logical_emit_message(false, 'bench', repeat('x', 16 * 1024 * 1024))")
@@ -84,7 +84,7 @@ def _grow_log(cluster: PostgresCluster) -> None:
 
 
 def _scale(arguments: argparse.Namespace) -> None:
-    """Measure what `arguments.what` names and write it beside the other results."""
+    """Run the measurement in `arguments.what` and write its result."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lead-bench-")))
         installation = Installation()
@@ -122,17 +122,19 @@ def _parse() -> argparse.Namespace:
         nargs="?",
         default="peers",
         choices=("peers", "growth", "export", "memory", "drain", "stages"),
-        help="beside the peers (default); with full tables; beside an export; over a million leads; the spool's drain; "
-        "where a lead's time goes",
+        help="the peers (default); full tables; during an export; memory over a million leads; the spool's drain; "
+        "CPU time by stage",
     )
-    parser.add_argument("--rows", type=int, help="of growth's and export's full tables (default: 5,000,000; 1,000,000)")
-    parser.add_argument("--leads", type=int, default=1_000_000, help="of memory (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=int, help="rows of the full tables of growth and export (default: 5,000,000; 1,000,000)"
+    )
+    parser.add_argument("--leads", type=int, default=1_000_000, help="leads of memory (default: %(default)s)")
     parser.add_argument("--systems", nargs="+", choices=[*KINDS, "all"], metavar="NAME", help=", ".join(KINDS))
-    parser.add_argument("--connections", nargs="+", type=int, metavar="N", help="at once (default: 1 64 256)")
-    parser.add_argument("--seconds", type=float, help="of each measurement (default: 8)")
-    parser.add_argument("--rounds", type=int, help="default: 5")
-    parser.add_argument("--quick", action="store_true", help="the main systems, one round of 2 s, nothing written")
-    parser.add_argument("--against", metavar="REVISION", help="also run leadcrm as it was at that revision")
+    parser.add_argument("--connections", nargs="+", type=int, metavar="N", help="connections (default: 1 64 256)")
+    parser.add_argument("--seconds", type=float, help="seconds of each measurement (default: 8)")
+    parser.add_argument("--rounds", type=int, help="rounds (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="the main systems, one round of 2 s, no files")
+    parser.add_argument("--against", metavar="REVISION", help="also measure leadcrm at that revision")
     parser.add_argument(
         "--output", type=Path, help=f"folder of the results (default: {RESULTS.relative_to(REPOSITORY)})"
     )
@@ -151,7 +153,7 @@ def _chosen(names: Sequence[str], against: str | None) -> dict[str, Kind]:
     kinds = {name: kind for name, kind in KINDS.items() if name in names or "all" in names}
     if not EXECUTABLE.exists() and "leadcrm-executable" in kinds:
         del kinds["leadcrm-executable"]
-        print(f"bench: {EXECUTABLE.relative_to(REPOSITORY)} is left out: scripts/build makes it")
+        print(f"bench: {EXECUTABLE.relative_to(REPOSITORY)} is missing and left out: build it with scripts/build")
     if against:
         source = _checkout(against)
         for name in [name for name in kinds if name.startswith("leadcrm") and name != "leadcrm-executable"]:
@@ -160,7 +162,7 @@ def _chosen(names: Sequence[str], against: str | None) -> dict[str, Kind]:
 
 
 def _checkout(revision: str) -> Path:
-    """Return a folder with the source of a revision."""
+    """Return a folder with the sources of a revision."""
     source = BUILD / "against" / _git("rev-parse", revision)
     if not source.exists():
         packed = subprocess.run(["git", "archive", revision], cwd=REPOSITORY, capture_output=True, check=True).stdout
@@ -176,7 +178,7 @@ def _git(*arguments: str) -> str:
 
 
 def _check_stored(systems: Sequence[System], samples: Sequence[Sample], seconds: float) -> None:
-    """Say of every system whether it holds what it acknowledged."""
+    """Report every system that holds fewer leads than it acknowledged."""
     for system in systems:
         stored = system.stored()
         acknowledged = sum(sample.rate * seconds for sample in samples if sample.system == system.name)

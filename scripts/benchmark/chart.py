@@ -1,4 +1,4 @@
-"""The chart: leads a second as bars, a group of bars a system, as an SVG that reads on light and on dark."""
+"""The chart: leads a second as groups of bars, as an SVG that is legible on light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = {"leadcrm": "#2f81f7", "peer": "#8b949e", "floor": "#d29922"}
 
 
 def chart(cells: Cells, labels: Mapping[str, str]) -> str:
-    """Return the SVG."""
+    """Return the chart as SVG."""
     counts = sorted({connections for _, connections in cells if connections > 1})[:2]
     systems = sorted(
         (name for name in labels if any((name, count) in cells for count in counts)),

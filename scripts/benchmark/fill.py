@@ -1,4 +1,4 @@
-"""Filling a database with rows as leads leave them, as fast as it takes them: indexes are made afterwards."""
+"""Fills a database with rows like those of leads, and creates the indexes afterwards for speed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _POSTGRES_LEADS = """
 
 
 def fill_postgres(cluster: PostgresCluster, url: str, rows: int) -> None:
-    """Fill both tables, vacuum and checkpoint, so that nothing of the filling is left to do."""
+    """Fill both tables, then vacuum and checkpoint, so that no work is left for later."""
     indexes = cluster.execute(
         "SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN ('leads', 'leads_raw') "
         "AND indexname NOT LIKE '%%pkey'",

@@ -1,5 +1,5 @@
--- The load: POSTs of ordinary leads, each with a key no other request has.
--- wrk -s lead.lua URL -- SEED PATH [body]   (`body`: the key goes into the body too, where a peer has no header for it)
+-- The load: POST requests with ordinary leads, each with a unique key.
+-- wrk -s lead.lua URL -- SEED PATH [body]   (`body`: put the key into the body too, for peers without a header for it)
 
 local threads = 0
 
@@ -28,7 +28,7 @@ end
 
 function request()
   count = count + 1
-  -- 64 characters as of a SHA-256; random first, so that no index finds them in order.
+  -- 64 characters, like a SHA-256; random first, so that no index receives them in order.
   local key = word() .. word() .. word() .. word() .. word() .. word() .. format("%04x%012x", number, count)
   local person = random(1, 9999999)
   local body = format(

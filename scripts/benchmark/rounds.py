@@ -1,4 +1,4 @@
-"""Interleaved rounds: every system once at every number of connections, then all again, in another order."""
+"""Interleaved rounds: each round measures every system at every number of connections, in random order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.load import Load, run_load
 from benchmark.systems import System
 
 WARM_UP_S = 1.0
-"""Before every measurement: compilers, caches and connections."""
+"""Warm-up before every measurement, for compilers, caches and connections."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Cell:
-    """A system at a number of connections: medians over the rounds, errors added up."""
+    """One system at one number of connections: medians over the rounds, and the sum of errors."""
 
     rate: float
     p50_ms: float
@@ -81,7 +81,7 @@ def run_rounds(systems: Sequence[System], connections: Sequence[int], *, rounds:
     samples: list[Sample] = []
     for number in range(rounds):
         for count in connections:
-            # Whoever comes after a heavy writer meets its checkpoint: no system always comes after the same one.
+            # A heavy writer leaves a checkpoint to the system after it, so the order changes every time.
             for system in random.sample(systems, len(systems)):
                 sample = measure(system, count, seconds)
                 samples.append(sample)
@@ -95,7 +95,7 @@ def run_rounds(systems: Sequence[System], connections: Sequence[int], *, rounds:
 
 
 def cells(samples: Iterable[Sample]) -> Cells:
-    """Return the medians."""
+    """Return the medians of each system at each number of connections."""
     grouped: dict[tuple[str, int], list[Sample]] = {}
     for sample in samples:
         grouped.setdefault((sample.system, sample.connections), []).append(sample)

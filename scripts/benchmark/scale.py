@@ -1,4 +1,4 @@
-"""Cost as the work grows: full tables, an export of them, memory over a million leads, the drain of the spool."""
+"""Cost at scale: full tables, an export of them, memory over a million leads, the drain of the spool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DRAIN_LOAD_S = 12.0
 
 
 def growth(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, seconds: float) -> str:
-    """Compare the rate on tables with `rows` rows with that on empty ones, within the same rounds."""
+    """Compare the rate with `rows` rows to the rate on empty tables, within the same rounds."""
     lines = [
         f"Rate at 64 connections with {rows:,} rows to the rate on empty tables, {rounds} interleaved rounds of "
         f"{seconds:g} s. Target: 0.90 or more.",
@@ -57,7 +57,7 @@ def _fill(system: System, cluster: PostgresCluster, rows: int) -> None:
 
 
 def export(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, seconds: float) -> str:
-    """Compare the rate beside an export of `rows` leads with the rate without one, within the same rounds."""
+    """Compare the rate during an export of `rows` leads to the rate without one, within the same rounds."""
     lines = [
         f"Rate at 64 connections while an export of {rows:,} leads runs to the rate without, {rounds} interleaved "
         f"rounds of {seconds:g} s. Target: more than 0.80. The export begins anew in every round and rests while leads "
@@ -96,7 +96,7 @@ def export(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, se
 
 
 class _Export(threading.Thread):
-    """A client that takes an export as fast as it comes and counts its leads."""
+    """A client that reads an export at full speed and counts its leads."""
 
     def __init__(self, url: str, token: str) -> None:
         super().__init__(daemon=True)
@@ -120,14 +120,14 @@ class _Export(threading.Thread):
         self.took_s = monotonic() - self._began
 
     def stop(self) -> float:
-        """Hang up and return how many leads a second came."""
+        """Hang up and return the leads a second."""
         self._stopping = True
         self.join()
         return self.leads / self.took_s
 
 
 def memory(cluster: PostgresCluster, folder: Path, *, leads: int) -> str:
-    """Watch the memory of the server over so many leads."""
+    """Record the memory of the server over `leads` leads."""
     lines = [
         f"Memory of the server's processes (PSS) over {leads:,} leads at 64 connections. Target: less than 20 MB "
         "growth after the first tenth.",
@@ -152,7 +152,7 @@ def memory(cluster: PostgresCluster, folder: Path, *, leads: int) -> str:
 
 
 def drain(cluster: PostgresCluster, folder: Path) -> str:
-    """Take the database away under load, bring it back and time how long the spool takes to empty."""
+    """Stop the database under load, start it again and time the drain of the spool."""
     with System("drain", KINDS["leadcrm-postgres-1"], cluster, folder / "drain") as system:
         cluster.stop()
         run_load(system.url, system.kind.path, connections=64, seconds=DRAIN_LOAD_S, key_in_body=False)

@@ -1,7 +1,7 @@
-"""Where a lead's time goes: samples of the server under load, sorted into the stages of a lead's way.
+"""CPU time by stage: samples of the server under load, assigned to the stages of a request.
 
-py-spy looks 400 times a second at the thread that holds the interpreter's lock, without pausing it. A sample belongs to
-the innermost frame that a rule below names. What the server's CPU time exceeds the samples by ran without the lock.
+py-spy samples the thread that holds the interpreter's lock 400 times a second, without pausing it. A sample belongs to
+the innermost frame that matches a rule below. CPU time beyond the samples was spent without the lock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The systems that are measured: how each is started, where it takes leads and how many it has stored.
+"""The measured systems: how each is started, where it takes leads and how many it has stored.
 
-Every one logs as it ships, to a file; every one on PostgreSQL has a database of its own in one cluster with
-PostgreSQL's default durability.
+Each writes its default log to a file. Those on PostgreSQL have separate databases in one cluster with PostgreSQL's
+default durability.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXECUTABLE = REPOSITORY / "dist" / "leadcrm"
 
 @dataclass(frozen=True)
 class Kind:
-    """One system before it is started: its name for people and how its command and environment are made."""
+    """The description of one system: its label, its command and its environment."""
 
     label: str
     durability: str
@@ -113,7 +113,7 @@ KINDS: dict[str, Kind] = {
 
 
 def twin(name: str, source: Path) -> Kind:
-    """Return a system of leadcrm's run from another source tree."""
+    """Return a system of leadcrm that runs from another source tree."""
     _, database, workers = name.split("-")
     kind = _leadcrm(database, int(workers), source)
     return Kind(**{**vars(kind), "label": f"{kind.label}, before"})
@@ -123,7 +123,7 @@ class System:
     """One running system."""
 
     def __init__(self, name: str, kind: Kind, cluster: PostgresCluster, folder: Path) -> None:
-        """Start it and wait until it takes leads."""
+        """Start the system and wait until it is healthy."""
         self.name, self.kind, self.folder = name, kind, folder
         folder.mkdir()
         port = free_port()
@@ -162,7 +162,7 @@ class System:
 
     @property
     def pid(self) -> int:
-        """The id of its first process."""
+        """The id of its main process."""
         return self._process.pid
 
     def _answers(self) -> bool:
@@ -176,7 +176,7 @@ class System:
             return False
 
     def cpu_seconds(self) -> tuple[float, float]:
-        """Return the CPU time of its processes and, where it has one, of the database's."""
+        """Return the CPU time of its processes and of its PostgreSQL, if any."""
         postmaster = self._cluster.processes()[:1] if self.database_url else []
         return cpu_seconds(self.pid), sum(cpu_seconds(process.pid) for process in postmaster)
 
@@ -185,7 +185,7 @@ class System:
         return memory_bytes(self.pid)
 
     def stored(self) -> int | None:
-        """Return how many leads it holds, None where it keeps none."""
+        """Return the number of stored leads, or None for a system that stores none."""
         if self.kind.table is None:
             return None
         statement = f"SELECT count(*) FROM {self.kind.table}"
@@ -196,7 +196,7 @@ class System:
             return int(connection.execute(statement).fetchone()[0])
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the system."""
         self._process.terminate()
         try:
             self._process.wait(20)

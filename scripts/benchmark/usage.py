@@ -1,4 +1,4 @@
-"""What processes cost: CPU time and memory of a process with all its descendants."""
+"""CPU time and memory of a process with all its descendants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of the family so far, children that have ended included."""
+    """Return the total CPU time so far, including children that have ended."""
     total = 0.0
     for number, process in enumerate(family(pid)):
         with suppress(psutil.NoSuchProcess):
@@ -32,7 +32,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_bytes(pid: int) -> int:
-    """Return what the family holds; what its processes share counts once (PSS)."""
+    """Return the total memory, with shared pages counted once (PSS)."""
     total = 0
     for process in family(pid):
         with suppress(psutil.NoSuchProcess):
@@ -41,7 +41,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
-    """Return once the condition holds."""
+    """Wait until the condition holds, or exit."""
     ends_at = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > ends_at:

@@ -1,4 +1,4 @@
-"""Print the oldest glibc with which a one-file executable and all that is in it run: needed_glibc.py dist/leadcrm."""
+"""Print the oldest glibc that a one-file executable and its libraries can use: needed_glibc.py dist/leadcrm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leadcrm promises under systemd, step by step on one virtual machine: each step goes on from the one before."""
+"""Tests leadcrm under systemd on one virtual machine; each step continues from the previous one."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ RESTARTS = "systemctl show --value --property NRestarts leadcrm.service"
 
 
 class Trial:
-    """The machine, its client, and what was acknowledged so far."""
+    """The machine, its client, and the leads acknowledged so far."""
 
     def __init__(self, machine: Machine, folder: Path) -> None:
         self.machine = machine
         self.client = Client("127.0.0.1", machine.port)
         self.acknowledged: dict[str, tuple[bytes, str]] = {}
-        """Body and lead's id, by key."""
+        """Body and lead id by key."""
         self._folder = folder
         self._loads = 0
 
     def post(self, key: str, timeout_s: float = 60.0) -> Answer:
-        """Send a lead that the machine must acknowledge."""
+        """Send a lead; fail unless it is acknowledged."""
         body = json.dumps({"email": f"{key}@example.com"}).encode()
         answer = self.client.post_lead(body, key=key, timeout_s=timeout_s)
         assert answer.status in (201, 409), answer
@@ -45,7 +45,7 @@ class Trial:
         return answer
 
     def wait_healthy(self) -> None:
-        """Wait until it is healthy from outside."""
+        """Wait until /health answers 200 from outside."""
         deadline = monotonic() + HEALTHY_TIMEOUT_S
         while True:
             try:
@@ -57,14 +57,17 @@ class Trial:
             sleep(0.2)
 
     def state(self, names: str, unit: str = "leadcrm.service") -> str:
-        """Return the properties of a unit, in the order of the names."""
+        """Return the properties of a unit in the order of `names`."""
         lines = self.machine.tell(f"systemctl show --property {names} {unit}").splitlines()
         found = dict(line.split("=", 1) for line in lines)
         return " ".join(found[name] for name in names.split(","))
 
     @contextmanager
     def load(self, *, may_fail: bool = False) -> Iterator[list[Entry]]:
-        """Send leads meanwhile, a connection each; give what happened to them. None may go unanswered."""
+        """Send leads, one connection each, for the duration of the block; yield the list that receives their entries.
+
+        Unless `may_fail`, each must be acknowledged.
+        """
         self._loads += 1
         happened: list[Entry] = []
         bodies = {}
@@ -108,7 +111,7 @@ class Trial:
             sleep(0.1)
 
     def expect_all_kept(self) -> int:
-        """Ask for every lead ever acknowledged, by its key: it must be known under the id that was given out."""
+        """Repeat every acknowledged lead by its key: each must be known under the same id."""
 
         def ask(key: str) -> None:
             body, lead_id = self.acknowledged[key]
@@ -216,7 +219,7 @@ def wrong_configuration(trial: Trial) -> str:
     trial.machine.tell("sed -i 's/^#MAX_BODY_BYTES=.*/MAX_BODY_BYTES=much/' /etc/leadcrm/leadcrm.env")
     status, _ = trial.machine.run("systemctl restart leadcrm.service")
     assert status != 0
-    # Long enough for what would be restarted after a second.
+    # Longer than the second after which systemd would restart it.
     sleep(5)
     found = trial.state("ActiveState,ExecMainStatus,NRestarts")
     assert found == "failed 78 0", found

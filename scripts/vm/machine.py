@@ -1,4 +1,4 @@
-"""The virtual machine: booted, told commands over a serial line, ended."""
+"""The virtual machine, driven by commands over a serial line."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from time import monotonic, sleep
 
 BOOT_TIMEOUT_S = 300.0
 COMMAND_TIMEOUT_S = 240.0
-"""In software a processor is some thirty times slower."""
+"""An emulated processor is about thirty times slower."""
 
 
 class Machine:
-    """A booted machine; its port 3000 is `port` of this one."""
+    """A booted machine, whose port 3000 is `port` on this one."""
 
     def __init__(self, folder: Path, kernel: Path, port: int) -> None:
-        """Boot it from what lies in `folder`."""
+        """Boot it from the files in `folder`."""
         self.port = port
         self._numbers = itertools.count()
         self._received = b""
         control = folder / "control"
         control.unlink(missing_ok=True)
-        self._process = subprocess.Popen(  # noqa: S603 - a program and words of ours
+        self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [  # noqa: S607 - wherever it is installed
                 "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1G",
                 "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", folder / "initrd",
@@ -52,7 +52,7 @@ class Machine:
         raise AssertionError("qemu does not start")
 
     def _settle(self) -> None:
-        """Wait for the shell, and have it say nothing but what commands say."""
+        """Wait for the shell and turn off its echo."""
         deadline = monotonic() + BOOT_TIMEOUT_S
         while monotonic() < deadline:
             self._line.sendall(b"stty -echo -onlcr; echo here-'is'-a-shell\n")
@@ -62,7 +62,7 @@ class Machine:
         raise AssertionError("the machine does not boot: see console.log")
 
     def run(self, command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> tuple[int, str]:
-        """Run a shell command and return its exit status and what it said."""
+        """Run a shell command and return its exit status and output."""
         end = f"end-{next(self._numbers)}"
         self._line.sendall(
             f"{{ {command}\n}} </dev/null 2>&1; status=$?; echo; echo {end[:3]}''{end[3:]} $status\n".encode()
@@ -73,7 +73,7 @@ class Machine:
         return int(status), text.decode(errors="replace").strip()
 
     def tell(self, command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
-        """Run a shell command that must succeed, and return what it said."""
+        """Run a shell command that must succeed, and return its output."""
         status, said = self.run(command, timeout_s)
         assert status == 0, f"{command} ended with {status}: {said}"
         return said
@@ -103,7 +103,7 @@ class Machine:
         return None
 
     def end(self) -> None:
-        """Switch it off."""
+        """Power it off."""
         self._line.close()
         self._process.kill()
         self._process.wait()

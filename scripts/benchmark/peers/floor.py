@@ -1,6 +1,6 @@
-"""The floor: Sanic on uvloop that reads a lead, stores nothing and answers 201, with nothing logged.
+"""The floor: Sanic on uvloop that reads a lead and answers 201, without storing or logging it.
 
-Run as `python floor.py PORT WORKERS`: as many processes as leadcrm has workers, on one socket.
+Run as `python floor.py PORT WORKERS`; it starts WORKERS processes on one socket.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
--- What `prisma migrate` makes of original/prisma/schema.prisma; both peers on PostgreSQL use it.
+-- The result of `prisma migrate` for original/prisma/schema.prisma; both PostgreSQL peers use it.
 CREATE TABLE leads_raw (
     id uuid PRIMARY KEY,
     idempotency_key text,

@@ -1,4 +1,4 @@
-// Fastify with pg and nothing between them: prepared statements, both inserts in one transaction.
+// Fastify with pg and no ORM: prepared statements, both inserts in one transaction.
 import { randomUUID } from 'node:crypto';
 import Fastify from 'fastify';
 import pg from 'pg';

@@ -1,4 +1,4 @@
-/// The collection of leads, open for creating as it is open for senders: 14 fields and a unique key.
+/// The collection of leads: 14 fields and a unique key; anyone may create records.
 migrate((app) => {
   const fields = [
     'click_id', 'country', 'creo', 'description', 'domain', 'email', 'firstName',

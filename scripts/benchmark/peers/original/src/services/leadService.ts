@@ -6,7 +6,7 @@ import type { IngestResult, LeadPayload } from '../types/lead.js';
 const text = (value: unknown): string | null =>
   value === undefined || value === null ? null : typeof value === 'string' ? value : JSON.stringify(value);
 
-/** Stores the raw request first, then the normalized lead: what fails after the raw row is kept for a person. */
+/** Stores the raw request, then the normalized lead. If that fails, the raw row remains for manual recovery. */
 export async function ingestLead(
   payload: LeadPayload,
   headers: Record<string, unknown>,
