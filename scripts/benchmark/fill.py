@@ -81,14 +81,17 @@ def fill_sqlite(path: Path, rows: int) -> None:
             end = min(start + CHUNK_ROWS - 1, rows)
             connection.execute("BEGIN")
             connection.executemany(
-                "INSERT INTO leads_raw VALUES (?, ?, ?, ?, 'POST', '/api/lead', '192.0.2.1', 'application/json', ?, ?, "
-                "?, 'stored', ?, NULL, NULL, 'a-node')",
+                "INSERT INTO leads_raw (id, received_at, request_id, idempotency_key, headers, body, body_sha256, "
+                "key_sha256, method, target, remote_addr, content_type, state, node) VALUES (?, ?, ?, ?, ?, ?, ?, ?, "
+                "'POST', '/api/lead', '192.0.2.1', 'application/json', 'stored', 'a-node')",
                 _sqlite_raw_rows(start, end),
             )
             connection.executemany(
-                "INSERT INTO leads VALUES (?, ?, 'LV', 'banner-3', 'Interested in trading, call after work', "
-                "'landing-7.example.com', ?, 'John', '192.168.1.1', 'lv', 'Doe', 'Pureshka', 'Baltic Capital Native', "
-                "?, 'web', 'new', NULL, ?, ?, 1)",
+                "INSERT INTO leads (id, click_id, email, phone, created_at, updated_at, country, creo, description, "
+                "domain, first_name, ip, lang, last_name, marker, offer, sourcetype, status, normalizer_version) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'LV', 'banner-3', 'Interested in trading, call after work', "
+                "'landing-7.example.com', 'John', '192.168.1.1', 'lv', 'Doe', 'Pureshka', 'Baltic Capital Native', "
+                "'web', 'new', 1)",
                 _sqlite_lead_rows(start, end),
             )
             connection.execute("COMMIT")

@@ -27,12 +27,9 @@ RULES = tuple(
         ("log", r"leadcrm/(logs/\w+|web/request_log)\.py"),
         ("log", r"leadcrm/web/node_metrics\.py"),
         ("parse and normalize", r"leadcrm/ingest/(payload/\w+|normalize)\.py|^process "),
-        (
-            "encode for the database",
-            r"(_postgres_record|_timestamp|_sqlite_raw|_sqlite_lead|_uuid_bytes|<lambda>).*/store\.py",
-        ),
-        ("database: driver and, on SQLite, its work", r"leadcrm/(ingest/store|database/\w+|ingest/spool/\w+)\.py"),
-        ("queue and hand-over between threads", r"leadcrm/ingest/writer\.py|threading\.py"),
+        ("encode for the database", r"leadcrm/ingest/raw_row\.py|(_encode|add_values|_statements?) .*/ingest/store/"),
+        ("database: driver and, on SQLite, its work", r"leadcrm/(ingest/store|ingest/spool|database)/\w+\.py"),
+        ("queue and hand-over between threads", r"leadcrm/ingest/(writer|driving|queue_budget)\.py|threading\.py"),
         ("mint: id, hashes, headers, the submission", r"(_mint|_stored_headers|_idempotency_key).*/web/ingest\.py"),
         (
             "mint: id, hashes, headers, the submission",

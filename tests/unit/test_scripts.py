@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from leadcrm.database.migrations import migrate
+from scripts.benchmark.fill import fill_postgres, fill_sqlite
+from tests.support.crm import url_of
+from tests.support.rows import Rows, sqlite_path
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -44,3 +51,24 @@ def test_a_script_names_only_units_that_are_there(file: Path) -> None:
     units = {unit.name for unit in (ROOT / "systemd").iterdir()}
     named = re.findall(r"\bleadcrm[\w.@*$-]*\.(?:service|socket)\b", file.read_text())
     assert {re.sub(r"@[^.]*", "@", unit) for unit in named} <= units
+
+
+def test_the_benchmark_fills_a_database_of_either_kind(
+    database: str, rows: Rows, request: pytest.FixtureRequest
+) -> None:
+    migrate(url_of(database))
+    if rows.is_sqlite:
+        fill_sqlite(sqlite_path(database), 20)
+    else:
+        fill_postgres(request.getfixturevalue("postgres"), database, 20)
+    assert {row["id"] for row in rows.raw()} == {lead["id"] for lead in rows.leads()}
+    assert len(rows.leads()) == 20
+    assert all(lead["email"] and lead["phone"] for lead in rows.leads())
+
+
+@pytest.mark.parametrize("more", [[], ["--ingestion"]], ids=["queries", "ingestion"])
+def test_time_crm_fills_a_database_and_times_it(tmp_path: Path, more: list[str]) -> None:
+    line = [sys.executable, SCRIPTS / "time-crm", f"sqlite:///{tmp_path / 'crm.db'}", "--leads", "500", "--pages", "2"]
+    done = subprocess.run([*line, *more], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 5
