@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +10,12 @@ import pytest
 
 import leadcrm
 from leadcrm.cli import COMMANDS
-from leadcrm.configuration.config import VARIABLES, load
-from leadcrm.ingest.ingestion import Ingestion, Verdict
+from leadcrm.configuration.config import VARIABLES
+from leadcrm.ingest.ingestion import Verdict
 from leadcrm.ingest.spool.spool import SpoolStatus
-from leadcrm.logs import setup as logs
-from leadcrm.web.app import create_app
 from leadcrm.web.metrics import render
-from leadcrm.web.node import Node
 from leadcrm.web.node_metrics import NodeMetrics
+from tests.support.application import application
 from tests.support.fault_table import FRONT_PAGE, HEAD, WHOLE_TABLE, FaultRow, with_rows
 
 ROOT = Path(__file__).parents[2]
@@ -85,23 +81,9 @@ def test_every_library_that_is_installed_stands_in_the_readme_and_no_other_does(
 @pytest.fixture
 def routes(tmp_path: Path) -> set[str]:
     """The paths of the server; the studio's files count as `/studio`."""
-    config = load({}, {"DATA_DIR": str(tmp_path)}, tmp_path)
-    metrics = NodeMetrics(1)
-    with (tmp_path / "log").open("wb") as file:
-        log = logs.configure("info", development=False, stream_fd=os.dup(file.fileno()))
-    with socket.socket() as listener:
-        node = Node(
-            config=config,
-            listener=listener,
-            owns_listener=True,
-            metrics=metrics,
-            limiter=None,
-            log=log,
-            may_migrate=True,
-        )
-        app = create_app(node, Ingestion(config, may_migrate=True), metrics.worker(0))
-    paths = (re.sub(r"<(\w+)[^>]*>", r"{\1}", route.uri) for route in app.router.routes)
-    return {"/studio" if path.startswith("/studio/") else path for path in paths}
+    with application(tmp_path) as app:
+        paths = (re.sub(r"<(\w+)[^>]*>", r"{\1}", route.uri) for route in app.router.routes)
+        return {"/studio" if path.startswith("/studio/") else path for path in paths}
 
 
 def test_every_route_stands_in_the_readme_and_no_other_does(routes: set[str]) -> None:
