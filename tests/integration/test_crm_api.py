@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import pytest
 
@@ -20,36 +20,9 @@ from tests.conftest import StartServer, new_database, server_starter
 from tests.support.client import Answer
 from tests.support.conversation import Conversation
 from tests.support.crm import keep, submission
+from tests.support.crm_client import ENVIRONMENT, TOKEN, Crm
 from tests.support.postgres import PostgresCluster
-from tests.support.rows import Rows
-from tests.support.server import Server
 from tests.support.waiting import wait_until
-
-TOKEN = "a-token-no-log-may-hold"
-BEARER = ("Authorization", f"Bearer {TOKEN}")
-ENVIRONMENT = {"ADMIN_TOKEN": TOKEN}
-
-
-class Crm:
-    """A server and its database, asked with the token."""
-
-    def __init__(self, server: Server, database: str) -> None:
-        self.server = server
-        self.database = database
-        self.rows = Rows(database)
-
-    def ask(self, method: str, target: str, document: Any = None, **headers: str) -> Answer:
-        given = [BEARER, *((name.replace("_", "-"), value) for name, value in headers.items())]
-        body = None if document is None else json.dumps(document).encode()
-        return self.server.client.request(method, target, body=body, headers=given)
-
-    def get(self, target: str, **parameters: Any) -> Any:
-        answer = self.ask("GET", f"{target}?{urlencode(parameters, doseq=True)}")
-        assert answer.status == 200, answer.body
-        return answer.json()
-
-    def ids(self, **parameters: Any) -> list[str]:
-        return [lead["id"] for lead in self.get("/api/leads", **parameters)["leads"]]
 
 
 @pytest.fixture(scope="module", params=("sqlite", "postgres"))
