@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from itertools import chain
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.support.http1 import parse_answer
 from tests.support.rows import Rows
 from tests.support.server import Server
 from tests.support.waiting import wait_until
+from tests.support.workers import connections_to_each_worker
 
 MEGABYTE = 1_048_576
 
@@ -202,7 +204,13 @@ def test_a_wrong_token_is_answered_401_and_nothing_is_kept(start_server: StartSe
 
 def test_a_client_over_its_rate_is_answered_429_with_the_time_to_wait(start_server: StartServer) -> None:
     server = start_server(environment={"RATE_LIMIT": "5/h", "WORKERS": "2", "TRUSTED_PROXIES": "127.0.0.0/8"})
-    answers = [server.client.post_lead({}) for _ in range(12)]
+    # To each worker more than the limit, so that no count of its own would do.
+    with connections_to_each_worker(server, 6) as held:
+        assert len(held) == 2
+        answers = []
+        for connection in chain(*held):
+            connection.send(lead_request(b"{}"))
+            answers.append(connection.answer())
     assert [answer.status for answer in answers] == [201] * 5 + [429] * 7
     over = answers[-1]
     assert answered(over) == refusal(429, "rate_limited")
