@@ -59,8 +59,20 @@ def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
             database.bind(provider="postgres", **postgres_arguments(url, timeout_s))
     except (psycopg2.Error, DBException, StoreUnavailable) as error:
         raise unreachable(url, error) from error
+    _reconnect_between_transactions_only(database)
     database.generate_mapping(check_tables=False)
     return entities
+
+
+def _reconnect_between_transactions_only(database: Database) -> None:
+    """Keep Pony from going on in the middle of a transaction whose connection broke.
+
+    It would connect anew and repeat the statement that failed, alone: what the transaction had changed before would be
+    gone, its moment too, and the rest would be committed.
+    """
+    provider = database.provider
+    may_reconnect = provider.should_reconnect
+    provider.should_reconnect = lambda error: not database._get_cache().in_transaction and may_reconnect(error)
 
 
 def bind_spool(path: Path, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:

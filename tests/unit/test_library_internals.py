@@ -73,13 +73,16 @@ LIBRARIES = {
     "pony": Library(
         "0.7.20",
         {
-            # Replaces the converter of times, and drops the results that a session keeps.
+            # Replaces the converter of times, drops the results that a session keeps, and forbids Pony to connect anew
+            # within a transaction.
             "leadcrm/database/sessions.py": (
                 "SQLiteDatetimeConverter",
                 "converter_classes",
                 "timestamp2datetime",
                 "_get_cache",
                 "query_results",
+                "in_transaction",
+                "should_reconnect",
             ),
             # Unwraps the driver's error.
             "leadcrm/database/driver_errors.py": ("original_exc",),
