@@ -30,6 +30,10 @@ class Conversation:
         """The local port, which identifies the server process at the other end."""
         return int(self._socket.getsockname()[1])
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for `select`."""
+        return self._socket.fileno()
+
     def send(self, content: bytes) -> None:
         """Send all bytes."""
         self._socket.sendall(content)

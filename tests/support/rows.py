@@ -98,12 +98,12 @@ class Rows:
             return int(cursor.rowcount)
 
     @contextmanager
-    def writes_blocked(self) -> Iterator[None]:
-        """Block all other writers for the duration of the block; reads continue."""
+    def writes_blocked(self, table: str = "leads_raw") -> Iterator[None]:
+        """Block all other writers of a table (on SQLite, of all) for the duration of the block; reads continue."""
         with self._cursor(write=True) as cursor:
             cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
             if not self.is_sqlite:
-                cursor.execute("LOCK TABLE leads_raw IN EXCLUSIVE MODE")
+                cursor.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(sql.Identifier(table)))
             yield
             cursor.execute("ROLLBACK")
 

@@ -12,10 +12,10 @@ WATCHDOG_S = 2.0
 class Manager:
     """The socket to which a service tells its state."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, watchdog_s: float = WATCHDOG_S) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1_000_000))}
+        self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(int(watchdog_s * 1_000_000))}
 
     def told(self, timeout_s: float = 20.0) -> str:
         """Return the next state told. Raises TimeoutError."""

@@ -1,0 +1,431 @@
+"""The CRM when things meet: changes of one lead, all or none of many, downloads that end early, and its limits."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+
+from leadcrm.crm import search
+from leadcrm.crm.leads import LeadFilter
+from leadcrm.database.sessions import bind, session
+from tests.conftest import new_database, server_starter
+from tests.support.client import Answer
+from tests.support.conversation import Conversation
+from tests.support.crm import keep, submission, url_of
+from tests.support.crm_client import BEARER, ENVIRONMENT, Crm, request_head
+from tests.support.postgres import Installation, PostgresCluster
+from tests.support.waiting import wait_until
+
+MOST_EXPORTS = 2
+MOST_LISTENERS = 100
+READERS = 2
+MOST_WAITING = 64
+TOO_MANY = 4
+
+LARGE_LEADS = 600
+EXPORT = "/api/leads/export?format=ndjson&marker=large"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def lead(**fields: str) -> bytes:
+    return json.dumps(fields).encode()
+
+
+LARGE = [submission(lead(marker="large", description="x" * 20_000)) for _ in range(LARGE_LEADS)]
+"""More than the sockets between server and client hold."""
+
+
+@pytest.fixture(scope="module", params=("sqlite", "postgres"))
+def crm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    """A server for all tests of the module."""
+    for database in new_database(request.param, request, tmp_path_factory.mktemp("database")):
+        keep(database, LARGE)
+        for start in server_starter(request.node, tmp_path_factory.mktemp("crm")):
+            yield Crm(start(database, environment=ENVIRONMENT), database)
+
+
+def post(crm: Crm, **fields: str) -> str:
+    return str(crm.server.client.post_lead(fields).json()["lead_id"])
+
+
+@contextmanager
+def refusing(crm: Crm, email: str) -> Iterator[None]:
+    """Let the database refuse every change of the leads with this email, within a `with`."""
+    if crm.rows.is_sqlite:
+        crm.rows.execute(
+            f"CREATE TRIGGER refuse BEFORE UPDATE ON leads WHEN OLD.email = '{email}' BEGIN"
+            " SELECT RAISE(ABORT, 'refused'); END"
+        )
+        undo = ["DROP TRIGGER refuse"]
+    else:
+        crm.rows.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$"
+        )
+        crm.rows.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON leads FOR EACH ROW"
+            f" WHEN (OLD.email = '{email}') EXECUTE FUNCTION refuse()"
+        )
+        undo = ["DROP TRIGGER refuse ON leads", "DROP FUNCTION refuse()"]
+    try:
+        yield
+    finally:
+        for statement in undo:
+            crm.rows.execute(statement)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_where_one_lead_of_many_cannot_be_changed_none_is(crm: Crm, position: int) -> None:
+    ids = [post(crm, email="refused" if number == position else "taken") for number in range(3)]
+    with refusing(crm, "refused"):
+        answer = crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won", "assignedTo": "anna"})
+        assert answer.status >= 500
+    for lead_id in ids:
+        seen = crm.get(f"/api/leads/{lead_id}")
+        assert (seen["lead"]["status"], seen["lead"]["assignedTo"], seen["events"]) == ("new", None, [])
+        assert seen["lead"]["updatedAt"] == seen["lead"]["createdAt"]
+    assert crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won"}).json()["changed"] == 3
+
+
+def test_a_change_that_fails_leaves_no_event_and_not_half_of_it(crm: Crm) -> None:
+    lead_id = post(crm, email="refused")
+    with refusing(crm, "refused"):
+        assert crm.ask("PATCH", f"/api/leads/{lead_id}", {"status": "won", "assignedTo": "anna"}).status >= 500
+    seen = crm.get(f"/api/leads/{lead_id}")
+    assert (seen["lead"]["status"], seen["events"]) == ("new", [])
+
+
+def test_of_two_changes_of_one_version_at_once_one_is_refused(crm: Crm) -> None:
+    target = f"/api/leads/{post(crm, email='both')}"
+    tag = crm.ask("GET", target).header("ETag") or ""
+    answers: list[Answer] = []
+
+    def change(status: str) -> None:
+        answers.append(crm.ask("PATCH", target, {"status": status}, If_Match=tag))
+
+    def both_readers_wait() -> bool:
+        try:
+            crm.server.client.get("/api/leads?limit=1", headers=[BEARER], timeout_s=0.3)
+        except TimeoutError:
+            return True
+        return False
+
+    rivals = [threading.Thread(target=change, args=(status,)) for status in ("won", "lost")]
+    with crm.rows.writes_blocked("leads"):
+        for rival in rivals:
+            rival.start()
+        wait_until(both_readers_wait)
+    for rival in rivals:
+        rival.join()
+    assert sorted(answer.status for answer in answers) == [200, 412]
+    (done,) = [answer.json()["status"] for answer in answers if answer.status == 200]
+    seen = crm.get(target)
+    assert seen["lead"]["status"] == done
+    assert [(event["from"], event["to"]) for event in seen["events"]] == [("new", done)]
+
+
+def test_a_search_loses_no_lead_of_one_moment_between_its_pages(crm: Crm) -> None:
+    moment = datetime.now(timezone.utc)
+    sent = [submission(lead(email=f"moment{n}@example.com", phone="1"), received_at=moment) for n in range(7)]
+    keep(crm.database, sent)
+    page = crm.get("/api/leads", q="moment", limit=3)
+    found = [page]
+    while page["next"]:
+        page = crm.get("/api/leads", q="moment", limit=3, cursor=page["next"])
+        found.append(page)
+    ids = sorted((row.id for row in sent), reverse=True)
+    assert [[entry["id"] for entry in page["leads"]] for page in found] == [ids[:3], ids[3:6], ids[6:]]
+
+
+@pytest.mark.parametrize("few_rows", [2, 5_000], ids=["many matches", "few matches"])
+def test_a_search_of_either_kind_has_whole_pages(database: str, monkeypatch: pytest.MonkeyPatch, few_rows: int) -> None:
+    monkeypatch.setattr(search, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(search, "PART_ROWS", 4)
+    moment = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+    # Four at each moment, and every third matches by a part of its email alone.
+    sent = [
+        submission(
+            lead(email=f"{'q' if number % 3 else 'xq'}{number}@example.com"),
+            received_at=moment + timedelta(seconds=number // 4),
+        )
+        for number in range(24)
+    ]
+    keep(database, sent)
+    # Whoever arrived with the last that is looked through is looked through too.
+    oldest = sent[-1 - search.PART_ROWS].received_at
+    wanted = [row for number, row in enumerate(sent) if number % 3 or row.received_at >= oldest]
+    entities = bind(url_of(database))
+    found, after = [], None
+    while True:
+        with session(entities):
+            page = search.search_leads(entities, LeadFilter(q="Q"), limit=3, after=after)
+        found.append([str(entry.id) for entry in page.leads])
+        if (after := page.next) is None:
+            break
+    entities.database.disconnect()
+    expected = [row.id for row in sorted(wanted, key=lambda row: (row.received_at, UUID(row.id)), reverse=True)]
+    assert [lead_id for page_ids in found for lead_id in page_ids] == expected
+    assert {len(page_ids) for page_ids in found[:-1]} == {3}
+
+
+class Download:
+    """A request whose answer is read as slowly as the test wants."""
+
+    def __init__(self, crm: Crm, target: str, *, receive_bytes: int = 65_536) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self._socket.settimeout(20)
+        self._socket.connect((crm.server.host, crm.server.port))
+        self._socket.sendall(request_head(target))
+        self.received = bytearray()
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+    def read_until(self, content: bytes) -> None:
+        searched = 0
+        while self.received.find(content, max(0, searched - len(content))) < 0:
+            searched = len(self.received)
+            assert self._receive(), f"the connection ended after {self.received[-200:]!r}"
+
+    def hears(self, content: bytes, *, within_s: float) -> bool:
+        """Say whether some bytes come within a time."""
+        ends_at = time.monotonic() + within_s
+        while content not in self.received and (left_s := ends_at - time.monotonic()) > 0:
+            self._socket.settimeout(left_s)
+            with suppress(TimeoutError):
+                if not self._receive():
+                    break
+        self._socket.settimeout(20)
+        return content in self.received
+
+    def read_to_the_end(self) -> bytearray:
+        """Read until the server closes, in whatever way."""
+        with suppress(ConnectionError):
+            while self._receive():
+                pass
+        return self.received
+
+    def abort(self) -> None:
+        """Hang up, as a browser does in the middle of a download."""
+        if self._socket.fileno() < 0:
+            return
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    def _receive(self) -> bool:
+        part = self._socket.recv(65_536)
+        self.received += part
+        return bool(part)
+
+
+def test_a_lead_whose_commit_was_late_is_announced_and_each_lead_once(crm: Crm) -> None:
+    with Download(crm, "/api/leads/stream") as stream:
+        stream.read_until(b": listening\n\n")
+        # The first look says what is no news, and a lead before it is none.
+        while not stream.hears((newest := post(crm)).encode(), within_s=1.2):
+            pass
+        arrived_at = crm.rows.lead(newest)["created_at"].replace(tzinfo=timezone.utc)
+        late = submission(lead(), received_at=arrived_at - timedelta(seconds=2))
+        keep(crm.database, [late])
+        stream.read_until(late.id.encode())
+        after = post(crm)
+        stream.read_until(after.encode())
+        stream.read_until(post(crm).encode())
+        for announced in (newest, late.id, after):
+            assert stream.received.count(b'"id":"%s"' % announced.encode()) == 1
+
+
+def test_a_stream_too_many_ends_at_once_and_one_that_left_makes_room(crm: Crm) -> None:
+    with ExitStack() as stack:
+        streams = [stack.enter_context(Download(crm, "/api/leads/stream")) for _ in range(MOST_LISTENERS)]
+        for stream in streams:
+            stream.read_until(b": listening\n\n")
+        with Download(crm, "/api/leads/stream") as one_too_many:
+            one_too_many.read_until(b"content-length: 0\r\n")
+        streams[0].abort()
+
+        def is_heard() -> bool:
+            with Download(crm, "/api/leads/stream") as another:
+                return another.hears(b": listening", within_s=0.2)
+
+        wait_until(is_heard, what="a stream in the place of the one that left")
+
+
+def open_snapshots(crm: Crm) -> int:
+    """Count the transactions that exports hold open; SQLite does not tell."""
+    if crm.rows.is_sqlite:
+        return 0
+    such = "datname = current_database() AND state LIKE 'idle in transaction%'"
+    return len(crm.rows.select(f"SELECT pid FROM pg_stat_activity WHERE {such}"))
+
+
+def begun(crm: Crm) -> Download | None:
+    """Return an export in the middle of its file, if there is a place for it."""
+    download = Download(crm, EXPORT)
+    download.read_until(b"\r\n\r\n")
+    if not download.received.startswith(b"HTTP/1.1 200 "):
+        download.abort()
+        return None
+    download.read_until(b"\n{")
+    return download
+
+
+def test_downloads_that_are_given_up_make_room_for_others(crm: Crm) -> None:
+    def wait_begun() -> Download:
+        download = wait_until(lambda: begun(crm), what="a place for an export")
+        assert download is not None
+        return download
+
+    with ExitStack() as stack:
+        for _ in range(MOST_EXPORTS):
+            stack.enter_context(wait_begun())
+        another = crm.ask("GET", EXPORT)
+        assert (another.status, another.json()["error"]) == (503, "unavailable")
+        assert "2 exports are running" in another.json()["message"]
+        assert int(another.header("Retry-After") or 0) > 0
+        assert crm.server.client.post_lead({}).status == 201
+    # Each gives its place back, and its moment of the database.
+    for _ in range(MOST_EXPORTS + 1):
+        wait_begun().abort()
+    with wait_begun() as whole:
+        whole.read_until(LAST_CHUNK)
+        assert whole.received.count(b'{"id":') == LARGE_LEADS
+    wait_until(lambda: open_snapshots(crm) == 0, what="the last moment to be let go")
+
+
+@pytest.fixture(scope="module")
+def fragile(
+    request: pytest.FixtureRequest, postgres_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Crm, PostgresCluster]]:
+    """A CRM and its database, to be frozen and killed."""
+    cluster = postgres_installation.new_cluster()
+    cluster.start()
+    keep(cluster.url, LARGE)
+    for start in server_starter(request.node, tmp_path_factory.mktemp("fragile")):
+        yield Crm(start(cluster.url, environment=ENVIRONMENT), cluster.url), cluster
+    cluster.remove()
+
+
+def test_while_the_database_hangs_so_many_wait_and_the_others_hear_so_at_once(
+    fragile: tuple[Crm, PostgresCluster],
+) -> None:
+    crm, cluster = fragile
+    assert len(crm.ids(limit=1)) == 1
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(Conversation(crm.server.client, timeout_s=20))
+            for _ in range(READERS + MOST_WAITING + TOO_MANY)
+        ]
+
+        def answered() -> list[Conversation]:
+            ready = select.select(connections, [], [], 0)[0]
+            return ready if len(ready) >= TOO_MANY else []
+
+        with cluster.frozen():
+            for connection in connections:
+                connection.send(request_head("/api/leads?limit=1"))
+            refused = wait_until(answered, timeout_s=5)
+            # A reader that has yet to take its first leaves that in the queue.
+            assert len(refused) <= TOO_MANY + READERS
+            for connection in refused:
+                answer = connection.answer()
+                assert (answer.status, answer.json()["error"]) == (503, "unavailable")
+                assert answer.json()["message"] == "Too many wait for the database already."
+                assert int(answer.header("Retry-After") or 0) > 0
+        assert {one.answer().status for one in connections if one not in refused} == {200}
+
+
+@contextmanager
+def breaking_once(crm: Crm, event: str, condition: str) -> Iterator[None]:
+    """Let the database break off the first connection that meets a trigger on `leads`, within a `with`."""
+    # A sequence goes on though its transaction does not.
+    crm.rows.execute("CREATE SEQUENCE attempts")
+    crm.rows.execute(
+        "CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('attempts') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
+        " RETURN NEW; END $$"
+    )
+    crm.rows.execute(
+        f"CREATE TRIGGER break_off BEFORE {event} ON leads FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION break_off()"
+    )
+    try:
+        yield
+        assert crm.rows.select("SELECT last_value FROM attempts WHERE is_called"), "no connection was broken off"
+    finally:
+        crm.rows.execute("DROP FUNCTION break_off CASCADE")
+        crm.rows.execute("DROP SEQUENCE attempts")
+
+
+def test_many_changes_whose_connection_breaks_in_the_middle_are_made_all_or_none(
+    fragile: tuple[Crm, PostgresCluster],
+) -> None:
+    crm, _ = fragile
+    ids = [post(crm, email="breaks" if number == 1 else "goes on") for number in range(3)]
+    with breaking_once(crm, "UPDATE", "OLD.email = 'breaks'"):
+        answer = crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won"})
+    assert (answer.status, answer.json()["error"]) == (503, "unavailable")
+    seen = [crm.get(f"/api/leads/{lead_id}") for lead_id in ids]
+    assert {(one["lead"]["status"], len(one["events"])) for one in seen} == {("new", 0)}
+    assert crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won"}).json()["changed"] == 3
+
+
+def test_a_replay_whose_connection_breaks_in_the_middle_leaves_the_row_as_it_was(
+    fragile: tuple[Crm, PostgresCluster],
+) -> None:
+    crm, cluster = fragile
+    row = submission(lead(email="breaks"), state="failed", error="a fault of ours")
+    keep(cluster.url, [row])
+    with breaking_once(crm, "INSERT", "NEW.email = 'breaks'"):
+        assert crm.ask("POST", f"/api/raw/{row.id}/replay").status == 503
+    seen = crm.get(f"/api/leads/{row.id}")
+    assert (seen["lead"], seen["raw"]["state"]) == (None, "failed")
+    assert crm.ask("POST", f"/api/raw/{row.id}/replay").json()["state"] == "stored"
+    assert crm.get(f"/api/leads/{row.id}")["lead"]["email"] == "breaks"
+
+
+def test_an_export_whose_connection_breaks_does_not_go_on_with_another_moment(
+    fragile: tuple[Crm, PostgresCluster],
+) -> None:
+    crm, _ = fragile
+    with Download(crm, EXPORT) as download:
+        download.read_until(b"\n{")
+        break_off = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        such = "datname = current_database() AND state LIKE 'idle in transaction%'"
+        wait_until(
+            lambda: crm.rows.select(f"{break_off} WHERE {such}"), what="the export's connection to be broken off"
+        )
+        received = download.read_to_the_end()
+    assert 0 < received.count(b"\n{") < LARGE_LEADS
+    assert not received.endswith(LAST_CHUNK)
+
+
+def test_an_export_whose_database_is_killed_is_not_taken_for_a_whole_one(fragile: tuple[Crm, PostgresCluster]) -> None:
+    crm, cluster = fragile
+    with Download(crm, EXPORT) as download:
+        download.read_until(b"\n{")
+        cluster.kill9()
+        received = download.read_to_the_end()
+    assert 0 < received.count(b"\n{") < LARGE_LEADS
+    assert not received.endswith(LAST_CHUNK)
+    wait_until(lambda: "an export ended half way" in crm.server.log_text())
+    away = crm.ask("GET", EXPORT)
+    assert (away.status, away.json()["error"]) == (503, "unavailable")
+    cluster.start()
+    whole = wait_until(
+        lambda: answer if (answer := crm.ask("GET", EXPORT)).status == 200 else None, what="an export of all"
+    )
+    assert whole is not None
+    assert whole.body.count(b"\n") == LARGE_LEADS
