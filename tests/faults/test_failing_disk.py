@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.faults.trial import Trial
 from tests.support.postgres import PostgresCluster
 from tests.support.rows import Rows
 from tests.support.server import Server
+from tests.support.service_manager import Manager
 from tests.support.waiting import wait_until
 
 FAILURES = 40
@@ -156,3 +158,19 @@ def test_a_disk_that_hangs_holds_a_stop_up_no_longer_than_its_timeout(
         assert server.client.post_lead({}).status == 503
         assert server.terminate(timeout_s=10) == 1
     assert "the last batch hangs" in server.log_text()
+
+
+def test_the_watchdog_starves_while_the_disk_hangs_under_one_of_the_workers(
+    start_server: StartServer, injection: Injection, tmp_path: Path
+) -> None:
+    # Fed whenever the supervisor looks, twice a second.
+    with closing(Manager(tmp_path / "notify", watchdog_s=0.5)) as manager:
+        server = start_server(environment={**injection.environment, **manager.environment, "WORKERS": "2"})
+        manager.wait_told("WATCHDOG=1")
+        with injection.stalling():
+            # Its loop turns all the while, and the other worker has nothing to do.
+            assert server.client.post_lead({}).status == 503
+            wait_until(lambda: not manager.tells_within(1.5), timeout_s=20, what="the watchdog to starve")
+        # Waiting for work is progress, however long it lasts.
+        manager.wait_told("WATCHDOG=1")
+        manager.wait_told("WATCHDOG=1")
