@@ -17,6 +17,7 @@ from leadcrm.logs.log_writer import TRACE
 from leadcrm.logs.rendering import MAX_LINE_BYTES, json_renderer
 from leadcrm.logs.setup import configure
 from tests.support.log_file import LogFile
+from tests.support.terminal import OBEYED
 
 log = logging.getLogger("leadcrm.test")
 
@@ -192,3 +193,19 @@ def test_development_uses_colour_on_a_terminal_only(log_file: LogFile) -> None:
     finally:
         os.close(controller)
         os.close(terminal)
+
+
+def test_no_character_that_a_terminal_obeys_is_in_a_line_of_either_kind(log_file: LogFile) -> None:
+    # Terminals ignore DEL, and JSON leaves it as it is.
+    obeyed = f"\0{OBEYED}".replace("\x7f", "")
+    for development in (False, True):
+        writer = log_file.start(development=development)
+        for character in obeyed:
+            hostile = f"a{character}b"
+            writer.request({"url": hostile, "more": {hostile: [hostile]}})
+            log.warning("%s", hostile, extra={"value": hostile})
+            log.error("x", exc_info=ValueError(hostile))
+    lines = log_file.text()
+    assert set(lines) & set(obeyed) == {"\n"}
+    urls = [json.loads(line)["url"] for line in lines.splitlines() if '"url"' in line]
+    assert urls == [f"a{character}b" for character in obeyed]
