@@ -175,14 +175,29 @@ def test_the_commands_see_a_torn_spool_as_a_start_does(
 
 def damage(spool_path: Path) -> None:
     """Overwrite every page that leads to rows and none that holds rows, so that all rows can be salvaged."""
-    with closing(sqlite3.connect(spool_path, timeout=10)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with spool_path.open("r+b") as file:
-        for page in range(spool_path.stat().st_size // 4096):
-            file.seek(page * 4096)
-            if page == 0 or file.read(1)[0] in (0x02, 0x05, 0x0A):
+    with closing(sqlite3.connect(spool_path, timeout=10, isolation_level=None)) as connection:
+        empty_log_and_keep_writers_out(connection, spool_path)
+        with spool_path.open("r+b") as file:
+            for page in range(spool_path.stat().st_size // 4096):
                 file.seek(page * 4096)
-                file.write(b"\xff" * 4096)
+                if page == 0 or file.read(1)[0] in (0x02, 0x05, 0x0A):
+                    file.seek(page * 4096)
+                    file.write(b"\xff" * 4096)
+        connection.execute("ROLLBACK")
+
+
+def empty_log_and_keep_writers_out(connection: sqlite3.Connection, path: Path) -> None:
+    """Begin a transaction that finds the log empty: a commit's pages in it would stand for those in the file."""
+
+    def has_begun() -> bool:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("BEGIN IMMEDIATE")
+        if not path.with_name(f"{path.name}-wal").stat().st_size:
+            return True
+        connection.execute("ROLLBACK")
+        return False
+
+    wait_until(has_begun, what="the log to be empty")
 
 
 def test_a_spool_that_is_damaged_while_it_is_in_use_loses_no_lead(
