@@ -6,40 +6,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from leadcrm.database.connections import open_connection
-from leadcrm.database.migrations import migrate
-from leadcrm.database.postgres import PostgresConnection
 from leadcrm.database.states import Outcome
 from leadcrm.errors import StoreUnavailable
 from leadcrm.ingest.driving import block
-from leadcrm.ingest.store.postgres import PostgresStore
-from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.store.store import Store, WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
-from tests.support.crm import submission, url_of
+from tests.support.crm import submission
 from tests.support.rows import Rows, sqlite_path
-
-
-@contextmanager
-def store_on(database: str, *, timeout_s: float = 10) -> Iterator[Store]:
-    url = url_of(database)
-    migrate(url)
-    connection = open_connection(url, timeout_s=timeout_s)
-    store: Store
-    if isinstance(connection, PostgresConnection):
-        store = PostgresStore(connection, schema=url.schema, timeout_s=timeout_s)
-    else:
-        assert url.path is not None
-        store = SqliteStore(connection, url.path, min_free_bytes=0)
-    try:
-        yield store
-    finally:
-        store.close()
+from tests.support.stores import store_on
 
 
 @pytest.fixture
