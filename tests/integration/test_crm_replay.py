@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
+from uuid_utils import uuid7
 
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind
-from leadcrm.ingest.replay import Replay, replay, replay_failed
+from leadcrm.database.states import State
+from leadcrm.ingest import replay as replay_module
+from leadcrm.ingest.normalize import FIELDS
+from leadcrm.ingest.replay import Replay, replay, replay_failed, replayable_ids
+from leadcrm.ingest.submission import process
 from tests.conftest import StartServer
 from tests.support.crm import MAX_DECODED_BYTES, keep, submission, url_of
 from tests.support.rows import Rows
@@ -131,6 +139,77 @@ def test_all_failed_rows_are_replayed_and_no_others(database: str, rows: Rows, e
     assert replay_failed(entities, max_decoded_bytes=MAX_DECODED_BYTES) == 3
     assert {lead["id"] for lead in rows.leads()} == {row.id for row in failed}
     assert rows.raw_row(invalid.id)["state"] == "invalid"
+
+
+def test_more_rows_than_a_page_holds_are_all_replayed(
+    database: str, rows: Rows, entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_module, "PAGE_ROWS", 2)
+    states = ["failed", None, None, "invalid"] * 5
+    kept = [submission(GOOD, state=state, error="a fault of ours") for state in states]
+    keep(database, kept)
+
+    def in_state(*wanted: str) -> list[str]:
+        return [row.id for row, state in zip(kept, states, strict=True) if state in wanted]
+
+    both = [str(id) for id in replayable_ids(entities, ("failed", "invalid"))]
+    assert both == in_state("failed", "invalid")
+    assert replay_failed(entities, max_decoded_bytes=MAX_DECODED_BYTES) == 5
+    assert set(in_state("failed")) < {lead["id"] for lead in rows.leads()}
+    assert [str(id) for id in replayable_ids(entities, ("failed", "invalid"))] == in_state("invalid")
+
+
+def test_a_replay_that_is_to_stop_stops_between_two_rows(database: str, rows: Rows, entities: Entities) -> None:
+    keep(database, [submission(GOOD, state="failed", error="a fault of ours") for _ in range(3)])
+    answers = iter([False, False, True])
+    done = replay_failed(entities, max_decoded_bytes=MAX_DECODED_BYTES, is_stopping=lambda: next(answers))
+    assert done == len(rows.leads()) == 2
+
+
+@pytest.mark.parametrize("state", ["failed", "invalid"])
+def test_a_replayed_lead_is_the_lead_that_it_would_have_been(
+    database: str, rows: Rows, entities: Entities, state: str
+) -> None:
+    texts = {name: f" {name} \t\n" for name in FIELDS} | {"phone": "", "lang": "\u2028\u0101'\\%s"}
+    plain = json.dumps(texts).encode()
+    form = urlencode(texts).encode()
+    requests = [
+        (plain, {"content-type": "application/json"}),
+        (b'{"phone":1.10,"email":null,"ip":true,"creo":{"a":[1e999]}}', {}),
+        (b"{}", {}),
+        (form, {"content-type": "application/x-www-form-urlencoded"}),
+        (gzip.compress(plain), {"content-encoding": "gzip"}),
+        (gzip.compress(form), {"content-type": "application/x-www-form-urlencoded", "content-encoding": "gzip"}),
+    ]
+    lived, replayed_later = [], []
+    for body, headers in requests:
+        content_type = headers.get("content-type", "")
+        coding = headers.get("content-encoding", "")
+        made = process(body, content_type=content_type, content_encoding=coding, max_decoded_bytes=MAX_DECODED_BYTES)
+        assert made.state is State.STORED
+        row = submission(body)._replace(content_type=content_type, headers=headers)
+        lived.append(row._replace(state=State.STORED, error=None, fields=made.fields))
+        replayed_later.append(row._replace(id=str(uuid7()), state=State(state), error="a fault of ours", fields=None))
+    keep(database, [*lived, *replayed_later])
+    for one, other in zip(lived, replayed_later, strict=True):
+        assert replayed(entities, other.id).changed
+        assert {**rows.lead(other.id), "id": one.id} == rows.lead(one.id)
+        assert {**rows.raw_row(other.id), "id": one.id} == rows.raw_row(one.id)
+
+
+def test_a_lead_that_the_database_refuses_stays_with_the_reason(database: str, rows: Rows, entities: Entities) -> None:
+    row = submission(GOOD, key="k", state="failed", error="a fault of ours")
+    keep(database, [row])
+    rows.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON leads BEGIN SELECT RAISE(ABORT, 'no'); END"
+        if rows.is_sqlite
+        else "ALTER TABLE leads ADD CONSTRAINT refuse CHECK (email IS NULL)"
+    )
+    done = replayed(entities, row.id)
+    assert (done.state, done.changed, done.lead_id) == ("failed", False, None)
+    assert "the database refused the lead" in (done.error or "")
+    assert rows.raw_row(row.id)["error"] == done.error
+    assert rows.leads() == []
 
 
 def test_failed_rows_are_tried_again_when_the_server_starts(
