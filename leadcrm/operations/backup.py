@@ -167,10 +167,12 @@ def _drain_into(copy: Config) -> tuple[int, int]:
     assert spool is not None
     store = open_store(copy)
     try:
-        moved = 0
-        while count := drain_batch(spool, store, max_decoded_bytes=copy.max_body_bytes):
-            moved += count
-        return moved - spool.status().refused, spool.status().refused
+        waiting = spool.status().depth
+        while drain_batch(spool, store, max_decoded_bytes=copy.max_body_bytes):
+            pass
+        # All that is left is refused, be it by this drain or by one before the backup.
+        refused = spool.status().depth
+        return waiting - refused, refused
     finally:
         store.close()
         spool.close()
