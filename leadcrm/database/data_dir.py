@@ -56,22 +56,28 @@ def hold(data_dir: Path, database: Path | None, *, exclusively: bool = False) ->
     """
     with ExitStack() as stack:
         try:
-            is_held = stack.enter_context(_held(data_dir, exclusively))
+            is_held = stack.enter_context(lock_file(data_dir / LOCK_FILE, exclusively=exclusively))
         except OSError as error:
             accepted = "a folder whose files the service may write to"
             raise ConfigError("DATA_DIR", f"{error.filename}: {error.strerror}", accepted) from error
         if database is not None and database.parent.resolve() != data_dir.resolve():
             # One that is away or read-only is no reason not to start: leads can wait in the spool.
             with suppress(OSError):
-                is_held = stack.enter_context(_held(database.parent, exclusively)) and is_held
+                lock = lock_file(database.parent / LOCK_FILE, exclusively=exclusively)
+                is_held = stack.enter_context(lock) and is_held
         yield is_held
 
 
 @contextmanager
-def _held(folder: Path, exclusively: bool) -> Iterator[bool]:
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def lock_file(path: Path, *, exclusively: bool) -> Iterator[bool]:
+    """Lock a file, created if missing, without waiting; yield whether the lock was free. It ends with the process.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        give_to_owner_of(folder, descriptor)
+        give_to_owner_of(path.parent, descriptor)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -17,11 +17,9 @@ May import entities, database, errors, submission, store and spool_file.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,6 +28,7 @@ from uuid import UUID
 
 from pony.orm import db_session, select
 
+from leadcrm.database.data_dir import lock_file
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import RAW_COLUMNS, Entities
 from leadcrm.database.migrations import Session
@@ -241,19 +240,12 @@ class Spool:
         Raises `SpoolUnavailable`.
         """
         path = self.data_dir / DRAIN_LOCK_FILE
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise SpoolUnavailable(f"{path}: {error.strerror}") from error
-        try:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(descriptor)
+                is_locked = stack.enter_context(lock_file(path, exclusively=True))
+            except OSError as error:
+                raise SpoolUnavailable(f"{path}: {error.strerror}") from error
+            yield is_locked
 
     def close(self) -> None:
         """Close what this thread has open."""
