@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from leadcrm.configuration.config import VARIABLES, Config
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
-from leadcrm.database.migrations import Session, newest_version, require_current
+from leadcrm.database.migrations import SchemaConnection, newest_version, require_current
 from leadcrm.database.postgres import PostgresConnection
 from leadcrm.database.sqlite import free_bytes
 from leadcrm.errors import LeadcrmError, StoreUnavailable
@@ -108,24 +108,24 @@ def _schema(connection: Connection, config: Config) -> str:
 
 
 def _write(connection: Connection, config: Config) -> str:
-    Session(connection, config.database.schema).rewrite()
+    SchemaConnection(connection, config.database.schema).rewrite()
     return "a commit was synced"
 
 
 def _durability(connection: PostgresConnection) -> Iterator[Check]:
-    session = Session(connection, None)
+    execute = SchemaConnection(connection, None).execute
     for setting, todo in (
         ("fsync", "ALTER SYSTEM SET fsync = on, then restart PostgreSQL: without it a power cut takes the database"),
         ("full_page_writes", "ALTER SYSTEM SET full_page_writes = on, unless its disk writes pages whole"),
         ("synchronous_commit", "ALTER ROLE … SET synchronous_commit = on"),
     ):
-        value = session.execute(f"SHOW {setting}")[0][0]
+        value = execute(f"SHOW {setting}")[0][0]
         yield Check(setting, value != "off", str(value), todo)
 
 
 def _clock(connection: PostgresConnection) -> str:
-    session = Session(connection, None)
-    theirs = float(session.execute("SELECT extract(epoch FROM clock_timestamp())")[0][0])
+    execute = SchemaConnection(connection, None).execute
+    theirs = float(execute("SELECT extract(epoch FROM clock_timestamp())")[0][0])
     skew_s = datetime.now(timezone.utc).timestamp() - theirs
     if abs(skew_s) > MOST_CLOCK_SKEW_S:
         raise StoreUnavailable(

@@ -79,16 +79,16 @@ def migrate(url: DatabaseURL) -> list[Migration]:
     """
     if not status(url)[1]:
         return []
-    with session_of(url, MIGRATION_TIMEOUT_S) as session:
-        return apply(session, url.provider)
+    with schema_transaction(url, MIGRATION_TIMEOUT_S) as schema:
+        return apply(schema, url.provider)
 
 
 def migrate_spool(path: Path) -> list[Migration]:
     """Make or upgrade the spool's file; durable on return. Raises `StoreUnavailable`, `SchemaTooNew`."""
     connection = open_sqlite(path, busy_timeout_s=10, create=True)
     try:
-        with _locked(Session(connection, None)) as session:
-            return apply(session, "spool")
+        with _locked(SchemaConnection(connection, None)) as schema:
+            return apply(schema, "spool")
     except sqlite3.Error as error:
         raise store_error(error, path) from error
     finally:
@@ -100,8 +100,8 @@ def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[li
 
     Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
     """
-    with session_of(url, timeout_s) as session:
-        applied = session.applied()
+    with schema_transaction(url, timeout_s) as schema:
+        applied = schema.applied()
     done = {row.version for row in applied}
     newest = newest_version(url.provider)
     if done and max(done) > newest:
@@ -115,7 +115,7 @@ def require_current(connection: Connection, url: DatabaseURL) -> None:
     Raises `StoreUnavailable` too.
     """
     try:
-        applied = Session(connection, url.schema).applied()
+        applied = SchemaConnection(connection, url.schema).applied()
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error
     newest = newest_version(url.provider)
@@ -133,19 +133,19 @@ def reset(url: DatabaseURL) -> None:
 
     Raises `StoreUnavailable` and, where the tables are not ours, `ForeignTables`.
     """
-    with session_of(url, MIGRATION_TIMEOUT_S) as session:
-        session.applied()
+    with schema_transaction(url, MIGRATION_TIMEOUT_S) as schema:
+        schema.applied()
         for table in ("lead_events", "leads_ledger", "leads", "leads_raw", "leadcrm_migrations"):
-            session.execute(f"DROP TABLE IF EXISTS {session.prefix}{table}")
-        apply(session, url.provider)
+            schema.execute(f"DROP TABLE IF EXISTS {schema.prefix}{table}")
+        apply(schema, url.provider)
 
 
-class Session:
-    """One transaction for the schema: the few things that the two databases say differently."""
+class SchemaConnection:
+    """A connection as schema changes use it: the few statements that the two databases spell differently."""
 
     def __init__(self, connection: Connection, schema: str | None) -> None:
         self.connection = connection
-        self.schema = schema
+        self.name = schema
         self.prefix = '"{}".'.format(schema.replace('"', '""')) if schema else ""
 
     @property
@@ -169,7 +169,7 @@ class Session:
     def has_table(self, name: str) -> bool:
         if self.is_postgres:
             sql = "SELECT 1 FROM pg_tables WHERE schemaname = COALESCE(%s, current_schema()) AND tablename = %s"
-            return bool(self.execute(sql, (self.schema, name)))
+            return bool(self.execute(sql, (self.name, name)))
         return bool(self.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = %s", (name,)))
 
     def applied(self) -> list[Applied]:
@@ -195,7 +195,7 @@ class Session:
 
     def make_schema(self) -> None:
         # CREATE SCHEMA IF NOT EXISTS asks for the right to create one even where it exists.
-        if self.schema and not self.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.schema,)):
+        if self.name and not self.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.name,)):
             self.execute(f"CREATE SCHEMA {self.prefix[:-1]}")
 
     def run(self, sql: str) -> None:
@@ -212,25 +212,25 @@ class Session:
                 statement = ""
 
 
-def apply(session: Session, kind: str) -> list[Migration]:
-    """Apply what is pending in an open session, and return it; durable once the session is committed."""
-    session.make_schema()
+def apply(schema: SchemaConnection, kind: str) -> list[Migration]:
+    """Apply the pending migrations in an open transaction and return them; durable once it is committed."""
+    schema.make_schema()
     known = migrations_for(kind)
-    applied = {row.version for row in session.applied()}
+    applied = {row.version for row in schema.applied()}
     newest = known[-1].version
     if applied and max(applied) > newest:
         raise _too_new(max(applied), newest)
     pending = [migration for migration in known if migration.version not in applied]
     if pending and not applied:
-        session.execute(
-            f"CREATE TABLE IF NOT EXISTS {session.prefix}leadcrm_migrations "
+        schema.execute(
+            f"CREATE TABLE IF NOT EXISTS {schema.prefix}leadcrm_migrations "
             "(version integer PRIMARY KEY, name text NOT NULL, applied_at text NOT NULL)"
         )
     for migration in pending:
-        session.run(migration.sql)
+        schema.run(migration.sql)
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        session.execute(
-            f"INSERT INTO {session.prefix}leadcrm_migrations (version, name, applied_at) VALUES (%s, %s, %s)",  # noqa: S608
+        schema.execute(
+            f"INSERT INTO {schema.prefix}leadcrm_migrations (version, name, applied_at) VALUES (%s, %s, %s)",  # noqa: S608
             (migration.version, migration.name, now),
         )
     return pending
@@ -244,12 +244,12 @@ def _too_new(found: int, newest: int) -> SchemaTooNew:
 
 
 @contextmanager
-def session_of(url: DatabaseURL, timeout_s: float) -> Iterator[Session]:
-    """Give a session inside one transaction that holds the lock; commit it unless something is raised."""
+def schema_transaction(url: DatabaseURL, timeout_s: float) -> Iterator[SchemaConnection]:
+    """Yield a connection inside one transaction that holds the lock; commit it unless something is raised."""
     connection = open_connection(url, timeout_s=timeout_s, create=True)
     try:
-        with deadline(timeout_s), _locked(Session(connection, url.schema)) as session:
-            yield session
+        with deadline(timeout_s), _locked(SchemaConnection(connection, url.schema)) as schema:
+            yield schema
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error
     finally:
@@ -257,14 +257,14 @@ def session_of(url: DatabaseURL, timeout_s: float) -> Iterator[Session]:
 
 
 @contextmanager
-def _locked(session: Session) -> Iterator[Session]:
-    session.execute("BEGIN" if session.is_postgres else "BEGIN IMMEDIATE")
+def _locked(schema: SchemaConnection) -> Iterator[SchemaConnection]:
+    schema.execute("BEGIN" if schema.is_postgres else "BEGIN IMMEDIATE")
     try:
-        if session.is_postgres:
-            session.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        yield session
+        if schema.is_postgres:
+            schema.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        yield schema
     except BaseException:
-        if not session.connection_is_closed:
-            session.execute("ROLLBACK")
+        if not schema.connection_is_closed:
+            schema.execute("ROLLBACK")
         raise
-    session.execute("COMMIT")
+    schema.execute("COMMIT")

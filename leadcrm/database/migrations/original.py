@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.entities import FIELD_COLUMNS
-from leadcrm.database.migrations import MIGRATION_TIMEOUT_S, Session, apply, session_of
+from leadcrm.database.migrations import MIGRATION_TIMEOUT_S, SchemaConnection, apply, schema_transaction
 from leadcrm.errors import ForeignTables
 
 _TAKEN_OVER = "taken over from the original service"
@@ -37,27 +37,27 @@ def take_over(url: DatabaseURL) -> TakenOver:
         raise ForeignTables(
             "the original service kept its leads in PostgreSQL", hint="set DATABASE_URL to its database"
         )
-    with session_of(url, MIGRATION_TIMEOUT_S) as session:
-        if session.has_table("leadcrm_migrations") or not session.has_table("_prisma_migrations"):
+    with schema_transaction(url, MIGRATION_TIMEOUT_S) as schema:
+        if schema.has_table("leadcrm_migrations") or not schema.has_table("_prisma_migrations"):
             raise ForeignTables(
                 f"{url.redacted} does not hold the original service's tables alone",
                 hint="leadcrm migrate status says what is there",
             )
         for table in ("leads", "leads_raw"):
-            session.execute(f"ALTER TABLE {session.prefix}{table} RENAME TO original_{table}")
-        apply(session, "postgres")
-        return _copy(session)
+            schema.execute(f"ALTER TABLE {schema.prefix}{table} RENAME TO original_{table}")
+        apply(schema, "postgres")
+        return _copy(schema)
 
 
-def _copy(session: Session) -> TakenOver:
-    raw = _columns(session, "original_leads_raw")
-    lead = _columns(session, "original_leads")
+def _copy(schema: SchemaConnection) -> TakenOver:
+    raw = _columns(schema, "original_leads_raw")
+    lead = _columns(schema, "original_leads")
     join = _join(raw, lead)
-    prefix = session.prefix
+    prefix = schema.prefix
     key = _first(raw, "r", ("idempotencykey",), "NULL", "text")
     moment = _first(raw, "r", ("receivedat", "createdat", "timestamp"), "now() AT TIME ZONE 'UTC'", "timestamp")
     body = _first(raw, "r", ("payload", "rawpayload", "body", "data"), "'{}'", "text")
-    session.execute(
+    schema.execute(
         f"""
         INSERT INTO {prefix}leads_raw (id, received_at, request_id, idempotency_key, method, target, remote_addr,
             content_type, headers, body, body_sha256, state, key_sha256, error, node)
@@ -72,7 +72,7 @@ def _copy(session: Session) -> TakenOver:
     )
     created = _first(lead, "l", ("createdat",), "w.received_at", "timestamp")
     fields = ", ".join(_first(lead, "l", (column.replace("_", ""),), "NULL", "text") for column in FIELD_COLUMNS)
-    session.execute(
+    schema.execute(
         f"""
         INSERT INTO {prefix}leads (id, {", ".join(FIELD_COLUMNS)}, status, assigned_to, created_at, updated_at,
             normalizer_version)
@@ -82,12 +82,12 @@ def _copy(session: Session) -> TakenOver:
         FROM {prefix}original_leads l JOIN {prefix}leads_raw w ON w.id = l.id::text::uuid
         """  # noqa: S608
     )
-    session.execute(
+    schema.execute(
         f"INSERT INTO {prefix}leads_ledger (day, entry, received) "  # noqa: S608
         f"SELECT received_at::date, '00000000-0000-0000-0000-000000000000'::uuid, count(*) "
         f"FROM {prefix}leads_raw GROUP BY 1"
     )
-    counts = session.execute(
+    counts = schema.execute(
         f"SELECT (SELECT count(*) FROM {prefix}leads), (SELECT count(*) FROM {prefix}leads_raw), "  # noqa: S608
         f"(SELECT count(*) FROM {prefix}original_leads)"
     )[0]
@@ -100,12 +100,12 @@ def _copy(session: Session) -> TakenOver:
     return TakenOver(leads, raws - leads)
 
 
-def _columns(session: Session, table: str) -> dict[str, str]:
+def _columns(schema: SchemaConnection, table: str) -> dict[str, str]:
     """Return a table's columns, by their names without case and underscores, quoted."""
-    rows = session.execute(
+    rows = schema.execute(
         "SELECT column_name FROM information_schema.columns "
         "WHERE table_schema = COALESCE(%s, current_schema()) AND table_name = %s",
-        (session.schema, table),
+        (schema.name, table),
     )
     return {row[0].replace("_", "").lower(): '"{}"'.format(row[0].replace('"', '""')) for row in rows}
 

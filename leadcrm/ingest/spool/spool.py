@@ -31,7 +31,7 @@ from pony.orm import db_session, select
 from leadcrm.database.data_dir import lock_file
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import RAW_COLUMNS, Entities
-from leadcrm.database.migrations import Session
+from leadcrm.database.migrations import SchemaConnection
 from leadcrm.database.sessions import bind_spool
 from leadcrm.database.sqlite import busy_timeout
 from leadcrm.errors import (
@@ -167,7 +167,7 @@ class Spool:
         self.check()
         with self._faults():
             assert self._connection is not None
-            Session(self._connection, None).rewrite()
+            SchemaConnection(self._connection, None).rewrite()
 
     def refuse(self, submission: Submission, why: str) -> WriteResult:
         """Keep a row that the database refuses, with the reason, out of the drain's way; durable on return."""
