@@ -16,7 +16,7 @@ from uuid import UUID
 
 from pony.orm import count, desc, raw_sql, select
 
-from leadcrm.database.entities import Entities
+from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import bind_spool, session
 from leadcrm.errors import StoreError
 from leadcrm.ingest.raw_row import submission_from_entity
@@ -74,7 +74,7 @@ class SpoolReader:
         self._data_dir = data_dir
 
     @contextmanager
-    def open(self) -> Iterator[Entities | None]:
+    def open(self) -> Iterator[SpoolEntities | None]:
         """Hold a session in the spool; None where there is no spool. Raises `StoreUnavailable`."""
         path = spool_in_use(self._data_dir)
         if not path.exists():
@@ -134,7 +134,7 @@ def duplicates_of(entities: Entities, id: UUID) -> dict[str, int]:
 _SUMMARY_COLUMNS = ", ".join(f"r.{name}" for name in Summary._fields[: Summary._fields.index("body_bytes")])
 
 
-def _summaries(entities: Entities, stored: str, refusal: str) -> Any:
+def _summaries(entities: SpoolEntities, stored: str, refusal: str) -> Any:
     columns = f"{_SUMMARY_COLUMNS}, raw_sql('length(r.body)', int), {stored!r}, {refusal}"
     query = select(f"({columns}) for r in RawLead", {"RawLead": entities.raw_lead, "raw_sql": raw_sql}, {})
     return query.without_distinct()

@@ -38,15 +38,20 @@ FIELD_COLUMNS = tuple(COLUMN_OF_FIELD.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Entities:
-    """The entities of one bound database.
-
-    `raw_lead` is `leads_raw`, `lead` is `leads`, `lead_event` is `lead_events`, `ledger_entry` is `leads_ledger`. A
-    spool holds requests only: there the last three are None.
-    """
+class SpoolEntities:
+    """The entities of one bound spool, which holds requests only: `raw_lead` is `leads_raw`."""
 
     database: Database
     raw_lead: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entities(SpoolEntities):
+    """The entities of one bound database: those of a spool and the tables that leads need.
+
+    `lead` is `leads`, `lead_event` is `lead_events`, `ledger_entry` is `leads_ledger`.
+    """
+
     lead: Any
     lead_event: Any
     ledger_entry: Any
@@ -139,11 +144,11 @@ def define_entities(database: Database, schema: str | None) -> Entities:
     return Entities(database, raw_lead, lead, lead_event, LedgerEntry)
 
 
-def define_spool_entities(database: Database) -> Entities:
+def define_spool_entities(database: Database) -> SpoolEntities:
     """Define the spool's `leads_raw`: the same row and, where the database refused it, why."""
     raw_lead = type(
         "RawLead",
         (database.Entity,),
         {"_table_": "leads_raw", **_raw_lead_attributes(), "refusal": _text()},
     )
-    return Entities(database, raw_lead, None, None, None)
+    return SpoolEntities(database, raw_lead)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # Pony would import these at the first `bind`, and two threads that bind at once then meet one that is half imported.
 import pony.orm.dbproviders.postgres
@@ -20,10 +20,12 @@ from pony.utils import timestamp2datetime
 
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.entities import Entities, define_entities, define_spool_entities
+from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
 from leadcrm.database.postgres import deadline, postgres_arguments, unreachable
 from leadcrm.database.sqlite import set_pragmas
 from leadcrm.errors import StoreUnavailable
+
+AnyEntities = TypeVar("AnyEntities", bound=SpoolEntities)
 
 READ_TIMEOUT_S = 30.0
 """How long one statement of the CRM or of the command line may take."""
@@ -75,12 +77,12 @@ def _reconnect_between_transactions_only(database: Database) -> None:
     provider.should_reconnect = lambda error: not database._get_cache().in_transaction and may_reconnect(error)
 
 
-def bind_spool(path: Path, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
+def bind_spool(path: Path, *, timeout_s: float = READ_TIMEOUT_S) -> SpoolEntities:
     """Return the spool's entities, bound and mapped. Raises `StoreUnavailable`."""
     return _bind_sqlite(define_spool_entities(Database()), path, timeout_s)
 
 
-def _bind_sqlite(entities: Entities, path: Path, timeout_s: float) -> Entities:
+def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEntities:
     # Made by migrations alone, and Pony would resolve a relative path against its caller's file.
     if not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
@@ -99,7 +101,7 @@ def _bind_sqlite(entities: Entities, path: Path, timeout_s: float) -> Entities:
 
 
 @contextmanager
-def session(entities: Entities, *, writes: bool = False) -> Iterator[None]:
+def session(entities: SpoolEntities, *, writes: bool = False) -> Iterator[None]:
     """Hold one of Pony's sessions in this thread, committed at its end unless something is raised.
 
     `writes` takes SQLite's write lock at once: a read that becomes a write later could not wait for its turn.
@@ -136,6 +138,6 @@ def snapshot(entities: Entities) -> Iterator[None]:
         raise store_error(error) from error
 
 
-def forget_results(entities: Entities) -> None:
+def forget_results(entities: SpoolEntities) -> None:
     """Drop what the session has read so far: Pony keeps the rows of every query until the session's end."""
     entities.database._get_cache().query_results.clear()

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pony.orm import count, db_session, raw_sql, select, sum
 
-from leadcrm.database.entities import Entities
+from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import bind_spool, forget_results, snapshot
 from leadcrm.database.states import KEY_HOLDING_STATES
 from leadcrm.ingest.spool.file import unsalvaged_files
@@ -115,7 +115,7 @@ def verify(
     return found
 
 
-def _pages(entities: Entities) -> Iterator[list[_Row]]:
+def _pages(entities: SpoolEntities) -> Iterator[list[_Row]]:
     raw_lead = entities.raw_lead
     after = UUID(int=0)
     while True:
@@ -146,7 +146,7 @@ def _look_at_rows(entities: Entities, rows: list[_Row], spooled: dict[UUID, _Row
     _look_at_bodies(entities, rows, found)
 
 
-def _look_at_bodies(entities: Entities, rows: list[_Row], found: Verification) -> None:
+def _look_at_bodies(entities: SpoolEntities, rows: list[_Row], found: Verification) -> None:
     raw_lead = entities.raw_lead
     by_id = {row.id: row for row in rows}
     for part in _parts(rows):

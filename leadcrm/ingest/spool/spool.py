@@ -30,7 +30,7 @@ from pony.orm import db_session, select
 
 from leadcrm.database.data_dir import lock_file
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.entities import RAW_COLUMNS, Entities
+from leadcrm.database.entities import RAW_COLUMNS, SpoolEntities
 from leadcrm.database.migrations import SchemaConnection
 from leadcrm.database.sessions import bind_spool
 from leadcrm.database.sqlite import busy_timeout
@@ -86,7 +86,7 @@ class Spool:
         self._min_free_bytes = min_free_bytes
         self._connection: sqlite3.Connection | None = None
         self._store: SpoolStore | None = None
-        self._entities: Entities | None = None
+        self._entities: SpoolEntities | None = None
         self._has_failed = False
 
     @property
