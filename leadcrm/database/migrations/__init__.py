@@ -33,6 +33,9 @@ _LOCK = 0x6C656164  # "lead": the number of PostgreSQL's advisory lock, held unt
 
 _OURS = ("leads_raw", "leads")
 
+REWRITE_SQL = "UPDATE {schema}leadcrm_migrations SET name = name"
+"""A real write that changes nothing: it proves that a commit reaches the disk."""
+
 STATUS_TIMEOUT_S = 5.0
 """To find out what is applied."""
 
@@ -187,9 +190,13 @@ class SchemaConnection:
         return [Applied(int(row[0]), row[1], str(row[2])) for row in self.execute(sql)]
 
     def rewrite(self) -> None:
-        """Commit a real write that changes nothing: our own list of migrations, written over itself."""
+        """Commit a real write that changes nothing.
+
+        Raises:
+            StoreUnavailable: The write failed.
+        """
         try:
-            self.execute(f"UPDATE {self.prefix}leadcrm_migrations SET name = name")  # noqa: S608
+            self.execute(REWRITE_SQL.format(schema=self.prefix))
         except (psycopg2.Error, sqlite3.Error) as error:
             raise store_error(error) from error
 

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.migrations import REWRITE_SQL
 from leadcrm.database.sqlite import busy_timeout, free_bytes
 from leadcrm.database.states import KEY_HOLDING_STATES
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
@@ -202,7 +203,7 @@ class SqliteStore:
         with busy_timeout(self._connection, CHECKPOINT_PATIENCE_MS):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with self._transaction():
-            self._connection.execute("UPDATE leadcrm_migrations SET name = name")
+            self._connection.execute(REWRITE_SQL.format(schema=""))
 
     def _statements(self, rows: Sequence[Submission]) -> list[Statement]:
         """Return the statements that insert the rows with all that belongs to them."""
