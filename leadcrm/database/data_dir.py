@@ -40,11 +40,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def give_to_owner_of(path: Path, given: Path | int) -> None:
+def give_to_owner_of(path: Path, target: Path | int) -> None:
     """Give root's file to the owner of another one: a service that is not root could not write to it."""
     owner = path.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(given, owner.st_uid, owner.st_gid)
+        os.chown(target, owner.st_uid, owner.st_gid)
 
 
 @contextmanager

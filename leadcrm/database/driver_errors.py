@@ -87,7 +87,7 @@ def _sqlite_error(error: sqlite3.Error, path: Path | None) -> StoreUnavailable |
     # What cannot be decoded is quoted, and is a row's.
     text = str(error).partition(" with text ")[0]
     hint = next((hint for part, hint in _SQLITE_HINTS.items() if part in text.lower()), "")
-    told = f"{path}: {text}" if path else text
+    message = f"{path}: {text}" if path else text
     if any(part in text for part in _SQLITE_DAMAGE):
-        return StoreDamaged(told, hint="the file is damaged: stop, keep a copy, then `leadcrm restore` a backup")
-    return StoreUnavailable(told, hint=hint)
+        return StoreDamaged(message, hint="the file is damaged: stop, keep a copy, then `leadcrm restore` a backup")
+    return StoreUnavailable(message, hint=hint)

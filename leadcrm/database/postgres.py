@@ -114,8 +114,8 @@ def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
     lists = {name: str(arguments[name]).split(",") for name in names if arguments.get(name)}
     count = max((len(values) for values in lists.values()), default=1)
     for index in range(count):
-        of_host = {name: values[index % len(values)] for name, values in lists.items()}
-        yield {**arguments, **of_host}
+        host_arguments = {name: values[index % len(values)] for name, values in lists.items()}
+        yield {**arguments, **host_arguments}
 
 
 def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -127,8 +127,8 @@ def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if not host or host.startswith("/") or arguments.get("hostaddr"):
         yield arguments
         return
-    found = socket.getaddrinfo(host, int(arguments.get("port") or 5432), type=socket.SOCK_STREAM)
-    for address in dict.fromkeys(address[0] for _, _, _, _, address in found):
+    addresses = socket.getaddrinfo(host, int(arguments.get("port") or 5432), type=socket.SOCK_STREAM)
+    for address in dict.fromkeys(address[0] for _, _, _, _, address in addresses):
         yield {**arguments, "hostaddr": address}
 
 
@@ -139,15 +139,15 @@ def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
     `StoreUnavailable`.
     """
     failure: Exception | None = None
-    for of_host in _each_host(postgres_arguments(url, timeout_s)):
+    for host_arguments in _each_host(postgres_arguments(url, timeout_s)):
         try:
-            for arguments in _each_address(of_host):
+            for arguments in _each_address(host_arguments):
                 try:
                     return _connect(url, arguments)
                 except (psycopg2.Error, StoreUnavailable) as error:
                     failure = error
         except OSError as error:
-            failure = StoreUnavailable(f"{of_host['host']}: {error.strerror or error}")
+            failure = StoreUnavailable(f"{host_arguments['host']}: {error.strerror or error}")
     assert failure is not None
     raise unreachable(url, failure) from failure
 
@@ -156,7 +156,7 @@ def _connect(url: DatabaseURL, arguments: dict[str, Any]) -> PostgresConnection:
     with deadline(url.connect_timeout_s):
         connection: PostgresConnection = psycopg2.connect(**arguments, cursor_factory=_WaitingCursor, async_=True)
         _wait(connection)
-        _insist_on_durability(connection, url)
+        _require_durable_commits(connection, url)
         return connection
 
 
@@ -169,7 +169,7 @@ def unreachable(url: DatabaseURL, error: Exception) -> Exception:
     return StoreUnavailable(f"{url.redacted}: {failure}", hint=hint, sqlstate=failure.sqlstate, detail=failure.detail)
 
 
-def _insist_on_durability(connection: PostgresConnection, url: DatabaseURL) -> None:
+def _require_durable_commits(connection: PostgresConnection, url: DatabaseURL) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SHOW synchronous_commit")
         row = cursor.fetchone()

@@ -34,7 +34,7 @@ from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
 
-REFUSAL_LIFE_S = 2.0
+REFUSAL_CACHE_S = 2.0
 """For how long one lead that could not be kept speaks for the next: whom nobody sends leads must get well again."""
 
 logger = logging.getLogger("leadcrm.ingest.ingestion")
@@ -106,7 +106,7 @@ class Ingestion:
         self._config = config
         self._may_migrate = may_migrate
         self._inode: int | None = None
-        self._judge = open_spool(config)
+        self._verdict_spool = open_spool(config)
         self.budget = QueueBudget(config.queue_bytes)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(
@@ -122,9 +122,9 @@ class Ingestion:
         self.writer.start(loop)
         self._recovery.start()
 
-    def wait_for_database(self, longest_s: float) -> None:
+    def wait_for_database(self, timeout_s: float) -> None:
         """Wait until the database was tried once; belongs in a thread."""
-        self._recovery.wait_for_first_attempt(longest_s)
+        self._recovery.wait_for_first_attempt(timeout_s)
 
     def stop(self) -> None:
         """Keep all that is queued, then end the threads. Blocks until then."""
@@ -142,7 +142,7 @@ class Ingestion:
             fault = self._recovery.fault
             is_ours = isinstance(fault, (SchemaTooOld, SchemaTooNew, ForeignTables))
             faults.append(str(fault) if is_ours else "the database is away")
-        has_refused = writer.refused_at is not None and monotonic() - writer.refused_at < REFUSAL_LIFE_S
+        has_refused = writer.refused_at is not None and monotonic() - writer.refused_at < REFUSAL_CACHE_S
         is_refusing = has_refused or writer.is_stuck
         if is_refusing:
             faults.append("leads that just came could not be kept")
@@ -161,17 +161,17 @@ class Ingestion:
 
     def _look_at_spool(self, faults: list[str]) -> tuple[SpoolStatus | None, bool]:
         """Return how much waits, where that can be read, and whether a row could be kept."""
-        if self._judge is None:
+        if self._verdict_spool is None:
             return None, False
         status: SpoolStatus | None = None
         try:
-            status = self._judge.status()
+            status = self._verdict_spool.status()
             if status.set_aside:
                 faults.append(f"damaged and set aside: {', '.join(status.set_aside)}; the log says what was salvaged")
-            self._judge.check()
+            self._verdict_spool.check()
             # A failing disk shows only in a write, and only a lead's failure is worth one.
             if self.writer.refused_at is not None:
-                self._judge.prove_write()
+                self._verdict_spool.prove_write()
         except LeadcrmError as error:
             faults.append(str(error))
             return status, False
@@ -179,17 +179,17 @@ class Ingestion:
 
     def end_verdicts(self) -> None:
         """Close what verdicts have open, in their thread: the last to close a SQLite file folds its log into it."""
-        if self._judge is not None:
-            self._judge.close()
+        if self._verdict_spool is not None:
+            self._verdict_spool.close()
 
     def _connect(self) -> Store:
         if self._may_migrate:
             migrate(self._config.database)
             self._may_migrate = False
-        self._insist_on_the_same_file()
+        self._require_same_file()
         return open_store(self._config)
 
-    def _insist_on_the_same_file(self) -> None:
+    def _require_same_file(self) -> None:
         """Raise `StoreUnavailable` where the embedded database was deleted or replaced while this process ran.
 
         Its log would be shared by connections to the old file and the new, which damages the new one.

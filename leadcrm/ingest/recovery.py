@@ -26,7 +26,7 @@ from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
 
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+MAX_PAUSE_S = 5.0
 """Between two attempts to reach the database."""
 
 IDLE_PAUSE_S = 1.0
@@ -73,9 +73,9 @@ class Recovery:
         """Start the thread, which connects at once."""
         self._thread.start()
 
-    def wait_for_first_attempt(self, longest_s: float) -> None:
+    def wait_for_first_attempt(self, timeout_s: float) -> None:
         """Wait until the database was tried once, with or without success, but no longer than that."""
-        self._has_tried.wait(longest_s)
+        self._has_tried.wait(timeout_s)
 
     def wake(self) -> None:
         """Make it look at once: the writer has lost its store."""
@@ -96,7 +96,7 @@ class Recovery:
             try:
                 self._salvage()
                 if not self._writer.has_store:
-                    self._bring_back()
+                    self._reconnect()
                 self._drain()
                 self._replay_once()
             except LeadcrmError as error:
@@ -107,12 +107,12 @@ class Recovery:
                 self._drop_store()
                 # Jitter: the nodes of a database that comes back must not all knock at once.
                 self._pause(pause_s * random.uniform(0.5, 1))  # noqa: S311
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                pause_s = min(pause_s * 2, MAX_PAUSE_S)
             except Exception:
                 text = "recovery failed"
                 logger.exception(text, extra={"action": "recover", "repeat_key": text})
                 self._drop_store()
-                self._pause(LONGEST_PAUSE_S)
+                self._pause(MAX_PAUSE_S)
             else:
                 self.fault = None
                 pause_s = FIRST_PAUSE_S
@@ -127,7 +127,7 @@ class Recovery:
         if not self._stopping:
             self._woken.clear()
 
-    def _bring_back(self) -> None:
+    def _reconnect(self) -> None:
         try:
             store = self._connect()
             try:
@@ -166,7 +166,7 @@ class Recovery:
             while not self._stopping:
                 if self._store is None:
                     self._store = self._connect()
-                count = self._drain_some(spool, self._store)
+                count = self._drain_batch(spool, self._store)
                 if not count:
                     break
                 moved += count
@@ -176,10 +176,10 @@ class Recovery:
                 spool.compact()
         self._drop_store()
 
-    def _drain_some(self, spool: Spool, store: Store) -> int:
+    def _drain_batch(self, spool: Spool, store: Store) -> int:
         """Drain a batch: a smaller one after each that the database did not manage in its time."""
         try:
-            count = drain_batch(spool, store, max_decoded_bytes=self._max_decoded_bytes, most_rows=self._drain_rows)
+            count = drain_batch(spool, store, max_decoded_bytes=self._max_decoded_bytes, max_rows=self._drain_rows)
         except StoreUnavailable:
             self._drain_rows = max(1, self._drain_rows // 2)
             raise

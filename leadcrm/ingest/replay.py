@@ -57,7 +57,7 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
                 return _replay(entities, id, max_decoded_bytes)
         except SubmissionRefused as refusal:
             if refusal.detail.get("constraint") != "leads_raw_key":
-                return _note(entities, id, f"the database refused the lead: {refusal}")
+                return _record_refusal(entities, id, f"the database refused the lead: {refusal}")
     raise StoreUnavailable("rows that rival for a key keep vanishing")
 
 
@@ -69,8 +69,8 @@ def replay_failed(
     for id in replayable_ids(entities, ("failed",)):
         if is_stopping():
             break
-        done = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
-        leads += done is not None and done.changed
+        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
+        leads += replayed is not None and replayed.changed
     return leads
 
 
@@ -97,18 +97,18 @@ def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | No
     kept = submission_from_entity(row)
     if not kept.state.is_replayable or kept.body is None:
         return _unchanged(kept)
-    again = kept.reprocessed(max_decoded_bytes=max_decoded_bytes)
-    if again.fields is None:
-        row.error = again.error
-        return _unchanged(kept._replace(error=again.error))
-    if not kept.state.holds_key and (holder := _holder_of(entities, kept)):
+    reprocessed = kept.reprocessed(max_decoded_bytes=max_decoded_bytes)
+    if reprocessed.fields is None:
+        row.error = reprocessed.error
+        return _unchanged(kept._replace(error=reprocessed.error))
+    if not kept.state.holds_key and (holder := _find_holder(entities, kept)):
         duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
         row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
         return Replay(kept.id, duplicate.state, True, str(holder.id), None)
     row.set(state=State.STORED.value, error=None)
     # First the claim of the key: where a live lead has just taken it, the database says so by the index's name.
     flush()
-    _make_lead(entities, row, again.fields)
+    _make_lead(entities, row, reprocessed.fields)
     return Replay(kept.id, State.STORED, True, kept.id, None)
 
 
@@ -117,7 +117,7 @@ def _unchanged(kept: Submission) -> Replay:
     return Replay(kept.id, kept.state, False, lead_id, kept.error)
 
 
-def _holder_of(entities: Entities, kept: Submission) -> Any:
+def _find_holder(entities: Entities, kept: Submission) -> Any:
     key_sha256 = kept.key_sha256
     if key_sha256 is None:
         return None
@@ -142,7 +142,7 @@ def _make_lead(entities: Entities, row: Any, fields: Fields) -> None:
     flush()
 
 
-def _note(entities: Entities, id: UUID, error: str) -> Replay | None:
+def _record_refusal(entities: Entities, id: UUID, error: str) -> Replay | None:
     with session(entities, writes=True):
         row = entities.raw_lead.get_for_update(id=id)
         if row is None:

@@ -259,17 +259,17 @@ class Writer:
             spooled_keys = yield InThread(partial(self._look_up_in_spool, submissions))
         direct = [row for row in submissions if row.key_sha256 not in spooled_keys] if spooled_keys else submissions
         try:
-            receipts = yield from store.write(direct)
+            written = yield from store.write(direct)
         except Exception as error:
             yield from self._abandon(store, error)
             # It took its time: a lead whose sender was told 503 meanwhile is not kept, or its retry were a second lead.
             batch.drop_refused()
             return (yield from self._spool_all(batch))
         self._count_commit(len(direct))
-        if len(direct) == len(submissions) and _are_receipts(receipts):
-            return receipts
+        if len(direct) == len(submissions) and _are_receipts(written):
+            return written
         results: Sequence[Result] = yield InThread(
-            partial(self._spool_the_rest, submissions, direct, receipts, spooled_keys)
+            partial(self._spool_the_rest, submissions, direct, written, spooled_keys)
         )
         return results
 
@@ -345,13 +345,13 @@ class Writer:
         self,
         submissions: list[Submission],
         direct: list[Submission],
-        receipts: list[WriteResult],
+        written: list[WriteResult],
         spooled_keys: Known,
     ) -> list[Result]:
         """Spool the rows that the database refused and those whose keys the spool holds; return all rows' results."""
         results: dict[str, Result] = {}
-        for row, receipt in zip(direct, receipts, strict=True):
-            results[row.id] = receipt if isinstance(receipt, Receipt) else self._spool_refused(row, receipt)
+        for row, result in zip(direct, written, strict=True):
+            results[row.id] = result if isinstance(result, Receipt) else self._spool_refused(row, result)
         repeats = [row for row in submissions if row.id not in results]
         results.update(zip((row.id for row in repeats), self._spool_repeats(repeats, spooled_keys), strict=True))
         return [results[row.id] for row in submissions]

@@ -43,15 +43,15 @@ class Round:
 
     def entries(self) -> Iterator[Entry]:
         for body, answer in zip(self.bodies, self.answers, strict=True):
-            receipt, told = answer.receipt, answer.json()
+            receipt, document = answer.receipt, answer.json()
             assert receipt is not None
             yield Entry(
                 key=self.key.decode(),
                 body_sha256=hashlib.sha256(body).hexdigest(),
                 outcome=Outcome.ANSWERED,
                 status=answer.status,
-                lead_id=told["lead_id"],
-                deduplicated=told["deduplicated"],
+                lead_id=document["lead_id"],
+                deduplicated=document["deduplicated"],
                 raw_id=receipt.raw_id,
                 stored=receipt.stored,
                 latency_s=answer.latency_s,

@@ -39,8 +39,8 @@ def prepared(connection: PostgresConnection) -> int:
 
 
 def creates(store: PostgresStore) -> bool:
-    (answer,) = block(store.write([submission(b"{}")]))
-    return isinstance(answer, Receipt) and answer.outcome is Outcome.CREATED
+    (result,) = block(store.write([submission(b"{}")]))
+    return isinstance(result, Receipt) and result.outcome is Outcome.CREATED
 
 
 def test_a_session_prepares_its_insert_once(connection: PostgresConnection) -> None:

@@ -26,7 +26,7 @@ from leadcrm.ingest.submission import Receipt, Submission
 from leadcrm.ingest.writer import Writer
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster, PostgresServer
-from tests.support.receipts import told
+from tests.support.receipts import submit_all
 from tests.support.rows import Rows
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
@@ -121,7 +121,7 @@ def test_the_loop_sends_new_leads_and_one_batch_gathers_while_another_commits(st
     async def use(writer: Writer) -> None:
         first = writer.submit(submission(b'{"email":"first"}', key="first"))
         await asyncio.sleep(0)  # its batch is begun
-        others = await told(writer, *(submission(b"{}", key=f"key {number}") for number in range(100)))
+        others = await submit_all(writer, *(submission(b"{}", key=f"key {number}") for number in range(100)))
         assert first.done()
         assert {receipt.outcome for receipt in others} == {Outcome.CREATED}
         assert {receipt.stored for receipt in others} == {"database"}
@@ -139,13 +139,13 @@ def test_keys_that_are_taken_are_looked_up_in_a_second_statement(store: WatchedS
     twins = [submission(b"{}", key="twin") for _ in range(2)]
 
     async def use(writer: Writer) -> None:
-        await told(writer, first)
-        new, repeat, conflict = await told(writer, submission(b"{}", key="new"), again, other)
+        await submit_all(writer, first)
+        new, repeat, conflict = await submit_all(writer, submission(b"{}", key="new"), again, other)
         assert new.outcome is Outcome.CREATED
         assert (repeat.outcome, repeat.lead_id) == (Outcome.DUPLICATE, first.id)
         assert (conflict.outcome, conflict.lead_id) == (Outcome.CONFLICT, first.id)
-        assert [receipt.lead_id for receipt in await told(writer, *twins)] == [twins[0].id] * 2
-        await told(writer, submission(b"{}"))
+        assert [receipt.lead_id for receipt in await submit_all(writer, *twins)] == [twins[0].id] * 2
+        await submit_all(writer, submission(b"{}"))
 
     run(store, use)
     assert (store.inserted, store.looked_up) == ([1, 2, 2, 1, 1, 1], [3])
@@ -163,7 +163,7 @@ def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(own_postgres: Pos
     async def use(writer: Writer) -> None:
         os.kill(backend, signal.SIGSTOP)
         asyncio.get_running_loop().call_later(0.3, os.kill, backend, signal.SIGCONT)
-        await told(writer, *(submission(body) for body in bodies))
+        await submit_all(writer, *(submission(body) for body in bodies))
 
     run(store, use)
     assert Writable in store.waited_for
@@ -176,8 +176,10 @@ def test_a_row_that_the_database_refuses_does_not_hurt_its_neighbours(
     postgres.execute("ALTER TABLE leads ADD CONSTRAINT no_x CHECK (email <> 'x')", url=url)
 
     async def use(writer: Writer) -> None:
-        await told(writer, submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}'))
-        await told(writer, submission(b'{"email":"c"}'))
+        await submit_all(
+            writer, submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}')
+        )
+        await submit_all(writer, submission(b'{"email":"c"}'))
         assert writer.has_store, "it went on with the same connection"
 
     run(store, use, spool_in(tmp_path))
@@ -193,7 +195,7 @@ def test_a_key_that_lies_in_the_spool_is_not_sent_to_the_database(
     spool.write([waiting])
 
     async def use(writer: Writer) -> None:
-        repeat, new = await told(writer, submission(b"{}", key="k"), submission(b"{}", key="new"))
+        repeat, new = await submit_all(writer, submission(b"{}", key="k"), submission(b"{}", key="new"))
         assert (repeat.outcome, repeat.lead_id, repeat.stored) == (Outcome.DUPLICATE, waiting.id, "spool")
         assert new.stored == "database"
 
@@ -211,7 +213,8 @@ def test_a_session_that_was_ended_costs_no_lead(
     )
 
     async def use(writer: Writer) -> None:
-        assert [receipt.stored for receipt in await told(writer, submission(b"{}"), submission(b"{}"))] == ["spool"] * 2
+        receipts = await submit_all(writer, submission(b"{}"), submission(b"{}"))
+        assert [receipt.stored for receipt in receipts] == ["spool", "spool"]
         assert not writer.has_store
 
     run(store, use, spool_in(tmp_path))
@@ -228,11 +231,11 @@ def test_what_is_not_answered_in_time_goes_to_the_spool_and_its_connection_is_cl
 
         async def use(writer: Writer) -> None:
             started = asyncio.get_running_loop().time()
-            (receipt,) = await told(writer, submission(b"{}"))
+            (receipt,) = await submit_all(writer, submission(b"{}"))
             assert receipt.stored == "spool"
             assert TIMEOUT_S <= asyncio.get_running_loop().time() - started < TIMEOUT_S + 0.5
             assert not writer.has_store
-            (next_one,) = await told(writer, submission(b"{}"))
+            (next_one,) = await submit_all(writer, submission(b"{}"))
             assert next_one.stored == "spool"
 
         run(store, use, spool_in(tmp_path))
@@ -264,7 +267,7 @@ def test_a_stop_waits_for_what_was_sent_and_keeps_what_waits_behind_it(
 
 def test_a_large_batch_is_not_encoded_by_the_loop(store: WatchedStore, url: str) -> None:
     async def use(writer: Writer) -> None:
-        await told(writer, submission(b'"%s"' % (b"x" * MAX_LOOP_BYTES)))
+        await submit_all(writer, submission(b'"%s"' % (b"x" * MAX_LOOP_BYTES)))
 
     run(store, use)
     assert store.was_encoded_by_the_loop == [False]
@@ -277,8 +280,8 @@ def test_a_session_that_forgot_the_statement_gets_it_without_one(
         own.execute("DEALLOCATE ALL")
 
     async def use(writer: Writer) -> None:
-        await told(writer, submission(b'{"email":"a"}'))
-        await told(writer, submission(b'{"email":"b"}'))
+        await submit_all(writer, submission(b'{"email":"a"}'))
+        await submit_all(writer, submission(b'{"email":"b"}'))
 
     run(store, use)
     assert store.inserted == [1, 1, 1]
@@ -300,15 +303,17 @@ def test_what_is_begun_in_vain_has_no_more_time_than_what_is_not(
 
             async def use(writer: Writer) -> None:
                 loop = asyncio.get_running_loop()
-                await told(writer, taken)
+                await submit_all(writer, taken)
                 holder.execute("BEGIN; LOCK TABLE leads_raw IN ACCESS EXCLUSIVE MODE")
                 started = loop.time()
-                answers = asyncio.ensure_future(told(writer, submission(b"{}", key="k"), submission(b"{}", key="new")))
+                receipts = asyncio.ensure_future(
+                    submit_all(writer, submission(b"{}", key="k"), submission(b"{}", key="new"))
+                )
                 await asyncio.sleep(0.1)
                 held = loop.run_in_executor(None, hold_again)
                 await asyncio.sleep(0.7 * TIMEOUT_S)
                 holder.execute("COMMIT")
-                assert [receipt.stored for receipt in await answers] == ["spool", "spool"]
+                assert [receipt.stored for receipt in await receipts] == ["spool", "spool"]
                 assert loop.time() - started < 1.3 * TIMEOUT_S
                 await held
                 next_holder.execute("COMMIT")

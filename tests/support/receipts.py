@@ -8,7 +8,7 @@ from leadcrm.ingest.submission import Receipt, Submission
 from leadcrm.ingest.writer import Writer
 
 
-async def told(writer: Writer, *submissions: Submission) -> list[Receipt]:
+async def submit_all(writer: Writer, *submissions: Submission) -> list[Receipt]:
     """Submit in one turn of the event loop and return the receipts; each submission must get one."""
     results = await asyncio.gather(*(writer.submit(one) for one in submissions))
     assert all(isinstance(result, Receipt) for result in results), results

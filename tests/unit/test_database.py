@@ -22,8 +22,8 @@ def test_pony_has_its_providers_before_two_threads_can_bind_at_once() -> None:
         "import sys, leadcrm.database.sessions; "
         "print(all(f'pony.orm.dbproviders.{name}' in sys.modules for name in ('sqlite', 'postgres')))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "True"
 
 
 def test_a_statement_that_is_interrupted_closes_its_connection(whole_database: str) -> None:

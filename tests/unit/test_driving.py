@@ -23,7 +23,7 @@ def drive_in_loop(operation: Operation[str]) -> str:
     """Run an operation as the writer does, looking for overdue waits every 10 ms."""
     ended: list[str | Exception] = []
 
-    def told() -> Operation[None]:
+    def record_end() -> Operation[None]:
         try:
             ended.append((yield from operation))
         except Exception as error:
@@ -32,7 +32,7 @@ def drive_in_loop(operation: Operation[str]) -> str:
     async def main() -> None:
         driver = LoopDriver("a-driver")
         driver.start(asyncio.get_running_loop())
-        driver.run(told())
+        driver.run(record_end())
         while not ended:
             await asyncio.sleep(0.01)
             driver.give_up_overdue(time.monotonic())

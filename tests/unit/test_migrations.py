@@ -129,9 +129,9 @@ def test_an_older_schema_is_told(database: str, rows: Rows) -> None:
     migrate(url)
     rows.execute("DELETE FROM leadcrm_migrations WHERE version > 1")
     connection = open_connection(url, timeout_s=5)
-    with pytest.raises(SchemaTooOld) as told:
+    with pytest.raises(SchemaTooOld) as raised:
         require_current(connection, url)
-    assert told.value.hint == "leadcrm migrate"
+    assert raised.value.hint == "leadcrm migrate"
     connection.close()
 
 

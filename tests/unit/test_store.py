@@ -28,7 +28,7 @@ def store(database: str) -> Iterator[Store]:
         yield store
 
 
-def told(results: Sequence[WriteResult]) -> list[tuple[Outcome, str]]:
+def receipts(results: Sequence[WriteResult]) -> list[tuple[Outcome, str]]:
     assert all(isinstance(result, Receipt) for result in results), results
     return [(result.outcome, result.lead_id) for result in results if isinstance(result, Receipt)]
 
@@ -50,7 +50,7 @@ def a_batch() -> list[Submission]:
 def test_rows_are_settled_by_arrival(store: Store, rows: Rows) -> None:
     batch = a_batch()
     first, keyless, repeat, conflict, unreadable, corrected, failed, of_failed = (row.id for row in batch)
-    assert told(block(store.write(batch))) == [
+    assert receipts(block(store.write(batch))) == [
         (Outcome.CREATED, first),
         (Outcome.CREATED, keyless),
         (Outcome.DUPLICATE, first),
@@ -77,12 +77,12 @@ def test_rows_are_settled_by_arrival(store: Store, rows: Rows) -> None:
 @pytest.mark.parametrize("already", [8, 5, 3, 1], ids="{} of 8 were there".format)
 def test_a_batch_in_doubt_is_written_again_without_effect(store: Store, rows: Rows, already: int) -> None:
     batch = a_batch()
-    before = told(block(store.write(batch[:already])))
-    again = told(block(store.write(batch)))
+    before = receipts(block(store.write(batch[:already])))
+    again = receipts(block(store.write(batch)))
     assert again[:already] == before
     raw, leads = rows.raw(), rows.leads()
-    assert told(block(store.write(batch))) == again
-    assert told(block(store.write(list(reversed(batch))))) == list(reversed(again))
+    assert receipts(block(store.write(batch))) == again
+    assert receipts(block(store.write(list(reversed(batch))))) == list(reversed(again))
     assert (rows.raw(), rows.leads()) == (raw, leads)
     assert len(raw) == 8
 
@@ -91,7 +91,10 @@ def test_a_key_of_an_earlier_batch_is_used(store: Store) -> None:
     first = submission(b"{}", key="k")
     block(store.write([first]))
     repeat, conflict = submission(b"{}", key="k"), submission(b"{ }", key="k")
-    assert told(block(store.write([repeat, conflict]))) == [(Outcome.DUPLICATE, first.id), (Outcome.CONFLICT, first.id)]
+    assert receipts(block(store.write([repeat, conflict]))) == [
+        (Outcome.DUPLICATE, first.id),
+        (Outcome.CONFLICT, first.id),
+    ]
 
 
 def test_rows_whose_key_an_earlier_batch_took_are_told_apart_by_that_batchs_row(store: Store, rows: Rows) -> None:
@@ -99,7 +102,7 @@ def test_rows_whose_key_an_earlier_batch_took_are_told_apart_by_that_batchs_row(
     block(store.write([holder]))
     behind = [submission(body, key="k") for body in (b'{"email":"other"}', b'{"email":"held"}', b'{"email":"other"}')]
     others = [submission(b'{"email":"of its own"}', key="own"), submission(b"{}")]
-    assert told(block(store.write([*behind, *others]))) == [
+    assert receipts(block(store.write([*behind, *others]))) == [
         (Outcome.CONFLICT, holder.id),
         (Outcome.DUPLICATE, holder.id),
         (Outcome.CONFLICT, holder.id),
@@ -120,7 +123,7 @@ def test_an_empty_batch_is_nothing(store: Store, rows: Rows) -> None:
 
 def test_a_batch_of_many_rows_is_one_of_a_few(store: Store, rows: Rows) -> None:
     batch = [submission(b'{"phone":"%d"}' % number, key=f"k{number % 1500}") for number in range(2000)]
-    outcomes = [outcome for outcome, _ in told(block(store.write(batch)))]
+    outcomes = [outcome for outcome, _ in receipts(block(store.write(batch)))]
     assert outcomes == [Outcome.CREATED] * 1500 + [Outcome.CONFLICT] * 500
     assert len(rows.leads()) == 1500
 
@@ -130,34 +133,34 @@ def test_two_stores_with_the_same_keys_in_opposite_orders_agree_and_do_not_wait_
 ) -> None:
     rounds, keys = 10, 200
     slowest_s = 0.0
-    answers: list[list[tuple[Outcome, str]]] = []
+    pairs: list[list[tuple[Outcome, str]]] = []
     with ExitStack() as stack:
         stores = [stack.enter_context(store_on(database)) for _ in range(2)]
         for number in range(rounds):
             batches = [[submission(b"{}", key=f"{number}-{key}") for key in range(keys)] for _ in stores]
             batches[1].reverse()
             barrier = threading.Barrier(2)
-            found: dict[int, tuple[float, list[tuple[Outcome, str]]]] = {}
+            results: dict[int, tuple[float, list[tuple[Outcome, str]]]] = {}
 
             def write(
                 which: int,
                 barrier: threading.Barrier = barrier,
                 batches: list[list[Submission]] = batches,
-                found: dict[int, tuple[float, list[tuple[Outcome, str]]]] = found,
+                results: dict[int, tuple[float, list[tuple[Outcome, str]]]] = results,
             ) -> None:
                 barrier.wait()
                 started = time.monotonic()
-                answers = told(block(stores[which].write(batches[which])))
-                found[which] = (time.monotonic() - started, answers)
+                written = receipts(block(stores[which].write(batches[which])))
+                results[which] = (time.monotonic() - started, written)
 
             threads = [threading.Thread(target=write, args=(which,)) for which in range(2)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            slowest_s = max(slowest_s, *(duration for duration, _ in found.values()))
-            answers += [found[0][1], list(reversed(found[1][1]))]
-    for one, other in zip(answers[::2], answers[1::2], strict=True):
+            slowest_s = max(slowest_s, *(duration for duration, _ in results.values()))
+            pairs += [results[0][1], list(reversed(results[1][1]))]
+    for one, other in zip(pairs[::2], pairs[1::2], strict=True):
         for (outcome, lead_id), (other_outcome, other_id) in zip(one, other, strict=True):
             assert {outcome, other_outcome} == {Outcome.CREATED, Outcome.DUPLICATE}
             assert lead_id == other_id
@@ -177,7 +180,7 @@ def test_a_database_that_is_held_up_is_given_up_in_time(database: str, rows: Row
             assert time.monotonic() - started < 3
     assert threading.active_count() == threads
     with store_on(database) as store:
-        assert told(block(store.write([first]))) == [(Outcome.CREATED, first.id)]
+        assert receipts(block(store.write([first]))) == [(Outcome.CREATED, first.id)]
     assert len(rows.raw()) == 1
 
 
@@ -191,7 +194,7 @@ def test_a_batch_of_many_statements_is_whole(
     batch = [submission(b'{"email":"%d"}' % number, key=str(number)) for number in range(50)]
     with store_on(database) as store:
         block(store.write(batch[:30]))
-        assert told(block(store.write(batch))) == [(Outcome.CREATED, row.id) for row in batch]
+        assert receipts(block(store.write(batch))) == [(Outcome.CREATED, row.id) for row in batch]
     rows = Rows(database)
     assert [lead["email"] for lead in rows.leads()] == [str(number) for number in range(50)]
     assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == 50
@@ -202,7 +205,7 @@ def test_a_row_that_cannot_be_encoded_does_not_hurt_its_neighbours(store: Store,
     assert poison.fields is not None
     poison = poison._replace(fields=("\ud800", *poison.fields[1:]))
     block(store.prove())
-    assert [outcome for outcome, _ in told(block(store.write([first, poison, last])))] == [Outcome.CREATED] * 3
+    assert [outcome for outcome, _ in receipts(block(store.write([first, poison, last])))] == [Outcome.CREATED] * 3
     assert sorted(str(lead["email"]) for lead in rows.leads()) == ["a", "b"]
     assert [row["state"] for row in rows.raw()] == ["stored", "failed", "stored"]
 

@@ -22,7 +22,7 @@ from leadcrm.ingest.store.store import WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
 from leadcrm.ingest.writer import MAX_BATCH_ROWS, Writer
 from tests.support.crm import submission, url_of
-from tests.support.receipts import told
+from tests.support.receipts import submit_all
 from tests.support.rows import Rows
 
 MEBIBYTE = 1024 * 1024
@@ -186,9 +186,9 @@ def test_a_lead_whose_sender_heard_503_is_not_written_and_one_whose_sender_hung_
         store.may_write.clear()
         first = writer.submit(submission(b"{}"))
         await asyncio.to_thread(store.has_begun.wait)
-        told = writer.submit(refused)
+        late = writer.submit(refused)
         writer.submit(gone).cancel()
-        assert isinstance(await told, StoreUnavailable), "its deadline has passed"
+        assert isinstance(await late, StoreUnavailable), "its deadline has passed"
         assert first.done()
         store.may_write.set()
 
@@ -258,15 +258,15 @@ def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database
 
     async def use() -> None:
         writer.hand_over(store)
-        await told(writer, first, *(submission(b"{}", key=f"key {number}") for number in range(20)))
+        await submit_all(writer, first, *(submission(b"{}", key=f"key {number}") for number in range(20)))
         assert store.noted() == ["INSERT"]
-        new, repeat = await told(writer, submission(b"{}", key="new"), again)
+        new, repeat = await submit_all(writer, submission(b"{}", key="new"), again)
         assert (new.outcome, repeat.outcome, repeat.lead_id) == ("created", "duplicate", first.id)
         assert store.noted() == ["INSERT", "BEGIN", "INSERT", "COMMIT"]
         # What met a taken key makes the next look before it writes, once.
-        await told(writer, submission(b"{}", key="one more"))
+        await submit_all(writer, submission(b"{}", key="one more"))
         assert store.noted() == ["BEGIN", "INSERT", "COMMIT"]
-        await told(writer, submission(b"{}", key="and one"))
+        await submit_all(writer, submission(b"{}", key="and one"))
         assert store.noted() == ["INSERT"]
 
     run(writer, use)
@@ -286,7 +286,7 @@ def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(databa
         writer.hand_over(store)
         rival.execute("BEGIN IMMEDIATE")
         started = asyncio.get_running_loop().time()
-        (receipt,) = await told(writer, submission(b"{}"))
+        (receipt,) = await submit_all(writer, submission(b"{}"))
         assert receipt.stored == "spool"
         assert 1 <= asyncio.get_running_loop().time() - started < 1.9, "it waited for the lock once"
         assert not writer.has_store
@@ -310,7 +310,7 @@ def test_what_was_committed_into_a_file_that_was_taken_away_goes_to_the_spool(da
 
     async def use() -> None:
         writer.hand_over(store)
-        (receipt,) = await told(writer, submission(b"{}"))
+        (receipt,) = await submit_all(writer, submission(b"{}"))
         assert receipt.stored == "spool"
 
     run(writer, use)

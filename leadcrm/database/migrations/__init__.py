@@ -31,7 +31,7 @@ from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
 
 _LOCK = 0x6C656164  # "lead": the number of PostgreSQL's advisory lock, held until the transaction ends.
 
-_OURS = ("leads_raw", "leads")
+_LEAD_TABLES = ("leads_raw", "leads")
 
 REWRITE_SQL = "UPDATE {schema}leadcrm_migrations SET name = name"
 """A real write that changes nothing: it proves that a commit reaches the disk."""
@@ -63,11 +63,11 @@ class Applied:
 
 def migrations_for(kind: str) -> list[Migration]:
     """Return the migrations of `postgres`, `sqlite` or `spool` in order."""
-    found = []
+    migrations = []
     for file in files(__package__).joinpath(kind).iterdir():
         if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
-            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
-    return sorted(found, key=lambda migration: migration.version)
+            migrations.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    return sorted(migrations, key=lambda migration: migration.version)
 
 
 def newest_version(kind: str) -> int:
@@ -105,11 +105,11 @@ def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[li
     """
     with schema_transaction(url, timeout_s) as schema:
         applied = schema.applied()
-    done = {row.version for row in applied}
+    versions = {row.version for row in applied}
     newest = newest_version(url.provider)
-    if done and max(done) > newest:
-        raise _too_new(max(done), newest)
-    return applied, [migration for migration in migrations_for(url.provider) if migration.version not in done]
+    if versions and max(versions) > newest:
+        raise _too_new(max(versions), newest)
+    return applied, [migration for migration in migrations_for(url.provider) if migration.version not in versions]
 
 
 def require_current(connection: Connection, url: DatabaseURL) -> None:
@@ -122,12 +122,12 @@ def require_current(connection: Connection, url: DatabaseURL) -> None:
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error
     newest = newest_version(url.provider)
-    found = max((row.version for row in applied), default=0)
-    if found > newest:
-        raise _too_new(found, newest)
-    if found < newest:
+    version = max((row.version for row in applied), default=0)
+    if version > newest:
+        raise _too_new(version, newest)
+    if version < newest:
         raise SchemaTooOld(
-            f"the database's schema is version {found}, this program needs {newest}", hint="leadcrm migrate"
+            f"the database's schema is version {version}, this program needs {newest}", hint="leadcrm migrate"
         )
 
 
@@ -178,7 +178,7 @@ class SchemaConnection:
     def applied(self) -> list[Applied]:
         """Return the applied migrations; raise `ForeignTables` where our tables' names are taken by others."""
         if not self.has_table("leadcrm_migrations"):
-            foreign = [table for table in _OURS if self.has_table(table)]
+            foreign = [table for table in _LEAD_TABLES if self.has_table(table)]
             if foreign:
                 raise ForeignTables(
                     f"the database already has {' and '.join(foreign)}, made by another program; "
@@ -243,9 +243,9 @@ def apply(schema: SchemaConnection, kind: str) -> list[Migration]:
     return pending
 
 
-def _too_new(found: int, newest: int) -> SchemaTooNew:
+def _too_new(version: int, newest: int) -> SchemaTooNew:
     return SchemaTooNew(
-        f"the database's schema is version {found}, newer than this program knows ({newest})",
+        f"the database's schema is version {version}, newer than this program knows ({newest})",
         hint="install the newer leadcrm again",
     )
 

@@ -112,8 +112,8 @@ def _columns(schema: SchemaConnection, table: str) -> dict[str, str]:
 
 def _first(columns: dict[str, str], alias: str, names: tuple[str, ...], otherwise: str, kind: str) -> str:
     """Return the expression of the first of the columns that exists, else and where it is NULL `otherwise`."""
-    found = next((f"{alias}.{columns[name]}::{kind}" for name in names if name in columns), "NULL")
-    return f"COALESCE({found}, ({otherwise})::{kind})"
+    expression = next((f"{alias}.{columns[name]}::{kind}" for name in names if name in columns), "NULL")
+    return f"COALESCE({expression}, ({otherwise})::{kind})"
 
 
 def _join(raw: dict[str, str], lead: dict[str, str]) -> str:

@@ -31,7 +31,7 @@ MAX_NESTING = 1024
 _SAFE_NESTING = 100
 
 # No lead has as many objects and arrays. Building a million of them twice is what would take longest of all.
-_MANY_CONTAINERS = 50_000
+_MAX_QUICK_CONTAINERS = 50_000
 
 _FIELDS = frozenset(FIELDS)
 _PLAIN_TYPES = frozenset((str, bool, type(None)))
@@ -65,7 +65,7 @@ def read_json(body: bytes) -> dict[str, object]:
 
 def _read_quickly(body: bytes) -> dict[str, object] | None:
     """Return orjson's answer where it is the careful way's answer too, else None."""
-    if len(body) > _MANY_CONTAINERS and body.count(b"[") + body.count(b"{") > _MANY_CONTAINERS:
+    if len(body) > _MAX_QUICK_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_QUICK_CONTAINERS:
         return None
     try:
         payload = orjson.loads(body)

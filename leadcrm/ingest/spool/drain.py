@@ -24,13 +24,13 @@ DRAIN_BYTES = 4 * 1024 * 1024
 logger = logging.getLogger("leadcrm.ingest.spool.drain")
 
 
-def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, most_rows: int = DRAIN_ROWS) -> int:
+def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, max_rows: int = DRAIN_ROWS) -> int:
     """Move the oldest rows of the spool into the database and return how many were dealt with; 0 when none waits.
 
     Rows that the database refuses are marked and stay, as do those that the disk has damaged. Raises
     `StoreUnavailable`, `SpoolUnavailable`.
     """
-    waiting = spool.oldest(most_rows, DRAIN_BYTES)
+    waiting = spool.oldest(max_rows, DRAIN_BYTES)
     if not waiting:
         return 0
     damaged = [row for row in waiting if row.body is not None and sha256(row.body).digest() != row.body_sha256]

@@ -31,7 +31,7 @@ from leadcrm.errors import SpoolUnavailable, StoreDamaged, StoreUnavailable
 _NAME = re.compile(r"spool(?:-([0-9]{1,9}))?\.db")
 
 
-MOST_SET_ASIDE = 20
+MAX_SET_ASIDE_FILES = 20
 """Damaged one after the other, the disk is at fault, and more files are no help."""
 
 logger = logging.getLogger("leadcrm.ingest.spool.file")
@@ -51,7 +51,7 @@ class SpoolFile:
 
         Raises `StoreUnavailable`, `StoreDamaged`, `SchemaTooNew`, `OSError`.
         """
-        self._turn_to(max(self.path, spool_in_use(self._data_dir), key=number_of))
+        self._turn_to(max(self.path, spool_in_use(self._data_dir), key=parse_file_number))
         connection = open_spool_file(self.path, busy_timeout_s=busy_timeout_s)
         self._inode = self.path.stat().st_ino
         return connection
@@ -70,7 +70,7 @@ class SpoolFile:
         """
         if self._successor.exists():
             return
-        if len(_files(self._data_dir)) > MOST_SET_ASIDE:
+        if len(_files(self._data_dir)) > MAX_SET_ASIDE_FILES:
             raise SpoolUnavailable(f"{self.path}: {why}", hint="see to the disk, then delete the files set aside")
         try:
             make_spool_file(self._successor)
@@ -86,17 +86,17 @@ class SpoolFile:
 
     def _turn_to(self, path: Path) -> None:
         self.path = path
-        self._successor = path.with_name(f"spool-{number_of(path) + 1}.db")
+        self._successor = path.with_name(f"spool-{parse_file_number(path) + 1}.db")
 
 
 def spool_in_use(data_dir: Path) -> Path:
     """Return the file in use, which need not exist yet."""
-    return max(_files(data_dir), key=number_of, default=data_dir / "spool.db")
+    return max(_files(data_dir), key=parse_file_number, default=data_dir / "spool.db")
 
 
 def set_aside_files(data_dir: Path) -> list[Path]:
     """Return the files that were set aside, oldest first."""
-    return sorted(_files(data_dir), key=number_of)[:-1]
+    return sorted(_files(data_dir), key=parse_file_number)[:-1]
 
 
 def unsalvaged_files(data_dir: Path) -> list[Path]:
@@ -170,7 +170,7 @@ def _files(data_dir: Path) -> list[Path]:
         return []
 
 
-def number_of(path: Path) -> int:
+def parse_file_number(path: Path) -> int:
     """Return which one of a node's files it is, counted from 1."""
     match = _NAME.fullmatch(path.name)
     return int(match[1] or 1) if match else 0

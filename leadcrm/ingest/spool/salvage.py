@@ -37,12 +37,12 @@ def salvage_all(spool: Spool) -> None:
     """
     for path in unsalvaged_files(spool.data_dir):
         salvaged, damaged = _salvage(path, spool)
-        told = f"{salvaged} rows were salvaged from {path}, {len(damaged)} are damaged{': ' if damaged else ''}"
-        told += " ".join(sorted(damaged))
-        mark_salvaged(path, told)
+        summary = f"{salvaged} rows were salvaged from {path}, {len(damaged)} are damaged{': ' if damaged else ''}"
+        summary += " ".join(sorted(damaged))
+        mark_salvaged(path, summary)
         logger.error(
             "%s",
-            told,
+            summary,
             extra={
                 "action": "salvage",
                 "hint": "keep the file if rows are damaged, else delete it and what is beside it",

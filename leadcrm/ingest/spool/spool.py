@@ -107,7 +107,7 @@ class Spool:
     def _write(self, batch: Sequence[Submission]) -> list[WriteResult]:
         with self._faults():
             store = self._opened()
-            self._insist_on_room(sum(len(row.body or b"") for row in batch))
+            self._require_room(sum(len(row.body or b"") for row in batch))
             results = block(store.write(batch))
             if not self._file.is_in_use():
                 raise StoreDamaged(f"{self.path} is not the spool any more, and what was just written is in it")
@@ -160,7 +160,7 @@ class Spool:
         """Raise `SpoolUnavailable` unless a row could be kept now."""
         with self._faults():
             block(self._opened().write([]))
-            self._insist_on_room(0)
+            self._require_room(0)
 
     def prove_write(self) -> None:
         """Commit a real write that changes nothing. Raises `SpoolUnavailable`."""
@@ -192,22 +192,22 @@ class Spool:
             tuple(str(path) for path in set_aside_files(self.data_dir)),
         )
 
-    def oldest(self, most_rows: int, most_bytes: int) -> list[Submission]:
+    def oldest(self, max_rows: int, max_bytes: int) -> list[Submission]:
         """Return the oldest of the waiting rows that the database has not refused; at least one, if there is one."""
         with self._faults():
             self._opened()
             assert self._connection is not None
-            found: list[Submission] = []
-            for values in self._connection.execute(_OLDEST, (most_rows,)):
+            rows: list[Submission] = []
+            for values in self._connection.execute(_OLDEST, (max_rows,)):
                 try:
                     row = submission_from_sqlite(values)
                 except (ValueError, TypeError) as error:
                     raise StoreDamaged(f"{self.path}: a row cannot be read: {type(error).__name__}") from None
-                most_bytes -= len(row.body or b"")
-                if found and most_bytes < 0:
+                max_bytes -= len(row.body or b"")
+                if rows and max_bytes < 0:
                     break
-                found.append(row)
-            return found
+                rows.append(row)
+            return rows
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete rows that the database has committed; durable on return."""
@@ -275,7 +275,7 @@ class Spool:
                 self._entities = bind_spool(self.path)
             return self._entities.raw_lead
 
-    def _insist_on_room(self, more_bytes: int) -> None:
+    def _require_room(self, more_bytes: int) -> None:
         if self._used_bytes() + more_bytes > self._max_bytes:
             raise SpoolFull(
                 f"{self.path} has reached SPOOL_BYTES ({self._max_bytes})",

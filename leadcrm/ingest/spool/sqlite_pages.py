@@ -18,7 +18,7 @@ from pathlib import Path
 
 Value = bytes | str | int | float | None
 
-LARGEST_RECORD_BYTES = 1 << 28
+MAX_RECORD_BYTES = 1 << 28
 
 _TABLE_LEAF = 0x0D
 _LOG_HEAD_BYTES = 32
@@ -73,9 +73,9 @@ class Pages:
     def records(self) -> Iterator[list[Value]]:
         """Yield what can be read of every row of every table, in no order; a row may come more than once."""
         for number in range(len(self._file) // self.size + 1):
-            yield from self._records_of(self._file[number * self.size : (number + 1) * self.size], number == 0)
+            yield from self._records_in(self._file[number * self.size : (number + 1) * self.size], number == 0)
         for number, start in self._frames():
-            yield from self._records_of(self._log[start : start + self.size], number == 1)
+            yield from self._records_in(self._log[start : start + self.size], number == 1)
 
     def _frames(self) -> Iterator[tuple[int, int]]:
         """Yield page number and start of each frame of the log's present run, whether or not it adds up."""
@@ -85,7 +85,7 @@ class Pages:
             if self._log[at + 8 : at + 16] == salts:
                 yield int.from_bytes(self._log[at : at + 4], "big"), at + _FRAME_HEAD_BYTES
 
-    def _records_of(self, page: bytes, is_first: bool) -> Iterator[list[Value]]:
+    def _records_in(self, page: bytes, is_first: bool) -> Iterator[list[Value]]:
         head = 100 if is_first else 0
         if len(page) < head + 8 or page[head] != _TABLE_LEAF:
             return
@@ -100,7 +100,7 @@ class Pages:
     def _payload(self, page: bytes, at: int) -> bytes:
         size, at = _varint(page, at)
         _, at = _varint(page, at)
-        if size > LARGEST_RECORD_BYTES:
+        if size > MAX_RECORD_BYTES:
             raise ValueError("no record is so large")
         most = self.size - 35
         least = (self.size - 12) * 32 // 255 - 23

@@ -163,10 +163,10 @@ class PostgresStore:
         """Return which of the rows are stored already, as they are stored, and who holds the others' keys."""
         by_id = {row.id: row for row in rows}
         keys = [row.key_sha256.hex() for row in rows if row.key_sha256]
-        found = yield from self._execute(until, self._find_sql, {"ids": list(by_id), "keys": keys})
+        matches = yield from self._execute(until, self._find_sql, {"ids": list(by_id), "keys": keys})
         stored: dict[str, Submission] = {}
         known: Known = {}
-        for id, key, body_sha256, state, duplicate_of in found:
+        for id, key, body_sha256, state, duplicate_of in matches:
             if id in by_id:
                 stored[id] = by_id[id]._replace(state=State(state), duplicate_of=duplicate_of)
             if key is not None and State(state).holds_key:

@@ -28,7 +28,7 @@ from leadcrm.ingest.raw_row import sqlite_lead_values, sqlite_raw_values, uuid_b
 from leadcrm.ingest.store.store import UNENCODABLE, Known, Ledger, WriteResult, receipts_for, settle, write_bisected
 from leadcrm.ingest.submission import Submission
 
-CHECKPOINT_PATIENCE_MS = 100
+CHECKPOINT_TIMEOUT_MS = 100
 
 LOCK_PAUSE_S = (0.0002, 0.001)
 """Between two attempts at SQLite's write lock: shorter than a commit, which another worker holds it for."""
@@ -44,7 +44,7 @@ _SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)[
 
 MAX_STATEMENT_ROWS = _SIZES[-1]
 
-_LOOK_UP_KEYS = 500
+_MAX_LOOK_UP_KEYS = 500
 
 Statement = tuple[str, list[Any]]
 
@@ -148,8 +148,8 @@ class SqliteStore:
         """Commit what of the batch is not there yet and return all its rows as they are settled."""
         with self._transaction():
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
-            there = self._there([*rows])
-            for statement in self._statements([row for row in rows.values() if row.id not in there]):
+            stored = self._stored_ids([*rows])
+            for statement in self._statements([row for row in rows.values() if row.id not in stored]):
                 self._connection.execute(*statement)
         return rows
 
@@ -200,7 +200,7 @@ class SqliteStore:
 
     def _rewrite(self) -> None:
         # It keeps writers out while it waits for readers, of whom some take long.
-        with busy_timeout(self._connection, CHECKPOINT_PATIENCE_MS):
+        with busy_timeout(self._connection, CHECKPOINT_TIMEOUT_MS):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with self._transaction():
             self._connection.execute(REWRITE_SQL.format(schema=""))
@@ -265,8 +265,8 @@ class SqliteStore:
 
     def _known(self, keys: Sequence[bytes]) -> Known:
         known: Known = {}
-        for start in range(0, len(keys), _LOOK_UP_KEYS):
-            some = keys[start : start + _LOOK_UP_KEYS]
+        for start in range(0, len(keys), _MAX_LOOK_UP_KEYS):
+            some = keys[start : start + _MAX_LOOK_UP_KEYS]
             sql = (
                 "SELECT key_sha256, id, body_sha256 FROM leads_raw WHERE key_sha256 IS NOT NULL "  # noqa: S608
                 f"AND state IN {KEY_HOLDING_STATES!r} AND key_sha256 IN ({', '.join('?' * len(some))})"
@@ -275,14 +275,14 @@ class SqliteStore:
                 known[key] = (str(UUID(bytes=id)), body_sha256)
         return known
 
-    def _there(self, ids: Sequence[str]) -> set[str]:
-        """Return which of the ids are those of rows."""
-        there: set[str] = set()
-        for start in range(0, len(ids), _LOOK_UP_KEYS):
-            some = [*map(uuid_bytes, ids[start : start + _LOOK_UP_KEYS])]
+    def _stored_ids(self, ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that are ids of rows."""
+        stored: set[str] = set()
+        for start in range(0, len(ids), _MAX_LOOK_UP_KEYS):
+            some = [*map(uuid_bytes, ids[start : start + _MAX_LOOK_UP_KEYS])]
             sql = f"SELECT id FROM leads_raw WHERE id IN ({', '.join('?' * len(some))})"  # noqa: S608
-            there.update(str(UUID(bytes=id)) for (id,) in self._connection.execute(sql, some))
-        return there
+            stored.update(str(UUID(bytes=id)) for (id,) in self._connection.execute(sql, some))
+        return stored
 
 
 def incoming_view(more_columns: tuple[str, ...], more_sql: str) -> tuple[str, str]:
