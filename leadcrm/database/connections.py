@@ -1,4 +1,4 @@
-"""A connection of the driver's own to whichever database the configuration names."""
+"""Driver-level connections to the configured database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Connection = PostgresConnection | sqlite3.Connection
 
 
 def open_connection(url: DatabaseURL, *, timeout_s: float, create: bool = False) -> Connection:
-    """Open a connection of the driver's own. A missing SQLite file is made only where `create` says so."""
+    """Open a driver-level connection; create a missing SQLite file only if `create` is true."""
     if url.path is not None:
         return open_sqlite(url.path, busy_timeout_s=timeout_s, create=create)
     return open_postgres(url, timeout_s=timeout_s)

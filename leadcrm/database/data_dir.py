@@ -1,4 +1,4 @@
-"""The folder in which the service keeps what it keeps: the embedded database and the spool."""
+"""The service's data folder, which holds the embedded database and the spool."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ LOCK_FILE = "server.lock"
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """Make the data folder where it is missing, durably, and see that it can be written to.
-
-    Raises `ConfigError`.
-    """
+    """Create the data folder durably if it is missing, and check that it is writable. Raises `ConfigError`."""
     try:
         missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -32,7 +29,7 @@ def make_data_dir(data_dir: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new entry of the folder durable: SQLite syncs the folder it writes in, not those above."""
+    """Make a new entry of the folder durable. SQLite syncs only the folder that it writes in, not the ones above."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -41,7 +38,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def give_to_owner_of(path: Path, target: Path | int) -> None:
-    """Give root's file to the owner of another one: a service that is not root could not write to it."""
+    """Give a file that root created to the owner of `path`: a service that is not root could not write to it."""
     owner = path.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.chown(target, owner.st_uid, owner.st_gid)
@@ -49,10 +46,10 @@ def give_to_owner_of(path: Path, target: Path | int) -> None:
 
 @contextmanager
 def hold(data_dir: Path, database: Path | None, *, exclusively: bool = False) -> Iterator[bool]:
-    """Hold the data folder, and that of the embedded database; say whether they could be had.
+    """Lock the data folder and the embedded database's folder; yield whether both locks were free.
 
-    Servers hold them together, what replaces their database alone. The lock ends with the process, however that ends.
-    A forked worker holds it with its parent. Raises `ConfigError`.
+    Servers share the lock. A command that replaces their database takes it exclusively. The lock ends with the process,
+    however that ends. A forked worker holds it together with its parent. Raises `ConfigError`.
     """
     with ExitStack() as stack:
         try:
@@ -61,7 +58,7 @@ def hold(data_dir: Path, database: Path | None, *, exclusively: bool = False) ->
             accepted = "a folder whose files the service may write to"
             raise ConfigError("DATA_DIR", f"{error.filename}: {error.strerror}", accepted) from error
         if database is not None and database.parent.resolve() != data_dir.resolve():
-            # One that is away or read-only is no reason not to start: leads can wait in the spool.
+            # A missing or read-only folder must not stop the start: leads can wait in the spool.
             with suppress(OSError):
                 lock = lock_file(database.parent / LOCK_FILE, exclusively=exclusively)
                 is_held = stack.enter_context(lock) and is_held

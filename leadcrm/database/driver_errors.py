@@ -1,6 +1,7 @@
-"""Drivers' errors as ours: which say "the database cannot now" and which say "not this row".
+"""Translates drivers' errors into ours.
 
-`StoreUnavailable` is the first, `SubmissionRefused` the second. No text quotes what a row holds.
+`StoreUnavailable` means that the database cannot commit now, `SubmissionRefused` that it rejects this row. No message
+quotes a row's data.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ import psycopg2.errorcodes
 
 from leadcrm.errors import StoreDamaged, StoreUnavailable, SubmissionRefused
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: cardinality, data exception, integrity constraint
-# violation, external routine, check option, program limit exceeded, what a trigger raises. Every other class speaks of
-# the server, the session or the schema, not of the row.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: cardinality violation, data exception, integrity
+# constraint violation, external routine (38 and 39), check option violation, program limit exceeded, PL/pgSQL error
+# (raised by a trigger). Every other class concerns the server, the session or the schema, not the row.
 _SQLSTATE_CLASSES_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
 
 _AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
 
 
 def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable | SubmissionRefused:
-    """Say of a driver's error whether the database cannot now or refuses this row.
+    """Return a driver's error as `StoreUnavailable` or `SubmissionRefused`; raise it again if it is no driver's error.
 
-    The text names SQLSTATE, constraint, table and column, never DETAIL or the statement: they quote the payload.
+    The message names SQLSTATE, constraint, table and column. It never holds DETAIL or the statement, which quote the
+    payload.
     """
     if isinstance(error, (StoreUnavailable, SubmissionRefused)):
         return error
@@ -32,7 +34,7 @@ def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable 
         return _sqlite_error(error, path)
     if isinstance(error, psycopg2.Error):
         return _postgres_error(error)
-    # Pony wraps a driver's exception and keeps it.
+    # Pony wraps the driver's exception.
     wrapped = getattr(error, "original_exc", None) or error.__cause__
     if isinstance(wrapped, Exception):
         return store_error(wrapped, path)
@@ -84,7 +86,7 @@ _SQLITE_DAMAGE = ("malformed", "not a database", "Could not decode")
 def _sqlite_error(error: sqlite3.Error, path: Path | None) -> StoreUnavailable | SubmissionRefused:
     if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)):
         return SubmissionRefused(str(error))
-    # What cannot be decoded is quoted, and is a row's.
+    # After "with text" SQLite quotes the undecodable text, which is a row's data.
     text = str(error).partition(" with text ")[0]
     hint = next((hint for part, hint in _SQLITE_HINTS.items() if part in text.lower()), "")
     message = f"{path}: {text}" if path else text

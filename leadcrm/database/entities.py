@@ -1,9 +1,7 @@
-"""The schema in one place, as Pony entities for a database that is handed in.
+"""The schema as Pony entities, defined on a database that the caller passes in.
 
-Owns the names of tables and columns and their types; the DDL is that of `leadcrm.database.migrations`, and a test holds
-the two together. Ids are UUIDs of version 7, minted when a request arrived. Times are naive UTC in the columns.
-
-May import nothing of leadcrm.
+This module owns the names and types of tables and columns. The DDL is in `leadcrm.database.migrations`; a test compares
+the two. Ids are UUIDs of version 7, minted when the request arrived. Columns hold naive UTC times.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ COLUMN_OF_FIELD = {
     "phone": "phone",
     "sourcetype": "sourcetype",
 }
-"""The fields of a payload that become columns of a lead, in the columns' order: the one list of them."""
+"""The only list of the payload fields that become columns of a lead, in the columns' order."""
 
 FIELDS = tuple(COLUMN_OF_FIELD)
 FIELD_COLUMNS = tuple(COLUMN_OF_FIELD.values())
@@ -39,7 +37,7 @@ FIELD_COLUMNS = tuple(COLUMN_OF_FIELD.values())
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntities:
-    """The entities of one bound spool, which holds requests only: `raw_lead` is `leads_raw`."""
+    """The entities of one bound spool, which holds raw rows only: `raw_lead` maps `leads_raw`."""
 
     database: Database
     raw_lead: Any
@@ -47,9 +45,9 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: those of a spool and the tables that leads need.
+    """The entities of one bound database: the raw rows and what is made of them.
 
-    `lead` is `leads`, `lead_event` is `lead_events`, `ledger_entry` is `leads_ledger`.
+    `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`.
     """
 
     lead: Any
@@ -58,12 +56,12 @@ class Entities(SpoolEntities):
 
 
 def _text() -> Any:
-    """A nullable text column that keeps blanks and tells '' from NULL."""
+    """Return a nullable text column that keeps blanks and distinguishes '' from NULL."""
     return Optional(str, nullable=True, autostrip=False)
 
 
 def _required_text() -> Any:
-    # Pony's Required refuses '', and an empty request id or target is the sender's right.
+    # Pony's Required rejects '', but a sender may send an empty request id or target.
     return Optional(str, autostrip=False)
 
 
@@ -121,7 +119,7 @@ LEAD_COLUMNS = ("id", *tuple(_lead_attributes())[1:])
 
 
 def define_entities(database: Database, schema: str | None) -> Entities:
-    """Define the tables on an unmapped database, qualified with `schema` where one is given."""
+    """Define the tables on an unmapped database, qualified with `schema` if that is set."""
 
     def table(name: str) -> str | tuple[str, str]:
         return (schema, name) if schema else name
@@ -145,7 +143,7 @@ def define_entities(database: Database, schema: str | None) -> Entities:
 
 
 def define_spool_entities(database: Database) -> SpoolEntities:
-    """Define the spool's `leads_raw`: the same row and, where the database refused it, why."""
+    """Define the spool's `leads_raw`: the columns of the database's and `refusal`, why the database refused the row."""
     raw_lead = type(
         "RawLead",
         (database.Entity,),

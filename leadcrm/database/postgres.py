@@ -1,9 +1,9 @@
-"""Connections to PostgreSQL: how they are opened, and how the driver waits.
+"""Opens connections to PostgreSQL and bounds the driver's waits.
 
 Invariants:
 - A connection acknowledges a commit only once it is on stable storage: `synchronous_commit` is never `off`.
-- No wait outlasts the thread's `deadline`: psycopg2 would block for ever on a hung server, so its waits are ours, for
-  Pony's connections by a callback. The connection of a wait that was given up is closed.
+- No wait outlasts the thread's `deadline`. psycopg2 would block for ever on a hung server, so this module waits in its
+  place, for Pony's connections through a callback. A connection whose wait timed out is closed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from leadcrm.errors import StoreUnavailable
 PostgresConnection = psycopg2.extensions.connection
 
 CONNECT_TIMEOUT_S = 10.0
-"""How long connecting may take where no deadline says less."""
+"""The limit for connecting, unless a deadline ends earlier."""
 
 NO_ANSWER = "the database did not answer within its deadline"
 
@@ -40,9 +40,9 @@ _thread_deadline = _ThreadDeadline()
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Bound every wait for PostgreSQL in this thread to `seconds` from now, all together; nesting only shortens.
+    """Bound all waits for PostgreSQL in this thread to `seconds` from now in total; a nested deadline only shortens it.
 
-    Raises psycopg2's `OperationalError` out of the driver's call that was waiting; its connection is then closed.
+    A wait that outlasts the deadline closes its connection, and the driver's call raises psycopg2's `OperationalError`.
     """
     before = _thread_deadline.at
     at = monotonic() + seconds
@@ -54,11 +54,11 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def _wait(connection: PostgresConnection) -> None:
-    """Wait until psycopg2 is done (https://www.psycopg.org/docs/advanced.html), no longer than the deadline."""
+    """Wait until psycopg2 has finished (https://www.psycopg.org/docs/advanced.html) or the deadline has passed."""
     poller = select.poll()
     at = _thread_deadline.at
     if at is None and connection.status == psycopg2.extensions.STATUS_SETUP:
-        # libpq minds `connect_timeout` only where it waits itself.
+        # libpq applies `connect_timeout` only to its own waits.
         at = monotonic() + CONNECT_TIMEOUT_S
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
         event = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
@@ -66,7 +66,7 @@ def _wait(connection: PostgresConnection) -> None:
         poller.register(file_descriptor, event)
         timeout_ms = None if at is None else max(0.0, (at - monotonic()) * 1000)
         ready = poller.poll(timeout_ms)
-        # While connecting, libpq moves from one host's socket to the next.
+        # libpq may change the socket while it connects.
         poller.unregister(file_descriptor)
         if not ready:
             raise psycopg2.OperationalError(NO_ANSWER)
@@ -76,7 +76,7 @@ psycopg2.extensions.set_wait_callback(_wait)
 
 
 class _WaitingCursor(psycopg2.extensions.cursor):
-    """A cursor whose statements are done on return, though its connection is asynchronous."""
+    """A cursor whose statements have finished on return, although its connection is asynchronous."""
 
     def execute(self, query: Any, vars: Any = None) -> None:
         try:
@@ -85,20 +85,20 @@ class _WaitingCursor(psycopg2.extensions.cursor):
         except BaseException as error:
             is_broken = isinstance(error, psycopg2.OperationalError) and error.pgcode is None
             if is_broken or self.connection.isexecuting():
-                # Given up, interrupted or broken: whatever the server still answers is nobody's.
+                # The server may still send this statement's reply, which the next statement must not read.
                 self.connection.close()
             raise
 
 
 def postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
-    """Return psycopg2's connection arguments for statements that take `timeout_s` seconds at most."""
+    """Return psycopg2's connection arguments, with `timeout_s` as the limit of each statement."""
     arguments: dict[str, Any] = dict(psycopg2.extensions.parse_dsn(url.dsn))
     arguments.setdefault("fallback_application_name", "leadcrm")
     arguments["client_encoding"] = "UTF8"
     arguments["connect_timeout"] = url.connect_timeout_s
     arguments.setdefault("tcp_user_timeout", int(max(timeout_s, url.connect_timeout_s) * 1000))
     if not url.pgbouncer:
-        # pgbouncer refuses start-up options, and what is SET there reaches other clients' sessions.
+        # pgbouncer rejects start-up options, and a SET would leak into other clients' sessions.
         timeout_ms = int(timeout_s * 1000)
         own = (
             f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} "
@@ -109,7 +109,11 @@ def postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
 
 
 def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give the arguments once a host: `connect_timeout` does not bound a host when connecting asynchronously."""
+    """Yield the arguments once for each host.
+
+    On an asynchronous connection libpq does not apply `connect_timeout` to each host, so the caller tries them one by
+    one.
+    """
     names = ("host", "hostaddr", "port")
     lists = {name: str(arguments[name]).split(",") for name in names if arguments.get(name)}
     count = max((len(values) for values in lists.values()), default=1)
@@ -119,9 +123,9 @@ def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give a host's arguments once an address that its name has. Raises `OSError` where it has none.
+    """Yield a host's arguments once for each address of its name. Raises `OSError` if the name has none.
 
-    psycopg2 would keep the interpreter's lock while libpq asks for them, for as long as a name server is away.
+    psycopg2 would hold the interpreter's lock while libpq resolves the name, which takes long if a name server is down.
     """
     host = arguments.get("host")
     if not host or host.startswith("/") or arguments.get("hostaddr"):
@@ -133,9 +137,9 @@ def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
-    """Open an autocommit connection whose commits are durable, trying each address for `connect_timeout`.
+    """Open an autocommit connection with durable commits, trying each address for `connect_timeout`.
 
-    It is asynchronous, so that an event loop may use it; the cursors that it gives by itself wait. Raises
+    The connection is asynchronous, so that an event loop can use it; its default cursors block. Raises
     `StoreUnavailable`.
     """
     failure: Exception | None = None
@@ -161,7 +165,7 @@ def _connect(url: DatabaseURL, arguments: dict[str, Any]) -> PostgresConnection:
 
 
 def unreachable(url: DatabaseURL, error: Exception) -> Exception:
-    """Return the error of a connection, with the database that it is about and what to do next."""
+    """Return a connection's error with the name of the database and a hint for the operator."""
     failure = store_error(error)
     if not isinstance(failure, StoreUnavailable):
         return failure

@@ -1,4 +1,4 @@
-"""Pony's sessions: entities bound to a database, and the sessions in which they are read and changed."""
+"""Binds entities to a database and opens the Pony sessions that read and change them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-# Pony would import these at the first `bind`, and two threads that bind at once then meet one that is half imported.
+# Pony imports these in the first `bind`. If two threads bind at once, one of them finds a half-imported module.
 import pony.orm.dbproviders.postgres
 import pony.orm.dbproviders.sqlite
 import psycopg2
@@ -28,16 +28,16 @@ from leadcrm.errors import StoreUnavailable
 AnyEntities = TypeVar("AnyEntities", bound=SpoolEntities)
 
 READ_TIMEOUT_S = 30.0
-"""How long one statement of the CRM or of the command line may take."""
+"""The limit for one statement of the CRM or the command line."""
 
 
 class _InterruptibleDatetime(pony.orm.dbproviders.sqlite.SQLiteDatetimeConverter):  # type: ignore[misc]
-    """Reads times as Pony does, which would take an interrupt in the middle of it for a time that cannot be read."""
+    """Reads times as Pony does, but lets an interrupt through: Pony's bare `except` would swallow it."""
 
     def sql2py(self, val: Any) -> Any:
         try:
             return timestamp2datetime(val)
-        except Exception:  # as Pony, which hands on what is no time
+        except Exception:  # like Pony: pass on a value that is no time
             return val
 
 
@@ -48,9 +48,9 @@ pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes = [
 
 
 def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
-    """Return the entities of a database, bound and mapped, for use in `db_session`.
+    """Return the entities of a database, bound and mapped, for use in a `session`.
 
-    Raises `StoreUnavailable`: Pony connects at once.
+    Raises `StoreUnavailable`, because Pony connects at once.
     """
     database = Database()
     if url.path is not None:
@@ -83,7 +83,7 @@ def bind_spool(path: Path, *, timeout_s: float = READ_TIMEOUT_S) -> SpoolEntitie
 
 
 def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEntities:
-    # Made by migrations alone, and Pony would resolve a relative path against its caller's file.
+    # Only migrations create the file.
     if not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
     database = entities.database
@@ -93,6 +93,7 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
         set_pragmas(connection)
 
     try:
+        # Pony resolves a relative path against the file of its caller.
         database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
     except (sqlite3.Error, DBException) as error:
         raise store_error(error, path) from error
@@ -102,31 +103,31 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
 
 @contextmanager
 def session(entities: SpoolEntities, *, writes: bool = False) -> Iterator[None]:
-    """Hold one of Pony's sessions in this thread, committed at its end unless something is raised.
+    """Hold a Pony session in this thread; commit it at the end unless an exception leaves the block.
 
-    `writes` takes SQLite's write lock at once: a read that becomes a write later could not wait for its turn.
-    Raises `StoreUnavailable` and `SubmissionRefused`; the thread's connection is then given up.
+    `writes` takes SQLite's write lock at the start: SQLite does not wait for the lock when a reading transaction begins
+    to write. Raises `StoreUnavailable` and `SubmissionRefused`, after closing the thread's connection.
     """
     try:
         with deadline(READ_TIMEOUT_S), db_session(immediate=writes):
             yield
     except Exception as error:
-        # After an error of another kind the connection may be as good as before, but nothing says so.
+        # The connection may still be usable, but nothing guarantees it.
         entities.database.disconnect()
         raise store_error(error) from error
 
 
 @contextmanager
 def snapshot(entities: Entities) -> Iterator[None]:
-    """Hold a session in this thread in which every read sees the database as it was at the first.
+    """Hold a session in this thread in which every read sees the database as it was at the first read.
 
-    For entities that only this thread uses. Raises as `session` does; each wait is for the caller to bound.
+    Only this thread may use the entities. Raises the errors of `session`. The caller must bound each wait.
     """
     database = entities.database
     try:
         with db_session(immediate=True):
             if database.provider.dialect == "SQLite":
-                # Pony knows only transactions that write; this one must not keep leads waiting for its lock.
+                # Pony's immediate transaction takes the write lock, which would make leads wait. Begin a reading one.
                 connection = database.get_connection()
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN")
@@ -139,5 +140,5 @@ def snapshot(entities: Entities) -> Iterator[None]:
 
 
 def forget_results(entities: SpoolEntities) -> None:
-    """Drop what the session has read so far: Pony keeps the rows of every query until the session's end."""
+    """Drop the results of the session's queries, which Pony otherwise keeps until the session ends."""
     entities.database._get_cache().query_results.clear()

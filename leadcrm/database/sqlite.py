@@ -1,6 +1,6 @@
-"""Connections to SQLite files: how they are opened, and what makes their commits durable.
+"""Opens SQLite files so that their commits are durable.
 
-A connection acknowledges a commit only once it is on stable storage: WAL mode with `synchronous=FULL`.
+Invariant: a connection acknowledges a commit only once it is on stable storage (WAL mode with `synchronous=FULL`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from leadcrm.errors import StoreUnavailable
 SQLITE_CACHE_KIB = 16_384
 
 SQLITE_CHECKPOINT_PAGES = 4000
-"""Pages of 4 KiB in the log before they are moved to the file, within a commit: at SQLite's own 1,000 every hundredth
-lead of a lone sender waited milliseconds for that."""
+"""Log pages of 4 KiB at which a commit also runs a checkpoint. At SQLite's default of 1,000, every hundredth lead of a
+single sender waited milliseconds for one."""
 
 
 def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> sqlite3.Connection:
-    """Open an autocommit connection (`BEGIN` is ours to say) in WAL mode that syncs every commit.
+    """Open an autocommit connection in WAL mode that syncs every commit; the caller issues each `BEGIN`.
 
-    Raises `StoreUnavailable`, also where the file is missing and `create` is not given.
+    Raises `StoreUnavailable`, also if the file is missing and `create` is false.
     """
     if not create and not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
@@ -48,7 +48,7 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
 
 
 def set_pragmas(connection: sqlite3.Connection) -> None:
-    """Make commits durable (https://www.sqlite.org/pragma.html#pragma_synchronous) and foreign keys count."""
+    """Make commits durable (https://www.sqlite.org/pragma.html#pragma_synchronous) and enforce foreign keys."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -58,7 +58,7 @@ def set_pragmas(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def busy_timeout(connection: sqlite3.Connection, milliseconds: int) -> Iterator[None]:
-    """Let a connection wait that long for SQLite's locks, and afterwards as long as before."""
+    """Set the connection's busy timeout for the block, then restore it."""
     (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
     try:
@@ -68,6 +68,6 @@ def busy_timeout(connection: sqlite3.Connection, milliseconds: int) -> Iterator[
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how many bytes an unprivileged process may still write on the disk of `folder`."""
+    """Return how many bytes an unprivileged process may still write to the disk of `folder`."""
     statistics = os.statvfs(folder)
     return statistics.f_bavail * statistics.f_frsize

@@ -1,7 +1,7 @@
-"""The states of a raw request, and the outcomes that senders and the log are told.
+"""The states of a raw row, and the outcomes that the log and the metrics report.
 
-A state has all that follows from it as attributes: constraints, sets and texts elsewhere are derived from here, and a
-test holds the migrations' CHECKs and partial indexes to it.
+A state carries its consequences as attributes, from which the rest of the code derives its sets and texts. A test
+compares the migrations' CHECKs and partial indexes with them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """What became of a request, in the words of the log and of the metrics."""
+    """The outcome of a request, as the log and the metrics name it."""
 
     CREATED = "created"
     DUPLICATE = "duplicate"
@@ -22,13 +22,13 @@ class Outcome(str, Enum):
 
 
 class State(str, Enum):
-    """What a kept request is now.
+    """The state of a raw row.
 
     Attributes:
-        outcome: what its sender was told, had it been stored in this state at once.
-        holds_key: its Idempotency-Key is taken: one key, one such row.
-        is_replayable: a replay may still make a lead of it.
-        in_inbox: people should look at it: it was kept, but is no lead.
+        outcome: The outcome of a request whose row is stored in this state on arrival.
+        holds_key: The row claims its Idempotency-Key. Each key has at most one such row.
+        is_replayable: A replay may still make a lead of the row.
+        in_inbox: The inbox lists the row: it was kept, but it is not a lead, and a person should look at it.
     """
 
     outcome: Outcome
@@ -37,21 +37,21 @@ class State(str, Enum):
     in_inbox: bool
 
     STORED = "stored", Outcome.CREATED, True, False, False
-    """It has its lead."""
+    """The row has its lead."""
 
     FAILED = "failed", Outcome.CREATED, True, True, True
-    """Normalizing it failed, or the database refused its lead. Its sender was told 201."""
+    """Normalizing the body failed, or the database refused the lead. The sender got 201."""
 
     INVALID = "invalid", Outcome.INVALID, False, True, True
-    """No payload can be read from its body."""
+    """The body holds no readable payload."""
 
     CONFLICT = "conflict", Outcome.CONFLICT, False, False, True
-    """Another body came first under its key."""
+    """Another body arrived first under the same key."""
 
     REPEAT = "repeat", Outcome.DUPLICATE, False, False, False
-    """The same body came first under its key, and is kept there."""
+    """The same body arrived first under the same key; the first row keeps it."""
 
-    # The defaults are never used: they let a type checker see that State("stored") looks a member up.
+    # The defaults are never used. They let the type checker accept the look-up State("stored").
     def __new__(
         cls,
         value: str,
@@ -60,7 +60,7 @@ class State(str, Enum):
         is_replayable: bool = False,
         in_inbox: bool = False,
     ) -> State:
-        """Make a member that is its text, with its properties."""
+        """Create a member that equals its text and carries its properties."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.outcome = outcome
@@ -70,18 +70,18 @@ class State(str, Enum):
         return member
 
     def __str__(self) -> str:
-        """Return its text, which Python 3.12 and later would not."""
+        """Return the text: Python 3.12 and later would return the member's name."""
         return str.__str__(self)
 
     def __format__(self, format_spec: str) -> str:
-        """Format its text, which Python 3.12 and later would not."""
+        """Format the text: Python 3.12 and later would format the member's name."""
         return str.__format__(self, format_spec)
 
 
-# As queries take them: Pony knows plain strings alone.
+# Plain strings, because Pony's queries accept no others.
 
 KEY_HOLDING_STATES = tuple(state.value for state in State if state.holds_key)
-"""The states in which a raw row holds its Idempotency-Key: the unique index is over these."""
+"""The states in which a raw row holds its Idempotency-Key; the unique index covers exactly these."""
 
 REPLAYABLE_STATES = tuple(state.value for state in State if state.is_replayable)
 

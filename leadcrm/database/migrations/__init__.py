@@ -1,11 +1,12 @@
-"""Numbered schema changes, one folder of SQL a kind of database, applied in order under a lock.
+"""Numbered schema changes, applied in order under a lock; each kind of database has its folder of SQL files.
 
-Invariants: a migration and its row in `leadcrm_migrations` commit together; of two processes that start at once
-one applies and the other finds it done; a database newer than this program, or whose tables something else made,
-is refused and never altered.
+Invariants:
+- A migration and its row in `leadcrm_migrations` commit together.
+- If two processes start at once, one applies the migrations and the other finds them applied.
+- A database that is newer than this program, or whose tables another program made, is refused and never altered.
 
-yoyo-migrations was weighed against this: it keeps its lock as a row that a killed process leaves behind, and
-reads its steps from a folder of Python files, which one frozen executable does not have.
+We considered yoyo-migrations. Its lock is a row, which a killed process leaves behind, and it reads its steps from a
+folder of Python files, which a frozen executable does not have.
 """
 
 from __future__ import annotations
@@ -29,23 +30,23 @@ from leadcrm.database.postgres import PostgresConnection, deadline
 from leadcrm.database.sqlite import open_sqlite
 from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
 
-_LOCK = 0x6C656164  # "lead": the number of PostgreSQL's advisory lock, held until the transaction ends.
+_LOCK = 0x6C656164  # "lead": the key of PostgreSQL's advisory lock, held until the transaction ends
 
 _LEAD_TABLES = ("leads_raw", "leads")
 
 REWRITE_SQL = "UPDATE {schema}leadcrm_migrations SET name = name"
-"""A real write that changes nothing: it proves that a commit reaches the disk."""
+"""A real write that changes nothing. Its commit proves that the disk takes writes."""
 
 STATUS_TIMEOUT_S = 5.0
-"""To find out what is applied."""
+"""The limit for reading which migrations are applied."""
 
 MIGRATION_TIMEOUT_S = 600.0
-"""A new index on a large table takes its time."""
+"""The limit for a migration: building an index on a large table takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of the schema: its number, its name and its statements, still with `{schema}` in them."""
+    """One schema change: number, name and statements, in which `{schema}` stands for the schema's prefix."""
 
     version: int
     name: str
@@ -71,12 +72,12 @@ def migrations_for(kind: str) -> list[Migration]:
 
 
 def newest_version(kind: str) -> int:
-    """Return the number of the schema that this program works with."""
+    """Return the schema version that this program needs."""
     return migrations_for(kind)[-1].version
 
 
 def migrate(url: DatabaseURL) -> list[Migration]:
-    """Apply what is pending, make the schema if it is missing, and return what was applied; durable on return.
+    """Apply the pending migrations, create a missing schema, and return the migrations applied; durable on return.
 
     Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
     """
@@ -87,7 +88,7 @@ def migrate(url: DatabaseURL) -> list[Migration]:
 
 
 def migrate_spool(path: Path) -> list[Migration]:
-    """Make or upgrade the spool's file; durable on return. Raises `StoreUnavailable`, `SchemaTooNew`."""
+    """Create or upgrade the spool's file; durable on return. Raises `StoreUnavailable`, `SchemaTooNew`."""
     connection = open_sqlite(path, busy_timeout_s=10, create=True)
     try:
         with _locked(SchemaConnection(connection, None)) as schema:
@@ -99,7 +100,7 @@ def migrate_spool(path: Path) -> list[Migration]:
 
 
 def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[list[Applied], list[Migration]]:
-    """Return what is applied and what is pending.
+    """Return the applied and the pending migrations.
 
     Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
     """
@@ -113,9 +114,9 @@ def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[li
 
 
 def require_current(connection: Connection, url: DatabaseURL) -> None:
-    """Raise `SchemaTooNew`, `SchemaTooOld` or `ForeignTables` unless the schema is this program's.
+    """Require that the schema has this program's version.
 
-    Raises `StoreUnavailable` too.
+    Raises `SchemaTooNew`, `SchemaTooOld`, `ForeignTables`, `StoreUnavailable`.
     """
     try:
         applied = SchemaConnection(connection, url.schema).applied()
@@ -132,9 +133,9 @@ def require_current(connection: Connection, url: DatabaseURL) -> None:
 
 
 def reset(url: DatabaseURL) -> None:
-    """Drop every table of ours, with all that is in them, and make them anew.
+    """Drop all of our tables with their rows and create them again.
 
-    Raises `StoreUnavailable` and, where the tables are not ours, `ForeignTables`.
+    Raises `StoreUnavailable`, and `ForeignTables` if another program made the tables.
     """
     with schema_transaction(url, MIGRATION_TIMEOUT_S) as schema:
         schema.applied()
@@ -144,7 +145,7 @@ def reset(url: DatabaseURL) -> None:
 
 
 class SchemaConnection:
-    """A connection as schema changes use it: the few statements that the two databases spell differently."""
+    """A connection for schema changes, which hides the differences between the two databases."""
 
     def __init__(self, connection: Connection, schema: str | None) -> None:
         self.connection = connection
@@ -176,7 +177,7 @@ class SchemaConnection:
         return bool(self.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = %s", (name,)))
 
     def applied(self) -> list[Applied]:
-        """Return the applied migrations; raise `ForeignTables` where our tables' names are taken by others."""
+        """Return the applied migrations. Raises `ForeignTables` if another program's tables have our tables' names."""
         if not self.has_table("leadcrm_migrations"):
             foreign = [table for table in _LEAD_TABLES if self.has_table(table)]
             if foreign:
@@ -190,23 +191,19 @@ class SchemaConnection:
         return [Applied(int(row[0]), row[1], str(row[2])) for row in self.execute(sql)]
 
     def rewrite(self) -> None:
-        """Commit a real write that changes nothing.
-
-        Raises:
-            StoreUnavailable: The write failed.
-        """
+        """Commit a real write that changes nothing. Raises `StoreUnavailable`."""
         try:
             self.execute(REWRITE_SQL.format(schema=self.prefix))
         except (psycopg2.Error, sqlite3.Error) as error:
             raise store_error(error) from error
 
     def make_schema(self) -> None:
-        # CREATE SCHEMA IF NOT EXISTS asks for the right to create one even where it exists.
+        # CREATE SCHEMA IF NOT EXISTS needs the privilege to create schemas even if the schema exists.
         if self.name and not self.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.name,)):
             self.execute(f"CREATE SCHEMA {self.prefix[:-1]}")
 
     def run(self, sql: str) -> None:
-        """Execute a script inside the open transaction, which sqlite3's `executescript` would commit."""
+        """Execute a script in the open transaction, which sqlite3's `executescript` would commit first."""
         script = sql.replace("{schema}", self.prefix)
         if self.is_postgres:
             self.execute(script)

@@ -1,11 +1,11 @@
-"""Taking over the tables of the original Node service: its leads, and its keys, so that an old key still gets 409.
+"""Takes over leads and keys from the tables of the original Node service, so that an old key still gets 409.
 
-The original's tables are renamed and kept (`original_leads_raw`, `original_leads`); nothing in them changes. All of
-it is one transaction. Its column names were the choice of each installation's schema file, so they are read from the
-database: `idempotencyKey` and `idempotency_key` are the same to us.
+One transaction renames the original's tables to `original_leads_raw` and `original_leads`, keeps their rows unchanged
+and copies them into ours. Each installation's schema file chose its own column names, so they are read from the
+database: `idempotencyKey` and `idempotency_key` count as the same name.
 
-A raw row's body is the JSON that the original kept, written out by PostgreSQL: it never had the bytes. A lead keeps
-the id that its sender was told.
+A raw row's body is the JSON that the original kept, as PostgreSQL prints it, because the original never kept the bytes.
+A lead keeps the id that its sender got.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _TAKEN_OVER = "taken over from the original service"
 
 @dataclass(frozen=True, slots=True)
 class TakenOver:
-    """How many rows were taken over: leads, and raw rows that had none (they are `failed` and tried again)."""
+    """The number of rows taken over: leads, and raw rows without a lead, which become `failed` and are replayed."""
 
     leads: int
     without_lead: int
 
 
 def take_over(url: DatabaseURL) -> TakenOver:
-    """Rename the original's tables, make ours and fill them; durable on return.
+    """Rename the original's tables, create ours and fill them; durable on return.
 
-    Raises `StoreUnavailable`, and `ForeignTables` where the tables are not the original service's.
+    Raises `StoreUnavailable`, and `ForeignTables` if the tables are not the original service's.
     """
     if url.path is not None:
         raise ForeignTables(
@@ -101,7 +101,7 @@ def _copy(schema: SchemaConnection) -> TakenOver:
 
 
 def _columns(schema: SchemaConnection, table: str) -> dict[str, str]:
-    """Return a table's columns, by their names without case and underscores, quoted."""
+    """Map each column's name in lower case without underscores to its quoted name."""
     rows = schema.execute(
         "SELECT column_name FROM information_schema.columns "
         "WHERE table_schema = COALESCE(%s, current_schema()) AND table_name = %s",
@@ -111,13 +111,13 @@ def _columns(schema: SchemaConnection, table: str) -> dict[str, str]:
 
 
 def _first(columns: dict[str, str], alias: str, names: tuple[str, ...], otherwise: str, kind: str) -> str:
-    """Return the expression of the first of the columns that exists, else and where it is NULL `otherwise`."""
+    """Return the expression of the first column that exists; it falls back to `otherwise` if none does or for NULL."""
     expression = next((f"{alias}.{columns[name]}::{kind}" for name in names if name in columns), "NULL")
     return f"COALESCE({expression}, ({otherwise})::{kind})"
 
 
 def _join(raw: dict[str, str], lead: dict[str, str]) -> str:
-    """Return how a lead and its raw row belong together: by a reference, else by the key, else by the id."""
+    """Return the condition that joins leads and raw rows: by a reference, else by the key, else by the id."""
     for columns, one, other in ((lead, "l", "r"), (raw, "r", "l")):
         for name in ("rawid", "leadrawid", "leadsrawid", "rawleadid", "leadid"):
             if name in columns:

@@ -1,4 +1,4 @@
--- Times are UTC without a zone, as in SQLite, so that both databases hold the same values.
+-- Times are UTC without a zone, so that both databases hold the same values.
 CREATE TABLE {schema}leads_raw (
     id uuid PRIMARY KEY,
     received_at timestamp NOT NULL,
@@ -18,7 +18,7 @@ CREATE TABLE {schema}leads_raw (
     node text NOT NULL
 );
 
--- One key, one lead. The rows that are no lead (invalid, conflict, repeat) hold no key.
+-- One key, one lead. Rows in the other states (invalid, conflict, repeat) hold no key.
 CREATE UNIQUE INDEX leads_raw_key ON {schema}leads_raw (key_sha256)
     WHERE key_sha256 IS NOT NULL AND state IN ('stored', 'failed');
 

@@ -1,4 +1,4 @@
--- Who changed what of a lead, and when: kept for as long as the lead is.
+-- The changes of a lead, with actor and time, kept as long as the lead.
 CREATE TABLE {schema}lead_events (
     id uuid PRIMARY KEY,
     lead_id uuid NOT NULL REFERENCES {schema}leads (id) ON DELETE CASCADE,

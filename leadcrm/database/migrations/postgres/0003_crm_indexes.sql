@@ -1,6 +1,6 @@
--- What the CRM reads by. The first is appended to in order of time; the next three are what a search begins with,
--- on a beginning of the text because an index takes no text of any length; the others have no entry for a lead that
--- has just arrived and cost it nothing.
+-- Indexes for the CRM. The first grows at its end, in order of time. The next three serve the prefix search; they hold
+-- the first 64 characters, because an index entry has a maximum size. The others have no entry for a new lead, so they
+-- cost ingestion nothing.
 CREATE INDEX leads_created ON {schema}leads (created_at, id);
 
 CREATE INDEX leads_email ON {schema}leads (lower(substr(email, 1, 64)) COLLATE "C");

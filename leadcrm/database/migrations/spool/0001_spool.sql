@@ -1,4 +1,4 @@
--- The raw rows of leads_raw, waiting on local disk for the database.
+-- Raw rows as in leads_raw, which wait on the local disk for the database.
 CREATE TABLE leads_raw (
     id BLOB NOT NULL PRIMARY KEY,
     received_at TEXT NOT NULL,
@@ -16,12 +16,12 @@ CREATE TABLE leads_raw (
     error TEXT,
     duplicate_of BLOB,
     node TEXT NOT NULL,
-    -- Why the database refused this row; such a row waits for a person and stops no other.
+    -- Why the database refused this row. A refused row waits for a person and does not block the others.
     refusal TEXT
 );
 
 CREATE UNIQUE INDEX leads_raw_key ON leads_raw (key_sha256)
     WHERE key_sha256 IS NOT NULL AND state IN ('stored', 'failed');
 
--- To count them many times a second.
+-- Refused rows are counted many times a second.
 CREATE INDEX leads_raw_refused ON leads_raw (id) WHERE refusal IS NOT NULL;

@@ -19,7 +19,7 @@ CREATE TABLE leads_raw (
     node TEXT NOT NULL
 );
 
--- One key, one lead. The rows that are no lead (invalid, conflict, repeat) hold no key.
+-- One key, one lead. Rows in the other states (invalid, conflict, repeat) hold no key.
 CREATE UNIQUE INDEX leads_raw_key ON leads_raw (key_sha256)
     WHERE key_sha256 IS NOT NULL AND state IN ('stored', 'failed');
 

@@ -1,4 +1,4 @@
--- Who changed what of a lead, and when: kept for as long as the lead is.
+-- The changes of a lead, with actor and time, kept as long as the lead.
 CREATE TABLE lead_events (
     id BLOB NOT NULL PRIMARY KEY,
     lead_id BLOB NOT NULL REFERENCES leads (id) ON DELETE CASCADE,

@@ -1,7 +1,6 @@
--- What the CRM reads by. The first is appended to in order of time, and holds what filters ask for, so that a rare
--- value is found without reading every lead; the next three are what a search begins with,
--- on a beginning of the text because an index takes no text of any length; the others have no entry for a lead that
--- has just arrived and cost it nothing.
+-- Indexes for the CRM. The first grows at its end, in order of time, and holds the columns of the filters, so that a
+-- rare value is found without reading every lead. The next three serve the prefix search; they hold the first 64
+-- characters, as on PostgreSQL. The others have no entry for a new lead, so they cost ingestion nothing.
 CREATE INDEX leads_created ON leads (
     created_at, id, status, assigned_to, country, offer, marker, domain, sourcetype, lang
 );

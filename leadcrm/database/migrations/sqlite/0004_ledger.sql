@@ -1,4 +1,5 @@
--- How many raw rows arrived, by day: counted with the rows' own commit, so that a row that vanishes later shows.
+-- The number of raw rows that arrived each day, counted in the rows' own commit. A row that is deleted later leaves a
+-- difference between the ledger and the table.
 CREATE TABLE leads_ledger (
     day TEXT NOT NULL,
     entry BLOB NOT NULL,
