@@ -1,4 +1,4 @@
-"""The states of a raw row: what the migrations' constraints and indexes say of them is what the program says."""
+"""The states of a raw row: the migrations' constraints and indexes agree with the program."""
 
 from __future__ import annotations
 
@@ -18,37 +18,39 @@ def literals(sql: str) -> list[str]:
 
 
 def definitions_in(url: str) -> tuple[str, str]:
-    """Return what defines the column `state` and the unique index of keys, in the database's own words."""
+    """Return the CHECK of the column `state` and the definition of the unique index of keys."""
     rows = Rows(url)
     if url.startswith("sqlite"):
         (table,) = rows.select("SELECT sql AS text FROM sqlite_master WHERE name = 'leads_raw'")
+        check = table["text"].partition("CHECK (state")[2].partition("))")[0]
         (index,) = rows.select("SELECT sql AS text FROM sqlite_master WHERE name = 'leads_raw_key'")
     else:
-        (table,) = rows.select(
+        (constraint,) = rows.select(
             "SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint "
             "WHERE conrelid = 'leads_raw'::regclass AND contype = 'c'"
         )
+        check = constraint["text"]
         (index,) = rows.select("SELECT pg_get_indexdef('leads_raw_key'::regclass) AS text")
-    return table["text"], index["text"]
+    return check, index["text"]
 
 
 def assert_states_in(url: str) -> None:
-    table, index = definitions_in(url)
-    assert sorted(literals(table)) == sorted(state.value for state in State)
+    check, index = definitions_in(url)
+    assert sorted(literals(check)) == sorted(state.value for state in State)
     assert sorted(literals(index)) == sorted(KEY_HOLDING_STATES) == ["failed", "stored"]
 
 
-def test_the_database_takes_the_states_that_there_are_and_indexes_those_that_hold_a_key(database: str) -> None:
+def test_the_database_accepts_every_state_and_indexes_those_that_hold_a_key(database: str) -> None:
     keep(database, [])
     assert_states_in(database)
 
 
-def test_so_does_the_spool(tmp_path: Path) -> None:
+def test_the_spool_accepts_every_state_and_indexes_those_that_hold_a_key(tmp_path: Path) -> None:
     migrate_spool(tmp_path / "spool.db")
     assert_states_in(f"sqlite:///{tmp_path / 'spool.db'}")
 
 
-def test_a_state_is_its_text_in_every_form() -> None:
+def test_a_state_equals_its_text_in_every_form() -> None:
     assert (f"{State.STORED}", str(State.STORED), State("stored"), State.STORED == "stored") == (
         "stored", "stored", State.STORED, True,
     )  # fmt: skip
@@ -64,10 +66,10 @@ def test_a_state_is_its_text_in_every_form() -> None:
         ("repeat", Outcome.DUPLICATE, False, False, False),
     ],
 )
-def test_what_follows_from_a_state(
+def test_a_state_has_its_properties(
     state: str, outcome: Outcome, holds_key: bool, is_replayable: bool, in_inbox: bool
 ) -> None:
-    found = State(state)
-    assert (found.outcome, found.holds_key, found.is_replayable, found.in_inbox) == (
+    member = State(state)
+    assert (member.outcome, member.holds_key, member.is_replayable, member.in_inbox) == (
         outcome, holds_key, is_replayable, in_inbox,
     )  # fmt: skip
