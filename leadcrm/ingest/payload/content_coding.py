@@ -1,17 +1,16 @@
-"""Undoing a request's `Content-Encoding` (RFC 9110, section 8.4.1) within a bound.
+"""Decodes a request's `Content-Encoding` (RFC 9110, section 8.4.1) within a bound.
 
-No body, however small, makes this hold more than the bound (and zlib's window) in memory. What follows the
-end of a compressed stream is no payload and is left aside, as gzip(1) does; a stream that ends early is
-refused.
+No body makes it hold more than the bound and zlib's window in memory. It ignores bytes after the end of a compressed
+stream, as gzip(1) does, and rejects a stream that ends early.
 """
 
 import zlib
 
 from leadcrm.errors import InvalidPayload
 
-# Proxies that compress what is compressed already are real; a longer list is an attack on time.
+# Some proxies compress an already compressed body. A longer list is an attack on CPU time.
 _MAX_CODINGS = 2
-# RFC 1952 lets a file be several members. Each one costs a copy of the rest, so their number is bounded.
+# RFC 1952 allows several members. Each one costs a copy of the rest, so their number is bounded.
 _MAX_GZIP_MEMBERS = 16
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -23,8 +22,8 @@ _RAW_WINDOW_BITS = -15
 def decode_body(body: bytes, content_encoding: str, max_decoded_bytes: int) -> bytes:
     """Return the body with its codings undone, the last applied first.
 
-    Raises InvalidPayload for an unknown coding, more than two of them, a corrupt or cut-off stream, and when
-    any stage would be longer than `max_decoded_bytes`.
+    Raises `InvalidPayload` for an unknown coding, more than two codings, a corrupt or truncated stream, and a decoded
+    length over `max_decoded_bytes` at any stage.
     """
     codings = [coding for name in content_encoding.split(",") if (coding := name.strip().lower())]
     codings = [coding for coding in codings if coding != "identity"]
@@ -51,13 +50,13 @@ def _gunzip(body: bytes, max_decoded_bytes: int) -> bytes:
 
 
 def _inflate(body: bytes, max_decoded_bytes: int) -> bytes:
-    # RFC 9110 means zlib's format; senders that leave its header out are as common as those that do not.
+    # RFC 9110 specifies zlib's format, but just as many senders omit its header.
     window_bits = _ZLIB_WINDOW_BITS if _has_zlib_header(body) else _RAW_WINDOW_BITS
     return _decompress(body, window_bits, max_decoded_bytes)[0]
 
 
 def _has_zlib_header(body: bytes) -> bool:
-    """Tell by RFC 1950, section 2.2: method 8 and a check that makes two bytes a multiple of 31."""
+    """Say whether a zlib header follows (RFC 1950, section 2.2): method 8, and two bytes that are a multiple of 31."""
     return len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
 
 

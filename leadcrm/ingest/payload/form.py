@@ -1,7 +1,7 @@
-"""Reading HTML forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578).
+"""Reads HTML forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578).
 
-The last of a repeated field counts. Text is UTF-8 unless the sender names another charset; bytes that do not
-fit become U+FFFD, since a lead with a doubtful letter is better than none and the raw body is kept anyway.
+The last of a repeated field counts. Text is UTF-8 unless the sender names another charset. Undecodable bytes become
+U+FFFD: a lead with a wrong letter is better than none, and the raw body is kept anyway.
 """
 
 import re
@@ -14,20 +14,20 @@ from leadcrm.errors import InvalidPayload
 
 _FIELDS = {name.encode(): name for name in FIELDS}
 
-# Far more than any form has, so that reading one stays within milliseconds.
+# Far more than any real form has, so that reading one takes milliseconds at most.
 _MAX_PAIRS = 20_000
 _MAX_PARTS = 1_000
-# A file's name may be 255 characters of four bytes each. The parser's time grows with the square of this.
+# A file's name may have 255 characters of four bytes each. The parser's time is quadratic in this bound.
 _MAX_PART_HEADER_BYTES = 2_048
 
 _PERCENT_ENCODED = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 
-# What forms are really sent in. Python knows more, among them codecs that are no charsets at all.
+# The charsets in which forms are really sent. Python's other codecs include some that are not charsets.
 _KNOWN_CHARSET = re.compile(r"iso-8859-(?:[1-9]|1[0-13-6])|windows-125[0-8]|koi8-[ru]")
 
 
 def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
-    """Return the fields of a lead in the form. Raises InvalidPayload without a single `name=value` pair."""
+    """Return the form's fields of a lead. Raises `InvalidPayload` if the body has no `name=value` pair or too many."""
     if b"=" not in body:
         raise InvalidPayload("the body is no form: it has no name=value pair")
     if body.count(b"&") >= _MAX_PAIRS:
@@ -50,10 +50,10 @@ def _percent_decoded(text: bytes) -> bytes:
 
 
 def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
-    """Return the fields of a lead that the form holds; a file is its text, or its name if it is no text.
+    """Return the form's fields of a lead; a file counts as its text, or as its name if it is binary.
 
-    Parts without a name are passed over. Raises InvalidPayload without a boundary, for a malformed part, and
-    if the closing boundary is missing: the rest may have been lost on the way.
+    Parts without a name are skipped. Raises `InvalidPayload` for a missing boundary, a malformed part, too many parts,
+    and a missing closing boundary, because the rest of the body may have been lost.
     """
     options = _options(content_type)
     boundary = options.get(b"boundary")
@@ -84,7 +84,7 @@ def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
 
 
 class _Part:
-    """One part's headers and content; the parser hands both over in pieces."""
+    """One part's headers and content."""
 
     def __init__(self) -> None:
         self.headers: dict[bytes, bytes] = {}
@@ -108,7 +108,7 @@ class _Part:
 
 
 class _Parts:
-    """What the parser calls back; keeps the last part of each field."""
+    """Receives the parser's callbacks and keeps the last part of each field."""
 
     def __init__(self) -> None:
         self.fields: dict[str, _Part] = {}
@@ -152,12 +152,12 @@ class _Parts:
 
 
 def _options(content_type: str) -> dict[bytes, bytes]:
-    # The parser encodes to latin-1, which header bytes that came as surrogate escapes have no place in.
+    # The parser encodes to latin-1, which cannot encode the surrogate escapes of header bytes.
     return parse_options_header(content_type.encode("latin-1", "replace").decode("latin-1"))[1]
 
 
 def _charset(options: dict[bytes, bytes], otherwise: str = "utf-8") -> str:
     charset = options.get(b"charset", b"").decode("latin-1").lower()
     if charset == "iso-8859-1":
-        return "windows-1252"  # what browsers mean by it: https://encoding.spec.whatwg.org/#names-and-labels
+        return "windows-1252"  # as browsers read it: https://encoding.spec.whatwg.org/#names-and-labels
     return charset if _KNOWN_CHARSET.fullmatch(charset) else otherwise

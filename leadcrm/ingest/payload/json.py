@@ -1,13 +1,12 @@
-"""Reading a JSON object (RFC 8259, UTF-8, a byte order mark allowed) without losing what the sender wrote.
+"""Reads a JSON object (RFC 8259, UTF-8, optional byte order mark) and keeps each value as the sender wrote it.
 
-Two ways lead to the same answer. The quick one, orjson, rounds numbers and refuses some documents that are
-JSON (lone surrogates as escapes, `1e999`), so its result is used only where none of that can matter. The
-careful one, the standard library's scanner, finds each field's own piece of the source: a number is that
-piece, an object or array is that piece without its blanks. Both refuse NaN, other encodings than UTF-8 and
-nesting over `MAX_NESTING`.
+There are two readers with the same result. The quick one, orjson, rounds numbers and rejects some valid JSON (escaped
+lone surrogates, `1e999`), so its result counts only if neither can matter. The careful one, the standard library's
+scanner, finds each field's source text: a number becomes that text, an object or array that text without its blanks.
+Both reject NaN, encodings other than UTF-8 and nesting over `MAX_NESTING`.
 
-It runs on the event loop, where no document within the body's limit may take long: nothing here is quadratic,
-and only the object's own members, not what they hold, are walked in Python.
+This code runs on the event loop, so no document within the body's limit may take long. It has no quadratic step, and
+its Python code visits only the object's own members.
 """
 
 import json
@@ -25,12 +24,12 @@ import orjson
 from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
 
-# orjson's own limit, so that both ways agree.
+# orjson's own limit, so that both readers agree.
 MAX_NESTING = 1024
-# Nesting that any caller's stack leaves room for under the interpreter's default recursion limit of 1,000.
+# Nesting that fits above any caller's stack within the interpreter's default recursion limit of 1,000.
 _SAFE_NESTING = 100
 
-# No lead has as many objects and arrays. Building a million of them twice is what would take longest of all.
+# More objects and arrays than any lead has. Parsing a million of them twice would take longest of all documents.
 _MAX_QUICK_CONTAINERS = 50_000
 
 _FIELDS = frozenset(FIELDS)
@@ -39,7 +38,7 @@ _PLAIN_TYPES = frozenset((str, bool, type(None)))
 _BLANKS = r"[ \t\n\r]*"
 _OPENING = re.compile(_BLANKS + r"\{" + _BLANKS)
 _COLON = re.compile(_BLANKS + ":" + _BLANKS)
-# A key that needs no decoding, with its colon: nearly every key, in one match instead of a match and a call.
+# A key that needs no decoding, with its colon. Nearly every key takes this one match instead of a match and a call.
 _PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"' + _BLANKS + ":" + _BLANKS)
 _COMMA = re.compile(_BLANKS + "," + _BLANKS)
 _CLOSING = re.compile(_BLANKS + r"\}" + _BLANKS + r"\Z")
@@ -53,10 +52,10 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def read_json(body: bytes) -> dict[str, object]:
-    """Return the members of a JSON object, the last of a repeated name.
+    """Return the members of a JSON object, of a repeated name the last.
 
-    The fields of a lead are str, bool or None: numbers, objects and arrays come as their JSON text. Other
-    members may be left out. Raises InvalidPayload where the body is no such object.
+    The fields of a lead are str, bool or None: numbers, objects and arrays become their JSON text. Other members may be
+    missing. Raises `InvalidPayload` if the body is not such an object.
     """
     body = body.removeprefix(BOM_UTF8)
     payload = _read_quickly(body)
@@ -64,7 +63,7 @@ def read_json(body: bytes) -> dict[str, object]:
 
 
 def _read_quickly(body: bytes) -> dict[str, object] | None:
-    """Return orjson's answer where it is the careful way's answer too, else None."""
+    """Return orjson's result if the careful reader's would be the same, else None."""
     if len(body) > _MAX_QUICK_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_QUICK_CONTAINERS:
         return None
     try:
@@ -134,7 +133,7 @@ def _sender_text(value: object, source: str) -> object:
 
 def _compact(source: str) -> str:
     """Return valid JSON without blanks, non-ASCII characters and slashes unescaped, all else as written."""
-    # A JSON string holds no raw control character: two of them can stand in for escapes that hide a quote.
+    # A JSON string holds no raw control characters, so two of them can replace the escapes that may hide a quote.
     masked = source.replace("\\\\", "\x00").replace('\\"', "\x01")
     pieces = masked.split('"')
     pieces[::2] = '"'.join(pieces[::2]).translate(_NO_BLANKS).split('"')
@@ -150,9 +149,9 @@ def _unescape(escapes: re.Match[str]) -> str:
 
 
 def _nesting(body: bytes) -> int:
-    """Return how deep brackets outside strings are nested, or a number at least as large that is still safe.
+    """Return how deep the brackets outside strings are nested, or a larger number that is still safe.
 
-    Exact up to the first fault of a document that is no JSON, which is as far as a parser gets.
+    In a document that is not JSON the result is exact up to the first fault, where a parser stops.
     """
     brackets = body.count(b"[") + body.count(b"{")
     if brackets <= _SAFE_NESTING:
@@ -167,10 +166,10 @@ _recursion_limit_lock = threading.Lock()
 
 @contextmanager
 def _room_to_recurse(levels: int) -> Iterator[None]:
-    """Let the scanner recurse: up to Python 3.11 that counts against the limit for Python's own calls.
+    """Raise the recursion limit for the scanner, whose recursion counts against it up to Python 3.11.
 
-    The limit belongs to the whole interpreter: it only ever goes up for others, by a bounded number and for
-    milliseconds, and the lock keeps two that overlap from restoring each other's.
+    The limit belongs to the whole interpreter. Other threads see it only rise, by a bounded number, for milliseconds.
+    The lock keeps two overlapping calls from restoring each other's limit.
     """
     if levels <= _SAFE_NESTING:
         yield
@@ -188,5 +187,5 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise InvalidPayload("the body holds NaN or Infinity, which JSON has not")
 
 
-# Numbers are taken from the source: as str they cost nothing and know no limit of digits.
+# Numbers are taken from the source text, so the decoder keeps them as str: fast, and without a limit on digits.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)

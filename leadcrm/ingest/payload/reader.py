@@ -1,8 +1,8 @@
-"""From a request's body to a payload: which of its forms a body has, and reading it.
+"""Reads a request's body as a payload, in the format that the body has.
 
-Owns the decision only; the forms are read in `json` and `form`, codings undone in
-`content_coding`. Whatever a body holds, the outcome is a payload or InvalidPayload, within a bound of memory
-and of time. The received bytes are never changed: keeping them is the caller's business and comes first.
+This module only chooses the reader: `json` and `form` read the formats, `content_coding` undoes the codings. Every body
+gives a payload or `InvalidPayload`, within bounds of memory and time. The caller keeps the received bytes first, and
+they are never changed.
 """
 
 from codecs import BOM_UTF8
@@ -19,22 +19,21 @@ def read_payload(body: bytes, *, content_type: str, content_encoding: str, max_d
 
     Args:
         body: The bytes as received.
-        content_type: The header's value, empty if there was none. A JSON object is read whatever it says.
-        content_encoding: The header's value, empty if there was none.
-        max_decoded_bytes: How long the body may be once its content codings are undone.
+        content_type: The header's value, empty if it is missing. A JSON object is read under any type.
+        content_encoding: The header's value, empty if it is missing.
+        max_decoded_bytes: The limit of the body's length once its content codings are undone.
 
     Returns:
-        The payload's members. The fields of a lead are str, bool or None; a number, an object or an array has
-        become its JSON text, as the sender wrote it. Members that are no field of a lead may be left out.
+        The payload's members. The fields of a lead are str, bool or None; a number, an object or an array is its JSON
+        text, as the sender wrote it. Other members may be missing.
 
     Raises:
-        InvalidPayload: No JSON object and no form can be read from the body.
+        InvalidPayload: The body holds no readable JSON object and no readable form.
     """
     if content_encoding:
         body = decode_body(body, content_encoding, max_decoded_bytes)
     media_type = content_type.partition(";")[0].strip().lower()
-    # `curl -d '{…}'` and many HTTP libraries send JSON under a form's type. An unencoded bracket begins no
-    # form.
+    # `curl -d '{…}'` and many HTTP libraries send JSON under a form's type. No form begins with an unencoded bracket.
     if media_type == "application/x-www-form-urlencoded" and not _begins_as_json(body):
         return read_urlencoded(body, content_type)
     if media_type == "multipart/form-data" and not _begins_as_json(body):
