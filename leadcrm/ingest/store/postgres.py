@@ -1,7 +1,7 @@
-"""The batch insert on PostgreSQL: one autocommit statement, whatever the batch's size.
+"""The batch insert on PostgreSQL: one autocommit statement for a batch of any size.
 
-One of the two places with raw SQL for rows of leads (measured: an entity at a time costs 27 times the client's CPU).
-Names of tables and columns come from the entities' own mapping.
+This module and `sqlite` alone use raw SQL for leads' rows: inserting entities one by one takes 27 times as much CPU on
+the client (measured). Names of tables and columns come from the entities' mapping.
 """
 
 from __future__ import annotations
@@ -37,35 +37,39 @@ from leadcrm.ingest.store.store import (
 from leadcrm.ingest.submission import Submission
 
 MAX_LOOP_BYTES = 256 * 1024
-"""What may be encoded where it is driven, which may be an event loop: a mebibyte takes ten milliseconds."""
+"""The most that is encoded in the driving thread, which may be an event loop's: a mebibyte takes ten milliseconds."""
 
-_RETRIED_SQLSTATES = ("40001", "40P01")  # serialization failure, deadlock detected: nothing was written
+_RETRIED_SQLSTATES = ("40001", "40P01")  # serialization failure and deadlock: nothing was written
 
-_POOLED_SQLSTATES = ("26000", "42P05")  # a prepared statement is gone, or there already: a pooler changes our session
+_POOLED_SQLSTATES = ("26000", "42P05")  # a prepared statement is missing or exists: a pooler changes our sessions
 
 
 class PostgresStore:
-    """Writes batches to PostgreSQL over one connection, without a thread but for encoding large bodies."""
+    """Writes batches to PostgreSQL over one connection; it needs a thread only to encode large bodies and to pause."""
 
     def __init__(
         self, connection: PostgresConnection, *, schema: str | None, timeout_s: float, may_prepare: bool = True
     ) -> None:
-        """Take over an autocommit connection of `open_postgres`; `timeout_s` bounds each `write`.
+        """Take ownership of an autocommit connection from `open_postgres`.
 
-        The session's statements are prepared, which spares PostgreSQL 0.2 ms a batch, unless `may_prepare` says that a
-        pooler hands sessions round.
+        Args:
+            connection: The connection, which `close` closes.
+            schema: The schema of the tables; None for the connection's default.
+            timeout_s: The limit of each `write`.
+            may_prepare: Whether to prepare the insert, which saves PostgreSQL 0.2 ms a batch. False behind a pooler,
+                which may run each statement in another session.
         """
         self._connection = connection
         self._descriptor = connection.fileno()
         self._timeout_s = timeout_s
         self._insert_sql = _insert_sql(schema)
-        # Named after its text: behind a pooler a session may still know the statement of an older program.
+        # The name depends on the text: behind a pooler, a session may still know an older program's statement.
         self._insert_name = f"leadcrm_{sha256(self._insert_sql.encode()).hexdigest()[:16]}"
         self._find_sql = _find_sql(schema)
         self._may_prepare = may_prepare
         self._is_prepared = False
         self._ledger = Ledger()
-        # Not the connection's own kind, which blocks until its statement is done.
+        # The connection's default cursor would block until the statement has finished.
         self._cursor = connection.cursor(cursor_factory=psycopg2.extensions.cursor)
 
     def write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
@@ -73,13 +77,13 @@ class PostgresStore:
         return self._write(monotonic() + self._timeout_s, batch)
 
     def prove(self) -> Operation[None]:
-        """See `Store.prove`. A disk or a standby that lets no commit through is found here, not by a lead."""
+        """See `Store.prove`. This finds a disk or a standby that blocks commits before a lead does."""
         yield from self.write([])
         try:
             until = monotonic() + self._timeout_s
             yield from self._execute(until, "SELECT pg_logical_emit_message(true, 'leadcrm', '')")
         except psycopg2.Error as error:
-            # Not everything that speaks PostgreSQL's protocol has the function.
+            # Some databases that speak PostgreSQL's protocol lack the function.
             if error.pgcode is None or not error.pgcode.startswith("42"):
                 raise store_error(error) from error
 
@@ -88,7 +92,7 @@ class PostgresStore:
         self._connection.close()
 
     def _write(self, until: float, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
-        """Keep the batch, all attempts and parts of it by `until` (monotonic)."""
+        """Keep the batch; all attempts and all parts end by `until` (monotonic)."""
         for attempt in range(CONFLICT_ATTEMPTS):
             try:
                 return (yield from self._write_settled(until, batch))
@@ -105,7 +109,7 @@ class PostgresStore:
                         raise failure from error
                     refusal = failure
                     break
-                # Two that met must not meet again.
+                # Pause at random, so that the same two writers do not collide again.
                 yield InThread(partial(sleep, random.uniform(0, 0.01)))  # noqa: S311
         else:
             hint = "add pgbouncer=true to the URL"
@@ -113,13 +117,13 @@ class PostgresStore:
         return (yield from write_bisected(batch, partial(self._write, until), refusal))
 
     def _write_settled(self, until: float, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
-        """Insert the rows that hold their keys first, and look up who holds the keys of the others."""
+        """Insert the rows that may hold their keys first, and look up the holders of the other rows' keys."""
         rows: dict[str, Submission] = {}
         left = batch
         known: Known = {}
         for _ in range(2 * CONFLICT_ATTEMPTS):
             settled = settle(left, known)
-            # A row behind a neighbour with its key follows in a statement of its own: the neighbour may lose it yet.
+            # A duplicate of a row in this batch follows in a later statement, because that row may still lose its key.
             ahead = [row for row in settled.values() if row.duplicate_of not in settled]
             if (yield from self._insert(until, ahead)) == len(ahead):
                 if len(ahead) == len(left):
@@ -129,7 +133,7 @@ class PostgresStore:
                     (row.key_sha256, (row.id, row.body_sha256)) for row in ahead if row.key_sha256 and row.holds_key
                 )
             else:
-                # Some were there already, or their key is taken.
+                # Some rows exist already, or their keys are taken.
                 stored, known = yield from self._find(until, left)
             rows.update(stored)
             left = [row for row in left if row.id not in stored]
@@ -138,7 +142,7 @@ class PostgresStore:
         raise StoreUnavailable("rows that rival for a key keep vanishing")
 
     def _insert(self, until: float, rows: Sequence[Submission]) -> Operation[int]:
-        """Insert the rows and return how many were not there already and had no key that is taken."""
+        """Insert the rows, except those whose id or key exists already, and return how many were inserted."""
         if self._may_prepare and not self._is_prepared:
             prepared = self._insert_sql.replace("%s", "$1", 1).replace("%s", "$2", 1)
             yield from self._execute(until, f"PREPARE {self._insert_name} (json, uuid) AS {prepared}")
@@ -153,14 +157,14 @@ class PostgresStore:
 
     def _encode(self, rows: Iterable[Submission]) -> bytes:
         """Return the statement that inserts the rows."""
-        # By key: two writers that take the same keys in opposite order would deadlock.
+        # Sorted by key: two writers that insert the same keys in opposite order would deadlock.
         ordered = sorted(rows, key=lambda row: row.key_sha256 or b"")
         document = orjson.dumps([postgres_record(row) for row in ordered]).decode()
         sql = f"EXECUTE {self._insert_name} (%s, %s)" if self._may_prepare else self._insert_sql
         return self._cursor.mogrify(sql, (document, str(self._ledger.entry())))
 
     def _find(self, until: float, rows: Sequence[Submission]) -> Operation[tuple[dict[str, Submission], Known]]:
-        """Return which of the rows are stored already, as they are stored, and who holds the others' keys."""
+        """Return the rows that exist already, as they are stored, and the holders of the rows' keys."""
         by_id = {row.id: row for row in rows}
         keys = [row.key_sha256.hex() for row in rows if row.key_sha256]
         matches = yield from self._execute(until, self._find_sql, {"ids": list(by_id), "keys": keys})
@@ -174,7 +178,7 @@ class PostgresStore:
         return stored, known
 
     def _execute(self, until: float, sql: str | bytes, values: Any = None) -> Operation[list[tuple[Any, ...]]]:
-        """Execute a statement and return its rows, if it has any. Raises psycopg2's errors."""
+        """Execute a statement and return its rows, if any. Raises psycopg2's errors."""
         self._cursor.execute(sql, values)
         while (state := self._connection.poll()) != psycopg2.extensions.POLL_OK:
             wait = Readable if state == psycopg2.extensions.POLL_READ else Writable
@@ -187,9 +191,9 @@ def _qualified(schema: str | None, table: str) -> str:
 
 
 def _insert_sql(schema: str | None) -> str:
-    """Return the statement that inserts a JSON array of records and counts those that were not there yet.
+    """Return the statement that inserts a JSON array of records and counts the inserted raw rows.
 
-    Leads are made of exactly the raw rows that this statement inserted.
+    It makes leads of exactly the raw rows that it inserted.
     """
     types = {
         "id": "uuid",

@@ -1,8 +1,8 @@
-"""The batch insert on SQLite: one statement through a view of this connection's own, committed in a thread.
+"""The batch insert on SQLite: one statement through a temporary view, committed in a thread.
 
-SQLite makes its caller wait for the disk, so nothing but the commit happens in the thread: the statement is made ready
-where the operation is driven. One of the two places with raw SQL for rows of leads; names of tables and columns come
-from the entities' own mapping.
+SQLite blocks its caller until the disk has finished, so a thread runs the commit, and nothing else: the statement is
+built in the driving thread. This module and `postgres` alone use raw SQL for leads' rows; names of tables and columns
+come from the entities' mapping.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from leadcrm.ingest.submission import Submission
 CHECKPOINT_TIMEOUT_MS = 100
 
 LOCK_PAUSE_S = (0.0002, 0.001)
-"""Between two attempts at SQLite's write lock: shorter than a commit, which another worker holds it for."""
+"""The pause between two attempts at SQLite's write lock, shorter than the commit for which another worker holds it."""
 
 ROOM_CACHE_S = 0.05
-"""For how long a disk that had room is taken to have it: far less than MIN_FREE_BYTES can be written in that time."""
+"""How long a look at the disk's free space counts: far less than MIN_FREE_BYTES can be written in that time."""
 
 _SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)[
     : None if sqlite3.sqlite_version_info >= (3, 32) else 7
 ]
-"""Rows a statement, filled up with empty ones: each size is prepared once and then kept, some 3 KB a row. SQLite before
-3.32 takes 999 values."""
+"""The possible numbers of rows in a statement; empty rows fill it up. Each size is prepared once and then cached, at
+some 3 KB a row. SQLite before 3.32 allows only 999 values in a statement."""
 
 MAX_STATEMENT_ROWS = _SIZES[-1]
 
@@ -53,18 +53,18 @@ class SqliteStore:
     """Writes batches to a SQLite file: `leads_raw`, `leads` and the ledger."""
 
     stored = "database"
-    """Where receipts say that a row is."""
+    """The place that receipts name."""
 
     width = len(RAW_COLUMNS) + len(LEAD_COLUMNS)
-    """Values a row: the raw row's, the lead's without its id, which is the same, and the ledger's entry."""
+    """The number of values in a row: the raw row's, the lead's without its id, and the ledger entry."""
 
     is_connection_shared = False
-    """Others read over the connection too, and rely on its busy timeout."""
+    """Whether other code reads over the connection too and relies on its busy timeout."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, min_free_bytes: int) -> None:
-        """Take over an autocommit connection to the file at `path`; its busy timeout bounds each `write`.
+        """Take ownership of an autocommit connection to the file at `path`; its busy timeout bounds each `write`.
 
-        With less than `min_free_bytes` left on the file's disk `write` raises before anything fails. Raises
+        With less than `min_free_bytes` left on the file's disk, `write` raises before the disk is full. Raises
         `StoreUnavailable`.
         """
         self._connection = connection
@@ -75,13 +75,13 @@ class SqliteStore:
         self._ledger = Ledger()
         self._expects_taken_keys = False
         try:
-            # What a statement may have to undo would else go to a file in a folder of its own.
+            # Else SQLite would put the statement journal into a temporary file in another folder.
             connection.execute("PRAGMA temp_store = MEMORY")
             for statement in self.incoming_sql():
                 connection.execute(statement)
             self._lock_timeout_s: float = connection.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
             if not self.is_connection_shared:
-                # It waits for nothing but the write lock, and that wait is `_take_write_lock`'s.
+                # The only wait is the one for the write lock, in `_take_write_lock`.
                 connection.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error as error:
             raise store_error(error, path) from error
@@ -100,10 +100,10 @@ class SqliteStore:
         return (yield from write_bisected(batch, self.write, refusal))
 
     def prove(self) -> Operation[None]:
-        """See `Store.prove`. The log is begun anew.
+        """See `Store.prove`. It also starts a new log.
 
-        After a sync that failed, what the log's pages in memory say may not be what the disk has, and the next sync
-        would not tell. Moved into the file, which is synced too, it is known (https://wiki.postgresql.org/wiki/Fsync_Errors).
+        After a failed sync, the log's pages in memory may differ from the disk, and the next sync would not report it
+        (https://wiki.postgresql.org/wiki/Fsync_Errors). A checkpoint moves the log into the file, which is synced too.
         """
         yield from self.write([])
         try:
@@ -112,31 +112,32 @@ class SqliteStore:
             raise store_error(error, self._path) from error
 
     def known(self, keys: Sequence[bytes]) -> Known:
-        """Return who holds which of the keys. Raises `StoreUnavailable`."""
+        """Return the holders of those keys that a row holds. Raises `StoreUnavailable`."""
         try:
             return self._known(keys)
         except sqlite3.Error as error:
             raise store_error(error, self._path) from error
 
     def close(self) -> None:
-        """Close the connection; the last one to the file moves its log into it."""
+        """Close the connection; the last one to close runs a checkpoint."""
         self._connection.close()
 
     def _write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
-        # Before too: the log is found by its name, so what is written after a replacement would damage the new file.
+        # Check before the commit too: SQLite finds the log by its name, so a write after a replacement would damage the
+        # new file.
         self._require_file()
         self._require_room()
         rows = settle(batch, {})
-        # Nearly every batch brings new rows and new keys alone: to ask for them first would cost each of them.
+        # Nearly every batch holds only new rows and new keys, so insert first and look up only after a failure.
         if self._expects_taken_keys or not (yield from self._insert_new([*rows.values()])):
             rows = yield InThread(partial(self._insert_settled, batch))
             self._expects_taken_keys = any(row.duplicate_of for row in rows.values())
-        # A commit that went into a file which was taken away meanwhile is none.
+        # A commit does not count if its file was taken away meanwhile.
         self._require_file()
         return receipts_for(batch, rows, self.stored)
 
     def _insert_new(self, rows: Sequence[Submission]) -> Operation[bool]:
-        """Commit the rows; False, and nothing is kept, if one of them or its key was there already."""
+        """Commit the rows and return True; return False and keep none if a row or its key exists already."""
         statements = self._statements(rows)
         try:
             yield InThread(partial(self._commit, statements))
@@ -145,7 +146,7 @@ class SqliteStore:
         return True
 
     def _insert_settled(self, batch: Sequence[Submission]) -> dict[str, Submission]:
-        """Commit what of the batch is not there yet and return all its rows as they are settled."""
+        """Commit the batch's rows that do not exist yet, and return all of its rows as settled."""
         with self._transaction():
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
             stored = self._stored_ids([*rows])
@@ -156,10 +157,10 @@ class SqliteStore:
     def _commit(self, statements: Sequence[Statement]) -> None:
         if len(statements) == 1 and not self.is_connection_shared:
             try:
-                # A transaction of its own, which spares two statements.
+                # The statement is its own transaction, which saves BEGIN and COMMIT.
                 self._connection.execute(*statements[0])
             except sqlite3.OperationalError as error:
-                # Asked for the lock again and again, it would bind its values each time.
+                # Repeating the statement until the lock is free would bind its values each time; take the lock first.
                 if "locked" not in str(error):
                     raise
             else:
@@ -170,7 +171,7 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Hold the write lock from a look-up to the commit, so that nobody takes a key in between."""
+        """Hold the write lock until the commit, so that no other writer takes a key after a look-up."""
         connection = self._connection
         self._take_write_lock()
         try:
@@ -182,9 +183,10 @@ class SqliteStore:
             raise
 
     def _take_write_lock(self) -> None:
-        """Begin a transaction that holds the write lock, asking for it often.
+        """Begin a transaction that holds the write lock, retrying at short intervals.
 
-        SQLite's own wait asks ever less often, in the end every 100 ms, and beside a busy rival nearly always in vain.
+        SQLite's own wait retries less and less often, in the end every 100 ms, and hardly ever wins against a busy
+        writer.
         """
         ends_at = monotonic() + self._lock_timeout_s
         with busy_timeout(self._connection, 0):
@@ -196,17 +198,17 @@ class SqliteStore:
                         raise
                 else:
                     return
-                sleep(random.uniform(*LOCK_PAUSE_S))  # noqa: S311 - two that met must not meet again
+                sleep(random.uniform(*LOCK_PAUSE_S))  # noqa: S311 - at random, so that two writers do not collide again
 
     def _rewrite(self) -> None:
-        # It keeps writers out while it waits for readers, of whom some take long.
+        # The checkpoint locks out writers while it waits for readers, some of which take long.
         with busy_timeout(self._connection, CHECKPOINT_TIMEOUT_MS):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with self._transaction():
             self._connection.execute(REWRITE_SQL.format(schema=""))
 
     def _statements(self, rows: Sequence[Submission]) -> list[Statement]:
-        """Return the statements that insert the rows with all that belongs to them."""
+        """Return the statements that insert the rows with their leads and their ledger entries."""
         entry = self._ledger.entry().bytes
         return [
             self._statement(rows[start : start + MAX_STATEMENT_ROWS], entry)
@@ -222,14 +224,14 @@ class SqliteStore:
         return _insert_sql(size, self.width), values
 
     def add_values(self, values: list[Any], row: Submission, entry: bytes) -> None:
-        """Add a row's values to a statement's, in the order of the view's columns."""
+        """Append a row's values to a statement's values, in the order of the view's columns."""
         values += sqlite_raw_values(row)
         values += sqlite_lead_values(row)
         values.append(entry)
 
     @staticmethod
     def incoming_sql() -> tuple[str, str]:
-        """Return what makes the view through which one statement writes all of a row's parts; see `incoming_view`."""
+        """Return the statements that create the view and its trigger; see `incoming_view`."""
         lead = {column: f"lead_{column}" for column in LEAD_COLUMNS[1:]}
         return incoming_view(
             (*lead.values(), "entry"),
@@ -243,7 +245,7 @@ class SqliteStore:
         )
 
     def _require_file(self) -> None:
-        """Raise `StoreUnavailable` where the file was deleted or replaced: commits would go nowhere."""
+        """Raise `StoreUnavailable` if the file was deleted or replaced: commits would be lost."""
         try:
             inode = self._path.stat().st_ino
         except OSError as error:
@@ -286,15 +288,15 @@ class SqliteStore:
 
 
 def incoming_view(more_columns: tuple[str, ...], more_sql: str) -> tuple[str, str]:
-    """Return what makes, for one connection alone, the view through which rows are inserted.
+    """Return the statements that create a temporary view and its trigger, through which rows are inserted.
 
-    One statement, because the event loop may take the interpreter's lock whenever SQLite runs and then keeps the writer
-    waiting for it; one is its own transaction, too. It fails, and nothing is kept, where a row or its key is there
-    already.
+    With them a batch is one statement. Whenever SQLite runs, the event loop may take the interpreter's lock, and the
+    writer must wait to get it back; fewer statements mean fewer waits. One statement is also its own transaction: if a
+    row or its key exists already, it fails and keeps nothing.
 
     Args:
-        more_columns: the view's columns besides those of `leads_raw`, which are called `raw_` and the column's name.
-        more_sql: the statements that write them, reading from NEW.
+        more_columns: The view's columns besides those of `leads_raw`, whose names get the prefix `raw_`.
+        more_sql: The trigger's statements that write `more_columns`, reading from NEW.
     """
     raw = {column: f"raw_{column}" for column in RAW_COLUMNS}
     columns = (*raw.values(), *more_columns)

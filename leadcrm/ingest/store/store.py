@@ -1,13 +1,13 @@
-"""What every store promises, and what is the same in all of them: who holds a key, and what senders are told.
+"""The contract of a store, and the parts that all stores share: settling keys, receipts, the ledger's entries.
 
 Invariants of a store:
 - `write` ends after the commit, so its results may be acknowledged.
-- It is idempotent by id: writing a batch again, whole or in part, after a commit in doubt changes nothing.
-- Every raw row that is inserted is counted in the ledger of its day, in the same transaction: a row that is deleted
-  later leaves a gap between the two.
-- Of all rows with one Idempotency-Key exactly one holds it; the others point at it.
-- A submission that the database refuses does not hurt its neighbours.
-- It serves one operation at a time, and belongs to whoever drives that.
+- `write` is idempotent by id: after a commit in doubt, writing the batch again, whole or in part, changes nothing.
+- Every inserted raw row is counted in its day's ledger in the same transaction. A row that is deleted later leaves a
+  difference between the two.
+- Of all rows with one Idempotency-Key exactly one holds it; the others point at that row.
+- A submission that the database refuses does not affect the other rows of its batch.
+- A store serves one operation at a time, and belongs to that operation's driver.
 """
 
 from __future__ import annotations
@@ -23,52 +23,55 @@ from leadcrm.ingest.driving import Operation
 from leadcrm.ingest.submission import Receipt, Submission, receipt_for
 
 CONFLICT_ATTEMPTS = 5
-"""A rival for a key can vanish between the insert that lost and the look-up; each try needs another rival."""
+"""A rival row may vanish between the insert that lost a key to it and the look-up. Each attempt takes another rival."""
 
 LEDGER_BATCHES = 256
-"""Batches that are counted in one entry of the ledger."""
+"""The number of batches that one entry of the ledger counts."""
 
 UNENCODABLE = (TypeError, ValueError, OverflowError)
-"""What encoding a row can raise. A submission holds nothing that does; if one ever did, its neighbours go through."""
+"""The errors of encoding a row. No submission should cause one; if one does, the rest of its batch is still kept."""
 
 WriteResult = Receipt | SubmissionRefused
-"""A receipt, or why the database refuses to hold even the raw row, which is then not kept."""
+"""A receipt, or the reason why the database refused even the raw row, which is then not kept."""
 
 Known = dict[bytes, tuple[str, bytes]]
-"""Key hash → id and body hash of the row that holds the key."""
+"""Maps a key's hash to the id and the body hash of the row that holds the key."""
 
 
 class Store(Protocol):
-    """A place that keeps batches of submissions."""
+    """Keeps batches of submissions in one database."""
 
     def write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
-        """Keep every submission of the batch and return a result each, in order; durable at its end.
+        """Keep every submission of the batch; durable when the operation ends.
+
+        Returns:
+            A result for each submission, in order.
 
         Raises:
-            StoreUnavailable: The batch could not be kept, with the commit possibly in doubt. Writing it again is safe.
+            StoreUnavailable: The batch was not kept, or its commit is in doubt. Writing it again is safe.
         """
 
     def prove(self) -> Operation[None]:
-        """Commit a real write that changes nothing, after taking the locks of a batch. Raises `StoreUnavailable`."""
+        """Commit a real write that changes nothing, after taking a batch's locks. Raises `StoreUnavailable`."""
 
     def close(self) -> None:
-        """Close the connection; it may block, as the file of an embedded database is brought up to date."""
+        """Close the connection. It may block: closing the last connection to a SQLite file runs a checkpoint."""
 
 
 class Ledger:
-    """Gives the entry that a store's batches are counted in: a new one now and then, and never another store's.
+    """Provides the ledger entry that counts a store's batches: never another store's, and a new one after some batches.
 
-    Nobody waits for another's commit, and nobody deadlocks. Beside a long read PostgreSQL keeps every version of a row
-    that is updated, and would search through them all: hence a new entry now and then.
+    Stores with entries of their own neither wait for each other's commits nor deadlock. The entry changes because,
+    during a long read, PostgreSQL keeps every version of an updated row, and each update searches through them all.
     """
 
     def __init__(self) -> None:
-        """Begin with a fresh entry."""
+        """Start with a new entry."""
         self._batches = 0
         self._entry = UUID(bytes=uuid7().bytes)
 
     def entry(self) -> UUID:
-        """Return the entry of the next batch."""
+        """Return the entry for the next batch."""
         self._batches += 1
         if self._batches > LEDGER_BATCHES:
             self._entry = UUID(bytes=uuid7().bytes)
@@ -77,7 +80,7 @@ class Ledger:
 
 
 def settle(batch: Sequence[Submission], known: Known) -> dict[str, Submission]:
-    """Decide by arrival which row of each key holds it, given who holds keys already; rows by id, in order."""
+    """Return the batch's rows by id, in order; each row whose key an earlier or a known row holds is its duplicate."""
     keys = [row.key_sha256 for row in batch if row.key_sha256]
     if not known and len(set(keys)) == len(keys):
         return {row.id: row for row in batch}
@@ -95,12 +98,12 @@ def settle(batch: Sequence[Submission], known: Known) -> dict[str, Submission]:
 
 
 def receipts_for(batch: Iterable[Submission], rows: dict[str, Submission], stored: str) -> list[WriteResult]:
-    """Return a batch's receipts in order, given its rows as they are stored."""
+    """Return a batch's receipts in order; `rows` holds its rows by id, as they are stored."""
     receipts: list[WriteResult] = []
     for submission in batch:
         row = rows[submission.id]
         lead_id = row.id
-        # A neighbour that lost its key to an earlier row leads on to that one.
+        # A row of this batch that lost its key to an earlier row leads to that row.
         while (next_row := rows.get(lead_id)) and next_row.duplicate_of:
             lead_id = next_row.duplicate_of
         receipts.append(receipt_for(row.state, lead_id, stored))
@@ -112,7 +115,7 @@ def write_bisected(
     write: Callable[[Sequence[Submission]], Operation[list[WriteResult]]],
     refusal: SubmissionRefused,
 ) -> Operation[list[WriteResult]]:
-    """Write a refused batch in halves, down to the row at fault, which is kept as `failed` if it can be."""
+    """Write a refused batch in halves, down to the row at fault, which is kept as `failed` if possible."""
     if len(batch) > 1:
         middle = len(batch) // 2
         first = yield from write(batch[:middle])
