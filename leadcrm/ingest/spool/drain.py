@@ -1,9 +1,7 @@
-"""Draining: the spool's rows into the database, in order of arrival, batch by batch.
+"""The drain: moves the spool's rows into the database, in order of arrival, batch by batch.
 
-A batch is read, written by the store that live leads take too, and removed from the spool after that commit. A
-crash at any point leaves rows in both places at most, and writing them again changes nothing.
-
-May import submission, store, spool and errors.
+It reads a batch, writes it through a store as new leads are written, and removes it from the spool after that commit. A
+crash at any point leaves rows in both places at worst, and writing them again changes nothing.
 """
 
 from __future__ import annotations
@@ -19,15 +17,15 @@ from leadcrm.ingest.submission import Submission
 
 DRAIN_ROWS = 200
 DRAIN_BYTES = 4 * 1024 * 1024
-"""A batch: large enough to share an fsync, small enough not to hold a lock for long beside live leads."""
+"""The bounds of a batch: large enough to share an fsync, small enough not to hold locks for long beside new leads."""
 
 logger = logging.getLogger("leadcrm.ingest.spool.drain")
 
 
 def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, max_rows: int = DRAIN_ROWS) -> int:
-    """Move the oldest rows of the spool into the database and return how many were dealt with; 0 when none waits.
+    """Move the spool's oldest rows into the database and return how many were handled; 0 if none waits.
 
-    Rows that the database refuses are marked and stay, as do those that the disk has damaged. Raises
+    Rows that the database refuses are marked and stay in the spool, and so do rows that the disk has damaged. Raises
     `StoreUnavailable`, `SpoolUnavailable`.
     """
     waiting = spool.oldest(max_rows, DRAIN_BYTES)
@@ -44,7 +42,7 @@ def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, max_rows:
         # Only a row that holds its key can become a lead.
         is_lead = row.state.holds_key and row.body is not None
         lead = row.reprocessed(max_decoded_bytes=max_decoded_bytes) if is_lead else row
-        # What was compressed may be a thousand times longer now; the rest is the next batch's.
+        # A compressed body's fields may be a thousand times longer. The remaining rows go into the next batch.
         batch_bytes += lead.held_bytes
         if batch and batch_bytes > DRAIN_BYTES:
             break

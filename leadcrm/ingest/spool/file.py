@@ -1,16 +1,15 @@
-"""The spool's file: which one is in use, how it comes to be, and how a damaged one is set aside.
+"""The spool's files: finds the one in use, creates it, and sets a damaged one aside.
 
-The first is `spool.db`; once that is damaged or gone its successor `spool-2.db` is in use, and so on. Those before
-the one in use are set aside: their rows are salvaged into it, and `NAME.salvaged` beside them says with what success.
+The first file is `spool.db`. Once it is damaged or gone, its successor `spool-2.db` is in use, and so on. The files
+before the one in use are set aside: their rows are salvaged into the one in use, and `NAME.salvaged` beside each
+records the result.
 
 Invariants:
-- A file comes to be whole (made under another name, synced, then linked into place), so one that is empty or lacks
-  its tables was damaged.
-- No name is used twice. When the last connection to a file closes, SQLite deletes the log of that name, which would
-  be the log of the file that took its place (https://www.sqlite.org/howtocorrupt.html, 2.4 and 4.4).
+- A file appears whole: it is created under another name, synced, then linked into place. An empty file, or one that
+  lacks its tables, was therefore damaged.
+- No name is used twice. When the last connection to a file closes, SQLite deletes the log of that name, which would be
+  the log of the file that took its place (https://www.sqlite.org/howtocorrupt.html, 2.4 and 4.4).
 - A file that was set aside is read, never changed.
-
-May import database, migrations and errors.
 """
 
 from __future__ import annotations
@@ -30,24 +29,23 @@ from leadcrm.errors import SpoolUnavailable, StoreDamaged, StoreUnavailable
 
 _NAME = re.compile(r"spool(?:-([0-9]{1,9}))?\.db")
 
-
 MAX_SET_ASIDE_FILES = 20
-"""Damaged one after the other, the disk is at fault, and more files are no help."""
+"""If so many files were damaged, the disk is at fault, and another file would not help."""
 
 logger = logging.getLogger("leadcrm.ingest.spool.file")
 
 
 class SpoolFile:
-    """The file that is the spool, as one thread knows it."""
+    """One thread's view of the spool's file in use."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Look which file is in use; it need not exist yet."""
+        """Find the file in use, which need not exist yet."""
         self._data_dir = data_dir
         self._inode: int | None = None
         self._turn_to(spool_in_use(data_dir))
 
     def open(self, *, busy_timeout_s: float) -> sqlite3.Connection:
-        """Open the file in use, made or upgraded if need be.
+        """Open the file in use, after creating or upgrading it if necessary.
 
         Raises `StoreUnavailable`, `StoreDamaged`, `SchemaTooNew`, `OSError`.
         """
@@ -57,16 +55,16 @@ class SpoolFile:
         return connection
 
     def is_in_use(self) -> bool:
-        """Say whether the file that was opened is still the spool: not gone, not set aside by another process."""
+        """Say whether the opened file is still in use: not gone, and not set aside by another process."""
         try:
             return os.stat(self.path).st_ino == self._inode and not os.path.exists(self._successor)
         except FileNotFoundError:
             return False
 
     def set_aside(self, why: str) -> None:
-        """Let the successor take the file's place, unless another process already did so; durable on return.
+        """Create the file's successor, unless another process has done so; durable on return.
 
-        Raises `SpoolUnavailable`. What this thread has open of the old file is for it to close.
+        The caller must close its connections to the old file. Raises `SpoolUnavailable`.
         """
         if self._successor.exists():
             return
@@ -100,12 +98,12 @@ def set_aside_files(data_dir: Path) -> list[Path]:
 
 
 def unsalvaged_files(data_dir: Path) -> list[Path]:
-    """Return the files set aside whose rows are not in the file in use yet."""
+    """Return the files set aside whose rows have not been salvaged into the file in use."""
     return [path for path in set_aside_files(data_dir) if not _marker(path).exists()]
 
 
 def mark_salvaged(path: Path, outcome: str) -> None:
-    """Note that a file's rows are in the file in use; durable on return."""
+    """Record that a file's rows are in the file in use, with the salvage's result; durable on return."""
     descriptor = os.open(_marker(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, outcome.encode() + b"\n")
@@ -116,7 +114,7 @@ def mark_salvaged(path: Path, outcome: str) -> None:
 
 
 def make_spool_file(path: Path) -> None:
-    """Make an empty spool at `path`, unless there is one; durable on return.
+    """Create an empty spool at `path`, unless it exists; durable on return.
 
     Raises `StoreUnavailable`, `OSError`.
     """
@@ -136,7 +134,7 @@ def make_spool_file(path: Path) -> None:
 
 
 def open_spool_file(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
-    """Open the spool at `path`, made or upgraded if need be.
+    """Open the spool at `path`, after creating or upgrading it if necessary.
 
     Raises `StoreUnavailable`, `StoreDamaged`, `SchemaTooNew`, `OSError`.
     """
@@ -171,7 +169,7 @@ def _files(data_dir: Path) -> list[Path]:
 
 
 def parse_file_number(path: Path) -> int:
-    """Return which one of a node's files it is, counted from 1."""
+    """Return the number in the file's name, counted from 1; 0 if the name is no spool's."""
     match = _NAME.fullmatch(path.name)
     return int(match[1] or 1) if match else 0
 

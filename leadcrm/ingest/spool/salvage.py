@@ -1,9 +1,7 @@
-"""Salvage: what can still be read of a spool that was set aside goes into the spool in use.
+"""Salvage: moves the rows that can still be read in a file set aside into the file in use.
 
-A row counts where it is whole: all of its columns, and a body that matches its hash. Rows that the database has
-already may come up again, which changes nothing: they are known by their ids.
-
-May import spool, spool_file, sqlite_pages and submission.
+A row is whole if it has all of its columns and a body that matches its hash. Rows that the database has already may
+reappear; their ids make writing them again harmless.
 """
 
 from __future__ import annotations
@@ -22,18 +20,18 @@ from leadcrm.ingest.submission import API_SOURCE, Submission
 SALVAGE_ROWS = 100
 
 _LATER_COLUMNS: dict[str, Value] = {"source": API_SOURCE}
-"""Columns that migrations added, with their defaults: a row that was written before has no value for them."""
+"""The columns that later migrations added, with their defaults: rows written before lack a value for them."""
 
 _COLUMNS = (*(column for column in RAW_COLUMNS if column not in _LATER_COLUMNS), "refusal", *_LATER_COLUMNS)
-"""The columns in the order of a record's values, which is the order in which the migrations made them."""
+"""The columns in the order of a record's values, which is the order in which the migrations created them."""
 
 logger = logging.getLogger("leadcrm.ingest.spool.salvage")
 
 
 def salvage_all(spool: Spool) -> None:
-    """Bring the rows of every file that was set aside into the spool; durable on return.
+    """Move the rows of every file set aside into the spool; durable on return.
 
-    One process of the node at a time. Raises `SpoolUnavailable`: then it is to be tried again.
+    Only one process of the node may run it at a time. Raises `SpoolUnavailable`; the caller should try again later.
     """
     for path in unsalvaged_files(spool.data_dir):
         salvaged, damaged = _salvage(path, spool)
@@ -51,7 +49,7 @@ def salvage_all(spool: Spool) -> None:
 
 
 def _salvage(path: Path, spool: Spool) -> tuple[int, set[str]]:
-    """Return how many rows were read, and the ids of those whose body is not what it was."""
+    """Return how many rows were salvaged, and the ids of the rows whose body no longer matches its hash."""
     seen: set[str] = set()
     damaged: set[str] = set()
     batch: list[Submission] = []
@@ -77,7 +75,7 @@ def _salvage(path: Path, spool: Spool) -> tuple[int, set[str]]:
 
 
 def _row(values: list[Value]) -> tuple[Submission, str | None] | None:
-    """Return a record as the row of the spool that it is, with why the database refused it, or None."""
+    """Return the record's row and why the database refused it, if it did; None if the record is no whole row."""
     if not len(_COLUMNS) - len(_LATER_COLUMNS) <= len(values) <= len(_COLUMNS):
         return None
     record = _LATER_COLUMNS | dict(zip(_COLUMNS, values, strict=False))

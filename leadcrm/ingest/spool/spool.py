@@ -1,18 +1,15 @@
 """The local spool: raw rows that wait on this node's disk for the database.
 
-One SQLite file a node, of the shape of `leads_raw`, shared by the node's workers so that a key is known to all of
-them. It writes batches as the main database does, with one fsync each, and without leads: those are made when the
-rows are drained.
+Each node has one SQLite file with the columns of `leads_raw`. All of the node's workers share it, so each of them knows
+its keys. It writes each batch with one fsync, as the database does, but without leads, which the drain makes.
 
 Invariants:
-- `write` returns after the commit; nothing leaves the spool before the database has committed it.
-- Every id given out from here stays the id of a row, here or in the database.
-- Full, locked or on a full disk, it raises `SpoolUnavailable`; the sender then hears 503.
-- A file that is damaged or was taken away is set aside: the next use is of its successor. What was written to a file
-  that was set aside meanwhile is written again, so all that is acknowledged is in the file in use, or was in the
-  other before its rows were salvaged.
-
-May import entities, database, errors, submission, store and spool_file.
+- `write` returns after the commit, and no row leaves the spool before the database has committed it.
+- Every id that a sender got from the spool stays the id of a row, in the spool or in the database.
+- If the spool is full or locked, or its disk is full, it raises `SpoolUnavailable` and the sender gets 503.
+- A file that is damaged or gone is set aside, and its successor is used next. A batch that was written to a file while
+  another process set it aside is written again. So every acknowledged row is in the file in use, or was in the old file
+  before its rows were salvaged.
 """
 
 from __future__ import annotations
@@ -54,7 +51,8 @@ from leadcrm.ingest.submission import Submission
 DRAIN_LOCK_FILE = "spool.lock"
 
 BUSY_TIMEOUT_S = 1.0
-"""Another worker's commit takes milliseconds; a lead must be answered within 3 s, the database's part included."""
+"""Another worker's commit takes milliseconds, and a lead must be answered within 3 s, of which the database may have
+taken a part already."""
 
 _ANY = "SELECT 1 FROM leads_raw LIMIT 1"
 
@@ -63,9 +61,14 @@ _OLDEST = f"SELECT {', '.join(RAW_COLUMNS)} FROM leads_raw WHERE refusal IS NULL
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """How much waits: rows, of them refused by the database, bytes on disk, arrival of the oldest (aware UTC).
+    """What waits in the spool.
 
-    `set_aside` names the files that were damaged, for as long as they lie there.
+    Attributes:
+        depth: The number of rows, refused ones included.
+        refused: The number of rows that the database refused.
+        bytes: The bytes that the rows use on disk.
+        oldest: When the oldest row arrived (aware UTC); None if the spool is empty.
+        set_aside: The damaged files that have not been deleted.
     """
 
     depth: int
@@ -76,10 +79,10 @@ class SpoolStatus:
 
 
 class Spool:
-    """The spool of this node, for one thread at a time: all who work with it at once open their own."""
+    """One thread's access to this node's spool; each thread needs an instance of its own."""
 
     def __init__(self, data_dir: Path, *, max_bytes: int, min_free_bytes: int) -> None:
-        """Name the spool's place and limits; nothing is opened before it is needed."""
+        """Set the spool's folder and limits; the file is opened on first use."""
         self.data_dir = data_dir
         self._file = SpoolFile(data_dir)
         self._max_bytes = max_bytes
@@ -95,9 +98,9 @@ class Spool:
         return self._file.path
 
     def write(self, batch: Sequence[Submission]) -> list[WriteResult]:
-        """Keep the batch and return a receipt each, in order; durable on return.
+        """Keep the batch and return a result for each row, in order; durable on return.
 
-        Raises `SpoolUnavailable`, and `SpoolFull` past the limits: then nothing of the batch is kept.
+        Raises `SpoolUnavailable`, of which `SpoolFull` says that a limit is reached. Then no row of the batch is kept.
         """
         try:
             return self._write(batch)
@@ -114,22 +117,22 @@ class Spool:
             return results
 
     def known(self, keys: Sequence[bytes]) -> Known:
-        """Return who holds which of the keys in here. Raises `SpoolUnavailable`."""
+        """Return the holders of those keys that rows in the spool hold. Raises `SpoolUnavailable`."""
         with self._faults():
             return self._opened().known(keys)
 
     def is_empty(self) -> bool:
-        """Say whether no row waits; some microseconds. Raises `SpoolUnavailable`."""
+        """Say whether no row waits, within microseconds. Raises `SpoolUnavailable`."""
         with self._faults():
             self._opened()
             assert self._connection is not None
             return self._connection.execute(_ANY).fetchone() is None
 
     def is_empty_at_a_glance(self) -> bool:
-        """Say whether no row waits, as far as that shows without waiting; for the event loop, before every batch.
+        """Say whether the spool is known to be empty, without blocking; for the event loop, before every batch.
 
-        False says nothing: ask `is_empty`. It opens nothing, and what it reads of an unchanged file is in memory. Rows
-        that the database refused wait too, so one of them makes every batch take the longer way.
+        False means that `is_empty` must be asked. It opens no file, and reading an unchanged file needs no disk. A row
+        that the database refused counts too: while one waits, every batch looks up its keys.
         """
         if self._connection is None:
             return False
@@ -140,7 +143,7 @@ class Spool:
             return False
 
     def is_drained(self) -> bool:
-        """Say whether no row waits but those that the database refused. Raises `SpoolUnavailable`."""
+        """Say whether only rows that the database refused are left. Raises `SpoolUnavailable`."""
         with self._faults():
             self._opened()
             assert self._connection is not None
@@ -148,9 +151,9 @@ class Spool:
             return self._connection.execute(sql).fetchone() is None
 
     def inspect(self) -> None:
-        """Set the file aside if its log has lost what was committed: SQLite would go on without a word.
+        """Set the file aside if its log has lost commits, which SQLite would not report.
 
-        Call it before anything opens the file. Raises `SpoolUnavailable`.
+        Call it before any process opens the file. Raises `SpoolUnavailable`.
         """
         with self._faults():
             if self.path.exists() and (why := lost_from_log(self.path)):
@@ -170,18 +173,18 @@ class Spool:
             SchemaConnection(self._connection, None).rewrite()
 
     def refuse(self, submission: Submission, why: str) -> WriteResult:
-        """Keep a row that the database refuses, with the reason, out of the drain's way; durable on return."""
+        """Keep a row that the database refuses, with the reason; durable on return. The drain skips it."""
         (result,) = self.write([submission])
         self.mark_refused(submission.id, why)
         return result
 
     def status(self) -> SpoolStatus:
-        """Count what waits; some milliseconds for a million rows. Raises `SpoolUnavailable`."""
+        """Count the waiting rows, within milliseconds for a million. Raises `SpoolUnavailable`."""
         raw_lead = self._raw_lead()
         with self._faults(), db_session:
             depth = select(row for row in raw_lead).count()
             refused = select(row for row in raw_lead if row.refusal is not None).count()
-            # Ids are in the order of arrival.
+            # Ids sort by time of arrival.
             oldest = select((row.id, row.received_at) for row in raw_lead).order_by(1).first()
             used_bytes = self._used_bytes()
         return SpoolStatus(
@@ -193,7 +196,7 @@ class Spool:
         )
 
     def oldest(self, max_rows: int, max_bytes: int) -> list[Submission]:
-        """Return the oldest of the waiting rows that the database has not refused; at least one, if there is one."""
+        """Return the oldest rows that the database has not refused, within the bounds but at least one if any waits."""
         with self._faults():
             self._opened()
             assert self._connection is not None
@@ -217,16 +220,16 @@ class Spool:
             select(row for row in raw_lead if row.id in uuids).delete(bulk=True)
 
     def mark_refused(self, id: str, why: str) -> None:
-        """Note why the database refused a row, which then waits for a person; durable on return."""
+        """Record why the database refused a row, which then waits for a person; durable on return."""
         raw_lead = self._raw_lead()
         with self._faults(), db_session:
             row = raw_lead.get(id=UUID(id))
-            # Gone with a file that was set aside: from there it comes up again.
+            # The row may be gone with a file that was set aside; the salvage brings it back.
             if row is not None:
                 row.refusal = why
 
     def compact(self) -> None:
-        """Give the file's room back to the disk once nothing waits."""
+        """Return the file's unused space to the disk; call it once no row waits. Raises `SpoolUnavailable`."""
         with self._faults():
             self._opened()
             assert self._connection is not None
@@ -235,7 +238,7 @@ class Spool:
 
     @contextmanager
     def drain_lock(self) -> Iterator[bool]:
-        """Say whether this process may drain now; one of a node at a time, released when it dies.
+        """Yield whether this process may drain: one process of the node at a time, and the lock ends with it.
 
         Raises `SpoolUnavailable`.
         """
@@ -248,7 +251,7 @@ class Spool:
             yield is_locked
 
     def close(self) -> None:
-        """Close what this thread has open."""
+        """Close this thread's connections."""
         if self._connection is not None:
             self._connection.close()
         if self._entities is not None:
@@ -268,7 +271,7 @@ class Spool:
         return self._store
 
     def _raw_lead(self) -> Any:
-        """Return the entity, for the reads and deletes that are not a lead's way."""
+        """Return the entity for the reads and deletes that are not on a lead's path."""
         with self._faults():
             self._opened()
             if self._entities is None:
@@ -293,7 +296,7 @@ class Spool:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """Turn the file's faults into `SpoolUnavailable` and open it anew the next time."""
+        """Raise the file's faults as `SpoolUnavailable`, and close it so that the next use opens it again."""
         try:
             yield
         except SpoolUnavailable:

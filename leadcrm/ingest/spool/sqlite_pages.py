@@ -1,10 +1,10 @@
-"""SQLite's pages, read without SQLite: what is left of a damaged file and its log.
+"""Reads the pages of a damaged SQLite file and its log without SQLite.
 
-SQLite refuses a file with a torn page, or one shorter than its head says, and drops everything in a log from the first
-frame that does not add up. Here every page is read by itself, so one that is damaged costs only what it held.
+SQLite rejects a file with a torn page or one shorter than its header says, and it drops every frame of a log from the
+first with a wrong checksum. This module reads each page by itself, so a damaged page costs only its own rows.
 
 Source: https://www.sqlite.org/fileformat2.html (1.6 b-tree pages, 2.1 records, 4 the log) and
-https://www.sqlite.org/walformat.html (2 the index of the log, in `-shm`). May import nothing of leadcrm.
+https://www.sqlite.org/walformat.html (2 the index of the log, in `-shm`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NUMBER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 7: 8}
 
 
 class _Bytes:
-    """A file as bytes that are read when they are looked at; where the disk fails, as where it ends, there are none."""
+    """A file as a byte sequence that is read on access; a slice that the disk cannot read is empty."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -54,10 +54,10 @@ class _Bytes:
 
 
 class Pages:
-    """Every image of every page that a file and its log still hold; to be used in a `with`."""
+    """Every copy of every page that a file and its log still hold; a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Take the file at `path` and its log. Raises `OSError`."""
+        """Open the file at `path` and its log. Raises `OSError`."""
         self._file = _Bytes(path)
         self._log = _Bytes(Path(f"{path}-wal"))
         self.size = _page_size(self._file, self._log)
@@ -71,14 +71,14 @@ class Pages:
         self._log.__exit__()
 
     def records(self) -> Iterator[list[Value]]:
-        """Yield what can be read of every row of every table, in no order; a row may come more than once."""
+        """Yield the readable rows of all tables, in no order; a row may appear more than once."""
         for number in range(len(self._file) // self.size + 1):
             yield from self._records_in(self._file[number * self.size : (number + 1) * self.size], number == 0)
         for number, start in self._frames():
             yield from self._records_in(self._log[start : start + self.size], number == 1)
 
     def _frames(self) -> Iterator[tuple[int, int]]:
-        """Yield page number and start of each frame of the log's present run, whether or not it adds up."""
+        """Yield the page number and the start of each frame with the log's current salt, right checksum or not."""
         salts = self._log[16:24]
         step = _FRAME_HEAD_BYTES + self.size
         for at in range(_LOG_HEAD_BYTES, len(self._log) - step + 1, step):
@@ -130,18 +130,18 @@ class Pages:
 
 
 def lost_from_log(path: Path) -> str | None:
-    """Say what is missing from the log of the file at `path` that was in it once, or None.
+    """Describe the frames that the log of the file at `path` has lost; None if it has lost none.
 
-    SQLite itself would not say: to it a log ends where it no longer adds up. Only before anybody opens the file can it
-    be told; whoever comes later finds a log without a gap.
+    SQLite does not report such a loss: it takes the first wrong checksum for the end of the log. Call this before any
+    process opens the file, because SQLite then overwrites the rest of the log.
     """
-    # A log that is emptied between the look at its index and at it looks as if it had lost everything, once.
+    # A checkpoint between reading the index and reading the log looks like a loss, but not twice.
     return _lost_from_log(path) and _lost_from_log(path)
 
 
 def _lost_from_log(path: Path) -> str | None:
     with ExitStack() as opened:
-        # The index first: a log that grows meanwhile then only has more than it says.
+        # Read the index first, so that a log which grows meanwhile can only hold more than the index says.
         index = opened.enter_context(_Bytes(Path(f"{path}-shm")))[:100]
         log = opened.enter_context(_Bytes(Path(f"{path}-wal")))
         file = opened.enter_context(_Bytes(path))
@@ -155,7 +155,7 @@ def _lost_from_log(path: Path) -> str | None:
 
 
 def _count_frames(log: _Bytes, size: int) -> tuple[int, int]:
-    """Return how many frames add up, to the last commit among them, and how many commits stand after the others."""
+    """Return the number of valid frames up to their last commit, and the number of commits after the invalid frame."""
     log_head = log[:_LOG_HEAD_BYTES]
     if len(log_head) < _LOG_HEAD_BYTES:
         return 0, 0

@@ -1,4 +1,4 @@
-"""The batch insert into the spool's file: raw rows alone, by the store of the embedded database."""
+"""The batch insert into the spool's file: a SQLite store without leads and without a ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from leadcrm.ingest.submission import Submission
 
 
 class SpoolStore(SqliteStore):
-    """Writes batches to the spool: leads are made, and rows counted, when they are drained."""
+    """Writes batches to the spool; the drain makes their leads and counts their rows."""
 
     stored = "spool"
     width = len(RAW_COLUMNS)
