@@ -1,8 +1,8 @@
-"""What an operation waits for next, and the two drivers that wait for it: one blocks, one is the event loop.
+"""Operations, the steps that they wait for, and the two drivers that wait.
 
-An operation (keeping a batch, proving a store) is a generator, written once. It yields a step for whatever it must
-wait for, and is resumed with the step's result, or with the error in its place. How it waits is the driver's business:
-`block` for commands and the recovery thread, `LoopDriver` for leads.
+An operation, such as keeping a batch, is a generator. It yields a step for each wait and is resumed with the step's
+result or with its error. The driver decides how to wait: `block` waits in the calling thread, for commands and the
+recovery thread; `LoopDriver` waits on the event loop, for leads. So each operation is written once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Writable(NamedTuple):
 
 
 class InThread(NamedTuple):
-    """Make the call where it may block; its value or its error is the step's result."""
+    """Make the call in a thread that may block; its return value or its error is the step's result."""
 
     call: Callable[[], Any]
 
@@ -49,7 +49,7 @@ Operation = Generator[Step, Any, T]
 def block(operation: Operation[T]) -> T:
     """Run an operation in this thread and return its value.
 
-    A socket that is not ready in time makes the operation's wait raise `StoreUnavailable`.
+    If a socket is not ready in time, `StoreUnavailable` is raised in the operation.
     """
     try:
         step = next(operation)
@@ -77,13 +77,13 @@ def _wait(step: Readable | Writable) -> None:
 
 
 class LoopDriver:
-    """Runs operations on the event loop, and the calls of their `InThread` steps in one thread of its own.
+    """Runs operations on the event loop, and the calls of their `InThread` steps in a thread of its own.
 
-    Operations follow each other: the next may start once the one before has no step left to wait for.
+    It runs one operation at a time: start the next only after the last one has no step left to wait for.
     """
 
     def __init__(self, name: str) -> None:
-        """Name the thread; nothing runs before `start`."""
+        """Create the thread, named `name`; nothing runs before `start`."""
         self._calls: SimpleQueue[tuple[Operation[None], Callable[[], Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._make_calls, name=name, daemon=True)
         self._waiting: tuple[Operation[None], Readable | Writable] | None = None
@@ -99,17 +99,17 @@ class LoopDriver:
         return self._thread.ident is not None
 
     def run(self, operation: Operation[None]) -> None:
-        """Run an operation up to its first step, and on from there as the steps' results come."""
+        """Run an operation up to its first step, and resume it with each step's result."""
         self._resume(operation, None)
 
     def give_up_overdue(self, now: float) -> None:
-        """Let a wait for a socket that has outlasted its time raise `StoreUnavailable` in its operation."""
+        """If the wait for a socket is overdue at `now` (monotonic), raise `StoreUnavailable` in its operation."""
         if self._waiting is None or now < self._waiting[1].until:
             return
         self._fail(self._end_wait(), StoreUnavailable(NO_ANSWER))
 
     def end(self) -> None:
-        """Let the thread end after the calls that are queued."""
+        """End the thread after the queued calls."""
         self._calls.put(None)
 
     def join(self) -> None:

@@ -1,7 +1,4 @@
-"""Ingestion, assembled: one process's writer, spool and recovery, made from the configuration.
-
-May import all of ingest, database, migrations and configuration. Knows nothing of HTTP.
-"""
+"""Assembles one process's ingestion from the configuration: writer, spool and recovery."""
 
 from __future__ import annotations
 
@@ -35,17 +32,20 @@ from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
 
 REFUSAL_CACHE_S = 2.0
-"""For how long one lead that could not be kept speaks for the next: whom nobody sends leads must get well again."""
+"""How long a refused lead keeps /health at 503. It must expire: a node out of rotation gets no lead that could clear
+it."""
 
 logger = logging.getLogger("leadcrm.ingest.ingestion")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a lead sent now would be kept, and the parts that say so.
+    """Whether a lead sent now would be kept, with the parts of that verdict.
 
-    `schema_version` is None where the database is away, `spool` where it is off or cannot be read; `fault` is what is
-    wrong, in words for the operator.
+    Attributes:
+        schema_version: None while the database is away.
+        spool: None if spooling is off or the spool cannot be read.
+        fault: The faults, in words for the operator; empty if there are none.
     """
 
     keeps_leads: bool
@@ -57,21 +57,21 @@ class Verdict:
 
 
 def open_spool(config: Config) -> Spool | None:
-    """Return this node's spool for one thread, or None where it is off."""
+    """Return this node's spool for use by one thread, or None if spooling is off."""
     if not config.spool:
         return None
     return Spool(config.data_dir, max_bytes=config.spool_bytes, min_free_bytes=config.min_free_bytes)
 
 
 def open_store(config: Config) -> Store:
-    """Connect to the database and return a store for one thread.
+    """Connect to the database and return a store for use by one thread.
 
     Raises `StoreUnavailable`, `SchemaTooOld`, `SchemaTooNew`, `ForeignTables`.
     """
     url = config.database
     connection = open_connection(url, timeout_s=config.commit_timeout_s)
     try:
-        # One that falls silent just now would else be waited for for ever.
+        # Without the deadline, a server that stops responding here would block this thread for ever.
         with deadline(config.commit_timeout_s):
             require_current(connection, url)
         if isinstance(connection, PostgresConnection):
@@ -86,7 +86,7 @@ def open_store(config: Config) -> Store:
 
 
 def prepare_spool(config: Config) -> None:
-    """Look the spool over before any process opens it; a damaged one is set aside, and its rows are salvaged later."""
+    """Check the spool before any process opens it; a damaged file is set aside, and recovery salvages its rows."""
     spool = open_spool(config)
     if spool is None:
         return
@@ -99,10 +99,10 @@ def prepare_spool(config: Config) -> None:
 
 
 class Ingestion:
-    """Takes submissions and keeps them, until it is stopped."""
+    """One process's ingestion: its writer, its spool and its recovery."""
 
     def __init__(self, config: Config, *, may_migrate: bool) -> None:
-        """Assemble it; nothing is opened before `start`."""
+        """Assemble the parts; nothing is opened before `start`."""
         self._config = config
         self._may_migrate = may_migrate
         self._inode: int | None = None
@@ -118,27 +118,27 @@ class Ingestion:
         )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start its threads."""
+        """Start the threads of writer and recovery; futures resolve on `loop`."""
         self.writer.start(loop)
         self._recovery.start()
 
     def wait_for_database(self, timeout_s: float) -> None:
-        """Wait until the database was tried once; belongs in a thread."""
+        """Wait up to `timeout_s` for the first attempt to connect. Blocks: call it in a thread."""
         self._recovery.wait_for_first_attempt(timeout_s)
 
     def stop(self) -> None:
-        """Keep all that is queued, then end the threads. Blocks until then."""
+        """Keep all queued submissions, then end the threads. Blocks until then."""
         self.writer.stop()
         self._recovery.stop()
 
     def verdict(self) -> Verdict:
-        """Look at the parts now; reads disk and spool, so it belongs in a thread, one at a time."""
+        """Return the present verdict. Reads disk and spool: call it in one thread at a time, not in the event loop."""
         config, writer = self._config, self.writer
         faults: list[str] = []
         free = self._free_bytes(faults)
         database = writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
         if not database:
-            # Of the schema every word is ours; others may be a driver's, and anybody may ask.
+            # Anyone may read this at /ready. Only the schema's faults are certain to hold no driver's text.
             fault = self._recovery.fault
             is_ours = isinstance(fault, (SchemaTooOld, SchemaTooNew, ForeignTables))
             faults.append(str(fault) if is_ours else "the database is away")
@@ -155,12 +155,12 @@ class Ingestion:
         try:
             return free_bytes(self._config.data_dir)
         except OSError as error:
-            # The folder is gone, or its disk: the database may lie elsewhere.
+            # The folder or its disk is gone, but the database may be elsewhere.
             faults.append(f"{self._config.data_dir}: {error.strerror}")
             return 0
 
     def _look_at_spool(self, faults: list[str]) -> tuple[SpoolStatus | None, bool]:
-        """Return how much waits, where that can be read, and whether a row could be kept."""
+        """Return the spool's status, or None if it cannot be read, and whether the spool could keep a row."""
         if self._verdict_spool is None:
             return None, False
         status: SpoolStatus | None = None
@@ -169,7 +169,7 @@ class Ingestion:
             if status.set_aside:
                 faults.append(f"damaged and set aside: {', '.join(status.set_aside)}; the log says what was salvaged")
             self._verdict_spool.check()
-            # A failing disk shows only in a write, and only a lead's failure is worth one.
+            # A failing disk shows only in a write, which is worth its cost only after a lead has failed.
             if self.writer.refused_at is not None:
                 self._verdict_spool.prove_write()
         except LeadcrmError as error:
@@ -178,7 +178,7 @@ class Ingestion:
         return status, True
 
     def end_verdicts(self) -> None:
-        """Close what verdicts have open, in their thread: the last to close a SQLite file folds its log into it."""
+        """Close the verdicts' spool. Call it in their thread: closing the last connection runs a checkpoint."""
         if self._verdict_spool is not None:
             self._verdict_spool.close()
 
@@ -190,9 +190,9 @@ class Ingestion:
         return open_store(self._config)
 
     def _require_same_file(self) -> None:
-        """Raise `StoreUnavailable` where the embedded database was deleted or replaced while this process ran.
+        """Raise `StoreUnavailable` if the embedded database was deleted or replaced while this process ran.
 
-        Its log would be shared by connections to the old file and the new, which damages the new one.
+        Connections to the old file and to the new one would share one log, which damages the new file.
         """
         path = self._config.database.path
         if path is None:

@@ -1,7 +1,7 @@
-"""From a payload to the columns of a lead: the 14 fields, their columns and what a column can hold.
+"""Normalizes a payload to the columns of a lead.
 
-Pure: no clock, no database, no configuration. `NORMALIZER_VERSION` is stored with every lead and goes up with
-any change that would give an already stored body other columns.
+Pure: no clock, no database, no configuration. Every lead stores `NORMALIZER_VERSION`. Raise it with any change that
+would give an already stored body different columns.
 """
 
 import json
@@ -12,12 +12,12 @@ from leadcrm.database.entities import FIELDS
 
 NORMALIZER_VERSION = 1
 
-# PostgreSQL's text takes no NUL; UTF-8, which every driver encodes to, has no surrogates.
+# PostgreSQL's text type rejects NUL, and UTF-8, which every driver uses, cannot encode surrogates.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """Return the text with NULs and lone surrogates replaced by U+FFFD: what every store can hold."""
+    """Return the text with NULs and lone surrogates replaced by U+FFFD, so that every store can hold it."""
     if text.isascii() and "\x00" not in text:
         return text
     return _UNSTORABLE.sub("\ufffd", text)
@@ -26,9 +26,8 @@ def storable(text: str) -> str:
 def normalize(payload: Mapping[str, object]) -> tuple[str | None, ...]:
     """Return the columns of a lead, in the order of `FIELD_COLUMNS`.
 
-    Strings are kept as they are, blanks included; null and absent are None; everything else becomes its JSON.
-    Numbers, objects and arrays that `read_payload` returns are text already, since only it still has the
-    sender's own writing.
+    Strings stay as they are, blanks included. Null and absent fields become None, everything else becomes its JSON.
+    `read_payload` returns numbers, objects and arrays as text already, because only it sees how the sender wrote them.
     """
     return tuple(
         [

@@ -1,6 +1,6 @@
-"""A raw row in each of its forms: the submission, Pony's entity, SQLite's values, PostgreSQL's JSON record.
+"""Converts a raw row between its forms: submission, Pony entity, SQLite values, JSON record for PostgreSQL.
 
-The one place that knows how a column's value is written in each. `Submission` has the order of the columns.
+Only this module knows how each form represents a column's value. `Submission` has the columns' order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from leadcrm.ingest.submission import Submission
 
 
 def submission_from_entity(row: Any) -> Submission:
-    """Return the submission that a `RawLead` was made of, before its body is processed again."""
+    """Return the submission of a `RawLead`; its fields are None until its body is processed again."""
     return Submission(
         id=str(row.id),
         received_at=row.received_at.replace(tzinfo=timezone.utc),
@@ -43,10 +43,10 @@ def submission_from_entity(row: Any) -> Submission:
 
 
 def submission_from_sqlite(values: Sequence[Any]) -> Submission:
-    """Return the submission of a row's values in SQLite, before its body is processed again.
+    """Return the submission of a row's values in SQLite; its fields are None until its body is processed again.
 
     Raises:
-        ValueError, TypeError: A value is not what its column holds.
+        ValueError, TypeError: A value is not valid for its column.
     """
     row = dict(zip(RAW_COLUMNS, values, strict=True))
     row["id"] = str(UUID(bytes=row["id"]))
@@ -85,7 +85,7 @@ _NO_LEAD = (None,) * (len(LEAD_COLUMNS) - 1)
 
 
 def sqlite_lead_values(row: Submission) -> tuple[Any, ...]:
-    """Return the values of a row's lead in SQLite but its id, which is the row's; only None where it is no lead."""
+    """Return the values of a row's lead in SQLite without the id, which is the row's; all None without a lead."""
     if row.fields is None:
         return _NO_LEAD
     received_at = _timestamp(row.received_at)
@@ -93,7 +93,7 @@ def sqlite_lead_values(row: Submission) -> tuple[Any, ...]:
 
 
 def postgres_record(row: Submission) -> dict[str, Any]:
-    """Return a row's values and its lead's by the names of their columns, as JSON can hold them."""
+    """Return the values of a row and its lead by column name, in types that JSON can hold."""
     record: dict[str, Any] = dict(zip(Submission._fields, row))  # noqa: B905 - `strict` would cost on the hot path
     del record["fields"]
     record["body_sha256"] = row.body_sha256.hex()
@@ -108,10 +108,10 @@ def postgres_record(row: Submission) -> dict[str, Any]:
 
 
 def uuid_bytes(id: str) -> bytes:
-    """Return a UUID's 16 bytes, as SQLite keeps it."""
+    """Return a UUID's 16 bytes, the form in which SQLite keeps it."""
     return bytes.fromhex(id.replace("-", ""))
 
 
 def _timestamp(moment: datetime) -> str:
-    """Return an aware UTC time as SQLite keeps it: without its zone, to the microsecond."""
+    """Return an aware UTC time in the form in which SQLite keeps it: without its zone, to the microsecond."""
     return moment.isoformat(" ", "microseconds")[:26]

@@ -1,11 +1,9 @@
-"""Recovery: brings the database back to the writer, and the spool's rows to the database.
+"""Recovery: reconnects the writer to the database and drains the spool.
 
-One thread a process. While the writer has no store it tries to connect (capped backoff with jitter), proves the new
-connection with a real write and hands it over. Then, in one process of the node at a time, it drains the spool
-over a connection of its own, while new leads go straight to the database. Once a start, so after every upgrade too,
-the rows that could not become leads are tried again.
-
-May import all of ingest, database and migrations. Knows nothing of HTTP.
+Each process has one recovery thread. While the writer has no store, the thread tries to connect (capped backoff with
+jitter), proves the new connection with a real write and hands it over. Then it drains the spool over a second
+connection, in one process of the node at a time, while new leads go straight to the database. Once after each start,
+and so after every upgrade, it replays the failed rows.
 """
 
 from __future__ import annotations
@@ -27,10 +25,10 @@ from leadcrm.ingest.writer import Writer
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
-"""Between two attempts to reach the database."""
+"""The bounds of the pause between two attempts to reach the database."""
 
 IDLE_PAUSE_S = 1.0
-"""Between two looks at the spool, which another worker may have filled."""
+"""The interval between two checks of the spool, which another worker may have filled."""
 
 STOP_TIMEOUT_S = 3.0
 
@@ -49,10 +47,14 @@ class Recovery:
         *,
         max_decoded_bytes: int,
     ) -> None:
-        """Take the writer to serve, the spool (this thread's own) and how to open a store.
+        """Assemble the recovery; nothing runs before `start`.
 
-        `connect` raises a `LeadcrmError` where it cannot; it may apply pending migrations first. `replay_failed` tries
-        failed rows again until it is told to stop, and returns how many became leads.
+        Args:
+            writer: The writer that gets a new store after each loss.
+            spool: The spool for this thread alone; None if spooling is off.
+            connect: Opens a store, after applying pending migrations if that is its task; raises a `LeadcrmError`.
+            replay_failed: Replays failed rows until its argument returns True, and returns how many became leads.
+            max_decoded_bytes: The limit of a spooled body once its content codings are undone.
         """
         self._writer = writer
         self._spool = spool
@@ -63,7 +65,7 @@ class Recovery:
         self._store: Store | None = None
         self._drain_rows = DRAIN_ROWS
         self.fault: LeadcrmError | None = None
-        """What kept the database away when it was tried last."""
+        """The error of the last attempt; None once an attempt has succeeded."""
         self._woken = threading.Event()
         self._has_tried = threading.Event()
         self._stopping = False
@@ -74,17 +76,17 @@ class Recovery:
         self._thread.start()
 
     def wait_for_first_attempt(self, timeout_s: float) -> None:
-        """Wait until the database was tried once, with or without success, but no longer than that."""
+        """Wait up to `timeout_s` until the first attempt to connect has ended, with or without success."""
         self._has_tried.wait(timeout_s)
 
     def wake(self) -> None:
-        """Make it look at once: the writer has lost its store."""
+        """End the current pause, because the writer has lost its store."""
         self._woken.set()
 
     def stop(self) -> None:
-        """End the thread after the batch it is at. What is left in the spool waits for the next start.
+        """End the thread after its current batch. Rows left in the spool wait for the next start.
 
-        A connection attempt that hangs is left to end with the process.
+        A connection attempt that hangs ends with the process.
         """
         self._stopping = True
         self._woken.set()
@@ -102,10 +104,10 @@ class Recovery:
             except LeadcrmError as error:
                 self.fault = error
                 text = "the database cannot be reached or the spool not drained: %s"
-                repeat_key = f"{text} {type(error).__name__}"  # another condition is news
+                repeat_key = f"{text} {type(error).__name__}"  # so that another condition is logged at once
                 logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": repeat_key})
                 self._drop_store()
-                # Jitter: the nodes of a database that comes back must not all knock at once.
+                # Jitter: when a database comes back, its nodes must not all connect at once.
                 self._pause(pause_s * random.uniform(0.5, 1))  # noqa: S311
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
             except Exception:
@@ -141,7 +143,7 @@ class Recovery:
         logger.info("the database takes leads", extra={"action": "recover"})
 
     def _salvage(self) -> None:
-        """Bring the rows of damaged spools into the one in use."""
+        """Salvage the rows of damaged spool files into the file in use."""
         if self._spool is None or not unsalvaged_files(self._spool.data_dir):
             return
         try:
@@ -149,13 +151,13 @@ class Recovery:
                 if may_salvage:
                     salvage_all(self._spool)
         except (SpoolUnavailable, OSError) as error:
-            # Nothing of this keeps the database from being tried.
+            # A failed salvage must not stop the attempts to reach the database.
             hint = error.hint if isinstance(error, SpoolUnavailable) else ""
             text = "the damaged spool's rows are to be salvaged later: %s"
             logger.warning(text, error, extra={"action": "salvage", "hint": hint, "repeat_key": text})
 
     def _drain(self) -> None:
-        """Drain until the spool is empty, the database fails or the thread is to end."""
+        """Drain until the spool is empty, the database fails or the thread must end."""
         spool = self._spool
         if spool is None or spool.is_drained():
             return
@@ -177,7 +179,7 @@ class Recovery:
         self._drop_store()
 
     def _drain_batch(self, spool: Spool, store: Store) -> int:
-        """Drain a batch: a smaller one after each that the database did not manage in its time."""
+        """Drain one batch; halve its size after each failure of the database, double it after each success."""
         try:
             count = drain_batch(spool, store, max_decoded_bytes=self._max_decoded_bytes, max_rows=self._drain_rows)
         except StoreUnavailable:
@@ -187,7 +189,7 @@ class Recovery:
         return count
 
     def _replay_once(self) -> None:
-        """Try failed rows again, unless another process of the node is at it."""
+        """Replay failed rows once, unless another process of the node is replaying them."""
         if self._has_replayed:
             return
         lock = nullcontext(True) if self._spool is None else self._spool.drain_lock()

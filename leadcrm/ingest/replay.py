@@ -1,16 +1,14 @@
-"""Replay: makes a lead of a kept request that is none, under the id it was given when it arrived.
+"""Replay: makes a lead of a raw row that has none, under the id that the row got on arrival.
 
-For `failed` rows (a fault of ours, or a lead that the database refused) and `invalid` ones (no payload could be
-read), once the cause is mended. The row's own bytes are processed again, as if they had just arrived.
+It serves `failed` rows (our own fault, or the database refused the lead) and `invalid` rows (no readable payload) once
+the cause is fixed. The row's bytes are processed again, as if they had just arrived.
 
 Invariants:
-- State, key and lead change in one transaction that has locked the row: replaying twice, or twice at once, makes
-  one lead.
-- A `failed` row holds its key all along. An `invalid` one claims it with its change of state; where another row has
-  taken it meanwhile, it becomes that row's conflict (other bytes) or repeat (the same).
-- A `failed` row never stops holding its key: its sender was told 201.
-
-May import entities, database, errors, submission and spool.
+- State, key and lead change in one transaction that has locked the row. Two replays of a row, even at once, make one
+  lead.
+- A `failed` row never stops holding its key, because its sender got 201.
+- An `invalid` row claims its key with its change of state. If another row has taken the key meanwhile, it becomes that
+  row's conflict (different bytes) or repeat (same bytes).
 """
 
 from __future__ import annotations
@@ -30,13 +28,20 @@ from leadcrm.ingest.raw_row import submission_from_entity
 from leadcrm.ingest.submission import Fields, Submission
 
 CLAIM_ATTEMPTS = 5
-"""A live lead may take the key between the look-up and the claim; then it is found at the next look-up."""
+"""A new lead may take the key between the look-up and the claim; the next look-up then finds that lead."""
 
 PAGE_ROWS = 200
 
 
 class Replay(NamedTuple):
-    """What became of a row: its state now, whether that is new, the lead it leads to, why it is none."""
+    """The result of a replay.
+
+    Attributes:
+        state: The row's state after the replay.
+        changed: Whether the replay changed the state.
+        lead_id: The id that leads to the lead, if there is one.
+        error: Why the row has no lead.
+    """
 
     id: str
     state: str
@@ -46,10 +51,15 @@ class Replay(NamedTuple):
 
 
 def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | None:
-    """Try to make a lead of one raw row; None where there is no such row. Durable on return.
+    """Try to make a lead of one raw row; durable on return.
 
-    A row that is a lead, a repeat or a conflict already is left as it is. Raises `StoreUnavailable`, with the
-    commit possibly in doubt; replaying again is safe.
+    A row that is stored, a repeat or a conflict stays as it is.
+
+    Returns:
+        The result, or None if no row has the id.
+
+    Raises:
+        StoreUnavailable: The commit may be in doubt. Replaying again is safe.
     """
     for _ in range(CLAIM_ATTEMPTS):
         try:
@@ -75,7 +85,7 @@ def replay_failed(
 
 
 def replayable_ids(entities: Entities, states: tuple[str, ...]) -> Iterator[UUID]:
-    """Go through the ids of the rows in these states, in order of arrival, page by page."""
+    """Yield the ids of the rows in these states in order of arrival, reading page by page."""
     raw_lead = entities.raw_lead
     after = UUID(int=0)
     while True:
@@ -90,7 +100,7 @@ def replayable_ids(entities: Entities, states: tuple[str, ...]) -> Iterator[UUID
 
 
 def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | None:
-    # Locked: a rival waits here, and then finds what this one made of the row.
+    # The lock makes a concurrent replay wait here; it then finds the row as this one leaves it.
     row = entities.raw_lead.get_for_update(id=id)
     if row is None:
         return None
@@ -106,7 +116,7 @@ def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | No
         row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
         return Replay(kept.id, duplicate.state, True, str(holder.id), None)
     row.set(state=State.STORED.value, error=None)
-    # First the claim of the key: where a live lead has just taken it, the database says so by the index's name.
+    # Claim the key before making the lead: if a new lead has just taken it, the error names the keys' index.
     flush()
     _make_lead(entities, row, reprocessed.fields)
     return Replay(kept.id, State.STORED, True, kept.id, None)
@@ -122,7 +132,7 @@ def _find_holder(entities: Entities, kept: Submission) -> Any:
     if key_sha256 is None:
         return None
     raw_lead = entities.raw_lead
-    # "Is not None" lets the databases use the key's index, which is over such rows alone.
+    # "is not None" is redundant, but it matches the partial index's predicate so that the planner can use it.
     return select(
         row
         for row in raw_lead

@@ -1,9 +1,7 @@
-"""What one request becomes on arrival, and the receipt its sender gets.
+"""The submission that a request becomes on arrival, and the receipt that its sender gets.
 
-A submission is minted before anything else happens to a request: it gets its id and time, and its bytes are kept as
-they came. Everything after that (a commit in doubt, the spool, draining, replay) is idempotent by that id.
-
-Knows nothing of HTTP, of databases or of how a batch is written.
+A submission gets its id and time before anything else happens to the request, and it keeps the bytes as received. By
+that id everything that follows is idempotent: a commit in doubt, the spool, the drain and the replay.
 """
 
 from __future__ import annotations
@@ -23,14 +21,14 @@ Fields = tuple["str | None", ...]
 class Submission(NamedTuple):
     """One raw row, in the order of its columns, and its lead's fields.
 
-    Attributes:
-        id: the UUID as text.
-        received_at: aware UTC.
-        source: where the request came in, a name of `READERS`.
-        body: the bytes as received; None where the first row of the same key and bytes keeps them.
-        fields: the lead's 14 columns in their order; None where it is no lead.
+    All text is storable: it holds no NUL and no lone surrogate.
 
-    All text is storable: no NUL, no lone surrogate.
+    Attributes:
+        id: The UUID as text.
+        received_at: Aware UTC.
+        source: The name in `READERS` of the source that the request arrived at.
+        body: The bytes as received; None if the first row with the same key and bytes keeps them.
+        fields: The lead's 14 columns in their order; None if the row has no lead.
     """
 
     id: str
@@ -54,7 +52,7 @@ class Submission(NamedTuple):
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes of memory it takes: its body's, and its fields' where the body is compressed."""
+        """The memory that it holds in bytes: the body, and the fields too if the body is compressed."""
         held = len(self.body) if self.body is not None else 0
         if self.fields is not None and "content-encoding" in self.headers:
             held += sum(len(field) for field in self.fields if field)
@@ -62,23 +60,23 @@ class Submission(NamedTuple):
 
     @property
     def holds_key(self) -> bool:
-        """Say whether this row claims its Idempotency-Key: one key, one such row."""
+        """Say whether this row claims its Idempotency-Key. Each key has at most one such row."""
         return self.key_sha256 is not None and self.state.holds_key
 
     def duplicating(self, first: str, first_body_sha256: bytes) -> Submission:
-        """Return this row as a duplicate of `first`: a repeat drops its bytes, a conflict keeps them."""
+        """Return this row as a duplicate of the row `first`: a repeat drops its body, a conflict keeps it."""
         if self.body_sha256 == first_body_sha256:
             return self._replace(state=State.REPEAT, body=None, duplicate_of=first, fields=None, error=None)
         return self._replace(state=State.CONFLICT, duplicate_of=first, fields=None, error=None)
 
     def failing(self, error: str) -> Submission:
-        """Return this row without its lead, which could not be made for the reason given."""
+        """Return this row without a lead, in the state `failed` with the reason."""
         return self._replace(state=State.FAILED, error=error, fields=None)
 
     def reprocessed(self, *, max_decoded_bytes: int) -> Submission:
-        """Return this row with its body read again, as its source says and as if it had just arrived.
+        """Return this row with its body read again by its source's reader, as if it had just arrived.
 
-        Only for a row with its body.
+        The row must have its body.
         """
         assert self.body is not None
         read = READERS.get(self.source)
@@ -94,7 +92,7 @@ class Submission(NamedTuple):
 
 
 class Processed(NamedTuple):
-    """What parsing and normalizing made of a body: `STORED` with fields, `INVALID`, or `FAILED` with its error."""
+    """The result of parsing and normalizing a body: `STORED` with fields, or `INVALID` or `FAILED` with an error."""
 
     state: State
     error: str | None
@@ -102,7 +100,7 @@ class Processed(NamedTuple):
 
 
 def process(body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int) -> Processed:
-    """Parse and normalize a body. Never raises: nothing in a body may prevent its being kept."""
+    """Parse and normalize a body. Never raises, because no body may prevent its own row from being kept."""
     try:
         payload = read_payload(
             body,
@@ -113,26 +111,26 @@ def process(body: bytes, *, content_type: str, content_encoding: str, max_decode
         return Processed(State.STORED, None, normalize(payload))
     except InvalidPayload as error:
         return Processed(State.INVALID, str(error), None)
-    except Exception as error:  # a fault of ours: the row waits as failed until it is mended
+    except Exception as error:  # our own fault: the row stays failed until we have fixed it
         return Processed(State.FAILED, f"normalizing failed: {type(error).__name__}", None)
 
 
 class Reader(Protocol):
-    """What makes of a body what it is; never raises."""
+    """Reads the bodies of a source; never raises."""
 
     def __call__(self, body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int) -> Processed:
         """Parse and normalize a body."""
 
 
 API_SOURCE = "api"
-"""The source of what is sent to `/api/lead`."""
+"""The source of requests to `/api/lead`."""
 
 READERS: Mapping[str, Reader] = {API_SOURCE: process}
-"""How a body is read, by the source that its raw row names: what arrives and what is read again are read alike."""
+"""The reader of each source. A body is read again by the reader that read it on arrival."""
 
 
 class Receipt(NamedTuple):
-    """What a sender is told once the row is on stable storage: `stored` names where, `database` or `spool`."""
+    """The sender's receipt for a row on stable storage; `stored` is `database` or `spool`."""
 
     outcome: Outcome
     lead_id: str
@@ -140,7 +138,7 @@ class Receipt(NamedTuple):
 
 
 def receipt_for(state: State, lead_id: str, stored: str) -> Receipt:
-    """Return the receipt of a row that was stored in `state` and leads to `lead_id`."""
+    """Return the receipt for a row that was stored in `state` and whose lead is `lead_id`."""
     outcome = state.outcome
     if outcome is Outcome.CREATED and stored == "spool":
         outcome = Outcome.SPOOLED

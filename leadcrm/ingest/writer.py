@@ -1,19 +1,19 @@
 """The writer: one queue, one batch at a time.
 
-Requests wait on a future; all that has gathered is kept with one commit. There is no artificial delay: while one
-batch commits, the next gathers, and a lone request does not wait. What one turn of the event loop reads is kept
-together.
+Each request waits on a future, and one commit keeps all submissions that have gathered. There is no artificial delay:
+the next batch gathers while the current one commits, and a single request starts a batch at once. Requests that the
+event loop reads in one iteration share a batch.
 
-The way of a batch is `Writer._keep`, top to bottom: take it, to the store, else to the spool, answer. It is an
-operation that the event loop drives (see `driving`): PostgreSQL is sent a batch from the loop and its socket tells when
-the commit is there, SQLite and the spool commit in the driver's thread.
+`Writer._keep` is the path of a batch from top to bottom: write it to the store, else to the spool, then answer. The
+event loop drives it (see `driving`). It sends a batch to PostgreSQL and waits for the socket itself; SQLite and the
+spool commit in the driver's thread.
 
 Invariants:
 - A future gets a receipt only after the commit that holds its submission, in the database or in the spool.
-- A submission waits for the database once at most: after a failure every batch goes to the spool, until `hand_over`
-  brings a store that has proved itself.
-- All state changes in the event loop's thread, but for `hand_over`. The thread of the driver touches nothing but the
-  store and the spool, and those belong to the batch under way: there is one at a time.
+- A submission waits for a failing database at most once: after a failure every batch goes to the spool, until
+  `hand_over` brings a store that has committed a real write.
+- Only the event loop's thread changes the writer's state, except in `hand_over`. The driver's thread touches only the
+  store and the spool, which belong to the one batch under way.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from leadcrm.ingest.submission import Receipt, Submission
 
 MAX_BATCH_ROWS = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-"""A batch is one statement and one answer: bounded, so that one commit stays well within its deadline."""
+"""The bounds of a batch, so that its commit stays well within the deadline."""
 
 ANSWER_DEADLINE_S = 2.8
-"""The contract answers a lead within 3 s of its last byte, whatever hangs; the look at the deadlines takes its part."""
+"""The contract promises an answer within 3 s of a lead's last byte; the tick that enforces it takes up to 0.1 s."""
 
 TICK_S = 0.1
-"""Between two looks at what is overdue."""
+"""The interval between two checks for overdue waits and leads."""
 
 IDLE_S = 2.0
-"""After so long without a batch the writer probes its store, before a lead finds out that it is gone."""
+"""The writer probes its store after this time without a batch, so that no lead is the first to find it gone."""
 
 PAUSE_S = 0.5
 """A tick this late means that the process was suspended."""
 
 LOOK_UP_PAUSE_S = 5.0
-"""After the spool could not be read, before it is tried again while the database takes leads."""
+"""The pause after a failed read of the spool, during which the writer does not look up keys there."""
 
 Result = Receipt | LeadcrmError
 Pending = tuple[Submission, "asyncio.Future[Result]"]
@@ -58,7 +58,7 @@ logger = logging.getLogger("leadcrm.ingest.writer")
 
 
 class _Batch:
-    """What is kept together: submissions with the futures of their senders, and the bytes that they hold."""
+    """Submissions that are kept together, with their senders' futures and the bytes that they hold."""
 
     def __init__(self) -> None:
         self.pending: list[Pending] = []
@@ -69,17 +69,17 @@ class _Batch:
         return [submission for submission, _ in self.pending]
 
     def drop_refused(self) -> None:
-        """Leave out the leads whose senders were told 503 meanwhile."""
+        """Drop the leads whose senders have got 503 meanwhile."""
         self.pending = [pending for pending in self.pending if _is_wanted(pending)]
 
 
 class Writer:
-    """Keeps submissions in batches."""
+    """Keeps submissions in batches, in the store or else in the spool."""
 
     def __init__(self, spool: Spool | None, on_loss: Callable[[], None], budget: QueueBudget) -> None:
-        """Take the spool, if there is to be one, and the budget of what waits.
+        """Assemble the writer; `spool` is None if spooling is off.
 
-        `on_loss` is called in the event loop when a store has failed and was given up.
+        `on_loss` is called in the event loop after a store has failed and was abandoned.
         """
         self._spool = spool
         self._budget = budget
@@ -92,9 +92,9 @@ class Writer:
         self._is_busy = False
         self._stopping = False
         self._was_late = False
-        self._look_up_at = 0.0  # monotonic
-        self._ended_at = 0.0  # monotonic; of the last batch or probe
-        self.busy_since: float | None = None  # monotonic; None while it waits for work
+        self._look_up_at = 0.0  # monotonic; for the driver's thread alone
+        self._ended_at = 0.0  # monotonic; the end of the last batch or probe
+        self.busy_since: float | None = None  # monotonic; None while idle
         self.refused_at: float | None = None  # monotonic; None while batches are kept
         self.batches = 0
         self.rows = 0
@@ -103,7 +103,7 @@ class Writer:
     # For the event loop.
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start; answers arrive on `loop`."""
+        """Start the driver and the tick on `loop`, which also resolves the futures."""
         self._loop = loop
         self._driver.start(loop)
         self._ended_at = monotonic()
@@ -111,9 +111,9 @@ class Writer:
         self._tick()
 
     def submit(self, submission: Submission) -> asyncio.Future[Result]:
-        """Queue a submission; the future's result is its receipt, durable by then, or the error that kept it out.
+        """Queue a submission and return a future, which never raises and resolves within `ANSWER_DEADLINE_S`.
 
-        It is never later than `ANSWER_DEADLINE_S`, and never raises.
+        Its result is the receipt of a durable row, or the error that kept the row out.
         """
         future: asyncio.Future[Result] = self._loop.create_future()
         if self._stopping:
@@ -126,7 +126,7 @@ class Writer:
         self._waiting.append((submission, future))
         if not self._will_begin:
             self._will_begin = True
-            # It runs once all requests that this turn of the loop has read are handled.
+            # `call_soon` runs it after the handlers of all requests that this iteration of the loop has read.
             self._loop.call_soon(self._begin)
         return future
 
@@ -134,30 +134,30 @@ class Writer:
 
     @property
     def is_stuck(self) -> bool:
-        """Say whether it has been at one batch for longer than a lead waits."""
+        """Say whether one batch has taken longer than a lead waits."""
         busy_since = self.busy_since
         return busy_since is not None and monotonic() - busy_since > ANSWER_DEADLINE_S
 
     @property
     def has_store(self) -> bool:
-        """Say whether batches go to the database now."""
+        """Say whether batches go to the database at the moment."""
         return self._store is not None
 
     def hand_over(self, store: Store) -> None:
-        """Give the writer a store that has just committed, to be its own from now on; only while it has none."""
+        """Give the writer, while it has no store, one that has just committed; the writer owns it from now on."""
         self._store = store
 
     def stop(self) -> None:
-        """Keep all that is queued, then end and close store and spool. Blocks until then: not for the loop."""
+        """Keep all queued submissions, then close store and spool. Blocks until then, so the loop must not call it."""
         if self._driver.is_started:
             self._loop.call_soon_threadsafe(self._stop)
             self._driver.join()
 
-    # The turns of the writer's life, all in the event loop.
+    # The transitions of the writer's state, all in the event loop.
 
     def _begin(self) -> None:
-        """Begin with what waits, unless a batch is under way: its end begins the next."""
-        # A batch that ends in here, because nothing can keep it, leaves the next one to this loop.
+        """Begin the next batch, unless one is under way, whose end begins the next."""
+        # A batch may end within `_run`, if nothing can keep it. The flag lets this loop begin the next one.
         self._will_begin = True
         try:
             while self._waiting and not self._is_busy:
@@ -175,7 +175,7 @@ class Writer:
         self._driver.run(operation)
 
     def _end(self) -> None:
-        """Begin the next batch before this one is answered: the database works on it meanwhile."""
+        """Begin the next batch before this one is answered, so that the database works meanwhile."""
         self._is_busy = False
         self.busy_since = None
         self._ended_at = monotonic()
@@ -183,14 +183,14 @@ class Writer:
             self._begin()
 
     def _tick(self) -> None:
-        """Look what is overdue, at a steady pace."""
+        """Time out overdue waits and leads, and probe an idle store, at a steady pace."""
         now = monotonic()
         self._loop.call_later(TICK_S, self._tick)
         is_late = now > self._tick_due_at + PAUSE_S
         self._tick_due_at = now + TICK_S
         if is_late and not self._was_late:
-            # Answers may have arrived while the process was suspended, and are read before the next tick. One tick
-            # is left out and no more: a process that is always late must still keep its deadlines.
+            # The process was suspended. Replies may already be in the socket buffer, so skip one tick before timing
+            # out. Skip only one: a process that is always late must still keep its deadlines.
             self._was_late = True
             return
         self._was_late = False
@@ -200,7 +200,7 @@ class Writer:
             self._run(self._probe(self._store))
 
     def _expire(self, now: float) -> None:
-        """Tell the senders whose deadline has passed, and forget their leads where no batch has taken them."""
+        """Answer the senders whose deadline has passed, and drop their leads if no batch has taken them."""
         while self._deadlines and (self._deadlines[0][1].done() or self._deadlines[0][0] < now):
             _, future = self._deadlines.popleft()
             if not future.done():
@@ -212,10 +212,10 @@ class Writer:
         self._stopping = True
         self._begin()
 
-    # The way of a batch.
+    # The path of a batch.
 
     def _take_batch(self) -> _Batch:
-        """Take as much of what waits as makes one batch, without the leads whose senders were told 503."""
+        """Take waiting submissions for one batch, without the leads whose senders have got 503."""
         batch = _Batch()
         while self._waiting and len(batch.pending) < MAX_BATCH_ROWS:
             held_bytes = self._waiting[0][0].held_bytes
@@ -237,7 +237,7 @@ class Writer:
         except LeadcrmError as error:
             _report("leads cannot be kept and are answered 503: %s", error)
             results = [error] * len(batch.pending)
-        except Exception as error:  # the writer must live on, whatever it meets
+        except Exception as error:  # the writer must survive any fault
             logger.exception("a batch failed", extra={"action": "write_batch", "repeat_key": "a batch failed"})
             results = [StoreUnavailable(f"unforeseen: {type(error).__name__}")] * len(batch.pending)
         if results:
@@ -248,21 +248,21 @@ class Writer:
             self._answer(batch, results)
 
     def _keep_somewhere(self, batch: _Batch) -> Operation[Sequence[Result]]:
-        """Keep a batch's submissions and return a result each. Raises the `LeadcrmError` that keeps all of them out."""
+        """Keep a batch's submissions and return a result each. Raises the `LeadcrmError` that keeps them all out."""
         store = self._store
         if store is None:
             return (yield from self._spool_all(batch))
         submissions = batch.submissions
         spooled_keys: Known = {}
         if self._spool is not None and not self._spool.is_empty_at_a_glance():
-            # The database does not know the spool's keys yet.
+            # The database does not know the keys in the spool yet.
             spooled_keys = yield InThread(partial(self._look_up_in_spool, submissions))
         direct = [row for row in submissions if row.key_sha256 not in spooled_keys] if spooled_keys else submissions
         try:
             written = yield from store.write(direct)
         except Exception as error:
             yield from self._abandon(store, error)
-            # It took its time: a lead whose sender was told 503 meanwhile is not kept, or its retry were a second lead.
+            # A lead whose sender got 503 meanwhile must not be kept: the sender's retry would become a second lead.
             batch.drop_refused()
             return (yield from self._spool_all(batch))
         self._count_commit(len(direct))
@@ -284,7 +284,7 @@ class Writer:
         return results
 
     def _abandon(self, store: Store, error: Exception) -> Operation[None]:
-        """Give up the store, which failed; batches go to the spool until recovery hands over another."""
+        """Abandon a store that failed; batches go to the spool until recovery hands over another store."""
         if isinstance(error, StoreUnavailable):
             _report("the database is away, leads go to the spool: %s", error)
         else:
@@ -304,7 +304,7 @@ class Writer:
         """Probe the idle store with an empty write."""
         try:
             yield from store.write([])
-        except Exception as error:  # the next lead would meet it
+        except Exception as error:  # else the next lead would meet it
             yield from self._abandon(store, error)
         self._end()
 
@@ -317,7 +317,7 @@ class Writer:
         self.rows += rows
         self.last_commit = time()
 
-    # In the driver's thread, which may wait for files.
+    # In the driver's thread, which may block on files.
 
     def _close_files(self) -> None:
         if self._store is not None:
@@ -326,7 +326,7 @@ class Writer:
             self._spool.close()
 
     def _look_up_in_spool(self, submissions: list[Submission]) -> Known:
-        """Return which keys of the batch are held by rows in the spool."""
+        """Return the holders of those keys of the batch that rows in the spool hold."""
         assert self._spool is not None
         if monotonic() < self._look_up_at:
             return {}
@@ -335,9 +335,9 @@ class Writer:
                 return {}
             return self._spool.known([row.key_sha256 for row in submissions if row.key_sha256 and row.holds_key])
         except SpoolUnavailable as error:
-            # The database still can: a key that lies in the spool then shows as a duplicate when it is drained.
+            # The database can still keep the batch. A key that the spool holds too becomes a duplicate in the drain.
             _report("keys could not be looked up in the spool: %s", error)
-            # A file that another process holds costs a second each time.
+            # Each attempt on a file that another process holds takes a second.
             self._look_up_at = monotonic() + LOOK_UP_PAUSE_S
             return {}
 
@@ -367,11 +367,11 @@ class Writer:
             return error
 
     def _spool_repeats(self, rows: list[Submission], spooled_keys: Known) -> Sequence[Result]:
-        """Spool rows whose keys are held there. Where that fails, the rest of their batch is committed all the same."""
+        """Spool the rows whose keys the spool holds. If that fails, only these rows get the error."""
         if not rows:
             return []
         assert self._spool is not None
-        # As duplicates already: the drain may take the holder to the database before they are written.
+        # Written as duplicates, because the drain may move the holder to the database first.
         holders = {row.id: spooled_keys[row.key_sha256] for row in rows if row.key_sha256}
         settled = [row if holders[row.id][0] == row.id else row.duplicating(*holders[row.id]) for row in rows]
         try:
@@ -382,10 +382,10 @@ class Writer:
 
 
 def _is_wanted(pending: Pending) -> bool:
-    """Say whether a submission is still to be kept.
+    """Say whether a submission must still be kept.
 
-    If its sender was told 503 already, keeping it would make its retry a second lead. A sender that hung up cancelled
-    its future: its lead arrived whole and is kept.
+    If its sender has got 503, the sender's retry would become a second lead. If the sender hung up, which cancels the
+    future, the lead has arrived whole and is kept.
     """
     _, future = pending
     return not future.done() or future.cancelled()
