@@ -1,4 +1,4 @@
-"""The rooms of the house: who may import whom."""
+"""The layers of leadcrm: which package may import which."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOORS = (
     {"cli"},
     {"__main__"},
 )
-"""From the ground up: a room imports from floors below its own, or from itself."""
+"""The packages, lowest floor first. A package imports only from lower floors and from itself."""
 
 SANIC_ROOMS = {"web"}
 PONY_FILES = {
@@ -41,7 +41,7 @@ MODULES = {module_of(file): file for file in ROOT.rglob("*.py")}
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Yield the modules that a file imports, those of leadcrm down to the file."""
+    """Yield the modules that a file imports; of leadcrm's modules the one that a name comes from."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             for name in node.names:
@@ -59,33 +59,33 @@ def room_of(module: str) -> str:
 
 
 def folder_of(module: str) -> str:
-    """Return the folder inside a room that a module lies in, or the module itself where it lies in none."""
+    """Return the folder of a package that holds the module, or the module itself if it is in none."""
     return ".".join(module.split(".")[:3])
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
-    found: list[list[str]] = []
-    done: set[str] = set()
+    circular: list[list[str]] = []
+    visited: set[str] = set()
 
-    def visit(name: str, way: list[str]) -> None:
-        if name in way:
-            found.append([*way[way.index(name) :], name])
-        elif name not in done:
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            circular.append([*path[path.index(name) :], name])
+        elif name not in visited:
             for other in sorted(arrows.get(name, ())):
-                visit(other, [*way, name])
-            done.add(name)
+                visit(other, [*path, name])
+            visited.add(name)
 
     for name in arrows:
         visit(name, [])
-    return found
+    return circular
 
 
-def test_every_room_stands_on_one_floor() -> None:
+def test_every_package_is_on_one_floor() -> None:
     rooms = [room for floor in FLOORS for room in floor]
     assert sorted(rooms) == sorted({room_of(module) for module in MODULES})
 
 
-def test_no_import_points_upwards_or_to_a_neighbour() -> None:
+def test_no_package_imports_from_its_own_floor_or_above() -> None:
     floor = {room: number for number, floor in enumerate(FLOORS) for room in floor}
     for module, imported in IMPORTS.items():
         own = room_of(module)
@@ -97,11 +97,11 @@ def test_no_import_points_upwards_or_to_a_neighbour() -> None:
         assert not wrong, f"{module} imports {wrong}"
 
 
-def test_no_file_imports_itself_by_a_detour() -> None:
+def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circles({module: imported & MODULES.keys() for module, imported in IMPORTS.items()}) == []
 
 
-def test_no_folder_of_a_room_imports_itself_by_a_detour() -> None:
+def test_no_folders_of_a_package_import_each_other_in_a_circle() -> None:
     arrows: dict[str, set[str]] = {}
     for module, imported in IMPORTS.items():
         others = {folder_of(other) for other in imported if other in MODULES}
@@ -117,9 +117,9 @@ def knowing(library: str) -> set[str]:
     }
 
 
-def test_only_the_web_knows_sanic() -> None:
+def test_only_web_imports_sanic() -> None:
     assert {name.split("/")[0] for name in knowing("sanic")} == SANIC_ROOMS
 
 
-def test_only_entities_sessions_spool_replay_verification_and_crm_know_pony() -> None:
+def test_only_the_listed_files_and_crm_import_pony() -> None:
     assert {name for name in knowing("pony") if not name.startswith("crm/")} == PONY_FILES

@@ -1,4 +1,4 @@
-"""The database's module by itself."""
+"""Opening connections: imports, interrupts and errors of the driver."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from leadcrm.database.postgres import PostgresConnection
 from tests.support.crm import url_of
 
 
-def test_pony_has_its_providers_before_two_threads_can_bind_at_once() -> None:
-    """Both threads of a start bind; Pony's own late import handed one of them a module that was half imported."""
+def test_ponys_providers_are_imported_before_two_threads_can_bind_at_once() -> None:
+    """Two threads bind at the start. With Pony's late import one of them found a half-imported module."""
     script = (
         "import sys, leadcrm.database.sessions; "
         "print(all(f'pony.orm.dbproviders.{name}' in sys.modules for name in ('sqlite', 'postgres')))"
@@ -26,8 +26,8 @@ def test_pony_has_its_providers_before_two_threads_can_bind_at_once() -> None:
     assert process.stdout.strip() == "True"
 
 
-def test_a_statement_that_is_interrupted_closes_its_connection(whole_database: str) -> None:
-    """Whoever would send a ROLLBACK behind it would be told that a query is under way, and lose the interrupt."""
+def test_an_interrupted_statement_closes_its_connection(whole_database: str) -> None:
+    """On an open connection a ROLLBACK would fail, because the query is under way, and hide the interrupt."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The two drivers: one operation, written once, whether its driver blocks or is the event loop."""
+"""The two drivers run the same operation: one blocks, the other uses the event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Drive = Callable[[Operation[str]], str]
 
 
 def drive_in_loop(operation: Operation[str]) -> str:
-    """Run an operation as the writer does, looking for overdue waits every 10 ms."""
+    """Run an operation as the writer does, with a check for overdue waits every 10 ms."""
     ended: list[str | Exception] = []
 
     def record_end() -> Operation[None]:
@@ -59,7 +59,7 @@ def drive(request: pytest.FixtureRequest) -> Drive:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a connection."""
+    """Both ends of a connection."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield ours, theirs
@@ -85,7 +85,7 @@ def test_an_operation_waits_for_sockets_and_calls_and_returns_its_value(
     assert drive(operation()) == "asked and answered"
 
 
-def test_an_error_is_raised_where_the_operation_waits_and_it_may_go_on(drive: Drive) -> None:
+def test_a_steps_error_is_raised_in_the_operation_which_may_catch_it(drive: Drive) -> None:
     def fail() -> None:
         raise OSError("no disk")
 
@@ -100,7 +100,7 @@ def test_an_error_is_raised_where_the_operation_waits_and_it_may_go_on(drive: Dr
     assert drive(operation()) == "caught: no disk"
 
 
-def test_an_error_of_the_operation_reaches_its_caller(drive: Drive) -> None:
+def test_an_error_of_the_operation_reaches_the_caller(drive: Drive) -> None:
     def operation() -> Operation[str]:
         yield InThread(os.getpid)
         raise ValueError("a fault")
@@ -110,7 +110,7 @@ def test_an_error_of_the_operation_reaches_its_caller(drive: Drive) -> None:
 
 
 @pytest.mark.parametrize("kind", [Readable, Writable])
-def test_a_socket_that_is_not_ready_in_time_makes_the_wait_raise(
+def test_the_wait_for_a_socket_that_is_not_ready_in_time_raises(
     drive: Drive, pair: tuple[socket.socket, socket.socket], kind: type[Readable] | type[Writable]
 ) -> None:
     ours, _ = pair
@@ -131,7 +131,7 @@ def test_a_socket_that_is_not_ready_in_time_makes_the_wait_raise(
     assert drive(operation()) == "the database did not answer within its deadline"
 
 
-def test_calls_are_made_in_a_thread_of_the_loops_driver() -> None:
+def test_the_loop_driver_makes_calls_in_its_own_thread() -> None:
     def operation() -> Operation[str]:
         name = yield InThread(lambda: threading.current_thread().name)
         return str(name)

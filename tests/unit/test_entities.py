@@ -1,4 +1,4 @@
-"""The Pony entities against what the migrations make: the same columns, and the values that the batch insert wrote."""
+"""The Pony entities match the migrations' columns and read the values that the batch insert wrote."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ TYPES = {
 
 
 def columns_in(database: str, table: str) -> dict[str, tuple[str, bool]]:
-    """Return type and nullability of a table's columns, as the database tells them."""
+    """Return the type and the nullability of a table's columns, from the database's catalogue."""
     rows = Rows(database)
     if rows.is_sqlite:
-        found = rows.select(f"PRAGMA table_info({table})")
-        return {row["name"]: (row["type"].lower(), not row["notnull"]) for row in found}
-    found = rows.select(
+        columns = rows.select(f"PRAGMA table_info({table})")
+        return {row["name"]: (row["type"].lower(), not row["notnull"]) for row in columns}
+    columns = rows.select(
         "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
         "WHERE table_schema = current_schema() AND table_name = %s",
         table,
     )
-    return {row["column_name"]: (row["data_type"], row["is_nullable"] == "YES") for row in found}
+    return {row["column_name"]: (row["data_type"], row["is_nullable"] == "YES") for row in columns}
 
 
 def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
-    """Return Python's type and the nullability of an entity's columns."""
-    found = {}
+    """Return the Python type and the nullability of an entity's columns."""
+    columns = {}
     for attribute in entity._attrs_:
         if not attribute.columns or (attribute.reverse and attribute.column is None):
             continue
         kind = UUID if attribute.reverse else attribute.py_type
-        found[attribute.column] = (kind, bool(attribute.nullable))
-    return found
+        columns[attribute.column] = (kind, bool(attribute.nullable))
+    return columns
 
 
 @pytest.mark.parametrize("table", ["leads_raw", "leads", "lead_events", "leads_ledger"])
-def test_the_migrations_make_the_columns_that_the_entities_declare(database: str, table: str) -> None:
+def test_the_migrations_create_the_columns_that_the_entities_declare(database: str, table: str) -> None:
     migrate(url_of(database))
     entities = bind(url_of(database))
     names = (table, (url_of(database).schema, table))
@@ -67,26 +67,26 @@ def test_the_migrations_make_the_columns_that_the_entities_declare(database: str
     entities.database.disconnect()
 
 
-def test_all_tables_are_made_by_migrations_and_declared_as_entities(database: str) -> None:
+def test_every_table_has_a_migration_and_an_entity(database: str) -> None:
     migrate(url_of(database))
     rows = Rows(database)
     if rows.is_sqlite:
-        found = rows.select("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        tables = rows.select("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
     else:
-        found = rows.select("SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()")
+        tables = rows.select("SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()")
     unmapped = Database()
     define_entities(unmapped, None)
     declared = {entity._table_ for entity in unmapped.entities.values()}
-    assert {row["name"] for row in found} == declared | {"leadcrm_migrations"}
+    assert {row["name"] for row in tables} == declared | {"leadcrm_migrations"}
 
 
-def test_the_spools_columns_are_those_of_the_raw_rows_and_why_one_was_refused(tmp_path_factory: Any) -> None:
+def test_the_spool_has_the_columns_of_the_raw_rows_and_the_refusal(tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("spool") / "spool.db"
     migrate_spool(path)
     assert columns_in(f"sqlite:///{path}", "leads_raw").keys() == {*RAW_COLUMNS, "refusal"}
 
 
-def test_the_names_of_the_columns_are_the_same_everywhere() -> None:
+def test_submissions_and_entities_have_the_same_columns() -> None:
     assert Submission._fields == (*RAW_COLUMNS, "fields")
     assert RAW_COLUMNS[0] == LEAD_COLUMNS[0] == "id"
     assert set(FIELD_COLUMNS) < set(LEAD_COLUMNS)
@@ -113,7 +113,7 @@ def odd_rows() -> list[Submission]:
     ]
 
 
-def test_pony_reads_the_very_values_that_the_batch_insert_wrote(database: str) -> None:
+def test_pony_reads_the_values_that_the_batch_insert_wrote(database: str) -> None:
     sent = odd_rows()
     keep(database, sent)
     entities = bind(url_of(database))
@@ -148,7 +148,7 @@ def test_pony_reads_the_very_values_that_the_batch_insert_wrote(database: str) -
     entities.database.disconnect()
 
 
-def test_the_spool_gives_its_rows_back_as_they_were(tmp_path_factory: Any) -> None:
+def test_the_spool_returns_its_rows_unchanged(tmp_path_factory: Any) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"), max_bytes=1 << 30, min_free_bytes=0)
     sent = [row._replace(fields=None) for row in odd_rows()]
     spool.write(sent)

@@ -1,4 +1,4 @@
-"""Migrations: applied once, under a lock, together with their record; what is not ours is refused and left alone."""
+"""Migrations are applied once, under a lock and together with their record; another program's tables are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_both_databases_have_the_same_migrations() -> None:
     assert names[0] == names[1]
 
 
-def test_all_are_applied_once(database: str, rows: Rows) -> None:
+def test_every_migration_is_applied_once(database: str, rows: Rows) -> None:
     url = url_of(database)
     applied = migrate(url)
     assert [step.version for step in applied] == versions(rows) == list(range(1, newest_version(url.provider) + 1))
@@ -61,7 +61,7 @@ def test_a_later_migration_is_applied_to_a_database_with_leads(
     assert [(lead["email"], lead["later"]) for lead in rows.leads()] == [("kept", None)]
 
 
-def test_a_migration_that_fails_half_way_leaves_nothing(
+def test_a_migration_that_fails_half_way_leaves_no_trace(
     database: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = url_of(database)
@@ -81,7 +81,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing(
     assert [step.name for step in migrate(url)] == ["mended"]
 
 
-def test_of_many_that_migrate_at_once_each_finds_it_done(database: str, rows: Rows) -> None:
+def test_of_several_processes_that_migrate_at_once_one_applies_all_migrations(database: str, rows: Rows) -> None:
     code = (
         "import sys; from pathlib import Path; from leadcrm.configuration.database_url import parse_database_url; "
         "from leadcrm.database.migrations import migrate; sys.stdin.read(1); "
@@ -124,7 +124,7 @@ def test_a_newer_schema_is_refused(database: str, rows: Rows) -> None:
     connection.close()
 
 
-def test_an_older_schema_is_told(database: str, rows: Rows) -> None:
+def test_an_older_schema_is_refused_with_a_hint(database: str, rows: Rows) -> None:
     url = url_of(database)
     migrate(url)
     rows.execute("DELETE FROM leadcrm_migrations WHERE version > 1")
@@ -143,14 +143,14 @@ def test_a_table_of_another_program_is_named_and_left_alone(database: str, rows:
     assert rows.select(f"SELECT * FROM {table}") == []
 
 
-def test_tables_of_another_schema_are_none_of_our_business(whole_database: str) -> None:
+def test_tables_in_another_schema_are_ignored(whole_database: str) -> None:
     Rows(whole_database).execute("CREATE TABLE public.leads (id text)")
     url = url_of(f"{whole_database}?schema=sales")
     assert migrate(url)
     assert migrate(url) == []
 
 
-def test_a_role_that_may_not_make_a_schema_uses_the_one_there_is(own_postgres: PostgresCluster) -> None:
+def test_a_role_without_the_right_to_create_schemas_uses_an_existing_one(own_postgres: PostgresCluster) -> None:
     database = own_postgres.create_database()
     own_postgres.execute("CREATE ROLE seller LOGIN")
     own_postgres.execute("CREATE SCHEMA sales AUTHORIZATION seller", url=database)
@@ -164,7 +164,7 @@ def test_reset_leaves_an_empty_schema(database: str, rows: Rows) -> None:
     assert versions(rows) == list(range(1, newest_version(url_of(database).provider) + 1))
 
 
-def test_the_spools_file_is_made_once(tmp_path: Path) -> None:
+def test_the_spools_migrations_are_applied_once(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     assert [step.version for step in migrate_spool(path)] == list(range(1, newest_version("spool") + 1))
     assert migrate_spool(path) == []

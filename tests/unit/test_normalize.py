@@ -1,4 +1,4 @@
-"""From a payload to columns: every kind of value, and nothing that a store cannot hold."""
+"""Normalizing a payload: every kind of value becomes text that every store can hold."""
 
 import sys
 
@@ -16,7 +16,7 @@ def column(value: object) -> str | None:
     return columns["email"]
 
 
-def test_the_columns_are_the_fields_in_snake_case_and_in_their_order() -> None:
+def test_the_columns_are_the_fields_in_snake_case_in_the_same_order() -> None:
     assert (
         " ".join(FIELDS)
         == "click_id country creo description domain email firstName ip lang lastName marker offer phone sourcetype"
@@ -27,7 +27,7 @@ def test_the_columns_are_the_fields_in_snake_case_and_in_their_order() -> None:
     )
 
 
-def test_the_version_is_the_first_one_as_long_as_the_columns_come_out_the_same() -> None:
+def test_the_normalizer_version_is_1() -> None:
     assert NORMALIZER_VERSION == 1
 
 
@@ -35,7 +35,7 @@ def test_each_field_goes_to_its_own_column() -> None:
     assert normalize({name: f"value of {name}" for name in FIELDS}) == tuple(f"value of {name}" for name in FIELDS)
 
 
-def test_absent_fields_are_null_and_unknown_ones_are_left_out() -> None:
+def test_absent_fields_are_null_and_unknown_fields_are_ignored() -> None:
     assert normalize({"first_name": "J", "EMAIL": "a", "": "b"}) == (None,) * 14
 
 
@@ -60,17 +60,17 @@ def test_a_value_becomes_its_text(value: object, text: str | None) -> None:
     assert column(value) == text
 
 
-def test_ordinary_text_is_handed_on_and_not_copied() -> None:
+def test_ordinary_text_is_not_copied() -> None:
     text = "user@example.com" * 10
     assert storable(text) is text
 
 
-def test_header_bytes_that_are_no_utf_8_become_storable() -> None:
+def test_header_bytes_that_are_not_utf_8_become_storable() -> None:
     assert storable(b"caf\xe9".decode("utf-8", "surrogateescape")) == "caf\ufffd"
 
 
 @given(st.text(st.characters(max_codepoint=sys.maxunicode, categories=None)))
-def test_storable_text_has_no_nul_encodes_and_is_else_the_same(text: str) -> None:
+def test_storable_replaces_only_nuls_and_surrogates(text: str) -> None:
     stored = storable(text)
     assert "\x00" not in stored
     assert stored.encode().decode() == stored

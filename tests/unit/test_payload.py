@@ -1,4 +1,4 @@
-"""From a body to columns: the corpus, both ways of reading JSON against each other, and any bytes at all."""
+"""Reading a body to columns: the corpus, both JSON readers against each other, and random bytes."""
 
 import gzip
 import json
@@ -50,7 +50,7 @@ def outcome(case: Case) -> dict[str, str | None] | None:
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
-def test_a_body_of_the_corpus_has_its_columns_or_is_refused(case: Case) -> None:
+def test_every_body_of_the_corpus_gives_its_columns_or_is_refused(case: Case) -> None:
     expected = None if case.fields is None else dict.fromkeys(FIELD_COLUMNS) | case.fields
     assert outcome(case) == expected
     assert len(case.body) <= MAX_BODY_BYTES
@@ -70,7 +70,7 @@ def read_carefully(body: bytes) -> dict[str, object]:
 
 
 @given(OBJECTS, st.booleans(), st.sampled_from([None, 1, "\t"]))
-def test_the_quick_and_the_careful_way_agree_on_every_field(
+def test_the_quick_and_the_careful_reader_agree_on_every_field(
     document: dict[str, object], ascii_only: bool, indent: int | str | None
 ) -> None:
     body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
@@ -90,7 +90,7 @@ JSON_PIECES = [*'{}[],:"\\ \n01-.eE', '"email"', '"a"', "null", "true", "\\u00e9
 
 @given(st.lists(st.sampled_from(JSON_PIECES)))
 @example(['{"email"', ":", "1", ",", '"email"', ":", '"a"', "}"])
-def test_what_the_quick_way_takes_or_refuses_the_careful_one_does_too(pieces: list[str]) -> None:
+def test_the_careful_reader_accepts_and_refuses_the_same_bodies_as_the_quick_one(pieces: list[str]) -> None:
     body = "".join(pieces).encode()
     try:
         quick = json_payload._read_quickly(body)
@@ -106,9 +106,7 @@ def test_what_the_quick_way_takes_or_refuses_the_careful_one_does_too(pieces: li
     st.binary() | OBJECTS.map(lambda document: json.dumps(document).encode()), st.sampled_from(MEDIA_TYPES), st.data()
 )
 @settings(max_examples=300)
-def test_any_bytes_give_storable_columns_or_are_refused_and_nothing_else(
-    body: bytes, content_type: str, data: st.DataObject
-) -> None:
+def test_any_bytes_give_storable_columns_or_are_refused(body: bytes, content_type: str, data: st.DataObject) -> None:
     if body and data.draw(st.booleans()):
         cut = data.draw(st.integers(0, len(body) - 1))
         body = body[:cut] + data.draw(st.binary(max_size=3)) + body[cut + 1 :]
@@ -142,7 +140,7 @@ MULTIPART_PIECES = [
 
 
 @given(st.lists(st.sampled_from(MULTIPART_PIECES), max_size=30))
-def test_any_multipart_form_gives_columns_or_is_refused_and_nothing_else(pieces: list[bytes]) -> None:
+def test_any_multipart_form_gives_columns_or_is_refused(pieces: list[bytes]) -> None:
     try:
         columns_of(b"--b\r\n" + b"".join(pieces), "multipart/form-data; boundary=b")
     except InvalidPayload:
@@ -161,7 +159,7 @@ def test_a_urlencoded_form_is_read_as_the_standard_library_reads_it(pairs: list[
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), st.text()), st.permutations(["gzip", "deflate"]))
-def test_a_coded_body_is_read_as_the_body_itself(document: dict[str, str], codings: list[str]) -> None:
+def test_a_coded_body_is_read_like_the_plain_body(document: dict[str, str], codings: list[str]) -> None:
     body = coded = json.dumps(document).encode()
     for coding in codings:
         coded = gzip.compress(coded) if coding == "gzip" else zlib.compress(coded)
@@ -169,7 +167,7 @@ def test_a_coded_body_is_read_as_the_body_itself(document: dict[str, str], codin
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_a_body_may_decode_to_the_bound_and_to_no_byte_more(coding: str) -> None:
+def test_a_body_may_decode_to_the_bound_but_not_beyond(coding: str) -> None:
     body = b'{"email":"a"}'
     coded = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
     for bound, fits in ((len(body), True), (len(body) - 1, False)):
@@ -181,7 +179,7 @@ def test_a_body_may_decode_to_the_bound_and_to_no_byte_more(coding: str) -> None
             assert fits
 
 
-def test_a_bomb_takes_no_more_memory_than_the_bound_several_times() -> None:
+def test_a_decompression_bomb_takes_at_most_a_few_times_the_bound_in_memory() -> None:
     bomb = gzip.compress(gzip.compress(b" " * 200_000_000))
     tracemalloc.start()
     try:
@@ -192,7 +190,7 @@ def test_a_bomb_takes_no_more_memory_than_the_bound_several_times() -> None:
         tracemalloc.stop()
 
 
-def test_deep_documents_are_read_from_a_deep_stack_and_leave_the_recursion_limit_alone() -> None:
+def test_a_deep_document_is_read_from_a_deep_stack_and_the_recursion_limit_is_restored() -> None:
     limit = sys.getrecursionlimit()
     body = b'{"email":' + b"[" * 1023 + b"]" * 1023 + b"}"
 
@@ -203,7 +201,7 @@ def test_deep_documents_are_read_from_a_deep_stack_and_leave_the_recursion_limit
     assert sys.getrecursionlimit() == limit
 
 
-def test_deep_documents_are_read_in_many_threads_at_once() -> None:
+def test_deep_documents_are_read_in_several_threads_at_once() -> None:
     limit = sys.getrecursionlimit()
     body = b'{"email":' + b"[" * 1023 + b"1.10" + b"]" * 1023 + b"}"
     texts: list[str | None] = []
@@ -220,7 +218,7 @@ def test_deep_documents_are_read_in_many_threads_at_once() -> None:
     assert sys.getrecursionlimit() == limit
 
 
-def test_an_error_says_nothing_of_the_payload() -> None:
+def test_an_error_quotes_nothing_of_the_payload() -> None:
     for case in cases():
         if case.status == 400:
             with pytest.raises(InvalidPayload) as refused:

@@ -1,4 +1,4 @@
-"""The source of a raw row: it says how the row is read again, in the database, in the spool and in what is salvaged."""
+"""The source of a raw row, which names its reader: in the database, in the spool and after a salvage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.rows import Rows
 
 
 def spool_of_the_first_version(data_dir: Path, row: Submission) -> None:
-    """Make the spool's file as it was before rows named their source, with a row in it."""
+    """Create a spool file of the version before rows had a source, with one row."""
     first = migrations_for("spool")[0]
     values = sqlite_raw_values(row)[:-1]
     with closing(sqlite3.connect(data_dir / "spool.db")) as connection, connection:
@@ -37,7 +37,7 @@ def spool_in(data_dir: Path) -> Spool:
     return Spool(data_dir, max_bytes=1 << 30, min_free_bytes=0)
 
 
-def test_rows_that_waited_when_the_spool_was_upgraded_came_from_the_api(tmp_path: Path) -> None:
+def test_rows_in_an_upgraded_spool_have_the_source_api(tmp_path: Path) -> None:
     old, new = submission(b'{"email":"old"}'), submission(b'{"email":"new"}')
     spool_of_the_first_version(tmp_path, old)
     spool = spool_in(tmp_path)
@@ -62,7 +62,7 @@ def test_rows_of_an_older_spool_are_salvaged(tmp_path: Path, is_upgraded: bool) 
     spool.close()
 
 
-def test_a_row_of_a_source_that_this_version_does_not_know_stays_failed(database: str, rows: Rows) -> None:
+def test_a_row_of_an_unknown_source_stays_failed(database: str, rows: Rows) -> None:
     row = submission(b"{}", state="failed", error="why")._replace(source="of-tomorrow")
     keep(database, [row])
     entities = bind(url_of(database))

@@ -1,4 +1,4 @@
-"""The batch insert on both databases: written again without effect, one holder a key, rivals, and waits that end."""
+"""The batch insert on both databases: idempotence, one holder for each key, rival writers and timeouts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def receipts(results: Sequence[WriteResult]) -> list[tuple[Outcome, str]]:
 
 
 def a_batch() -> list[Submission]:
-    """Keys that repeat and conflict, rows without one, an unreadable one and one that failed."""
+    """Return rows with repeated and conflicting keys, one without a key, an unreadable one and a failed one."""
     return [
         submission(b'{"email":"a"}', key="a"),
         submission(b'{"email":"b"}'),
@@ -47,7 +47,7 @@ def a_batch() -> list[Submission]:
     ]
 
 
-def test_rows_are_settled_by_arrival(store: Store, rows: Rows) -> None:
+def test_the_first_row_of_a_key_holds_it_and_later_rows_point_at_it(store: Store, rows: Rows) -> None:
     batch = a_batch()
     first, keyless, repeat, conflict, unreadable, corrected, failed, of_failed = (row.id for row in batch)
     assert receipts(block(store.write(batch))) == [
@@ -74,8 +74,8 @@ def test_rows_are_settled_by_arrival(store: Store, rows: Rows) -> None:
     assert {row["id"] for row in rows.leads()} == {first, keyless, corrected}
 
 
-@pytest.mark.parametrize("already", [8, 5, 3, 1], ids="{} of 8 were there".format)
-def test_a_batch_in_doubt_is_written_again_without_effect(store: Store, rows: Rows, already: int) -> None:
+@pytest.mark.parametrize("already", [8, 5, 3, 1], ids="{} of 8 exist".format)
+def test_writing_a_batch_in_doubt_again_changes_nothing(store: Store, rows: Rows, already: int) -> None:
     batch = a_batch()
     before = receipts(block(store.write(batch[:already])))
     again = receipts(block(store.write(batch)))
@@ -87,7 +87,7 @@ def test_a_batch_in_doubt_is_written_again_without_effect(store: Store, rows: Ro
     assert len(raw) == 8
 
 
-def test_a_key_of_an_earlier_batch_is_used(store: Store) -> None:
+def test_a_key_of_an_earlier_batch_stays_taken(store: Store) -> None:
     first = submission(b"{}", key="k")
     block(store.write([first]))
     repeat, conflict = submission(b"{}", key="k"), submission(b"{ }", key="k")
@@ -97,7 +97,7 @@ def test_a_key_of_an_earlier_batch_is_used(store: Store) -> None:
     ]
 
 
-def test_rows_whose_key_an_earlier_batch_took_are_told_apart_by_that_batchs_row(store: Store, rows: Rows) -> None:
+def test_rows_whose_key_is_taken_are_compared_with_the_stored_row(store: Store, rows: Rows) -> None:
     holder = submission(b'{"email":"held"}', key="k")
     block(store.write([holder]))
     behind = [submission(body, key="k") for body in (b'{"email":"other"}', b'{"email":"held"}', b'{"email":"other"}')]
@@ -115,22 +115,20 @@ def test_rows_whose_key_an_earlier_batch_took_are_told_apart_by_that_batchs_row(
     assert len(rows.leads()) == 3
 
 
-def test_an_empty_batch_is_nothing(store: Store, rows: Rows) -> None:
+def test_an_empty_batch_writes_nothing(store: Store, rows: Rows) -> None:
     assert block(store.write([])) == []
     block(store.prove())
     assert rows.raw() == []
 
 
-def test_a_batch_of_many_rows_is_one_of_a_few(store: Store, rows: Rows) -> None:
+def test_a_large_batch_settles_its_keys_as_a_small_one_does(store: Store, rows: Rows) -> None:
     batch = [submission(b'{"phone":"%d"}' % number, key=f"k{number % 1500}") for number in range(2000)]
     outcomes = [outcome for outcome, _ in receipts(block(store.write(batch)))]
     assert outcomes == [Outcome.CREATED] * 1500 + [Outcome.CONFLICT] * 500
     assert len(rows.leads()) == 1500
 
 
-def test_two_stores_with_the_same_keys_in_opposite_orders_agree_and_do_not_wait_for_each_other(
-    database: str, rows: Rows
-) -> None:
+def test_two_stores_with_the_same_keys_in_opposite_orders_agree_and_do_not_deadlock(database: str, rows: Rows) -> None:
     rounds, keys = 10, 200
     slowest_s = 0.0
     pairs: list[list[tuple[Outcome, str]]] = []
@@ -165,11 +163,11 @@ def test_two_stores_with_the_same_keys_in_opposite_orders_agree_and_do_not_wait_
             assert {outcome, other_outcome} == {Outcome.CREATED, Outcome.DUPLICATE}
             assert lead_id == other_id
     assert len(rows.leads()) == rounds * keys
-    # PostgreSQL looks for a deadlock after a second.
+    # PostgreSQL checks for a deadlock after a second.
     assert slowest_s < 1
 
 
-def test_a_database_that_is_held_up_is_given_up_in_time(database: str, rows: Rows) -> None:
+def test_a_write_to_a_locked_database_times_out(database: str, rows: Rows) -> None:
     threads = threading.active_count()
     with store_on(database, timeout_s=0.4) as store:
         first = submission(b"{}", key="held up")
@@ -185,10 +183,10 @@ def test_a_database_that_is_held_up_is_given_up_in_time(database: str, rows: Row
 
 
 @pytest.mark.parametrize("rows_a_statement", [2, 24, 512])
-def test_a_batch_of_many_statements_is_whole(
+def test_a_batch_of_several_statements_is_stored_whole(
     rows_a_statement: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite before 3.32 takes 24 rows a statement."""
+    """SQLite before 3.32 allows 24 rows in a statement."""
     monkeypatch.setattr("leadcrm.ingest.store.sqlite.MAX_STATEMENT_ROWS", rows_a_statement)
     database = f"sqlite:///{tmp_path / 'leads.db'}"
     batch = [submission(b'{"email":"%d"}' % number, key=str(number)) for number in range(50)]
@@ -200,7 +198,7 @@ def test_a_batch_of_many_statements_is_whole(
     assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == 50
 
 
-def test_a_row_that_cannot_be_encoded_does_not_hurt_its_neighbours(store: Store, rows: Rows) -> None:
+def test_a_row_that_cannot_be_encoded_does_not_affect_its_batch(store: Store, rows: Rows) -> None:
     first, poison, last = submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}')
     assert poison.fields is not None
     poison = poison._replace(fields=("\ud800", *poison.fields[1:]))
@@ -210,7 +208,7 @@ def test_a_row_that_cannot_be_encoded_does_not_hurt_its_neighbours(store: Store,
     assert [row["state"] for row in rows.raw()] == ["stored", "failed", "stored"]
 
 
-def test_every_row_is_counted_in_the_ledger_once(store: Store, rows: Rows) -> None:
+def test_the_ledger_counts_every_row_once(store: Store, rows: Rows) -> None:
     batch = a_batch()
     block(store.write(batch[:3]))
     block(store.write(batch))
@@ -218,7 +216,7 @@ def test_every_row_is_counted_in_the_ledger_once(store: Store, rows: Rows) -> No
     assert sum(row["received"] for row in rows.select("SELECT received FROM leads_ledger")) == len(batch)
 
 
-def test_a_sqlite_file_that_was_taken_away_takes_no_more_rows(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_sqlite_file_that_was_moved_away_gets_no_more_rows(tmp_path_factory: pytest.TempPathFactory) -> None:
     database = f"sqlite:///{tmp_path_factory.mktemp('taken') / 'leads.db'}"
     with store_on(database) as store:
         path = sqlite_path(database)
@@ -230,7 +228,7 @@ def test_a_sqlite_file_that_was_taken_away_takes_no_more_rows(tmp_path_factory: 
             block(store.write([submission(b"{}")]))
 
 
-def test_a_sqlite_file_that_was_replaced_is_not_damaged_by_the_writer_of_the_old_one(
+def test_the_store_of_a_replaced_sqlite_file_does_not_damage_the_new_one(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     database, other = (f"sqlite:///{tmp_path_factory.mktemp(name) / 'leads.db'}" for name in ("old", "new"))

@@ -1,4 +1,4 @@
-"""The writer: batches that gather by themselves, answers after the commit, and where leads go when a store fails."""
+"""The writer on SQLite: how batches gather, receipts after the commit, and the spool after a failure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEBIBYTE = 1024 * 1024
 
 
 class WatchedStore(SqliteStore):
-    """A store that notes its batches, waits where it is told to, and fails where it is told to."""
+    """A store that records its batches, and that waits and fails on demand."""
 
     def __init__(self, url: str, *, timeout_s: float = 5) -> None:
         path = url_of(url).path
@@ -87,7 +87,7 @@ def run(writer: Writer, use: Callable[[], Awaitable[None]], store: WatchedStore 
     asyncio.run(main())
 
 
-def test_leads_gather_while_a_batch_commits(store: WatchedStore, database: str) -> None:
+def test_leads_that_arrive_during_a_commit_share_the_next_batch(store: WatchedStore, database: str) -> None:
     writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
@@ -105,7 +105,7 @@ def test_leads_gather_while_a_batch_commits(store: WatchedStore, database: str) 
     assert len(Rows(database).leads()) == 101
 
 
-def test_a_batch_is_bounded(store: WatchedStore) -> None:
+def test_a_batch_is_bounded_in_rows_and_bytes(store: WatchedStore) -> None:
     writer = Writer(None, lambda: None, QueueBudget(1 << 30))
 
     async def use() -> None:
@@ -119,10 +119,10 @@ def test_a_batch_is_bounded(store: WatchedStore) -> None:
 
     run(writer, use, store)
     assert store.batches[:2] == [1, MAX_BATCH_ROWS]
-    assert len(store.batches) == 5, "the large ones are no one batch"
+    assert len(store.batches) == 5, "the large ones do not fit into one batch"
 
 
-def test_a_store_that_fails_is_given_up_and_its_batch_goes_to_the_spool(store: WatchedStore, tmp_path: Path) -> None:
+def test_the_writer_abandons_a_failed_store_and_spools_its_batch(store: WatchedStore, tmp_path: Path) -> None:
     losses: list[None] = []
     writer = Writer(spool_in(tmp_path), lambda: losses.append(None), QueueBudget(MEBIBYTE))
     store.failure = StoreUnavailable("away")
@@ -140,7 +140,7 @@ def test_a_store_that_fails_is_given_up_and_its_batch_goes_to_the_spool(store: W
 
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("away"), RuntimeError("a fault of ours")])
-def test_without_a_spool_the_sender_hears_it(store: WatchedStore, failure: Exception) -> None:
+def test_without_a_spool_the_sender_gets_the_error(store: WatchedStore, failure: Exception) -> None:
     writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
     store.failure = failure
 
@@ -150,7 +150,7 @@ def test_without_a_spool_the_sender_hears_it(store: WatchedStore, failure: Excep
     run(writer, use, store)
 
 
-def test_a_full_spool_is_told_and_the_writer_lives_on(tmp_path: Path, store: WatchedStore) -> None:
+def test_a_full_spool_is_reported_and_the_writer_goes_on(tmp_path: Path, store: WatchedStore) -> None:
     writer = Writer(spool_in(tmp_path, max_bytes=1), lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
@@ -162,7 +162,7 @@ def test_a_full_spool_is_told_and_the_writer_lives_on(tmp_path: Path, store: Wat
     store.close()
 
 
-def test_past_its_bytes_it_takes_no_more(store: WatchedStore) -> None:
+def test_a_submission_over_the_budget_is_refused(store: WatchedStore) -> None:
     writer = Writer(None, lambda: None, QueueBudget(100))
 
     async def use() -> None:
@@ -176,7 +176,7 @@ def test_past_its_bytes_it_takes_no_more(store: WatchedStore) -> None:
     run(writer, use, store)
 
 
-def test_a_lead_whose_sender_heard_503_is_not_written_and_one_whose_sender_hung_up_is(
+def test_a_lead_whose_sender_got_503_is_not_written_but_one_whose_sender_hung_up_is(
     store: WatchedStore, database: str
 ) -> None:
     writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
@@ -196,7 +196,7 @@ def test_a_lead_whose_sender_heard_503_is_not_written_and_one_whose_sender_hung_
     assert {lead["email"] for lead in Rows(database).leads()} == {None, "gone"}
 
 
-def test_a_stop_keeps_all_that_waits(store: WatchedStore, database: str) -> None:
+def test_a_stop_keeps_all_waiting_leads(store: WatchedStore, database: str) -> None:
     writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
@@ -207,9 +207,7 @@ def test_a_stop_keeps_all_that_waits(store: WatchedStore, database: str) -> None
     assert len(Rows(database).leads()) == 50
 
 
-def test_a_key_that_lies_in_the_spool_is_known_when_the_database_is_back(
-    store: WatchedStore, database: str, tmp_path: Path
-) -> None:
+def test_a_spooled_key_is_known_when_the_database_is_back(store: WatchedStore, database: str, tmp_path: Path) -> None:
     writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
 
     async def use() -> None:
@@ -229,7 +227,7 @@ def test_a_key_that_lies_in_the_spool_is_known_when_the_database_is_back(
 
 
 class TracedStore(WatchedStore):
-    """A store that notes the statements which write, and that none of them runs in the event loop's thread."""
+    """A store that records its writing statements and asserts that none runs in the event loop's thread."""
 
     def __init__(self, url: str, *, timeout_s: float = 1) -> None:
         super().__init__(url, timeout_s=timeout_s)
@@ -241,17 +239,17 @@ class TracedStore(WatchedStore):
         word = statement.partition(" ")[0]
         if word in ("BEGIN", "INSERT", "COMMIT"):
             assert threading.get_ident() != self.loop_thread
-            # Each step of the trigger is told of in the words of the statement that fired it.
+            # SQLite traces each step of the trigger with the text of the statement that fired it.
             if self.statements[-1:] != [statement]:
                 self.statements.append(statement)
 
     def noted(self) -> list[str]:
-        """Return the statements since the last call."""
+        """Return the first words of the statements since the last call."""
         statements, self.statements = self.statements, []
         return [statement.partition(" ")[0] for statement in statements]
 
 
-def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database: str, tmp_path: Path) -> None:
+def test_new_leads_take_one_statement_which_fails_on_a_taken_key(database: str, tmp_path: Path) -> None:
     store = TracedStore(database)
     writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
     first, again = submission(b"{}", key="k"), submission(b"{}", key="k")
@@ -263,7 +261,7 @@ def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database
         new, repeat = await submit_all(writer, submission(b"{}", key="new"), again)
         assert (new.outcome, repeat.outcome, repeat.lead_id) == ("created", "duplicate", first.id)
         assert store.noted() == ["INSERT", "BEGIN", "INSERT", "COMMIT"]
-        # What met a taken key makes the next look before it writes, once.
+        # After a taken key, the next batch looks up its keys before it writes. The one after that does not.
         await submit_all(writer, submission(b"{}", key="one more"))
         assert store.noted() == ["BEGIN", "INSERT", "COMMIT"]
         await submit_all(writer, submission(b"{}", key="and one"))
@@ -275,7 +273,7 @@ def test_new_leads_are_one_statement_and_taken_keys_are_found_out_by_it(database
     assert sum(row["received"] for row in Rows(database).select("SELECT received FROM leads_ledger")) == 25
 
 
-def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(database: str, tmp_path: Path) -> None:
+def test_a_failed_statement_is_not_retried_and_its_store_is_abandoned(database: str, tmp_path: Path) -> None:
     store = TracedStore(database)
     losses: list[None] = []
     writer = Writer(spool_in(tmp_path), lambda: losses.append(None), QueueBudget(MEBIBYTE))
@@ -288,7 +286,7 @@ def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(databa
         started = asyncio.get_running_loop().time()
         (receipt,) = await submit_all(writer, submission(b"{}"))
         assert receipt.stored == "spool"
-        assert 1 <= asyncio.get_running_loop().time() - started < 1.9, "it waited for the lock once"
+        assert 1 <= asyncio.get_running_loop().time() - started < 1.9, "it waited for the lock only once"
         assert not writer.has_store
 
     run(writer, use)
@@ -297,14 +295,14 @@ def test_a_statement_that_fails_gives_the_store_up_and_is_not_tried_again(databa
 
 
 class VanishingStore(WatchedStore):
-    """A store whose file is taken away right after a commit."""
+    """A store whose file is moved away right after each commit."""
 
     def _commit(self, statements: Sequence[Statement]) -> None:
         super()._commit(statements)
         self._path.rename(self._path.with_name("away"))
 
 
-def test_what_was_committed_into_a_file_that_was_taken_away_goes_to_the_spool(database: str, tmp_path: Path) -> None:
+def test_a_batch_committed_into_a_file_that_was_moved_away_is_spooled(database: str, tmp_path: Path) -> None:
     store = VanishingStore(database)
     writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
 
