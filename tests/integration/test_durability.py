@@ -1,4 +1,4 @@
-"""No answer before stable storage: what the kernel saw of a server, and what PostgreSQL was asked for."""
+"""No answer before stable storage: the server's system calls, and its settings on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def send_leads(client: Client, sender: int) -> None:
 
 
 def stop(server: Server) -> None:
-    """Stop the traced process; strace ends with it, when it has written everything down."""
+    """Stop the traced process; strace ends with it, after it has written the whole trace."""
     (traced,) = psutil.Process(server.pid).children()
     os.kill(traced.pid, signal.SIGTERM)
     server.exit_status()
 
 
 def answer_and_its_request(calls: list[Call], marked: str) -> tuple[Call, Call]:
-    """Return the call that took the lead's request in, and the one that answered it."""
+    """Return the call that received the lead's request, and the one that sent its answer."""
     request = next(call for call in calls if marked in call.text and "TCP:" in call.target)
     answers = (call for call in calls if call.target == request.target and call.began > request.ended)
     return request, next(call for call in answers if '"HTTP/1.1 ' in call.text)
@@ -77,7 +77,7 @@ def test_every_answer_follows_a_completed_sync_of_the_write_that_holds_its_lead(
             assert sync.ended < answer.began, f"{marked} was answered before its sync had ended"
 
 
-def test_postgres_is_made_to_commit_durably_whatever_its_default(
+def test_commits_on_postgres_are_durable_whatever_the_databases_default(
     start_server: StartServer, postgres: PostgresServer, whole_database: str
 ) -> None:
     rows = Rows(whole_database)
@@ -96,7 +96,7 @@ def test_postgres_is_made_to_commit_durably_whatever_its_default(
     assert rows.select("SELECT DISTINCT setting FROM seen") == [{"setting": "on"}]
 
 
-def test_an_answer_means_that_the_row_is_already_visible(shared_server: Server, shared_database: str) -> None:
+def test_a_row_is_visible_once_its_sender_has_the_answer(shared_server: Server, shared_database: str) -> None:
     rows = Rows(shared_database)
     for number in range(50):
         lead_id = shared_server.client.post_lead({"phone": str(number)}).json()["lead_id"]

@@ -1,7 +1,6 @@
-"""The corpus of hostile payloads through the real server, among healthy neighbours in the same batches.
+"""The corpus of hostile payloads through the real server, in batches shared with healthy leads.
 
-Each database gets the same requests, and what it answered and stored is compared with what the corpus says and
-with the other.
+Each database gets the same requests. Its answers and rows are compared with the corpus and with the other database's.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ NEIGHBOURS_EACH = 2
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of one request: the answer, without what is different every time, and what was stored."""
+    """One request's answer, without the parts that differ every time, and its stored rows."""
 
     status: int
     body: bytes
@@ -103,21 +102,21 @@ def serving(kind: str, request: pytest.FixtureRequest, directory: Path) -> Itera
 
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
-    """The same corpus sent to a server on each database."""
+    """Send the same corpus to a server on each database."""
     corpus, healthy = cases(), neighbours()
     assert len({case.name for case in corpus}) == len(corpus)
     mixed: list[Case] = []
     for number, case in enumerate(corpus):
         mixed += [case, *healthy[number * NEIGHBOURS_EACH : (number + 1) * NEIGHBOURS_EACH]]
     with ExitStack() as stack:
-        found = {}
+        by_kind = {}
         for kind in DATABASE_KINDS:
             server, rows = stack.enter_context(serving(kind, request, tmp_path_factory.mktemp(kind)))
             kept = dict(zip((case.name for case in mixed), send(server, rows, mixed), strict=True))
             names = {case.name for case in corpus}
             metric = server.client.metric
             wait_until(lambda of=metric: of("leadcrm_batch_rows_total") == len(mixed), what="the count of rows")
-            found[kind] = Run(
+            by_kind[kind] = Run(
                 server,
                 rows,
                 corpus,
@@ -125,7 +124,7 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
                 {name: kept[name] for name in kept.keys() - names},
                 len(mixed) / metric("leadcrm_batches_total"),
             )
-        yield found
+        yield by_kind
 
 
 @pytest.fixture(params=DATABASE_KINDS)
@@ -133,7 +132,7 @@ def run(request: pytest.FixtureRequest, runs: dict[str, Run]) -> Run:
     return runs[request.param]
 
 
-def test_every_case_is_answered_as_the_corpus_says(run: Run) -> None:
+def test_every_case_gets_the_status_of_the_corpus(run: Run) -> None:
     answered = {case.name: run.kept[case.name].status for case in run.corpus}
     assert answered == {case.name: case.status for case in run.corpus}
 
@@ -146,7 +145,7 @@ def test_every_body_is_kept_byte_for_byte_with_its_hash(run: Run) -> None:
         assert f"sha256={hashlib.sha256(case.body).hexdigest()};" in dict(run.kept[case.name].headers)["lead-receipt"]
 
 
-def test_every_case_has_the_columns_the_corpus_says(run: Run) -> None:
+def test_every_case_gets_the_columns_of_the_corpus(run: Run) -> None:
     for case in run.corpus:
         kept = run.kept[case.name]
         if case.fields is None:
@@ -226,7 +225,7 @@ media_types = header_values | st.sampled_from(
         max_size=12,
     )
 )
-def test_whatever_is_sent_both_databases_keep_it_alike(
+def test_both_databases_keep_random_requests_alike(
     runs: dict[str, Run], drawn: list[tuple[bytes, bytes, bytes, bytes]]
 ) -> None:
     sent = [
@@ -244,17 +243,17 @@ def test_whatever_is_sent_both_databases_keep_it_alike(
         )
         for body, media_type, header, coding in drawn
     ]
-    found = []
+    stored = []
     for run in runs.values():
         kept = send(run.server, run.rows, sent)
         assert [one.raw["body"] for one in kept] == [case.body for case in sent]
         assert {one.status for one in kept} <= {201, 400}
         assert [one.lead is not None for one in kept] == [one.status == 201 for one in kept]
-        found.append([comparable(one) for one in kept])
-    assert found[0] == found[1]
+        stored.append([comparable(one) for one in kept])
+    assert stored[0] == stored[1]
 
 
-def test_a_case_sent_again_with_its_key_is_a_repeat(run: Run) -> None:
+def test_a_case_sent_twice_with_a_key_is_a_repeat(run: Run) -> None:
     with_key = (b"Idempotency-Key", b"the corpus again")
     for case in (case for case in cases() if case.status == 201 and b"Idempotency-Key" not in dict(case.headers)):
         keyed = replace(case, headers=(*case.headers, (with_key[0], with_key[1] + case.name.encode())))

@@ -1,4 +1,4 @@
-"""One Idempotency-Key, one lead: repeats, conflicts, odd keys, and what holds a key and what does not."""
+"""One Idempotency-Key, one lead: repeats, conflicts, unusual keys, and the rows that hold a key."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_repeat_is_a_row_of_its_own_without_a_body(client: Client, stored: Row
     assert stored.select("SELECT id FROM leads WHERE email = 'repeated row'") == [{"id": lead_id_of(first)}]
 
 
-def test_a_conflict_is_answered_409_and_its_body_kept(client: Client, stored: Rows) -> None:
+def test_a_conflict_is_answered_409_and_its_body_is_kept(client: Client, stored: Rows) -> None:
     first = client.post_lead(b'{"email":"first"}', key="conflict")
     second = client.post_lead(b'{"email":"conflicting"}', key="conflict")
     assert (second.status, lead_id_of(second)) == (409, lead_id_of(first))
@@ -66,7 +66,7 @@ def test_a_conflict_is_answered_409_and_its_body_kept(client: Client, stored: Ro
     assert stored.lead(lead_id_of(first))["email"] == "first"
 
 
-def test_a_conflict_that_is_repeated_still_leads_to_the_first(client: Client) -> None:
+def test_a_repeated_conflict_still_leads_to_the_first_row(client: Client) -> None:
     first = client.post_lead(b'{"a":1}', key="conflicts")
     answers = [client.post_lead(b'{"a":2}', key="conflicts") for _ in range(2)]
     assert [(answer.status, lead_id_of(answer)) for answer in answers] == [(409, lead_id_of(first))] * 2
@@ -107,7 +107,7 @@ def test_the_first_of_several_keys_counts(client: Client) -> None:
     ],
     ids=["latin-1", "case", "6,000 bytes", "NUL", "no text", "comma", "no-break space", "line separator"],
 )
-def test_keys_are_told_apart_by_their_bytes(client: Client, stored: Rows, one: bytes, other: bytes) -> None:
+def test_keys_differ_by_their_bytes(client: Client, stored: Rows, one: bytes, other: bytes) -> None:
     one, other = b"bytes-" + one, b"bytes-" + other
     answers = [client.post_lead({}, key=key) for key in (one, other, one, other)]
     assert [answer.status for answer in answers] == [201, 201, 409, 409]
@@ -122,7 +122,7 @@ def test_blanks_around_a_key_are_not_part_of_it(client: Client) -> None:
     assert (second.status, lead_id_of(second)) == (409, lead_id_of(first))
 
 
-def test_a_body_that_got_400_does_not_use_its_key_up(client: Client, stored: Rows) -> None:
+def test_a_body_that_got_400_does_not_take_its_key(client: Client, stored: Rows) -> None:
     broken = client.post_lead(b'{"email":', key="corrected")
     again = client.post_lead(b'{"email":', key="corrected")
     corrected = client.post_lead(b'{"email":"a"}', key="corrected")
@@ -134,7 +134,7 @@ def test_a_body_that_got_400_does_not_use_its_key_up(client: Client, stored: Row
         assert (row["state"], row["duplicate_of"], row["body"]) == ("invalid", None, b'{"email":')
 
 
-def test_an_unreadable_body_under_a_used_key_is_still_answered_400(client: Client, stored: Rows) -> None:
+def test_an_unreadable_body_under_a_taken_key_is_still_answered_400(client: Client, stored: Rows) -> None:
     assert client.post_lead({}, key="used").status == 201
     answer = client.post_lead(b"unreadable", key="used")
     assert answer.status == 400
@@ -147,7 +147,7 @@ def test_repeats_and_conflicts_within_one_batch_are_resolved_by_arrival(client: 
         connections = [stack.enter_context(Conversation(client)) for _ in range(31)]
         received = client.metric("leadcrm_received_bytes_total")
         with stored.writes_blocked():
-            # The first keeps the writer busy, so that all others gather in one batch behind it.
+            # The first lead keeps the writer busy, so that all others gather in the next batch.
             connections[0].send(lead_request(b"{}"))
             wait_until(lambda: client.metric("leadcrm_received_bytes_total") == received + 2)
             for number, body in enumerate(bodies):
@@ -176,7 +176,7 @@ def test_a_key_outlives_a_restart(server: Server, rows: Rows) -> None:
     assert len(rows.leads()) == 1
 
 
-def test_what_refers_to_a_first_row_refers_to_one_that_holds_the_key(client: Client, stored: Rows) -> None:
+def test_every_duplicate_points_at_a_row_that_holds_the_key(client: Client, stored: Rows) -> None:
     client.post_lead({}, key="refers")
     client.post_lead({}, key="refers")
     client.post_lead({"other": "body"}, key="refers")

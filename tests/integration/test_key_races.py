@@ -1,4 +1,4 @@
-"""Fifty senders race with one key over two processes: one lead, one id, whatever the database does meanwhile."""
+"""Fifty senders race with one key over two processes: one lead and one id, even during an outage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SENDERS_OF_EACH_WORKER = 25
 
 @dataclass(frozen=True)
 class Round:
-    """One race: the key, and what each sender sent and heard."""
+    """One race: the key, and each sender's body and answer."""
 
     key: bytes
     bodies: list[bytes]
@@ -60,20 +60,20 @@ class Round:
 
 
 class Senders:
-    """Fifty connections, every other one to the same process."""
+    """Fifty connections, alternately to the two processes."""
 
     def __init__(self, connections: list[Conversation]) -> None:
         self._connections = connections
         self.rounds: list[Round] = []
 
     def race(self, *, one_body: bool = True) -> Round:
-        """Send one new key over all connections at once."""
+        """Send a new key over all connections at once."""
         key = b"race-%d" % len(self.rounds)
         bodies = [b'{"email":"%d"}' % (0 if one_body else number % 5) for number in range(len(self._connections))]
         requests = [lead_request(body, key=key) for body in bodies]
         for connection, request in zip(self._connections, requests, strict=True):
             connection.send(request[:-1])
-        # All are received but for one byte: now they complete within a moment.
+        # All but the last byte of each request has been sent, so the requests complete nearly at once.
         for connection, request in zip(self._connections, requests, strict=True):
             connection.send(request[-1:])
         self.rounds.append(Round(key, bodies, [connection.answer() for connection in self._connections]))
@@ -96,7 +96,7 @@ def assert_one_lead_a_key(rounds: list[Round], rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("one_body", [True, False], ids=["repeats", "conflicts"])
-def test_of_fifty_racing_senders_exactly_one_is_told_201(
+def test_exactly_one_of_fifty_racing_senders_gets_201(
     start_server: StartServer, database: str, rows: Rows, one_body: bool
 ) -> None:
     server = start_server(database, environment={"WORKERS": "2"})
@@ -109,9 +109,7 @@ def test_of_fifty_racing_senders_exactly_one_is_told_201(
     assert_one_lead_a_key(senders.rounds, rows)
 
 
-def test_a_database_that_goes_and_comes_back_does_not_double_a_key(
-    start_server: StartServer, own_postgres: PostgresCluster
-) -> None:
+def test_a_database_outage_does_not_double_a_key(start_server: StartServer, own_postgres: PostgresCluster) -> None:
     database = own_postgres.create_database()
     server = start_server(database, environment={"WORKERS": "2"})
 
@@ -123,7 +121,7 @@ def test_a_database_that_goes_and_comes_back_does_not_double_a_key(
             for _ in range(ROUNDS // 4):
                 assert senders.race().statuses == [201] + [409] * 49
             own_postgres.stop(mode)
-            # The first races find it gone: a commit may be in doubt, and each process learns it by itself.
+            # In the first races a commit may be in doubt, and each process notices the outage by itself.
             while not has_database(0):
                 assert set(senders.race().statuses) <= {201, 409}
             for _ in range(ROUNDS // 4):
@@ -131,7 +129,7 @@ def test_a_database_that_goes_and_comes_back_does_not_double_a_key(
                 assert race.statuses == [201] + [409] * 49
                 assert {answer.receipt and answer.receipt.stored for answer in race.answers} == {"spool"}
             own_postgres.start()
-            # The last races meet one process that has the database again and one that has not.
+            # In the last races one process may have the database again and the other not yet.
             while not has_database(2):
                 assert set(senders.race().statuses) <= {201, 409}
             wait_until(lambda: server.client.metric("leadcrm_spool_rows") == 0, timeout_s=30)

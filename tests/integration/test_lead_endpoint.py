@@ -1,4 +1,4 @@
-"""`POST /api/lead`: what a sender is answered, to the byte, and what is stored of what was sent."""
+"""`POST /api/lead`: the exact answers, and the stored rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_new_lead_is_answered_201_with_exactly_three_keys(shared_server: Serve
     assert UUID(lead_id).version == 7
 
 
-def test_every_field_finds_its_column(shared_server: Server, stored: Rows) -> None:
+def test_every_field_is_stored_in_its_column(shared_server: Server, stored: Rows) -> None:
     lead = stored.lead(lead_id_of(shared_server.client.post_lead(EVERY_FIELD)))
     columns = {{"firstName": "first_name", "lastName": "last_name"}.get(name, name): name for name in EVERY_FIELD}
     assert {column: lead[column] for column in columns} == {c: EVERY_FIELD[name] for c, name in columns.items()}
@@ -111,7 +111,7 @@ def test_the_receipt_names_the_raw_row_and_the_hash_of_the_received_bytes(shared
     assert answer.header("Lead-Receipt") == f"raw={lead_id_of(answer)}; sha256={sha256}; stored=database"
 
 
-def test_what_is_no_payload_is_answered_400_and_kept_all_the_same(shared_server: Server, stored: Rows) -> None:
+def test_an_unreadable_body_is_answered_400_and_kept(shared_server: Server, stored: Rows) -> None:
     body = b"\x00\xff neither JSON nor a form"
     answer = shared_server.client.post_lead(body, headers=[("X-Request-Id", "request-2")])
     assert (answer.status, answer.body) == (400, b'{"ok":false,"error":"invalid_payload"}')
@@ -130,7 +130,7 @@ def test_a_post_without_a_body_is_answered_400_and_kept(shared_server: Server, s
     assert stored.raw_row(answer.receipt.raw_id)["body"] == b""
 
 
-def test_a_request_id_is_echoed_and_one_without_gets_its_own(shared_server: Server, stored: Rows) -> None:
+def test_a_request_id_is_echoed_and_a_missing_one_is_generated(shared_server: Server, stored: Rows) -> None:
     own = shared_server.client.post_lead({}, headers=[("X-Request-Id", "abc-123")])
     assert own.header("X-Request-Id") == "abc-123"
     first, second = shared_server.client.post_lead({}), shared_server.client.post_lead({})
@@ -150,7 +150,7 @@ def test_a_request_id_is_echoed_and_one_without_gets_its_own(shared_server: Serv
     ],
     ids=["CR", "LF", "NEL and LS", "controls", "latin-1"],
 )
-def test_no_request_id_splits_an_answer(shared_server: Server, request_id: bytes) -> None:
+def test_no_request_id_can_split_the_answer(shared_server: Server, request_id: bytes) -> None:
     content = (
         b"POST /api/lead HTTP/1.1\r\nHost: x\r\nX-Request-Id: " + request_id + b"\r\nContent-Length: 2\r\n"
         b"Connection: close\r\n\r\n{}"
@@ -164,13 +164,13 @@ def test_no_request_id_splits_an_answer(shared_server: Server, request_id: bytes
     assert not set(head.replace(b"\r\n", b"")) & set(range(32))
 
 
-def test_a_long_request_id_does_not_make_a_long_answer(shared_server: Server) -> None:
+def test_a_long_request_id_is_shortened_in_the_answer(shared_server: Server) -> None:
     answer = shared_server.client.post_lead({}, headers=[("X-Request-Id", "r" * 8000)])
     assert answer.status == 201
     assert len(answer.header("X-Request-Id") or "") < 1000
 
 
-def test_unknown_fields_stay_in_the_raw_body_only(shared_server: Server, stored: Rows) -> None:
+def test_unknown_fields_are_kept_only_in_the_raw_body(shared_server: Server, stored: Rows) -> None:
     body = b'{"email":"a","utm_source":"x","status":"sold","assigned_to":"me","id":"1"}'
     lead_id = lead_id_of(shared_server.client.post_lead(body))
     lead = stored.lead(lead_id)

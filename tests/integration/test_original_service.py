@@ -1,4 +1,4 @@
-"""Taking the place of the original Node service on its own database."""
+"""Replacing the original Node service on its own database."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def originals(postgres: PostgresServer) -> Iterator[str]:
     postgres.drop_database(url)
 
 
-def test_the_tables_of_the_original_are_left_alone_and_named(originals: str) -> None:
+def test_the_originals_tables_are_named_and_left_alone(originals: str) -> None:
     with pytest.raises(ForeignTables, match="leads_raw and leads"):
         migrate(parse_database_url(originals, base=Path("/")))
 
 
-def test_leads_and_keys_of_the_original_are_taken_over(
+def test_the_originals_leads_and_keys_are_taken_over(
     originals: str, postgres: PostgresServer, start_server: StartServer
 ) -> None:
     assert take_over(parse_database_url(originals, base=Path("/"))) == TakenOver(leads=1, without_lead=1)
@@ -69,7 +69,7 @@ def test_leads_and_keys_of_the_original_are_taken_over(
     assert answer.json()["lead_id"] == LEAD_ID
 
 
-def test_a_database_that_is_not_the_originals_is_not_taken_over(postgres: PostgresServer) -> None:
+def test_another_programs_database_is_not_taken_over(postgres: PostgresServer) -> None:
     url = postgres.create_database()
     try:
         with pytest.raises(ForeignTables, match="original service's tables"):

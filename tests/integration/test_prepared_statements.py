@@ -1,4 +1,4 @@
-"""The batch insert is prepared once a session, and goes on where a pooler hands sessions round."""
+"""The batch insert is prepared once in each session, and works behind a pooler that changes sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.postgres import PostgresServer
 
 @pytest.fixture
 def connection(postgres: PostgresServer) -> Iterator[PostgresConnection]:
-    """A connection to a fresh database with our tables."""
+    """A connection to a fresh, migrated database."""
     database = postgres.create_database()
     url = url_of(database)
     migrate(url)
@@ -50,7 +50,7 @@ def test_a_session_prepares_its_insert_once(connection: PostgresConnection) -> N
     assert prepared(connection) == 1
 
 
-def test_a_pooler_that_hands_out_another_session_costs_no_lead(connection: PostgresConnection) -> None:
+def test_another_session_from_a_pooler_costs_no_lead(connection: PostgresConnection) -> None:
     store = PostgresStore(connection, schema=None, timeout_s=30)
     assert creates(store)
     with connection.cursor() as cursor:
@@ -59,11 +59,11 @@ def test_a_pooler_that_hands_out_another_session_costs_no_lead(connection: Postg
     assert creates(store)
 
 
-def test_a_session_in_which_another_client_prepared_it_already_takes_leads(connection: PostgresConnection) -> None:
+def test_a_session_in_which_another_client_prepared_the_insert_takes_leads(connection: PostgresConnection) -> None:
     assert creates(PostgresStore(connection, schema=None, timeout_s=30))
     assert creates(PostgresStore(connection, schema=None, timeout_s=30))
 
 
-def test_nothing_is_prepared_where_the_url_names_a_pooler(connection: PostgresConnection) -> None:
+def test_nothing_is_prepared_behind_a_pooler(connection: PostgresConnection) -> None:
     assert creates(PostgresStore(connection, schema=None, timeout_s=30, may_prepare=False))
     assert prepared(connection) == 0

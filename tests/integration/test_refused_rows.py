@@ -1,4 +1,4 @@
-"""What the database refuses: the lead alone, the raw row too, and that neither hurts its neighbours."""
+"""The database refuses a lead, or even its raw row: it is kept elsewhere, and the rest of the batch is stored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refuse(rows: Rows, statements: dict[str, list[str]]) -> None:
 
 @pytest.fixture(params=[REFUSE_BY_CONSTRAINT, REFUSE_BY_TRIGGER], ids=["constraint", "trigger"])
 def poisoned(request: pytest.FixtureRequest, server: Server, rows: Rows) -> Iterator[Server]:
-    """A server whose database refuses the leads of one marker."""
+    """A server whose database refuses leads with one marker, and whose log never quotes the marker."""
     refuse(rows, request.param)
     yield server
     log = server.stdout_path.read_text(encoding="utf-8") + server.stderr_path.read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def poison(number: int) -> bytes:
 
 
 def in_one_batch(server: Server, rows: Rows, requests: list[bytes]) -> list[Answer]:
-    """Send requests so that they wait for the database together."""
+    """Send requests so that they wait for the database together, and return their answers."""
     with ExitStack() as stack:
         connections = [stack.enter_context(Conversation(server.client)) for _ in requests]
         received = server.client.metric("leadcrm_received_bytes_total")
@@ -71,7 +71,7 @@ def in_one_batch(server: Server, rows: Rows, requests: list[bytes]) -> list[Answ
         return [connection.answer() for connection in connections]
 
 
-def test_poison_is_kept_as_failed_and_answered_201_among_stored_neighbours(poisoned: Server, rows: Rows) -> None:
+def test_refused_leads_are_kept_as_failed_and_answered_201_and_the_rest_is_stored(poisoned: Server, rows: Rows) -> None:
     requests = [
         lead_request(poison(number)) if number % 10 == 3 else lead_request(b'{"email":"healthy %d"}' % number)
         for number in range(60)
@@ -91,7 +91,7 @@ def test_poison_is_kept_as_failed_and_answered_201_among_stored_neighbours(poiso
             assert (row["state"], leads[row["id"]]) == ("stored", f"healthy {number}")
 
 
-def test_the_key_of_a_failed_row_is_used(poisoned: Server, rows: Rows) -> None:
+def test_the_key_of_a_failed_row_is_taken(poisoned: Server, rows: Rows) -> None:
     first = poisoned.client.post_lead(poison(1), key="failed")
     assert rows.raw_row(first.json()["lead_id"])["state"] == "failed"
     repeat = poisoned.client.post_lead(poison(1), key="failed")
@@ -102,7 +102,7 @@ def test_the_key_of_a_failed_row_is_used(poisoned: Server, rows: Rows) -> None:
     assert rows.leads() == []
 
 
-def test_poison_that_repeats_within_one_batch_is_one_failed_row(poisoned: Server, rows: Rows) -> None:
+def test_a_refused_lead_repeated_within_a_batch_is_one_failed_row(poisoned: Server, rows: Rows) -> None:
     requests = [lead_request(poison(1), key=b"poison") for _ in range(5)]
     requests += [lead_request(b"{}", key=b"healthy") for _ in range(5)]
     answers = in_one_batch(poisoned, rows, requests)
@@ -134,9 +134,7 @@ def test_a_raw_row_that_the_database_refuses_is_kept_in_the_spool(start_server: 
     assert server.client.post_lead({}).receipt.stored == "database"  # type: ignore[union-attr]
 
 
-def test_a_raw_row_refused_everywhere_is_answered_503_and_its_neighbours_201(
-    start_server: StartServer, database: str
-) -> None:
+def test_without_a_spool_only_the_refused_raw_row_is_answered_503(start_server: StartServer, database: str) -> None:
     server, rows = start_server(database, environment={"SPOOL": "off"}), Rows(database)
     refuse(rows, REFUSE_RAW_ROW)
     requests = [lead_request(b"{}", target=target) for target in (b"/api/lead", b"/api/lead?refused", b"/api/lead?x")]

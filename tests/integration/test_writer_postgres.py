@@ -1,4 +1,4 @@
-"""The writer on PostgreSQL: what the event loop sends, what it waits for, and where leads go when it waits in vain."""
+"""The writer on PostgreSQL: the loop's statements and waits, and the spool after a timeout."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMEOUT_S = 1.0
 
 
 class WatchedStore(PostgresStore):
-    """A store that notes how many rows it inserts at once, what it waits for, and in which threads."""
+    """A store that records the rows of each insert and look-up, its kinds of waits, and the encoding threads."""
 
     def __init__(self, url: str) -> None:
         connection = open_connection(url_of(url), timeout_s=TIMEOUT_S)
@@ -86,12 +86,12 @@ def url(whole_database: str) -> str:
 
 @pytest.fixture
 def store(url: str) -> WatchedStore:
-    """A store on it, which the writer closes."""
+    """A store on that database, which the writer closes."""
     return WatchedStore(url)
 
 
 def run(store: WatchedStore, use: Callable[[Writer], Awaitable[None]], spool: Spool | None = None) -> Writer:
-    """Run a writer in this thread's loop, as a worker does, and return it once it has ended."""
+    """Run a writer on a loop in this thread, as a worker does, and return it after it has stopped."""
     writer = Writer(spool, lambda: None, QueueBudget(MAX_HELD_BYTES))
 
     async def main() -> None:
@@ -102,7 +102,7 @@ def run(store: WatchedStore, use: Callable[[Writer], Awaitable[None]], spool: Sp
         finally:
             await asyncio.to_thread(writer.stop)
 
-    # The loop that workers use: how it watches a socket is its own.
+    # uvloop, as in workers, because it watches sockets in its own way.
     loop = uvloop.new_event_loop()
     try:
         loop.run_until_complete(main())
@@ -113,14 +113,14 @@ def run(store: WatchedStore, use: Callable[[Writer], Awaitable[None]], spool: Sp
 
 def spool_in(directory: Path) -> Spool:
     spool = Spool(directory, max_bytes=1 << 30, min_free_bytes=0)
-    assert spool.is_empty(), "opened, as a writer's is after its first batch"
+    assert spool.is_empty(), "it is open now, like a writer's spool after its first batch"
     return spool
 
 
-def test_the_loop_sends_new_leads_and_one_batch_gathers_while_another_commits(store: WatchedStore, url: str) -> None:
+def test_the_loop_sends_new_leads_and_the_next_batch_gathers_during_a_commit(store: WatchedStore, url: str) -> None:
     async def use(writer: Writer) -> None:
         first = writer.submit(submission(b'{"email":"first"}', key="first"))
-        await asyncio.sleep(0)  # its batch is begun
+        await asyncio.sleep(0)  # the batch of `first` begins
         others = await submit_all(writer, *(submission(b"{}", key=f"key {number}") for number in range(100)))
         assert first.done()
         assert {receipt.outcome for receipt in others} == {Outcome.CREATED}
@@ -134,7 +134,7 @@ def test_the_loop_sends_new_leads_and_one_batch_gathers_while_another_commits(st
     assert len(Rows(url).leads()) == 101
 
 
-def test_keys_that_are_taken_are_looked_up_in_a_second_statement(store: WatchedStore, url: str) -> None:
+def test_taken_keys_are_looked_up_in_a_second_statement(store: WatchedStore, url: str) -> None:
     first, again, other = submission(b"{}", key="k"), submission(b"{}", key="k"), submission(b'{"email":"x"}', key="k")
     twins = [submission(b"{}", key="twin") for _ in range(2)]
 
@@ -153,7 +153,7 @@ def test_keys_that_are_taken_are_looked_up_in_a_second_statement(store: WatchedS
     assert len(Rows(url).raw()) == 7
 
 
-def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(own_postgres: PostgresCluster) -> None:
+def test_a_batch_larger_than_the_sockets_buffer_arrives_whole(own_postgres: PostgresCluster) -> None:
     url = own_postgres.create_database()
     migrate(url_of(url))
     store = WatchedStore(url)
@@ -170,7 +170,7 @@ def test_a_batch_that_the_socket_takes_in_pieces_arrives_whole(own_postgres: Pos
     assert sorted(bytes(row["body"]) for row in Rows(url).raw()) == bodies
 
 
-def test_a_row_that_the_database_refuses_does_not_hurt_its_neighbours(
+def test_a_row_that_the_database_refuses_does_not_affect_its_batch(
     store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     postgres.execute("ALTER TABLE leads ADD CONSTRAINT no_x CHECK (email <> 'x')", url=url)
@@ -180,14 +180,14 @@ def test_a_row_that_the_database_refuses_does_not_hurt_its_neighbours(
             writer, submission(b'{"email":"a"}'), submission(b'{"email":"x"}'), submission(b'{"email":"b"}')
         )
         await submit_all(writer, submission(b'{"email":"c"}'))
-        assert writer.has_store, "it went on with the same connection"
+        assert writer.has_store, "the writer kept its connection"
 
     run(store, use, spool_in(tmp_path))
     assert {lead["email"] for lead in Rows(url).leads()} == {"a", "b", "c"}
     assert sorted(row["state"] for row in Rows(url).raw()) == ["failed", "stored", "stored", "stored"]
 
 
-def test_a_key_that_lies_in_the_spool_is_not_sent_to_the_database(
+def test_a_row_whose_key_the_spool_holds_is_not_sent_to_the_database(
     store: WatchedStore, url: str, tmp_path: Path
 ) -> None:
     spool = spool_in(tmp_path)
@@ -203,7 +203,7 @@ def test_a_key_that_lies_in_the_spool_is_not_sent_to_the_database(
     assert store.inserted == [1]
 
 
-def test_a_session_that_was_ended_costs_no_lead(
+def test_a_terminated_session_costs_no_lead(
     store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     postgres.execute(
@@ -220,11 +220,11 @@ def test_a_session_that_was_ended_costs_no_lead(
     run(store, use, spool_in(tmp_path))
 
 
-def test_what_is_not_answered_in_time_goes_to_the_spool_and_its_connection_is_closed(
+def test_a_batch_without_a_reply_in_time_is_spooled_and_its_store_abandoned(
     store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(postgres.connect(url)) as rival, rival.cursor() as cursor:
-        # Before the lock's own time-out: the server is told to have more patience than the writer.
+        # Without the server's own timeouts, so that the writer's deadline ends the wait.
         with store._connection.cursor() as own:
             own.execute("SET lock_timeout = 0; SET statement_timeout = 0")
         cursor.execute("BEGIN; LOCK TABLE leads_raw IN EXCLUSIVE MODE")
@@ -242,7 +242,7 @@ def test_what_is_not_answered_in_time_goes_to_the_spool_and_its_connection_is_cl
     assert "did not answer within its deadline" in caplog.text
 
 
-def test_a_stop_waits_for_what_was_sent_and_keeps_what_waits_behind_it(
+def test_a_stop_waits_for_the_batch_under_way_and_keeps_the_leads_behind_it(
     store: WatchedStore, url: str, postgres: PostgresServer
 ) -> None:
     with closing(postgres.connect(url)) as rival, rival.cursor() as cursor:
@@ -273,7 +273,7 @@ def test_a_large_batch_is_not_encoded_by_the_loop(store: WatchedStore, url: str)
     assert store.was_encoded_by_the_loop == [False]
 
 
-def test_a_session_that_forgot_the_statement_gets_it_without_one(
+def test_a_session_that_lost_its_prepared_statement_gets_the_insert_as_text(
     store: WatchedStore, url: str, postgres: PostgresServer
 ) -> None:
     with store._connection.cursor() as own:
@@ -288,7 +288,7 @@ def test_a_session_that_forgot_the_statement_gets_it_without_one(
     assert {lead["email"] for lead in Rows(url).leads()} == {"a", "b"}
 
 
-def test_what_is_begun_in_vain_has_no_more_time_than_what_is_not(
+def test_all_statements_of_a_batch_share_one_time_limit(
     store: WatchedStore, url: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     taken = submission(b"{}", key="k")
@@ -298,7 +298,7 @@ def test_what_is_begun_in_vain_has_no_more_time_than_what_is_not(
         with first.cursor() as holder, second.cursor() as next_holder:
 
             def hold_again() -> None:
-                # Behind the writer's statement in the queue for the lock, before its next one.
+                # It queues for the lock after the writer's statement and before the writer's next one.
                 next_holder.execute("BEGIN; LOCK TABLE leads_raw IN ACCESS EXCLUSIVE MODE")
 
             async def use(writer: Writer) -> None:

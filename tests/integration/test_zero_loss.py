@@ -1,4 +1,4 @@
-"""Killed again and again at random moments under load: the client's journal and the database agree on every lead."""
+"""A server killed at random moments under load: the client's journal and the database agree on every lead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONNECTIONS = 64
 
 
 @pytest.mark.timeout(300)
-def test_twenty_kills_lose_and_double_nothing_of_ten_thousand_leads(
+def test_twenty_kills_lose_and_double_no_lead_of_ten_thousand(
     start_server: StartServer, database: str, rows: Rows, tmp_path: Path
 ) -> None:
     moments = random.Random(time.time_ns())
@@ -34,11 +34,11 @@ def test_twenty_kills_lose_and_double_nothing_of_ten_thousand_leads(
         for kill in range(1, KILLS + 1):
             share = ACKNOWLEDGED * kill // KILLS
             wait_until(lambda share=share: journal.acknowledged_count >= share, timeout_s=120)  # type: ignore[misc]
-            time.sleep(moments.uniform(0, 0.2))  # the moment is what is random, not waited for
+            time.sleep(moments.uniform(0, 0.2))  # a random moment, not a wait for a condition
             server.kill9()
             server.start(wait=False)
             if kill % 5 == 0:
-                # Also while it starts, recovers and drains.
+                # Kill it while it starts, recovers and drains, too.
                 time.sleep(moments.uniform(0, 1.0))
                 server.kill9()
                 server.start(wait=False)
@@ -53,7 +53,7 @@ def test_twenty_kills_lose_and_double_nothing_of_ten_thousand_leads(
     assert report.failed == []
     assert report.kept_share == 1
     assert sum(report.answers_by_status.values()) >= ACKNOWLEDGED
-    # The kills met requests in flight, or they would show nothing.
+    # Proves that the kills hit requests in flight.
     assert report.outcomes.get(Outcome.UNANSWERED, 0) >= KILLS
     stored = {row["id"] for row in rows.raw() if row["state"] == "stored"}
     assert stored == {row["id"] for row in rows.leads()}
