@@ -36,9 +36,9 @@ TIMEOUT_S = 1.0
 class WatchedStore(PostgresStore):
     """A store that records the rows of each insert and look-up, its kinds of waits, and the encoding threads."""
 
-    def __init__(self, url: str) -> None:
-        connection = open_connection(url_of(url), timeout_s=TIMEOUT_S)
-        super().__init__(connection, schema=url_of(url).schema, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        connection = open_connection(url_of(url), timeout_s=timeout_s)
+        super().__init__(connection, schema=url_of(url).schema, timeout_s=timeout_s)  # type: ignore[arg-type]
         self.inserted: list[int] = []
         self.looked_up: list[int] = []
         self.waited_for: set[type] = set()
@@ -156,7 +156,8 @@ def test_taken_keys_are_looked_up_in_a_second_statement(store: WatchedStore, url
 def test_a_batch_larger_than_the_sockets_buffer_arrives_whole(own_postgres: PostgresCluster) -> None:
     url = own_postgres.create_database()
     migrate(url_of(url))
-    store = WatchedStore(url)
+    # Four megabytes behind a stopped backend take longer than other batches on a busy machine.
+    store = WatchedStore(url, timeout_s=10)
     bodies = [b'{"description":"%s"}' % (bytes([97 + number]) * 1_000_000) for number in range(4)]
     backend = store._connection.get_backend_pid()
 
