@@ -45,7 +45,7 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: the raw rows and what is made of them.
+    """The entities of one bound database: raw rows, leads, changes and the ledger.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`.
     """

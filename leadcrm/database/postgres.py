@@ -169,7 +169,7 @@ def unreachable(url: DatabaseURL, error: Exception) -> Exception:
     failure = store_error(error)
     if not isinstance(failure, StoreUnavailable):
         return failure
-    hint = failure.hint or "is it running, and does DATABASE_URL name it rightly?"
+    hint = failure.hint or "is it running, and is DATABASE_URL right?"
     return StoreUnavailable(f"{url.redacted}: {failure}", hint=hint, sqlstate=failure.sqlstate, detail=failure.detail)
 
 

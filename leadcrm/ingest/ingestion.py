@@ -145,7 +145,7 @@ class Ingestion:
         has_refused = writer.refused_at is not None and monotonic() - writer.refused_at < REFUSAL_CACHE_S
         is_refusing = has_refused or writer.is_stuck
         if is_refusing:
-            faults.append("leads that just came could not be kept")
+            faults.append("the latest leads could not be kept")
         spool, spool_keeps = self._look_at_spool(faults)
         keeps_leads = (database or spool_keeps) and not is_refusing
         schema_version = newest_version(config.database.provider) if writer.has_store else None
@@ -167,7 +167,9 @@ class Ingestion:
         try:
             status = self._verdict_spool.status()
             if status.set_aside:
-                faults.append(f"damaged and set aside: {', '.join(status.set_aside)}; the log says what was salvaged")
+                faults.append(
+                    f"damaged and set aside: {', '.join(status.set_aside)}; the log says how many rows were salvaged"
+                )
             self._verdict_spool.check()
             # A failing disk shows only in a write, which is worth its cost only after a lead has failed.
             if self.writer.refused_at is not None:

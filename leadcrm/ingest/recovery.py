@@ -103,7 +103,7 @@ class Recovery:
                 self._replay_once()
             except LeadcrmError as error:
                 self.fault = error
-                text = "the database cannot be reached or the spool not drained: %s"
+                text = "the database cannot be reached, or the spool cannot be drained: %s"
                 repeat_key = f"{text} {type(error).__name__}"  # so that another condition is logged at once
                 logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": repeat_key})
                 self._drop_store()
@@ -153,7 +153,7 @@ class Recovery:
         except (SpoolUnavailable, OSError) as error:
             # A failed salvage must not stop the attempts to reach the database.
             hint = error.hint if isinstance(error, SpoolUnavailable) else ""
-            text = "the damaged spool's rows are to be salvaged later: %s"
+            text = "the damaged spool's rows will be salvaged later: %s"
             logger.warning(text, error, extra={"action": "salvage", "hint": hint, "repeat_key": text})
 
     def _drain(self) -> None:

@@ -68,7 +68,7 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
         except SubmissionRefused as refusal:
             if refusal.detail.get("constraint") != "leads_raw_key":
                 return _record_refusal(entities, id, f"the database refused the lead: {refusal}")
-    raise StoreUnavailable("rows that rival for a key keep vanishing")
+    raise StoreUnavailable("rival rows for a key keep vanishing")
 
 
 def replay_failed(

@@ -41,7 +41,7 @@ def take_over(url: DatabaseURL) -> TakenOver:
         if schema.has_table("leadcrm_migrations") or not schema.has_table("_prisma_migrations"):
             raise ForeignTables(
                 f"{url.redacted} does not hold the original service's tables alone",
-                hint="leadcrm migrate status says what is there",
+                hint="leadcrm migrate status shows its state",
             )
         for table in ("leads", "leads_raw"):
             schema.execute(f"ALTER TABLE {schema.prefix}{table} RENAME TO original_{table}")

@@ -69,7 +69,7 @@ class SpoolFile:
         if self._successor.exists():
             return
         if len(_files(self._data_dir)) > MAX_SET_ASIDE_FILES:
-            raise SpoolUnavailable(f"{self.path}: {why}", hint="see to the disk, then delete the files set aside")
+            raise SpoolUnavailable(f"{self.path}: {why}", hint="check the disk, then delete the files set aside")
         try:
             make_spool_file(self._successor)
         except (OSError, StoreUnavailable) as error:
@@ -79,7 +79,7 @@ class SpoolFile:
             self.path,
             self._successor.name,
             why,
-            extra={"action": "set_aside", "hint": "its rows are salvaged by themselves; keep the file until then"},
+            extra={"action": "set_aside", "hint": "leadcrm salvages its rows; keep the file until then"},
         )
 
     def _turn_to(self, path: Path) -> None:
@@ -123,7 +123,7 @@ def make_spool_file(path: Path) -> None:
     try:
         migrate_spool(new)
         if log.exists():
-            raise StoreUnavailable(f"{path} cannot be made: what was written stayed in its log")
+            raise StoreUnavailable(f"{path} cannot be made: its rows stayed in its log")
         os.link(new, path)
     except FileExistsError:
         return

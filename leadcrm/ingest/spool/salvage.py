@@ -43,7 +43,7 @@ def salvage_all(spool: Spool) -> None:
             summary,
             extra={
                 "action": "salvage",
-                "hint": "keep the file if rows are damaged, else delete it and what is beside it",
+                "hint": "keep the file if rows are damaged, else delete it and the files beside it",
             },
         )
 

@@ -113,7 +113,7 @@ class Spool:
             self._require_room(sum(len(row.body or b"") for row in batch))
             results = block(store.write(batch))
             if not self._file.is_in_use():
-                raise StoreDamaged(f"{self.path} is not the spool any more, and what was just written is in it")
+                raise StoreDamaged(f"{self.path} was set aside during the write")
             return results
 
     def known(self, keys: Sequence[bytes]) -> Known:

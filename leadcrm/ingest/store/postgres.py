@@ -139,7 +139,7 @@ class PostgresStore:
             left = [row for row in left if row.id not in stored]
             if not left:
                 return receipts_for(batch, rows, "database")
-        raise StoreUnavailable("rows that rival for a key keep vanishing")
+        raise StoreUnavailable("rival rows for a key keep vanishing")
 
     def _insert(self, until: float, rows: Sequence[Submission]) -> Operation[int]:
         """Insert the rows, except those whose id or key exists already, and return how many were inserted."""
