@@ -14,7 +14,11 @@ LOCK_FILE = "server.lock"
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """Create the data folder durably if it is missing, and check that it is writable. Raises `ConfigError`."""
+    """Create the data folder durably if it is missing, and check that it is writable.
+
+    Raises:
+        ConfigError: The service cannot write to the folder.
+    """
     try:
         missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -49,7 +53,10 @@ def hold(data_dir: Path, database: Path | None, *, exclusively: bool = False) ->
     """Lock the data folder and the embedded database's folder; yield whether both locks were free.
 
     Servers share the lock. A command that replaces their database takes it exclusively. The lock ends with the process,
-    however that ends. A forked worker holds it together with its parent. Raises `ConfigError`.
+    however that ends. A forked worker holds it together with its parent.
+
+    Raises:
+        ConfigError: The lock file in the data folder cannot be opened.
     """
     with ExitStack() as stack:
         try:

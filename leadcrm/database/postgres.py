@@ -123,9 +123,12 @@ def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a host's arguments once for each address of its name. Raises `OSError` if the name has none.
+    """Yield a host's arguments once for each address of its name.
 
     psycopg2 would hold the interpreter's lock while libpq resolves the name, which takes long if a name server is down.
+
+    Raises:
+        OSError: The name has no address.
     """
     host = arguments.get("host")
     if not host or host.startswith("/") or arguments.get("hostaddr"):
@@ -139,8 +142,10 @@ def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
     """Open an autocommit connection with durable commits, trying each address for `connect_timeout`.
 
-    The connection is asynchronous, so that an event loop can use it; its default cursors block. Raises
-    `StoreUnavailable`.
+    The connection is asynchronous, so that an event loop can use it; its default cursors block.
+
+    Raises:
+        StoreUnavailable: No address accepts a connection, or its commits cannot be made durable.
     """
     failure: Exception | None = None
     for host_arguments in _each_host(postgres_arguments(url, timeout_s)):

@@ -50,7 +50,8 @@ pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes = [
 def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
     """Return the entities of a database, bound and mapped, for use in a `session`.
 
-    Raises `StoreUnavailable`, because Pony connects at once.
+    Raises:
+        StoreUnavailable: The database is away; Pony connects at once.
     """
     database = Database()
     if url.path is not None:
@@ -78,7 +79,11 @@ def _reconnect_between_transactions_only(database: Database) -> None:
 
 
 def bind_spool(path: Path, *, timeout_s: float = READ_TIMEOUT_S) -> SpoolEntities:
-    """Return the spool's entities, bound and mapped. Raises `StoreUnavailable`."""
+    """Return the spool's entities, bound and mapped.
+
+    Raises:
+        StoreUnavailable: The file is missing or cannot be used.
+    """
     return _bind_sqlite(define_spool_entities(Database()), path, timeout_s)
 
 
@@ -106,7 +111,11 @@ def session(entities: SpoolEntities, *, writes: bool = False) -> Iterator[None]:
     """Hold a Pony session in this thread; commit it at the end unless an exception leaves the block.
 
     `writes` takes SQLite's write lock at the start: SQLite does not wait for the lock when a reading transaction begins
-    to write. Raises `StoreUnavailable` and `SubmissionRefused`, after closing the thread's connection.
+    to write. An error closes the thread's connection.
+
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+        SubmissionRefused: The database refuses the change.
     """
     try:
         with deadline(READ_TIMEOUT_S), db_session(immediate=writes):
@@ -121,7 +130,10 @@ def session(entities: SpoolEntities, *, writes: bool = False) -> Iterator[None]:
 def snapshot(entities: Entities) -> Iterator[None]:
     """Hold a session in this thread in which every read sees the database as it was at the first read.
 
-    Only this thread may use the entities. Raises the errors of `session`. The caller must bound each wait.
+    Only this thread may use the entities. The caller must bound each wait.
+
+    Raises:
+        StoreUnavailable: The database cannot be used now.
     """
     database = entities.database
     try:

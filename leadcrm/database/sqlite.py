@@ -24,7 +24,8 @@ single sender waited milliseconds for one."""
 def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> sqlite3.Connection:
     """Open an autocommit connection in WAL mode that syncs every commit; the caller issues each `BEGIN`.
 
-    Raises `StoreUnavailable`, also if the file is missing and `create` is false.
+    Raises:
+        StoreUnavailable: The file cannot be used, or it is missing and `create` is false.
     """
     if not create and not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")

@@ -66,7 +66,11 @@ def open_spool(config: Config) -> Spool | None:
 def open_store(config: Config) -> Store:
     """Connect to the database and return a store for use by one thread.
 
-    Raises `StoreUnavailable`, `SchemaTooOld`, `SchemaTooNew`, `ForeignTables`.
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+        SchemaTooOld: Migrations are pending.
+        SchemaTooNew: A newer program has migrated the database.
+        ForeignTables: Another program made the tables.
     """
     url = config.database
     connection = open_connection(url, timeout_s=config.commit_timeout_s)

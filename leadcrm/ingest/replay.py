@@ -74,7 +74,11 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
 def replay_failed(
     entities: Entities, *, max_decoded_bytes: int, is_stopping: Callable[[], bool] = lambda: False
 ) -> int:
-    """Replay every `failed` row and return how many became leads. Raises `StoreUnavailable`."""
+    """Replay every `failed` row and return how many became leads.
+
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+    """
     leads = 0
     for id in replayable_ids(entities, ("failed",)):
         if is_stopping():

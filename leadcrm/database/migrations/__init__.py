@@ -79,7 +79,10 @@ def newest_version(kind: str) -> int:
 def migrate(url: DatabaseURL) -> list[Migration]:
     """Apply the pending migrations, create a missing schema, and return the migrations applied; durable on return.
 
-    Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+        SchemaTooNew: A newer program has migrated the database.
+        ForeignTables: Another program made the tables.
     """
     if not status(url)[1]:
         return []
@@ -88,7 +91,12 @@ def migrate(url: DatabaseURL) -> list[Migration]:
 
 
 def migrate_spool(path: Path) -> list[Migration]:
-    """Create or upgrade the spool's file; durable on return. Raises `StoreUnavailable`, `SchemaTooNew`."""
+    """Create or upgrade the spool's file; durable on return.
+
+    Raises:
+        StoreUnavailable: The file cannot be used.
+        SchemaTooNew: A newer program has migrated the file.
+    """
     connection = open_sqlite(path, busy_timeout_s=10, create=True)
     try:
         with _locked(SchemaConnection(connection, None)) as schema:
@@ -102,7 +110,10 @@ def migrate_spool(path: Path) -> list[Migration]:
 def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[list[Applied], list[Migration]]:
     """Return the applied and the pending migrations.
 
-    Raises `StoreUnavailable`, `SchemaTooNew`, `ForeignTables`.
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+        SchemaTooNew: A newer program has migrated the database.
+        ForeignTables: Another program made the tables.
     """
     with schema_transaction(url, timeout_s) as schema:
         applied = schema.applied()
@@ -116,7 +127,11 @@ def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[li
 def require_current(connection: Connection, url: DatabaseURL) -> None:
     """Require that the schema has this program's version.
 
-    Raises `SchemaTooNew`, `SchemaTooOld`, `ForeignTables`, `StoreUnavailable`.
+    Raises:
+        SchemaTooNew: A newer program has migrated the database.
+        SchemaTooOld: Migrations are pending.
+        ForeignTables: Another program made the tables.
+        StoreUnavailable: The database cannot be used now.
     """
     try:
         applied = SchemaConnection(connection, url.schema).applied()
@@ -135,7 +150,9 @@ def require_current(connection: Connection, url: DatabaseURL) -> None:
 def reset(url: DatabaseURL) -> None:
     """Drop all of our tables with their rows and create them again.
 
-    Raises `StoreUnavailable`, and `ForeignTables` if another program made the tables.
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+        ForeignTables: Another program made the tables.
     """
     with schema_transaction(url, MIGRATION_TIMEOUT_S) as schema:
         schema.applied()
@@ -177,7 +194,11 @@ class SchemaConnection:
         return bool(self.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = %s", (name,)))
 
     def applied(self) -> list[Applied]:
-        """Return the applied migrations. Raises `ForeignTables` if another program's tables have our tables' names."""
+        """Return the applied migrations.
+
+        Raises:
+            ForeignTables: Another program's tables have our tables' names.
+        """
         if not self.has_table("leadcrm_migrations"):
             foreign = [table for table in _LEAD_TABLES if self.has_table(table)]
             if foreign:
@@ -191,7 +212,11 @@ class SchemaConnection:
         return [Applied(int(row[0]), row[1], str(row[2])) for row in self.execute(sql)]
 
     def rewrite(self) -> None:
-        """Commit a real write that changes nothing. Raises `StoreUnavailable`."""
+        """Commit a real write that changes nothing.
+
+        Raises:
+            StoreUnavailable: The commit failed.
+        """
         try:
             self.execute(REWRITE_SQL.format(schema=self.prefix))
         except (psycopg2.Error, sqlite3.Error) as error:

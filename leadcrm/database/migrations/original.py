@@ -31,7 +31,9 @@ class TakenOver:
 def take_over(url: DatabaseURL) -> TakenOver:
     """Rename the original's tables, create ours and fill them; durable on return.
 
-    Raises `StoreUnavailable`, and `ForeignTables` if the tables are not the original service's.
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+        ForeignTables: The tables are not the original service's, or a lead has no raw row.
     """
     if url.path is not None:
         raise ForeignTables(

@@ -22,8 +22,9 @@ _RAW_WINDOW_BITS = -15
 def decode_body(body: bytes, content_encoding: str, max_decoded_bytes: int) -> bytes:
     """Return the body with its codings undone, the last applied first.
 
-    Raises `InvalidPayload` for an unknown coding, more than two codings, a corrupt or truncated stream, and a decoded
-    length over `max_decoded_bytes` at any stage.
+    Raises:
+        InvalidPayload: A coding is unknown, there are more than two, a stream is corrupt or truncated, or the body is
+            longer than `max_decoded_bytes` at any stage.
     """
     codings = [coding for name in content_encoding.split(",") if (coding := name.strip().lower())]
     codings = [coding for coding in codings if coding != "identity"]

@@ -27,7 +27,11 @@ _KNOWN_CHARSET = re.compile(r"iso-8859-(?:[1-9]|1[0-13-6])|windows-125[0-8]|koi8
 
 
 def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
-    """Return the form's fields of a lead. Raises `InvalidPayload` if the body has no `name=value` pair or too many."""
+    """Return the form's fields of a lead.
+
+    Raises:
+        InvalidPayload: The body has no `name=value` pair, or too many.
+    """
     if b"=" not in body:
         raise InvalidPayload("the body is no form: it has no name=value pair")
     if body.count(b"&") >= _MAX_PAIRS:
@@ -52,8 +56,11 @@ def _percent_decoded(text: bytes) -> bytes:
 def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
     """Return the form's fields of a lead; a file counts as its text, or as its name if it is binary.
 
-    Parts without a name are skipped. Raises `InvalidPayload` for a missing boundary, a malformed part, too many parts,
-    and a missing closing boundary, because the rest of the body may have been lost.
+    Parts without a name are skipped.
+
+    Raises:
+        InvalidPayload: The boundary is missing, a part is malformed, there are too many parts, or the closing boundary
+            is missing: the rest of the body may have been lost.
     """
     options = _options(content_type)
     boundary = options.get(b"boundary")

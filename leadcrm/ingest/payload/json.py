@@ -55,7 +55,10 @@ def read_json(body: bytes) -> dict[str, object]:
     """Return the members of a JSON object, of a repeated name the last.
 
     The fields of a lead are str, bool or None: numbers, objects and arrays become their JSON text. Other members may be
-    missing. Raises `InvalidPayload` if the body is not such an object.
+    missing.
+
+    Raises:
+        InvalidPayload: The body is not such an object.
     """
     body = body.removeprefix(BOM_UTF8)
     payload = _read_quickly(body)

@@ -47,7 +47,11 @@ class SpoolFile:
     def open(self, *, busy_timeout_s: float) -> sqlite3.Connection:
         """Open the file in use, after creating or upgrading it if necessary.
 
-        Raises `StoreUnavailable`, `StoreDamaged`, `SchemaTooNew`, `OSError`.
+        Raises:
+            StoreUnavailable: The file cannot be used now.
+            StoreDamaged: The file is empty or damaged, or lacks its tables.
+            SchemaTooNew: A newer program has migrated the file.
+            OSError: The file or its folder cannot be read or written.
         """
         self._turn_to(max(self.path, spool_in_use(self._data_dir), key=parse_file_number))
         connection = open_spool_file(self.path, busy_timeout_s=busy_timeout_s)
@@ -64,7 +68,10 @@ class SpoolFile:
     def set_aside(self, why: str) -> None:
         """Create the file's successor, unless another process has done so; durable on return.
 
-        The caller must close its connections to the old file. Raises `SpoolUnavailable`.
+        The caller must close its connections to the old file.
+
+        Raises:
+            SpoolUnavailable: Too many files are set aside, or the successor cannot be made.
         """
         if self._successor.exists():
             return
@@ -116,7 +123,9 @@ def mark_salvaged(path: Path, outcome: str) -> None:
 def make_spool_file(path: Path) -> None:
     """Create an empty spool at `path`, unless it exists; durable on return.
 
-    Raises `StoreUnavailable`, `OSError`.
+    Raises:
+        StoreUnavailable: The file cannot be made.
+        OSError: The file or its folder cannot be written.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     log = Path(f"{new}-wal")
@@ -136,7 +145,11 @@ def make_spool_file(path: Path) -> None:
 def open_spool_file(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
     """Open the spool at `path`, after creating or upgrading it if necessary.
 
-    Raises `StoreUnavailable`, `StoreDamaged`, `SchemaTooNew`, `OSError`.
+    Raises:
+        StoreUnavailable: The file cannot be used now.
+        StoreDamaged: The file is empty or damaged, or lacks its tables.
+        SchemaTooNew: A newer program has migrated the file.
+        OSError: The file or its folder cannot be read or written.
     """
     if not path.exists():
         make_spool_file(path)

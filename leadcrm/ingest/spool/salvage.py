@@ -31,7 +31,10 @@ logger = logging.getLogger("leadcrm.ingest.spool.salvage")
 def salvage_all(spool: Spool) -> None:
     """Move the rows of every file set aside into the spool; durable on return.
 
-    Only one process of the node may run it at a time. Raises `SpoolUnavailable`; the caller should try again later.
+    Only one process of the node may run it at a time.
+
+    Raises:
+        SpoolUnavailable: The spool cannot take the rows now; call it again later.
     """
     for path in unsalvaged_files(spool.data_dir):
         salvaged, damaged = _salvage(path, spool)

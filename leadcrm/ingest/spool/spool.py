@@ -79,7 +79,10 @@ class SpoolStatus:
 
 
 class Spool:
-    """One thread's access to this node's spool; each thread needs an instance of its own."""
+    """One thread's access to this node's spool; each thread needs an instance of its own.
+
+    Every method but `is_empty_at_a_glance` and `close` raises `SpoolUnavailable` if the file cannot be used.
+    """
 
     def __init__(self, data_dir: Path, *, max_bytes: int, min_free_bytes: int) -> None:
         """Set the spool's folder and limits; the file is opened on first use."""
@@ -100,7 +103,8 @@ class Spool:
     def write(self, batch: Sequence[Submission]) -> list[WriteResult]:
         """Keep the batch and return a result for each row, in order; durable on return.
 
-        Raises `SpoolUnavailable`, of which `SpoolFull` says that a limit is reached. Then no row of the batch is kept.
+        Raises:
+            SpoolUnavailable: No row of the batch is kept; `SpoolFull` if a limit is reached.
         """
         try:
             return self._write(batch)
@@ -117,12 +121,12 @@ class Spool:
             return results
 
     def known(self, keys: Sequence[bytes]) -> Known:
-        """Return the holders of those keys that rows in the spool hold. Raises `SpoolUnavailable`."""
+        """Return the holders of those keys that rows in the spool hold."""
         with self._faults():
             return self._opened().known(keys)
 
     def is_empty(self) -> bool:
-        """Say whether no row waits, within microseconds. Raises `SpoolUnavailable`."""
+        """Say whether no row waits, within microseconds."""
         with self._faults():
             self._opened()
             assert self._connection is not None
@@ -143,7 +147,7 @@ class Spool:
             return False
 
     def is_drained(self) -> bool:
-        """Say whether only rows that the database refused are left. Raises `SpoolUnavailable`."""
+        """Say whether only rows that the database refused are left."""
         with self._faults():
             self._opened()
             assert self._connection is not None
@@ -153,7 +157,7 @@ class Spool:
     def inspect(self) -> None:
         """Set the file aside if its log has lost commits, which SQLite would not report.
 
-        Call it before any process opens the file. Raises `SpoolUnavailable`.
+        Call it before any process opens the file.
         """
         with self._faults():
             if self.path.exists() and (why := lost_from_log(self.path)):
@@ -166,7 +170,7 @@ class Spool:
             self._require_room(0)
 
     def prove_write(self) -> None:
-        """Commit a real write that changes nothing. Raises `SpoolUnavailable`."""
+        """Commit a real write that changes nothing."""
         self.check()
         with self._faults():
             assert self._connection is not None
@@ -179,7 +183,7 @@ class Spool:
         return result
 
     def status(self) -> SpoolStatus:
-        """Count the waiting rows, within milliseconds for a million. Raises `SpoolUnavailable`."""
+        """Count the waiting rows, within milliseconds for a million."""
         raw_lead = self._raw_lead()
         with self._faults(), db_session:
             depth = select(row for row in raw_lead).count()
@@ -229,7 +233,7 @@ class Spool:
                 row.refusal = why
 
     def compact(self) -> None:
-        """Return the file's unused space to the disk; call it once no row waits. Raises `SpoolUnavailable`."""
+        """Return the file's unused space to the disk; call it once no row waits."""
         with self._faults():
             self._opened()
             assert self._connection is not None
@@ -238,10 +242,7 @@ class Spool:
 
     @contextmanager
     def drain_lock(self) -> Iterator[bool]:
-        """Yield whether this process may drain: one process of the node at a time, and the lock ends with it.
-
-        Raises `SpoolUnavailable`.
-        """
+        """Yield whether this process may drain: one process of the node at a time, and the lock ends with it."""
         path = self.data_dir / DRAIN_LOCK_FILE
         with ExitStack() as stack:
             try:

@@ -57,7 +57,11 @@ class Pages:
     """Every copy of every page that a file and its log still hold; a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file at `path` and its log. Raises `OSError`."""
+        """Open the file at `path` and its log.
+
+        Raises:
+            OSError: One of them cannot be opened.
+        """
         self._file = _Bytes(path)
         self._log = _Bytes(Path(f"{path}-wal"))
         self.size = _page_size(self._file, self._log)

@@ -64,8 +64,10 @@ class SqliteStore:
     def __init__(self, connection: sqlite3.Connection, path: Path, *, min_free_bytes: int) -> None:
         """Take ownership of an autocommit connection to the file at `path`; its busy timeout bounds each `write`.
 
-        With less than `min_free_bytes` left on the file's disk, `write` raises before the disk is full. Raises
-        `StoreUnavailable`.
+        With less than `min_free_bytes` left on the file's disk, `write` raises before the disk is full.
+
+        Raises:
+            StoreUnavailable: The file cannot be used.
         """
         self._connection = connection
         self._path = path
@@ -112,7 +114,11 @@ class SqliteStore:
             raise store_error(error, self._path) from error
 
     def known(self, keys: Sequence[bytes]) -> Known:
-        """Return the holders of those keys that a row holds. Raises `StoreUnavailable`."""
+        """Return the holders of those keys that a row holds.
+
+        Raises:
+            StoreUnavailable: The file cannot be read now.
+        """
         try:
             return self._known(keys)
         except sqlite3.Error as error:

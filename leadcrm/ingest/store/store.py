@@ -52,7 +52,11 @@ class Store(Protocol):
         """
 
     def prove(self) -> Operation[None]:
-        """Commit a real write that changes nothing, after taking a batch's locks. Raises `StoreUnavailable`."""
+        """Commit a real write that changes nothing, after taking a batch's locks.
+
+        Raises:
+            StoreUnavailable: No commit reaches the disk now.
+        """
 
     def close(self) -> None:
         """Close the connection. It may block: closing the last connection to a SQLite file runs a checkpoint."""
