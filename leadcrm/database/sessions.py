@@ -68,10 +68,10 @@ def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
 
 
 def _reconnect_between_transactions_only(database: Database) -> None:
-    """Keep Pony from going on in the middle of a transaction whose connection broke.
+    """Keep Pony from continuing a transaction whose connection broke.
 
-    It would connect anew and repeat the statement that failed, alone: what the transaction had changed before would be
-    gone, its moment too, and the rest would be committed.
+    Pony would reconnect and repeat only the failed statement. The transaction's earlier changes and its snapshot would
+    be lost, and the rest would be committed.
     """
     provider = database.provider
     may_reconnect = provider.should_reconnect
