@@ -16,7 +16,7 @@ from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.writer import Writer
 from tests.support.crm import MAX_DECODED_BYTES, submission, url_of
 from tests.support.postgres import PostgresServer
-from tests.support.receipts import told
+from tests.support.receipts import submit_all
 from tests.support.rows import Rows
 from tests.support.stores import open_store, store_on
 from tests.support.writers import run_writer, spool_in
@@ -88,9 +88,9 @@ def test_a_rival_that_was_in_the_way_costs_a_batch_nothing(
     batch = [submission(POISON, key="k"), submission(HEALTHY, key="k" if has_twins else "other")]
 
     async def use(writer: Writer) -> None:
-        assert {answer.stored for answer in await told(writer, *batch)} == {"database"}
+        assert {answer.stored for answer in await submit_all(writer, *batch)} == {"database"}
         assert writer.has_store
-        (answer,) = await told(writer, submission(HEALTHY))
+        (answer,) = await submit_all(writer, submission(HEALTHY))
         assert answer.stored == "database"
 
     run_writer(use, store=open_store(errors.url), spool=spool_in(tmp_path))
@@ -104,7 +104,7 @@ def test_a_database_that_cannot_now_refuses_no_row(errors: Errors, tmp_path: Pat
     poison, healthy = submission(POISON, key="k"), submission(HEALTHY)
 
     async def use(writer: Writer) -> None:
-        assert [answer.stored for answer in await told(writer, poison, healthy)] == ["spool", "spool"]
+        assert [answer.stored for answer in await submit_all(writer, poison, healthy)] == ["spool", "spool"]
         assert not writer.has_store
 
     run_writer(use, store=open_store(errors.url), spool=spool_in(tmp_path))
@@ -130,7 +130,7 @@ def test_a_row_that_is_refused_is_kept_and_hurts_no_neighbour(
     place = "database" if table == "leads" else "spool"
 
     async def use(writer: Writer) -> None:
-        answers = await told(writer, *batch)
+        answers = await submit_all(writer, *batch)
         assert [answer.stored for answer in answers] == ["database", place, "database"]
         assert {answer.outcome for answer in answers} <= {Outcome.CREATED, Outcome.SPOOLED}
         assert writer.has_store

@@ -26,7 +26,7 @@ from leadcrm.ingest.submission import Submission
 from leadcrm.ingest.writer import Writer
 from tests.support.crm import MAX_DECODED_BYTES, submission
 from tests.support.postgres import PostgresServer
-from tests.support.receipts import told
+from tests.support.receipts import submit_all
 from tests.support.rows import Rows
 from tests.support.stores import open_store
 from tests.support.waiting import wait_until
@@ -75,9 +75,9 @@ def test_the_oldest_rows_leave_first(spool: Spool, store: Store, rows: Rows) -> 
     arrived = [submission(b'{"phone":"%d"}' % number, state=states.get(number)) for number in range(9)]
     for row in arrived[::2] + arrived[1::2]:
         spool.write([row])
-    assert drain_batch(spool, store, max_decoded_bytes=MAX_DECODED_BYTES, most_rows=4) == 4
+    assert drain_batch(spool, store, max_decoded_bytes=MAX_DECODED_BYTES, max_rows=4) == 4
     assert [row["id"] for row in rows.raw()] == [row.id for row in arrived[:4]]
-    assert drain(spool, store, most_rows=4) == [4, 1]
+    assert drain(spool, store, max_rows=4) == [4, 1]
     assert [lead["phone"] for lead in rows.leads()] == [str(number) for number in range(9)]
     assert waiting(spool) == []
 
@@ -111,7 +111,7 @@ def test_a_row_that_the_disk_has_damaged_stays_and_its_neighbours_go(spool: Spoo
     spool.write(kept)
     damaged = [kept[0], kept[3], kept[4]]
     damage(spool, *damaged)
-    assert sum(drain(spool, store, most_rows=2)) == 6
+    assert sum(drain(spool, store, max_rows=2)) == 6
     assert [lead["phone"] for lead in rows.leads()] == ["1", "2", "5"]
     assert waiting(spool) == [row.id for row in damaged]
     refused = Rows(f"sqlite:///{spool.path}").select("SELECT DISTINCT refusal FROM leads_raw")
@@ -142,7 +142,7 @@ def test_a_repeat_whose_first_is_drained_while_it_is_spooled_still_leads_to_it(
     of_writer.happens = lambda: drain(spool, store)
 
     async def use(writer: Writer) -> None:
-        answers = await told(writer, repeat, conflict)
+        answers = await submit_all(writer, repeat, conflict)
         assert [(answer.outcome, answer.lead_id) for answer in answers] == [
             (Outcome.DUPLICATE, first.id),
             (Outcome.CONFLICT, first.id),

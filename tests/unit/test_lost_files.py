@@ -13,7 +13,7 @@ from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.submission import Submission
 from leadcrm.ingest.writer import Writer
 from tests.support.crm import keep, submission, url_of
-from tests.support.receipts import told
+from tests.support.receipts import submit_all
 from tests.support.rows import Rows, sqlite_path
 from tests.support.writers import run_writer, spool_in
 
@@ -42,7 +42,7 @@ def sends_to_the_spool(store: SqliteStore, batch: list[Submission], folder: Path
     """Say whether a writer keeps the batch in the spool, all of it, and gives the store up."""
 
     async def use(writer: Writer) -> None:
-        assert {receipt.stored for receipt in await told(writer, *batch)} == {"spool"}
+        assert {receipt.stored for receipt in await submit_all(writer, *batch)} == {"spool"}
         assert not writer.has_store
 
     run_writer(use, store=store, spool=spool_in(folder))

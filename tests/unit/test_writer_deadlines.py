@@ -12,7 +12,7 @@ from leadcrm.ingest import writer as writer_module
 from leadcrm.ingest.submission import Receipt
 from leadcrm.ingest.writer import Writer
 from tests.support.crm import submission
-from tests.support.receipts import told
+from tests.support.receipts import submit_all
 from tests.support.rows import Rows
 from tests.support.stores import open_store
 from tests.support.waiting import wait_until
@@ -46,7 +46,7 @@ def test_a_lead_whose_sender_heard_503_while_it_was_written_is_kept_nowhere(
             assert isinstance(await writer.submit(lead), StoreUnavailable)
             assert writer.busy_since is not None, "the database has not given up yet"
             await until(lambda: writer.busy_since is None, "the batch to end")
-            (receipt,) = await told(writer, retry)
+            (receipt,) = await submit_all(writer, retry)
             assert receipt.stored == "spool"
             wait_until_no_statement_waits(rows)
 
@@ -78,10 +78,10 @@ def test_leads_that_are_given_up_give_their_room_back(database: str, rows: Rows)
 
 def test_a_batch_has_all_of_its_time_however_long_ago_the_one_before_it_was(database: str, tmp_path: Path) -> None:
     async def use(writer: Writer) -> None:
-        await told(writer, submission(b"{}"))
+        await submit_all(writer, submission(b"{}"))
         await asyncio.sleep(1.1 * TIMEOUT_S)
         # Two of one key: more than the loop sends by itself.
-        answers = await told(writer, submission(b"{}", key="k"), submission(b"{}", key="k"))
+        answers = await submit_all(writer, submission(b"{}", key="k"), submission(b"{}", key="k"))
         assert [answer.stored for answer in answers] == ["database", "database"]
 
     run_writer(use, store=open_store(database, timeout_s=TIMEOUT_S), spool=spool_in(tmp_path / "spool"))
