@@ -65,11 +65,13 @@ assert Lead._fields == LEAD_COLUMNS
 class LeadFilter:
     """Which leads; what is empty or None asks for nothing.
 
+    `ids` are leads of which only those are returned that the rest of the filter asks for too.
     `values` maps columns of `FILTER_COLUMNS` to what they may hold, where "" stands for nothing at all; `since` and
     `until` are naive UTC, the latter excluded; `email` and `phone` are whole (an email in any case); `q` is the
     beginning of an email, a phone or a last name, and, among the newest leads, any part of them or of a first name.
     """
 
+    ids: tuple[UUID, ...] = ()
     values: tuple[tuple[str, tuple[str, ...]], ...] = ()
     since: datetime | None = None
     until: datetime | None = None
@@ -160,6 +162,8 @@ def before(query: Any, after: Cursor | None) -> Any:
 
 def filtered(query: Any, wanted: LeadFilter) -> Any:
     """Narrow a query by all of the filter but `q`."""
+    if wanted.ids:
+        query = query.where("l.raw.id in ids", {"ids": wanted.ids}, {})
     for column, values in wanted.values:
         query = _one_of(query, column, values)
     if wanted.since is not None:

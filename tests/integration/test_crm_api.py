@@ -72,6 +72,16 @@ def test_filters_narrow_and_their_repetition_widens(crm: Crm) -> None:
     assert crm.ids(marker="filters", status="won") == []
 
 
+def test_ids_narrow_a_filter_and_a_search(crm: Crm) -> None:
+    sent = [submission(lead(marker="by-id", lastName=name)) for name in ("Idbert", "Idbert", "Idris", "Other")]
+    keep(crm.database, sent)
+    first, _, third, fourth = (row.id for row in sent)
+    stranger = "0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e"
+    assert crm.ids(id=[first, third, stranger], marker="by-id") == [third, first]
+    assert crm.ids(id=[first, fourth], q="id", marker="by-id") == [first]
+    assert crm.ids(id=stranger) == []
+
+
 def test_times_narrow_and_a_date_is_a_whole_day(crm: Crm) -> None:
     noon = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
     hours = (-24, 0, 11, 12)

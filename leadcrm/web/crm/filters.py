@@ -7,7 +7,7 @@ from datetime import datetime
 
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
 from leadcrm.crm.times import parse_moment
-from leadcrm.web.crm.declarations import Call, Parameter, text_of
+from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, text_of, uuid_of
 
 LONGEST_TEXT = 500
 
@@ -27,6 +27,7 @@ SINCE = Parameter("from", "Arrived at this time or later; a date is its beginnin
 UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _moment(is_end=True))
 
 FILTER_PARAMETERS = (
+    Parameter("id", "This lead alone. Repeated: any of them.", UUID_SCHEMA, uuid_of, repeatable=True),
     *(
         Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", _TEXT, text_of(LONGEST_TEXT),
                   repeatable=True)
@@ -49,6 +50,7 @@ FILTER_PARAMETERS = (
 def filter_of(call: Call) -> LeadFilter:
     """Return the filter that a request's parameters say."""
     return LeadFilter(
+        ids=call["id"],
         values=tuple((column, call[name]) for column, name in _NAMES.items() if call[name]),
         since=call["from"],
         until=call["to"],

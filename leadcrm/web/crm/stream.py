@@ -62,7 +62,8 @@ class StreamRoutes:
                 self.listen,
                 {200: Answer("Server-sent events, until one side ends it.", {"text/event-stream": {"type": "string"}})},
                 "Event `leads`: `{leads: […], more}`, newest first. Event `changes`: `{ids: […], more}`, the leads "
-                "that were changed. Where there is `more`, read a page.",
+                "that were changed. Where there is `more`, read a page. All leads are announced: `GET /api/leads` with "
+                "a filter and their ids says which of them match.",
             ),
         )
 
