@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.tmpdir import tmppath_result_key
 
 pytest.register_assert_rewrite("tests.support")
 
@@ -29,6 +30,12 @@ SERVERS = pytest.StashKey[list[Server]]()
 def pytest_configure() -> None:
     # Being told to end still stops the servers that were started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # pytest sets this after the set-up, and reads it to remove `tmp_path`: an interrupted set-up would end in KeyError.
+    item.stash.setdefault(tmppath_result_key, {})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Route, sync_playwright
 
 from tests.conftest import new_database, server_starter
 from tests.support.server import Server
@@ -18,6 +19,7 @@ from tests.support.server import Server
 TOKEN = "a-token-for-the-studio"
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
+HOSTILE_ERROR = "<b>unavailable</b>"
 # Nothing of the browser's own reaches out while tests run.
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -39,12 +41,43 @@ class Studio:
         self.page.goto(f"http://{self.server.host}:{self.server.port}/studio{query}")
 
     def sign_in(self, query: str = "") -> None:
+        """Open the studio, sign in and wait until it hears of what happens."""
+        self.enter(query)
+        self.page.get_by_role("status").filter(has_text="live").wait_for()
+
+    def enter(self, query: str = "") -> None:
         """Open the studio and sign in."""
         self.go(query)
         self.page.get_by_label("Token").fill(TOKEN)
         self.page.get_by_label("Your name").fill("J\u0101nis")
         self.page.get_by_role("button", name="Sign in").click()
-        self.page.get_by_role("status").filter(has_text="live").wait_for()
+
+    def hold(self, target: str) -> list[Route]:
+        """Answer requests for a target no more, and return the list that they are added to."""
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        self.page.route(target, hold)
+        return held
+
+    def fail(self, target: str, method: str = "GET") -> None:
+        """Answer requests for a target with an error whose text looks like HTML."""
+
+        def answer(route: Route) -> None:
+            if route.request.method == method:
+                route.fulfill(status=503, json={"ok": False, "error": "unavailable", "message": HOSTILE_ERROR})
+            else:
+                route.fallback()
+
+        self.page.route(target, answer)
+
+    def expect_fault(self, text: str) -> None:
+        """Take what the browser itself reports of a refused request from the page's faults."""
+        expected = [fault for fault in self.faults if text in fault]
+        assert expected, f"{text!r} is not among {self.faults}"
+        self.faults[:] = [fault for fault in self.faults if fault not in expected]
 
     def post(self, **fields: Any) -> str:
         """Send a lead and return its id."""
@@ -66,7 +99,9 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
         yield running
-        running.close()
+        # A Ctrl-C in the terminal ends the browser too.
+        with suppress(Error):
+            running.close()
 
 
 @pytest.fixture(scope="module", params=("sqlite", "postgres"))
@@ -91,6 +126,7 @@ def studio(
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     yield Studio(page, *studio_server, faults)
-    page.screenshot(path=tmp_path / "end.png")
-    context.close()
+    with suppress(Error):
+        page.screenshot(path=tmp_path / "end.png")
+        context.close()
     assert faults == []
