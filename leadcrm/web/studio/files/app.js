@@ -1,161 +1,183 @@
-// The studio: signing in, the views, the drawer beside them, the keyboard and what arrives by itself.
+// The studio: signing in, the views, the drawer beside them, the keyboard and live updates.
 
-import { api, listen, session } from "./api.js";
-import { byId, h, notice, number } from "./dom.js";
+import { api, session } from "./api.js";
+import { byId, h, notice } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { InboxView } from "./inbox.js";
 import { LeadsView } from "./leads.js";
 import { OverviewView } from "./overview.js";
 import { place } from "./place.js";
+import { listen } from "./stream.js";
 
 const THEME = "leadcrm.theme";
+const MAX_COUNTED = 100;
+const WRONG_TOKEN = "That is not the token.";
+
 let views = null;
 let drawer = null;
 
-const open = (id) => place.go({ open: id });
-const current = () => views[place.view] ?? views.leads;
+const currentView = () => views[place.view] ?? views.leads;
 
 function show() {
-  for (const link of document.querySelectorAll("nav a")) {
-    if (link.dataset.view === place.view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  current().show(byId("view"));
-  if (place.open) drawer.open(place.open);
-  else drawer.close();
+	for (const link of document.querySelectorAll("nav a")) {
+		if (link.dataset.view === place.view) link.setAttribute("aria-current", "page");
+		else link.removeAttribute("aria-current");
+	}
+	currentView().show(byId("view"));
+	if (place.open) drawer.open(place.open);
+	else drawer.close();
 }
 
 async function countInbox() {
-  try {
-    const [failed, invalid] = await Promise.all(["failed", "invalid"].map((state) => api.inbox({ state, limit: 100 })));
-    const waiting = failed.rows.length + invalid.rows.length;
-    const link = document.querySelector('nav a[data-view="inbox"]');
-    link.querySelector(".badge")?.remove();
-    if (waiting) link.append(h("span", { class: "badge", title: "failed or invalid" }, waiting >= 100 ? "99+" : number(waiting)));
-  } catch {
-    // The next look counts again.
-  }
+	try {
+		const pages = await Promise.all(["failed", "invalid"].map((state) => api.inbox({ state, limit: MAX_COUNTED })));
+		const count = pages.reduce((sum, page) => sum + page.rows.length, 0);
+		const link = document.querySelector('nav a[data-view="inbox"]');
+		link.querySelector(".badge")?.remove();
+		const text = count >= MAX_COUNTED ? `${MAX_COUNTED - 1}+` : String(count);
+		if (count) link.append(h("span", { class: "badge", title: "failed or invalid" }, text));
+	} catch {
+		// The next sign-in or replay counts again.
+	}
+}
+
+function makeViews() {
+	const open = (id) => place.go({ open: id });
+	views = { leads: new LeadsView(open), inbox: new InboxView(open), overview: new OverviewView() };
+	drawer = new Drawer(byId("drawer"), {
+		onClose: () => place.go({ open: null }),
+		onChanged: (lead) => views.leads.rows.update(lead),
+		onReplayed: (done) => {
+			views.inbox.replayed(done);
+			countInbox();
+		},
+	});
+	views.leads.onChanged = (lead) => drawer.id === lead.id && drawer.refresh();
+	views.inbox.onReplayed = countInbox;
+	place.whenChanged(() => session.token && show());
 }
 
 function begin() {
-  byId("sign-in").hidden = true;
-  byId("studio").hidden = false;
-  if (!views) {
-    views = { leads: new LeadsView(open), inbox: new InboxView(open), overview: new OverviewView() };
-    drawer = new Drawer(byId("drawer"), {
-      onClose: () => place.go({ open: null }),
-      onChanged: (lead) => views.leads.grid.update(lead),
-      onReplayed: (done) => {
-        views.inbox.replayed(done);
-        countInbox();
-      },
-    });
-    views.leads.onChanged = (lead) => drawer.id === lead.id && drawer.refresh();
-    views.inbox.onReplayed = countInbox;
-    place.whenChanged(() => session.token && show());
-  }
-  show();
-  countInbox();
-  let hasBeenAway = false;
-  listen({
-    onState: (state) => {
-      byId("live").dataset.state = state;
-      byId("live").textContent = state === "live" ? "live" : "reconnecting";
-      if (state === "live" && hasBeenAway) {
-        views.leads.missed();
-        if (place.view === "overview") views.overview.reload();
-      }
-      hasBeenAway = state !== "live";
-    },
-    onLeads: (event) => {
-      views.leads.arrived(event);
-      if (place.view === "overview") views.overview.arrived();
-    },
-    onChanges: (event) => {
-      views.leads.othersChanged(event);
-      if (event.ids.includes(drawer.id) && !byId("drawer").contains(document.activeElement)) drawer.refresh();
-    },
-  });
+	byId("sign-in").hidden = true;
+	byId("studio").hidden = false;
+	if (!views) makeViews();
+	show();
+	countInbox();
+	let wasAway = false;
+	listen({
+		onState: (state) => {
+			byId("live").dataset.state = state;
+			byId("live").textContent = state === "live" ? "live" : "reconnecting";
+			if (state === "live" && wasAway) {
+				views.leads.missed();
+				if (place.view === "overview") views.overview.reload();
+			}
+			wasAway = state !== "live";
+		},
+		onLeads: (event) => {
+			views.leads.arrived(event);
+			if (place.view === "overview") views.overview.arrived();
+		},
+		onChanges: (event) => {
+			views.leads.othersChanged(event);
+			const isEdited = byId("drawer").contains(document.activeElement);
+			if (event.ids.includes(drawer.id) && !isEdited) drawer.refresh();
+		},
+	});
 }
 
 function askForToken(message = "") {
-  session.end();
-  byId("studio").hidden = true;
-  byId("sign-in").hidden = false;
-  byId("sign-in-error").hidden = !message;
-  byId("sign-in-error").textContent = message;
-  byId("actor").value = session.actor;
-  byId("token").value = "";
-  byId("token").focus();
+	session.end();
+	byId("studio").hidden = true;
+	byId("sign-in").hidden = false;
+	byId("sign-in-error").hidden = !message;
+	byId("sign-in-error").textContent = message;
+	byId("actor").value = session.actor;
+	byId("token").value = "";
+	byId("token").focus();
 }
 
-byId("sign-in-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  // No header can hold it, so the browser would not even ask.
-  if (/[^\x20-\x7e]/.test(byId("token").value)) return askForToken("That is not the token.");
-  const button = event.target.querySelector("button");
-  button.disabled = true;
-  session.begin(byId("token").value.trim(), byId("actor").value.trim());
-  try {
-    await api.leads({ limit: 1 });
-    begin();
-  } catch (error) {
-    askForToken(error.status === 401 ? "That is not the token." : error.message);
-  }
-  button.disabled = false;
-  return undefined;
-});
+async function signIn(event) {
+	event.preventDefault();
+	const token = byId("token").value;
+	// A header cannot hold other characters: the browser would not even send the request.
+	if (/[^\x20-\x7e]/.test(token)) {
+		askForToken(WRONG_TOKEN);
+		return;
+	}
+	const button = event.target.querySelector("button");
+	button.disabled = true;
+	session.begin(token.trim(), byId("actor").value.trim());
+	try {
+		await api.leads({ limit: 1 });
+		begin();
+	} catch (error) {
+		askForToken(error.status === 401 ? WRONG_TOKEN : error.message);
+	}
+	button.disabled = false;
+}
 
-session.whenOver(() => byId("sign-in").hidden && askForToken("The token is no longer valid."));
-byId("sign-out").addEventListener("click", () => {
-  session.end();
-  location.reload();
-});
+function signOut() {
+	session.end();
+	location.reload();
+}
+
+function switchTheme() {
+	const root = document.documentElement;
+	const isDark = root.dataset.theme
+		? root.dataset.theme === "dark"
+		: matchMedia("(prefers-color-scheme: dark)").matches;
+	root.dataset.theme = isDark ? "light" : "dark";
+	localStorage.setItem(THEME, root.dataset.theme);
+}
+
+// Links within the studio change the view and do not load the page again.
+function followLink(event) {
+	const link = event.target.closest("nav a, a[data-go]");
+	if (!link || event.metaKey || event.ctrlKey) return;
+	event.preventDefault();
+	place.visit(link.getAttribute("href"));
+}
+
+const SHORTCUTS = {
+	"/": () => {
+		if (place.view !== "leads") place.visit("?");
+		views.leads.search.focus();
+		views.leads.search.select();
+	},
+	"?": () => byId("shortcuts").showModal(),
+	1: () => place.visit("?"),
+	2: () => place.visit("?view=inbox"),
+	3: () => place.visit("?view=overview"),
+};
+
+function pressKey(event) {
+	const { key, target } = event;
+	const isStudioOpen = views && !byId("studio").hidden && !byId("shortcuts").open;
+	if (!isStudioOpen || event.metaKey || event.ctrlKey || event.altKey) return;
+	if (key === "Escape") {
+		if (target.matches("input")) target.blur();
+		else if (place.open) place.go({ open: null });
+		return;
+	}
+	if (target.matches("input, select, textarea")) return;
+	// Enter on a control belongs to that control.
+	if (key === "Enter" && target.closest("a, button, summary")) return;
+	if (SHORTCUTS[key]) SHORTCUTS[key]();
+	else if (!currentView().key(key)) return;
+	event.preventDefault();
+}
+
+session.whenUnauthorized(() => byId("sign-in").hidden && askForToken("The token is no longer valid."));
+byId("sign-in-form").addEventListener("submit", signIn);
+byId("sign-out").addEventListener("click", signOut);
 byId("help").addEventListener("click", () => byId("shortcuts").showModal());
-byId("theme").addEventListener("click", () => {
-  const isDark = document.documentElement.dataset.theme
-    ? document.documentElement.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  document.documentElement.dataset.theme = isDark ? "light" : "dark";
-  localStorage.setItem(THEME, document.documentElement.dataset.theme);
-});
-
-// Links within the studio change the view, not the page.
-document.addEventListener("click", (event) => {
-  const link = event.target.closest("nav a, a[data-go]");
-  if (!link || event.metaKey || event.ctrlKey) return;
-  event.preventDefault();
-  place.visit(link.getAttribute("href"));
-});
-
-document.addEventListener("keydown", (event) => {
-  if (!views || byId("studio").hidden || event.metaKey || event.ctrlKey || event.altKey || byId("shortcuts").open) return;
-  if (event.key === "Escape") {
-    if (event.target.matches("input")) event.target.blur();
-    else if (place.open) place.go({ open: null });
-    return;
-  }
-  if (event.target.matches("input, select, textarea")) return;
-  // Enter on a control is that control's.
-  if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
-  const others = {
-    "/": () => {
-      if (place.view !== "leads") place.visit("?");
-      views.leads.search.focus();
-      views.leads.search.select();
-    },
-    "?": () => byId("shortcuts").showModal(),
-    1: () => place.visit("?"),
-    2: () => place.visit("?view=inbox"),
-    3: () => place.visit("?view=overview"),
-  };
-  if (others[event.key]) others[event.key]();
-  else if (!current().key(event.key)) return;
-  event.preventDefault();
-});
+byId("theme").addEventListener("click", switchTheme);
+document.addEventListener("click", followLink);
+document.addEventListener("keydown", pressKey);
+addEventListener("unhandledrejection", (event) => notice(event.reason?.message ?? "Something went wrong.", "error"));
 
 const theme = localStorage.getItem(THEME);
 if (theme) document.documentElement.dataset.theme = theme;
-addEventListener("unhandledrejection", (event) => notice(event.reason?.message ?? "Something went wrong.", "error"));
 if (session.token) begin();
 else askForToken();

@@ -1,88 +1,93 @@
-// Status and assignment, changed where they stand. Somebody else's change in between is never overwritten.
+// Status and assignment, edited in place.
 
-import { api } from "./api.js";
-import { h, notice, pill } from "./dom.js";
+import { changeLead, known } from "./changes.js";
+import { byId, h, notice, pill } from "./dom.js";
 
-/** Values that were met so far, to be offered again: both are free text. */
-export const known = { status: new Set(["new", "called", "no answer", "won", "lost"]), assignedTo: new Set() };
+const MAX_SUGGESTIONS = 50;
 
-export function learn(leads) {
-  for (const lead of leads) {
-    known.status.add(lead.status);
-    if (lead.assignedTo) known.assignedTo.add(lead.assignedTo);
-  }
+/** Refresh the suggestions for a field and return the id of their list. */
+export function suggest(name) {
+	const id = `known-${name}`;
+	const options = [...known[name]].slice(0, MAX_SUGGESTIONS).map((value) => h("option", { value }));
+	byId(id)?.remove();
+	document.body.append(h("datalist", { id }, options));
+	return id;
 }
 
-export function suggestions(name) {
-  const id = `known-${name}`;
-  const options = [...known[name]].slice(0, 50).map((value) => h("option", { value }));
-  document.getElementById(id)?.remove();
-  document.body.append(h("datalist", { id }, options));
-  return id;
+/** Change a lead and tell the person. Returns the lead as it is now, or null if that is unknown. */
+export async function saveChange(lead, changes) {
+	const changed = await changeLead(lead, changes);
+	notice(changed.message, changed.kind);
+	return changed.lead;
 }
 
-/** Change a lead and return it as it is now, or null where somebody was faster. */
-export async function change(lead, changes) {
-  try {
-    const changed = await api.change(lead, changes);
-    learn([changed]);
-    notice("Saved");
-    return changed;
-  } catch (error) {
-    if (error.status === 412) {
-      notice("Somebody else has changed this lead meanwhile. Here is how it is now.", "error");
-      return error.document.lead;
-    }
-    notice(error.message, "error");
-    return null;
-  }
+/** The value to save, null for nobody, or undefined where the text changes nothing. */
+export function changedValue(lead, name, text) {
+	const value = text.trim();
+	if (value === (lead[name] ?? "") || (name === "status" && !value)) return undefined;
+	return value || null;
 }
 
-/** A button that shows a value and becomes a field in its place. */
+/** A button that shows a value and gives way to a field. */
 export function editable(lead, name, onChanged) {
-  const value = lead[name];
-  const label = name === "status" ? "Status" : "Assigned to";
-  const shown = name === "status" ? pill(value) : value ? value : h("span", { class: "nobody" }, "nobody");
-  const button = h("button", {
-    class: "edit", type: "button", "data-control": name, "aria-label": `${label}: ${value || "nobody"}. Edit`,
-    onclick: (event) => {
-      event.stopPropagation();
-      begin();
-    },
-  }, shown);
+	const value = lead[name];
+	const label = name === "status" ? "Status" : "Assigned to";
+	const nobody = h("span", { class: "nobody" }, "nobody");
+	const content = name === "status" ? pill(value) : value || nobody;
+	const properties = {
+		class: "edit",
+		type: "button",
+		"data-control": name,
+		"aria-label": `${label}: ${value || "nobody"}. Edit`,
+		onclick: (event) => {
+			event.stopPropagation();
+			editInPlace({ lead, name, label, button, onChanged });
+		},
+	};
+	const button = h("button", properties, content);
+	return button;
+}
 
-  function begin() {
-    let isOver = false;
-    const end = (changed) => {
-      if (isOver) return;
-      isOver = true;
-      input.replaceWith(button);
-      button.focus({ preventScroll: true });
-      if (changed) onChanged(changed);
-      // The list was not drawn meanwhile.
-      button.dispatchEvent(new CustomEvent("edited", { bubbles: true }));
-    };
-    const save = async () => {
-      // A field that is disabled loses the focus, which would save once more.
-      if (isOver || input.disabled) return undefined;
-      const text = input.value.trim();
-      if (text === (value || "") || (name === "status" && !text)) return end(null);
-      input.disabled = true;
-      return end(await change(lead, { [name]: text || null }));
-    };
-    const input = h("input", {
-      class: "editing", value: value || "", "aria-label": label, list: suggestions(name), maxlength: 200,
-      onkeydown: (event) => {
-        event.stopPropagation();
-        if (event.key === "Enter") save();
-        if (event.key === "Escape") end(null);
-      },
-      onblur: save,
-      onclick: (event) => event.stopPropagation(),
-    });
-    button.replaceWith(input);
-    input.focus();
-    input.select();
-  }
-  return button;
+function editInPlace({ lead, name, label, button, onChanged }) {
+	let isOver = false;
+
+	function end(changed) {
+		if (isOver) return;
+		isOver = true;
+		input.replaceWith(button);
+		button.focus({ preventScroll: true });
+		if (changed) onChanged(changed);
+		// The list was not drawn during the edit.
+		button.dispatchEvent(new CustomEvent("edited", { bubbles: true }));
+	}
+
+	async function save() {
+		// Disabling the field takes its focus, which would save again.
+		if (isOver || input.disabled) return;
+		const value = changedValue(lead, name, input.value);
+		if (value === undefined) {
+			end(null);
+			return;
+		}
+		input.disabled = true;
+		end(await saveChange(lead, { [name]: value }));
+	}
+
+	const input = h("input", {
+		class: "editing",
+		value: lead[name] || "",
+		"aria-label": label,
+		list: suggest(name),
+		maxlength: 200,
+		onkeydown: (event) => {
+			event.stopPropagation();
+			if (event.key === "Enter") save();
+			if (event.key === "Escape") end(null);
+		},
+		onblur: save,
+		onclick: (event) => event.stopPropagation(),
+	});
+	button.replaceWith(input);
+	input.focus();
+	input.select();
 }

@@ -1,111 +1,131 @@
-// The inbox: what was kept but is no lead, and making it one.
+// The view of the inbox: requests that were kept but are not leads.
 
 import { api } from "./api.js";
-import { bytes, h, notice, pill, time } from "./dom.js";
-import { said } from "./drawer.js";
+import { button, emptyNote, h, notice, pill, time } from "./dom.js";
+import { formatBytes } from "./format.js";
 import { Grid } from "./grid.js";
+import { Pages } from "./pages.js";
 import { place } from "./place.js";
+import { replayButton } from "./replay.js";
+import { Rows } from "./rows.js";
 
-const PAGE = 100;
 const STATES = ["failed", "invalid", "conflict", "repeat", "spooled"];
 
+const COLUMNS = [
+	["time", "Arrived"],
+	["state", "State"],
+	["error", "Why"],
+	["size", "Body"],
+	["from", "From"],
+	["from", "Key"],
+];
+
 export class InboxView {
-  constructor(openId) {
-    this.openId = openId;
-    this.grid = new Grid({
-      kind: "inbox",
-      label: "Requests that are no leads, newest first",
-      columns: [["time", "Arrived"], ["state", "State"], ["error", "Why"], ["size", "Body"], ["from", "From"], ["from", "Key"], ["action", h("span", { class: "visually-hidden" }, "Replay")]],
-      row: (row) => this.row(row),
-      more: () => this.more(),
-      open: (row) => openId(row.id),
-      empty: () => h("div", { class: "empty" }, h("h2", {}, "Nothing here"), h("p", {}, place.parameters.get("state") ? "No request is in this state." : "Every request that arrived has become a lead.")),
-    });
-    this.tabs = h("div", { class: "tabs", role: "group", "aria-label": "State" });
-    this.parts = [h("h1", { class: "visually-hidden" }, "Inbox"),
-      h("div", { class: "toolbar" }, this.tabs, h("span", { class: "spring" }), h("button", { class: "quiet", type: "button", "aria-label": "Look again", title: "Look again", onclick: () => this.reload() }, "↻")),
-      this.grid.element];
-  }
+	constructor(openId) {
+		this.openId = openId;
+		this.rows = new Rows();
+		this.pages = new Pages(this.rows, askForRows);
+		this.grid = new Grid({
+			kind: "inbox",
+			label: "Requests that are no leads, newest first",
+			columns: [...COLUMNS, ["action", h("span", { class: "visually-hidden" }, "Replay")]],
+			rows: this.rows,
+			cells: (row) => this.cells(row),
+			more: () => this.pages.loadMore(),
+			open: (row) => openId(row.id),
+			empty: () => this.empty(),
+		});
+		this.tabs = h("div", { class: "tabs", role: "group", "aria-label": "State" });
+		const look = { class: "quiet", "aria-label": "Look again", title: "Look again" };
+		const reload = button("↻", () => this.reload(), look);
+		this.parts = [
+			h("h1", { class: "visually-hidden" }, "Inbox"),
+			h("div", { class: "toolbar" }, this.tabs, h("span", { class: "spring" }), reload),
+			this.grid.element,
+		];
+	}
 
-  get state() { return place.parameters.get("state"); }
+	get state() {
+		return place.parameters.get("state");
+	}
 
-  show(container) {
-    container.replaceChildren(...this.parts);
-    this.tabs.replaceChildren(...[null, ...STATES].map((state) => h("button", {
-      type: "button", "aria-pressed": String(this.state === state), onclick: () => place.go({ state }),
-    }, state ?? "all")));
-    if (this.shownState !== this.state || !this.isLoaded) this.reload();
-    else this.grid.draw();
-  }
+	show(container) {
+		container.replaceChildren(...this.parts);
+		const tab = (state) =>
+			button(state ?? "all", () => place.go({ state }), { "aria-pressed": String(this.state === state) });
+		this.tabs.replaceChildren(...[null, ...STATES].map(tab));
+		if (this.loadedState === this.state) this.grid.draw();
+		else this.reload();
+	}
 
-  row(row) {
-    const cell = (column, ...content) => h("td", { class: `c-${column}`, role: "cell" }, content);
-    const replayable = row.state === "failed" || row.state === "invalid";
-    const why = row.error ?? (row.duplicateOf ? `same key as ${row.duplicateOf}` : row.state === "spooled" ? "waits for the database" : "");
-    return [
-      cell("time", time(row.receivedAt)),
-      cell("state", h("a", {
-        href: `?view=inbox&open=${row.id}`, "data-control": "open", "aria-label": `Open the ${row.state} request`,
-        onclick: (event) => {
-          event.preventDefault();
-          this.openId(row.id);
-        },
-      }, pill(row.state, row.state))),
-      cell("error", why),
-      cell("size", bytes(row.bodyBytes)),
-      cell("from", row.remoteAddr),
-      cell("from", row.idempotencyKey ?? ""),
-      cell("action", replayable ? h("button", { type: "button", "data-control": "replay", onclick: (event) => this.replay(row, event.target) }, "Replay") : ""),
-    ];
-  }
+	cells(row) {
+		const cell = (column, content) => h("td", { class: `c-${column}`, role: "cell" }, content);
+		return [
+			cell("time", time(row.receivedAt)),
+			cell("state", this.link(row)),
+			cell("error", reason(row)),
+			cell("size", formatBytes(row.bodyBytes)),
+			cell("from", row.remoteAddr),
+			cell("from", row.idempotencyKey),
+			cell(
+				"action",
+				replayButton(row, (done) => this.replayed(done), { "data-control": "replay" }),
+			),
+		];
+	}
 
-  async replay(row, button) {
-    button.disabled = true;
-    try {
-      const done = await api.replay(row.id);
-      notice(said(done), done.leadId ? "info" : "error");
-      this.replayed(done);
-    } catch (error) {
-      notice(error.message, "error");
-    }
-    button.disabled = false;
-  }
+	link(row) {
+		const properties = {
+			href: `?view=inbox&open=${row.id}`,
+			"data-control": "open",
+			"aria-label": `Open the ${row.state} request`,
+			onclick: (event) => {
+				event.preventDefault();
+				this.openId(row.id);
+			},
+		};
+		return h("a", properties, pill(row.state, row.state));
+	}
 
-  replayed(done) {
-    const row = this.grid.items.find((item) => item.id === done.id);
-    if (!row) return;
-    if (done.state === "stored") this.grid.replace(this.grid.items.filter((item) => item !== row), this.grid.hasMore);
-    else this.grid.update({ ...row, state: done.state, error: done.error });
-    this.onReplayed?.();
-  }
+	empty() {
+		const text = this.state ? "No request is in this state." : "Every request that arrived has become a lead.";
+		return emptyNote("Nothing here", text);
+	}
 
-  async reload() {
-    this.shownState = this.state;
-    this.isLoaded = true;
-    try {
-      const page = await api.inbox(this.parameters());
-      this.cursor = page.next;
-      this.grid.replace(page.rows, page.next !== null);
-    } catch (error) {
-      notice(error.message, "error");
-    }
-  }
+	replayed(done) {
+		const row = this.rows.items.find((item) => item.id === done.id);
+		if (!row) return;
+		const others = this.rows.items.filter((item) => item !== row);
+		if (done.state === "stored") this.rows.replace(others, this.rows.hasMore);
+		else this.rows.update({ ...row, state: done.state, error: done.error });
+		this.onReplayed?.();
+	}
 
-  async more() {
-    if (!this.cursor) return;
-    const page = await api.inbox([...this.parameters(), ["cursor", this.cursor]]);
-    this.cursor = page.next;
-    this.grid.append(page.rows, page.next !== null);
-  }
+	async reload() {
+		this.loadedState = this.state;
+		try {
+			await this.pages.load(this.state ? [["state", this.state]] : []);
+		} catch (error) {
+			notice(error.message, "error");
+		}
+	}
 
-  parameters() {
-    return [["limit", PAGE], ...(this.state ? [["state", this.state]] : [])];
-  }
+	key(key) {
+		const row = this.rows.currentItem;
+		if (key === "j" || key === "k") this.grid.move(key === "j" ? 1 : -1);
+		else if (key === "Enter" && row) this.openId(row.id);
+		else return false;
+		return true;
+	}
+}
 
-  key(key) {
-    if (key === "j" || key === "k") this.grid.move(key === "j" ? 1 : -1);
-    else if (key === "Enter" && this.grid.currentItem) this.openId(this.grid.currentItem.id);
-    else return false;
-    return true;
-  }
+async function askForRows(parameters, signal) {
+	const { rows, next } = await api.inbox(parameters, signal);
+	return { items: rows, next };
+}
+
+function reason(row) {
+	if (row.error) return row.error;
+	if (row.duplicateOf) return `same key as ${row.duplicateOf}`;
+	return row.state === "spooled" ? "waits for the database" : "";
 }

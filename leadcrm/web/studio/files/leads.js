@@ -1,321 +1,227 @@
-// The table of leads: search, filters, live arrivals, changes in place and in bulk, export of what is shown.
+// The view of the leads: search, filters, arrivals, changes in place and in bulk, export.
 
-import { api } from "./api.js";
-import { h, nameOf, notice, number, time } from "./dom.js";
-import { editable, learn, suggestions } from "./edit.js";
+import { button, emptyNote, h, notice, time } from "./dom.js";
+import { editable } from "./edit.js";
+import { exportMenu } from "./export.js";
+import { FilterBar } from "./filters.js";
+import { formatNumber, fullName } from "./format.js";
 import { Grid } from "./grid.js";
-import { FILTERS, LABELS, place } from "./place.js";
+import { LeadList } from "./lead_list.js";
+import { FILTERS, place } from "./place.js";
+import { Rows } from "./rows.js";
+import { SelectionBar } from "./selection.js";
 
-const PAGE = 100;
-const EXACT = ["status", "assignedTo", "country", "offer", "marker", "domain", "sourcetype", "lang"];
+const TYPING_PAUSE_MS = 200;
 
-// A date is a whole day of UTC, as the server counts it.
-function momentOf(text, isEnd = false) {
-  return Date.parse(text) + (isEnd && /^\d{4}-\d{2}-\d{2}$/.test(text) ? 86400000 : 0);
-}
+const COLUMNS = [
+	["time", "Arrived"],
+	["status", "Status"],
+	["name", "Name"],
+	["email", "Email"],
+	["phone", "Phone"],
+	["country", "Country"],
+	["offer", "Offer"],
+	["marker", "Marker"],
+	["source", "Source"],
+	["assigned", "Assigned to"],
+];
 
 export class LeadsView {
-  constructor(openLead) {
-    this.openLead = openLead;
-    this.cursor = null;
-    this.waiting = [];
-    const all = h("input", { type: "checkbox", "aria-label": "Select all that are loaded", onchange: () => this.selectAll(all.checked) });
-    this.all = all;
-    this.grid = new Grid({
-      kind: "leads",
-      label: "Leads, newest first",
-      columns: [["check", all], ["time", "Arrived"], ["status", "Status"], ["name", "Name"], ["email", "Email"],
-        ["phone", "Phone"], ["country", "Country"], ["offer", "Offer"], ["marker", "Marker"], ["source", "Source"],
-        ["assigned", "Assigned to"]],
-      row: (lead) => this.row(lead),
-      more: () => this.more(),
-      open: (lead) => openLead(lead.id),
-      empty: () => this.empty(),
-    });
-    this.search = h("input", {
-      type: "search", id: "search", placeholder: "Name, email or phone", "aria-label": "Search leads",
-      oninput: () => {
-        clearTimeout(this.typing);
-        this.typing = setTimeout(() => place.go({ q: this.search.value || null }, { replace: true }), 200);
-      },
-    });
-    this.filtersButton = h("button", { type: "button", "aria-expanded": "false", "aria-controls": "filters", onclick: () => this.toggleFilters() }, "Filters");
-    this.filters = h("form", { class: "filters", id: "filters", hidden: true, "aria-label": "Filters", onsubmit: (event) => event.preventDefault() });
-    this.chips = h("div", { class: "chips" });
-    this.count = h("span", { class: "count", role: "status" });
-    this.arrivals = h("button", { class: "arrivals primary", type: "button", hidden: true, onclick: () => this.showWaiting() });
-    this.bulk = h("div", { class: "selection", role: "region", "aria-label": "Change the selected leads", hidden: true });
-    this.element = h("div", { class: "leads", role: "presentation" });
-    this.parts = [
-      h("h1", { class: "visually-hidden" }, "Leads"),
-      h("div", { class: "toolbar leads-bar" },
-        h("div", { class: "search" }, this.search, h("kbd", { "aria-hidden": "true" }, "/")),
-        this.filtersButton, this.count, h("span", { class: "spring" }), this.exportMenu()),
-      this.filters, this.chips, this.arrivals, this.grid.element, this.bulk,
-    ];
-    this.makeFilters();
-  }
+	constructor(openLead) {
+		this.openLead = openLead;
+		this.rows = new Rows();
+		this.list = new LeadList(this.rows);
+		this.selection = new SelectionBar(this.rows, () => this.reload());
+		this.grid = new Grid({
+			kind: "leads",
+			label: "Leads, newest first",
+			columns: [["check", this.selection.all], ...COLUMNS],
+			rows: this.rows,
+			cells: (lead) => this.cells(lead),
+			more: () => this.loadMore(),
+			open: (lead) => openLead(lead.id),
+			empty: () => (place.filter.length ? noMatch() : noLeadYet()),
+		});
+		this.filters = new FilterBar();
+		this.search = h("input", {
+			type: "search",
+			id: "search",
+			placeholder: "Name, email or phone",
+			"aria-label": "Search leads",
+			oninput: () => this.searchSoon(),
+		});
+		this.count = h("span", { class: "count", role: "status" });
+		this.arrivals = button("", () => this.showArrivals(), { class: "arrivals primary", hidden: true });
+		this.parts = this.layOut();
+	}
 
-  show(container) {
-    container.replaceChildren(...this.parts);
-    const filter = JSON.stringify(place.filter);
-    if (document.activeElement !== this.search) this.search.value = place.parameters.get("q") || "";
-    this.showFilter();
-    if (filter !== this.shownFilter) {
-      this.shownFilter = filter;
-      this.reload();
-    } else {
-      this.grid.draw();
-    }
-  }
+	layOut() {
+		const bar = h(
+			"div",
+			{ class: "toolbar leads-bar" },
+			h("div", { class: "search" }, this.search, h("kbd", { "aria-hidden": "true" }, "/")),
+			this.filters.button,
+			this.count,
+			h("span", { class: "spring" }),
+			exportMenu(),
+		);
+		return [
+			h("h1", { class: "visually-hidden" }, "Leads"),
+			bar,
+			this.filters.form,
+			this.filters.chips,
+			this.arrivals,
+			this.grid.element,
+			this.selection.element,
+		];
+	}
 
-  row(lead) {
-    const name = nameOf(lead) || lead.email || lead.phone || "no name";
-    const changed = (now) => this.changed(now);
-    const cell = (column, ...content) => h("td", { class: `c-${column}`, role: "cell" }, content);
-    return [
-      cell("check", h("input", {
-        type: "checkbox", "data-control": "check", "aria-label": `Select ${name}`, checked: this.grid.selected.has(lead.id),
-        onchange: (event) => this.select(lead.id, event.target.checked),
-      })),
-      cell("time", time(lead.createdAt)),
-      cell("status", editable(lead, "status", changed)),
-      cell("name", h("a", {
-        href: `?open=${lead.id}`, "data-control": "open",
-        onclick: (event) => {
-          if (event.metaKey || event.ctrlKey) return;
-          event.preventDefault();
-          this.grid.current = this.grid.items.indexOf(lead);
-          this.openLead(lead.id);
-        },
-      }, name)),
-      cell("email", lead.email ?? ""),
-      cell("phone", lead.phone ?? ""),
-      cell("country", lead.country ?? ""),
-      cell("offer", lead.offer ?? ""),
-      cell("marker", lead.marker ?? ""),
-      cell("source", lead.sourcetype ?? ""),
-      cell("assigned", editable(lead, "assignedTo", changed)),
-    ];
-  }
+	show(container) {
+		container.replaceChildren(...this.parts);
+		if (document.activeElement !== this.search) this.search.value = place.parameters.get("q") || "";
+		this.filters.show();
+		const filter = JSON.stringify(place.filter);
+		if (filter === this.loadedFilter) {
+			this.grid.draw();
+			return;
+		}
+		this.loadedFilter = filter;
+		this.reload();
+	}
 
-  empty() {
-    if (place.filter.length) {
-      return h("div", { class: "empty" }, h("h2", {}, "No lead is like that"), h("p", {}, "Search finds how an email, a phone or a last name begins."),
-        h("button", { type: "button", onclick: () => place.go(Object.fromEntries(FILTERS.map((name) => [name, null]))) }, "Clear search and filters"));
-    }
-    const command = `curl ${new URL("api/lead", location.href.split("?")[0])} \\\n  -H 'Content-Type: application/json' \\\n  -d '{"email": "first@example.com"}'`;
-    return h("div", { class: "empty" }, h("h2", {}, "No lead has arrived yet"), h("p", {}, "The first one shows here by itself:"), h("pre", { class: "body" }, command));
-  }
+	cells(lead) {
+		const name = fullName(lead) || lead.email || lead.phone || "no name";
+		const cell = (column, content) => h("td", { class: `c-${column}`, role: "cell" }, content ?? "");
+		const edit = (field) => editable(lead, field, (changed) => this.changed(changed));
+		return [
+			cell("check", this.checkbox(lead, name)),
+			cell("time", time(lead.createdAt)),
+			cell("status", edit("status")),
+			cell("name", this.link(lead, name)),
+			...["email", "phone", "country", "offer", "marker"].map((field) => cell(field, lead[field])),
+			cell("source", lead.sourcetype),
+			cell("assigned", edit("assignedTo")),
+		];
+	}
 
-  async reload() {
-    this.asking?.abort();
-    this.asking = new AbortController();
-    this.waiting = [];
-    this.mustReload = false;
-    this.arrivals.hidden = true;
-    this.grid.selected.clear();
-    this.showSelection();
-    try {
-      const page = await api.leads([...place.filter, ["limit", PAGE]], this.asking.signal);
-      this.cursor = page.next;
-      learn(page.leads);
-      this.grid.element.scrollTop = 0;
-      this.grid.replace(page.leads, page.next !== null);
-      this.showCount();
-    } catch (error) {
-      if (error.name !== "AbortError") notice(error.message, "error");
-    }
-  }
+	checkbox(lead, name) {
+		return h("input", {
+			type: "checkbox",
+			"data-control": "check",
+			"aria-label": `Select ${name}`,
+			checked: this.rows.selected.has(lead.id),
+			onchange: (event) => this.selection.toggle(lead.id, event.target.checked),
+		});
+	}
 
-  async more() {
-    if (!this.cursor) return;
-    const filter = this.shownFilter;
-    const page = await api.leads([...place.filter, ["limit", PAGE], ["cursor", this.cursor]]);
-    if (filter !== this.shownFilter) return;
-    this.cursor = page.next;
-    learn(page.leads);
-    this.grid.append(page.leads, page.next !== null);
-    this.showCount();
-  }
+	link(lead, name) {
+		const open = (event) => {
+			if (event.metaKey || event.ctrlKey) return;
+			event.preventDefault();
+			this.rows.current = this.rows.items.indexOf(lead);
+			this.openLead(lead.id);
+		};
+		return h("a", { href: `?open=${lead.id}`, "data-control": "open", onclick: open }, name);
+	}
 
-  showCount() {
-    const { length } = this.grid.items;
-    this.count.textContent = this.grid.hasMore ? `${number(length)} loaded, more below` : length === 1 ? "1 lead" : `${number(length)} leads`;
-  }
+	searchSoon() {
+		clearTimeout(this.typing);
+		this.typing = setTimeout(() => place.go({ q: this.search.value || null }, { replace: true }), TYPING_PAUSE_MS);
+	}
 
-  // New leads come in at the top; a person who has scrolled away is told and not moved.
-  arrived({ leads, more }) {
-    const wanted = leads.filter((lead) => this.isWanted(lead));
-    learn(wanted);
-    this.waiting.unshift(...wanted);
-    if (more) return this.tell(true);
-    if (!wanted.length) return null;
-    if (this.mustReload || !this.grid.atTop) return this.tell();
-    return this.showWaiting();
-  }
+	async reload() {
+		this.arrivals.hidden = true;
+		try {
+			const loading = this.list.load(place.filter);
+			this.selection.show();
+			if (!(await loading)) return;
+			this.grid.element.scrollTop = 0;
+			this.showLoaded();
+		} catch (error) {
+			notice(error.message, "error");
+		}
+		if (this.list.hasNews) this.offerArrivals();
+	}
 
-  // Leads may have come of which nothing was told: while the connection was away, or more than are told at once.
-  missed() {
-    if (this.grid.atTop && !this.grid.selected.size) return this.reload();
-    return this.tell(true);
-  }
+	async loadMore() {
+		if (await this.list.loadMore()) this.showLoaded();
+	}
 
-  tell(mustReload = false) {
-    this.mustReload ||= mustReload;
-    this.arrivals.textContent = `${this.mustReload ? "More" : number(this.waiting.length)} new — show`;
-    this.arrivals.hidden = false;
-  }
+	showLoaded() {
+		const { items, hasMore } = this.rows;
+		const total = items.length === 1 ? "1 lead" : `${formatNumber(items.length)} leads`;
+		this.count.textContent = hasMore ? `${formatNumber(items.length)} loaded, more below` : total;
+	}
 
-  showWaiting() {
-    this.arrivals.hidden = true;
-    this.grid.element.scrollTop = 0;
-    if (this.mustReload) return this.reload();
-    this.grid.prepend(this.waiting);
-    this.waiting = [];
-    return this.showCount();
-  }
+	async arrived(event) {
+		if (await this.list.announce(event)) this.offerArrivals();
+	}
 
-  isWanted(lead) {
-    const parameters = place.parameters;
-    const q = parameters.get("q")?.toLowerCase();
-    const text = `${lead.firstName ?? ""} ${lead.lastName ?? ""} ${lead.email ?? ""} ${lead.phone ?? ""}`.toLowerCase();
-    if (q && !text.includes(q)) return false;
-    for (const name of ["email", "phone"]) if (parameters.get(name) && (lead[name] ?? "").toLowerCase() !== parameters.get(name).toLowerCase()) return false;
-    const at = Date.parse(lead.createdAt);
-    if (parameters.get("from") && at < momentOf(parameters.get("from"))) return false;
-    if (parameters.get("to") && at >= momentOf(parameters.get("to"), true)) return false;
-    return EXACT.every((name) => !parameters.has(name) || parameters.getAll(name).includes(lead[name] ?? ""));
-  }
+	// New leads come in at the top. A person who has scrolled away is told and not moved.
+	offerArrivals() {
+		if (this.list.isLoading) return;
+		if (this.grid.isAtTop && !this.list.hasMissed) {
+			this.showArrivals();
+			return;
+		}
+		const count = this.list.hasMissed ? "More" : formatNumber(this.list.waiting.length);
+		this.arrivals.textContent = `${count} new — show`;
+		this.arrivals.hidden = false;
+	}
 
-  async othersChanged({ ids, more }) {
-    if (more) return this.missed();
-    const shown = new Set(this.grid.items.map((lead) => lead.id));
-    for (const id of ids.filter((one) => shown.has(one))) {
-      const found = await api.lead(id).catch(() => null);
-      if (found?.lead) this.grid.update(found.lead);
-    }
-    return null;
-  }
+	showArrivals() {
+		if (this.list.hasMissed) {
+			this.reload();
+			return;
+		}
+		this.arrivals.hidden = true;
+		this.grid.element.scrollTop = 0;
+		this.list.showWaiting();
+		this.showLoaded();
+	}
 
-  changed(lead) {
-    this.grid.update(lead);
-    this.onChanged?.(lead);
-  }
+	/** Leads may have arrived or changed unannounced. */
+	missed() {
+		if (this.grid.isAtTop && !this.rows.selected.size) {
+			this.reload();
+			return;
+		}
+		this.list.hasMissed = true;
+		this.offerArrivals();
+	}
 
-  // Filters.
+	othersChanged({ ids, more }) {
+		if (more) this.missed();
+		else this.list.refresh(ids);
+	}
 
-  makeFilters() {
-    const field = (name, properties = {}) => h("label", {}, LABELS[name], h("input", {
-      name, maxlength: 500,
-      list: name === "status" || name === "assignedTo" ? `known-${name}` : null,
-      onchange: (event) => place.go({ [name]: event.target.value || null }, { replace: true }),
-      ...properties,
-    }));
-    this.filters.replaceChildren(...EXACT.map((name) => field(name)), field("email"), field("phone"),
-      field("from", { type: "date" }), field("to", { type: "date" }));
-  }
+	changed(lead) {
+		this.rows.update(lead);
+		this.onChanged?.(lead);
+	}
 
-  toggleFilters(open = this.filters.hidden) {
-    this.filters.hidden = !open;
-    this.filtersButton.setAttribute("aria-expanded", String(open));
-    if (open) {
-      suggestions("status");
-      suggestions("assignedTo");
-      this.filters.querySelector("input").focus();
-    }
-  }
+	key(key) {
+		const lead = this.rows.currentItem;
+		if (key === "j" || key === "k") this.grid.move(key === "j" ? 1 : -1);
+		else if (!lead) return false;
+		else if (key === "Enter") this.openLead(lead.id);
+		else if (key === "e") this.grid.control("status")?.click();
+		else if (key === "a") this.grid.control("assignedTo")?.click();
+		else if (key === "x") this.selection.toggle(lead.id);
+		else return false;
+		return true;
+	}
+}
 
-  showFilter() {
-    const filter = place.filter.filter(([name]) => name !== "q");
-    for (const input of this.filters.querySelectorAll("input")) {
-      if (document.activeElement !== input) input.value = place.parameters.get(input.name) || "";
-    }
-    this.chips.hidden = !filter.length;
-    this.chips.replaceChildren(...filter.map(([name, value]) => h("button", {
-      class: "chip", type: "button", "aria-label": `Remove the filter ${LABELS[name]}: ${value || "none"}`,
-      onclick: () => place.go({ [name]: place.parameters.getAll(name).filter((other) => other !== value) }),
-    }, `${LABELS[name]}: ${value || "none"}`)));
-  }
+function noMatch() {
+	const nothing = Object.fromEntries(FILTERS.map((name) => [name, null]));
+	const clear = button("Clear search and filters", () => place.go(nothing));
+	return emptyNote("No lead is like that", "Search finds how an email, a phone or a last name begins.", clear);
+}
 
-  // Many at once.
-
-  select(id, isSelected) {
-    if (isSelected) this.grid.selected.add(id);
-    else this.grid.selected.delete(id);
-    this.grid.draw();
-    this.showSelection();
-  }
-
-  selectAll(isSelected) {
-    this.grid.selected = new Set(isSelected ? this.grid.items.slice(0, 1000).map((lead) => lead.id) : []);
-    this.grid.draw();
-    this.showSelection();
-  }
-
-  showSelection() {
-    const { size } = this.grid.selected;
-    this.all.checked = size > 0 && size >= Math.min(1000, this.grid.items.length);
-    this.all.indeterminate = size > 0 && !this.all.checked;
-    this.bulk.hidden = !size;
-    if (!size) return this.bulk.replaceChildren();
-    if (this.bulk.childElementCount) {
-      this.bulk.querySelector("strong").textContent = `${number(size)} selected`;
-      return null;
-    }
-    const status = h("input", { placeholder: "Status", "aria-label": "New status", list: suggestions("status"), maxlength: 200 });
-    const assigned = h("input", { placeholder: "Assign to", "aria-label": "Assign to", list: suggestions("assignedTo"), maxlength: 200 });
-    const apply = async () => {
-      const changes = {};
-      if (status.value.trim()) changes.status = status.value.trim();
-      if (assigned.value.trim()) changes.assignedTo = assigned.value.trim();
-      if (!Object.keys(changes).length) return status.focus();
-      try {
-        const done = await api.changeMany([...this.grid.selected], changes);
-        notice(`${number(done.changed)} changed`);
-        return this.reload();
-      } catch (error) {
-        return notice(error.message, "error");
-      }
-    };
-    return this.bulk.replaceChildren(h("strong", {}, `${number(size)} selected`), status, assigned,
-      h("button", { class: "primary", type: "button", onclick: apply }, "Apply"),
-      h("button", { class: "quiet", type: "button", "aria-label": "Clear the selection", onclick: () => this.selectAll(false) }, "✕"));
-  }
-
-  exportMenu() {
-    const save = async (format) => {
-      choices.hidden = true;
-      button.disabled = true;
-      try {
-        await api.export(place.filter, format);
-        notice("Exported");
-      } catch (error) {
-        if (error.name !== "AbortError") notice(error.message, "error");
-      }
-      button.disabled = false;
-    };
-    const choices = h("div", { hidden: true },
-      h("button", { type: "button", onclick: () => save("csv") }, "CSV, for spreadsheets"),
-      h("button", { type: "button", onclick: () => save("ndjson") }, "NDJSON, for programs"));
-    const toggle = (isOpen) => {
-      choices.hidden = !isOpen;
-      button.setAttribute("aria-expanded", String(isOpen));
-    };
-    const button = h("button", { type: "button", "aria-expanded": "false", onclick: () => toggle(choices.hidden) }, "Export");
-    const menu = h("div", { class: "menu", onkeydown: (event) => event.key === "Escape" && (event.stopPropagation(), toggle(false), button.focus()) }, button, choices);
-    document.addEventListener("click", (event) => menu.contains(event.target) || toggle(false));
-    return menu;
-  }
-
-  key(key) {
-    const lead = this.grid.currentItem;
-    if (key === "j" || key === "k") this.grid.move(key === "j" ? 1 : -1);
-    else if (key === "Enter" && lead) this.openLead(lead.id);
-    else if (key === "e" && lead) this.grid.control("status")?.click();
-    else if (key === "a" && lead) this.grid.control("assignedTo")?.click();
-    else if (key === "x" && lead) this.select(lead.id, !this.grid.selected.has(lead.id));
-    else return false;
-    return true;
-  }
+function noLeadYet() {
+	const address = new URL("api/lead", location.href.split("?")[0]);
+	const lines = [`curl ${address}`, "-H 'Content-Type: application/json'", `-d '{"email": "first@example.com"}'`];
+	const command = h("pre", { class: "body" }, lines.join(" \\\n  "));
+	return emptyNote("No lead has arrived yet", "The first one shows here by itself:", command);
 }

@@ -1,0 +1,61 @@
+// The filter of the leads: a form, and a chip for each part that is set.
+
+import { button, h } from "./dom.js";
+import { suggest } from "./edit.js";
+import { FILTERS, LABELS, place } from "./place.js";
+
+const DAYS = ["from", "to"];
+const SUGGESTED = ["status", "assignedTo"];
+
+export class FilterBar {
+	constructor() {
+		const collapsed = { "aria-expanded": "false", "aria-controls": "filters" };
+		this.button = button("Filters", () => this.toggle(), collapsed);
+		const properties = {
+			class: "filters",
+			id: "filters",
+			hidden: true,
+			"aria-label": "Filters",
+			onsubmit: (event) => event.preventDefault(),
+		};
+		// The search has a field of its own.
+		const fields = FILTERS.filter((name) => name !== "q").map(field);
+		this.form = h("form", properties, fields);
+		this.chips = h("div", { class: "chips" });
+	}
+
+	toggle() {
+		this.form.hidden = !this.form.hidden;
+		this.button.setAttribute("aria-expanded", String(!this.form.hidden));
+		if (this.form.hidden) return;
+		SUGGESTED.forEach(suggest);
+		this.form.querySelector("input").focus();
+	}
+
+	/** Show the filter of the address. */
+	show() {
+		for (const input of this.form.querySelectorAll("input")) {
+			if (document.activeElement !== input) input.value = place.parameters.get(input.name) || "";
+		}
+		const filter = place.filter.filter(([name]) => name !== "q");
+		this.chips.hidden = !filter.length;
+		this.chips.replaceChildren(...filter.map(([name, value]) => chip(name, value)));
+	}
+}
+
+function field(name) {
+	const input = h("input", {
+		name,
+		type: DAYS.includes(name) ? "date" : "text",
+		maxlength: 500,
+		list: SUGGESTED.includes(name) ? `known-${name}` : null,
+		onchange: (event) => place.go({ [name]: event.target.value || null }, { replace: true }),
+	});
+	return h("label", {}, LABELS[name], input);
+}
+
+function chip(name, value) {
+	const text = `${LABELS[name]}: ${value || "none"}`;
+	const remove = () => place.go({ [name]: place.parameters.getAll(name).filter((other) => other !== value) });
+	return button(text, remove, { class: "chip", "aria-label": `Remove the filter ${text}` });
+}

@@ -1,0 +1,70 @@
+// Which leads the list holds: pages from the API, and the announced leads that match its filter.
+
+import { api } from "./api.js";
+import { learn } from "./changes.js";
+import { Pages } from "./pages.js";
+
+export class LeadList extends Pages {
+	constructor(rows) {
+		super(rows, askForLeads);
+		// Announced leads that are not in the list yet, and whether there are others that were not announced.
+		this.waiting = [];
+		this.hasMissed = false;
+	}
+
+	get hasNews() {
+		return this.hasMissed || this.waiting.length > 0;
+	}
+
+	load(filter) {
+		const loading = super.load(filter);
+		Object.assign(this, { waiting: [], hasMissed: false });
+		this.rows.selectOnly([]);
+		return loading;
+	}
+
+	/** Keep the announced leads that match the filter, and return whether there is anything new. */
+	async announce({ leads, more }) {
+		const { filter } = this;
+		let hasMissed = more;
+		let matching = [];
+		try {
+			matching = await matchingLeads(leads, filter);
+		} catch {
+			hasMissed = true;
+		}
+		// A load that began meanwhile has them in its page.
+		if (this.filter !== filter) return false;
+		this.waiting.unshift(...matching);
+		this.hasMissed ||= hasMissed;
+		return hasMissed || matching.length > 0;
+	}
+
+	showWaiting() {
+		this.rows.prepend(this.waiting);
+		this.waiting = [];
+	}
+
+	/** Reload those of the changed leads that are in the list. */
+	async refresh(ids) {
+		const held = new Set(this.rows.items.map((lead) => lead.id));
+		for (const id of ids.filter((each) => held.has(each))) {
+			const found = await api.lead(id).catch(() => null);
+			if (found?.lead) this.rows.update(found.lead);
+		}
+	}
+}
+
+async function askForLeads(parameters, signal) {
+	const { leads, next } = await api.leads(parameters, signal);
+	learn(leads);
+	return { items: leads, next };
+}
+
+// Only the server decides what a filter means.
+async function matchingLeads(leads, filter) {
+	learn(leads);
+	if (!(leads.length && filter.length)) return leads;
+	const ids = leads.map((lead) => ["id", lead.id]);
+	return (await api.leads([...filter, ...ids, ["limit", leads.length]])).leads;
+}

@@ -1,0 +1,73 @@
+// The rows of a list, apart from how they are drawn: what is loaded, which row is current, selected or new.
+
+const NEW_MS = 3000;
+
+export class Rows {
+	constructor() {
+		// Called after every change: the grid draws then.
+		this.onChange = () => {};
+		this.items = [];
+		this.hasMore = true;
+		this.current = -1;
+		this.selected = new Set();
+		this.added = new Set();
+	}
+
+	get currentItem() {
+		return this.items[this.current] ?? null;
+	}
+
+	replace(items, hasMore) {
+		this.items = items;
+		this.hasMore = hasMore;
+		this.current = Math.min(this.current, items.length - 1);
+		this.onChange();
+	}
+
+	append(items, hasMore) {
+		this.items.push(...this.unknown(items));
+		this.hasMore = hasMore;
+		this.onChange();
+	}
+
+	/** Add rows at the top. The current row stays current, and the new ones are marked for a moment. */
+	prepend(items) {
+		const added = this.unknown(items);
+		this.items.unshift(...added);
+		for (const { id } of added) this.added.add(id);
+		setTimeout(() => {
+			for (const { id } of added) this.added.delete(id);
+		}, NEW_MS);
+		if (this.current >= 0) this.current += added.length;
+		this.onChange();
+	}
+
+	// A row may come twice: in a page and by an announcement.
+	unknown(items) {
+		const known = new Set(this.items.map((item) => item.id));
+		return items.filter((item) => !known.has(item.id));
+	}
+
+	update(item) {
+		const index = this.items.findIndex((other) => other.id === item.id);
+		if (index < 0) return;
+		this.items[index] = item;
+		this.onChange();
+	}
+
+	setCurrent(index) {
+		this.current = Math.max(0, Math.min(this.items.length - 1, index));
+		this.onChange();
+	}
+
+	select(id, isSelected) {
+		if (isSelected) this.selected.add(id);
+		else this.selected.delete(id);
+		this.onChange();
+	}
+
+	selectOnly(ids) {
+		this.selected = new Set(ids);
+		this.onChange();
+	}
+}
