@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { api, session } from "../../leadcrm/web/studio/files/api.js";
+import { json, reset, server } from "./browser.js";
+
+beforeEach(() => {
+	reset();
+	session.begin("the-token", "Jānis");
+});
+
+test("the token is in the tab's storage alone and in a header, never in an address", async () => {
+	await api.leads([["q", "a"]]);
+	assert.deepEqual([...localStorage.items.values()], ["Jānis"]);
+	assert.deepEqual([...sessionStorage.items.values()], ["the-token"]);
+	assert.equal(server.requests[0].headers.authorization, "Bearer the-token");
+	assert.equal(server.requests[0].path, "api/leads?q=a");
+});
+
+test("signing out forgets the token and keeps the name", () => {
+	session.end();
+	assert.deepEqual([session.token, session.actor], [null, "Jānis"]);
+	assert.equal(sessionStorage.items.size, 0);
+});
+
+test("the person's name is sent with a change, encoded for a header", async () => {
+	await api.changeMany(["a"], { status: "won" });
+	assert.equal(server.requests[0].headers["X-Actor"], "J%C4%81nis");
+	assert.equal(server.requests[0].body, '{"ids":["a"],"status":"won"}');
+	session.begin("the-token", "");
+	await api.changeMany(["a"], { status: "won" });
+	assert.equal("X-Actor" in server.requests[1].headers, false);
+});
+
+test("a change names the version that was seen, to the microsecond", async () => {
+	await api.change({ id: "a", updatedAt: "2026-01-02T03:04:05.000600Z" }, { status: "won" });
+	await api.change({ id: "a", updatedAt: "2026-01-02T03:04:05Z" }, { status: "won" });
+	const [exact, whole] = server.requests;
+	assert.equal(exact.headers["If-Match"], '"20260102030405000600"');
+	assert.equal(whole.headers["If-Match"], '"20260102030405000000"');
+	assert.deepEqual([exact.method, exact.path, exact.body], ["PATCH", "api/leads/a", '{"status":"won"}']);
+});
+
+test("an error carries the server's text and status as they are", async () => {
+	server.respond = () => json({ error: "invalid", message: "<b>no</b>" }, 422);
+	await assert.rejects(api.lead("a"), {
+		message: "<b>no</b>",
+		status: 422,
+		document: { error: "invalid", message: "<b>no</b>" },
+	});
+	server.respond = () => json({ error: "not_found" }, 404);
+	await assert.rejects(api.lead("a"), { message: "not_found", status: 404 });
+});
+
+test("an error without JSON is described by its status", async () => {
+	server.respond = () => new Response("<html>", { status: 502 });
+	await assert.rejects(api.lead("a"), { message: "the server answered 502", status: 502 });
+});
+
+test("a server that cannot be reached is named in plain words", async () => {
+	server.respond = () => {
+		throw new TypeError("Failed to fetch");
+	};
+	await assert.rejects(api.lead("a"), { message: "The server cannot be reached.", status: 0 });
+});
+
+test("a refused token is reported, and no other error is", async () => {
+	const reported = [];
+	let asked = null;
+	session.whenUnauthorized(() => reported.push(asked));
+	for (const status of [401, 403, 412, 503]) {
+		asked = status;
+		server.respond = () => json({}, status);
+		await assert.rejects(api.lead("a"), { status });
+	}
+	assert.deepEqual(reported, [401]);
+});

@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { known } from "../../leadcrm/web/studio/files/changes.js";
+import { LeadList } from "../../leadcrm/web/studio/files/lead_list.js";
+import { Rows } from "../../leadcrm/web/studio/files/rows.js";
+import { deferred, json, page, reset, server } from "./browser.js";
+
+const MARKED = [["marker", "m"]];
+const lead = (id, status = "new") => ({ id, status, assignedTo: null });
+const query = (request) => new URL(request.path, "http://localhost").searchParams;
+
+let rows;
+let list;
+
+beforeEach(() => {
+	reset();
+	rows = new Rows();
+	list = new LeadList(rows);
+});
+
+async function load(leads, { filter = [], next = null } = {}) {
+	server.respond = () => page(leads, next);
+	await list.load(filter);
+	server.requests = [];
+}
+
+const ids = () => rows.items.map((item) => item.id);
+
+test("a load asks for the filter's first page", async () => {
+	server.respond = () => page([lead("b"), lead("a")], "cursor");
+	assert.equal(await list.load(MARKED), true);
+	assert.equal(server.requests[0].path, "api/leads?marker=m&limit=100");
+	assert.deepEqual([ids(), rows.hasMore], [["b", "a"], true]);
+});
+
+test("the next page is asked for by the cursor of the last one, until there is none", async () => {
+	await load([lead("c")], { filter: MARKED, next: "first" });
+	server.respond = () => page([lead("b")], "second");
+	assert.equal(await list.loadMore(), true);
+	server.respond = () => page([lead("a")]);
+	assert.equal(await list.loadMore(), true);
+	assert.equal(await list.loadMore(), false);
+	assert.deepEqual(
+		server.requests.map((request) => query(request).get("cursor")),
+		["first", "second"],
+	);
+	assert.deepEqual(
+		server.requests.map((request) => query(request).get("marker")),
+		["m", "m"],
+	);
+	assert.deepEqual([ids(), rows.hasMore], [["c", "b", "a"], false]);
+});
+
+test("a page of an older load is dropped, though its filter is the same", async () => {
+	await load([lead("b")], { filter: MARKED, next: "cursor" });
+	const late = deferred();
+	server.respond = () => late.promise;
+	const more = list.loadMore();
+	await load([lead("x")], { filter: MARKED, next: "other" });
+	late.resolve(page([lead("a")]));
+	assert.equal(await more, false);
+	assert.deepEqual([ids(), list.next, rows.hasMore], [["x"], "other", true]);
+});
+
+test("no page is asked for by an old cursor while a load is under way", async () => {
+	await load([lead("b")], { next: "cursor" });
+	server.respond = () => deferred().promise;
+	list.load(MARKED);
+	await list.loadMore();
+	assert.equal(server.requests.length, 1);
+});
+
+test("a later load ends the one before", async () => {
+	server.respond = () => deferred().promise;
+	const first = list.load([["q", "a"]]);
+	server.respond = () => page([lead("ab")]);
+	assert.equal(await list.load([["q", "ab"]]), true);
+	assert.equal(await first, false);
+	assert.deepEqual([ids(), list.isLoading], [["ab"], false]);
+});
+
+test("an answer that is being read when a later load begins is dropped", async () => {
+	let second = null;
+	server.respond = () => {
+		const response = page([lead("old")]);
+		const document = response.json();
+		response.json = () => {
+			server.respond = () => page([lead("new")]);
+			second = list.load([]);
+			return document;
+		};
+		return response;
+	};
+	assert.equal(await list.load([]), false);
+	assert.equal(await second, true);
+	assert.deepEqual(ids(), ["new"]);
+});
+
+test("a load clears the selection and what waited, and an error leaves the rows", async () => {
+	await load([lead("a")]);
+	rows.select("a", true);
+	await list.announce({ leads: [lead("b")], more: true });
+	server.respond = () => json({ message: "<b>away</b>" }, 503);
+	await assert.rejects(list.load([]), { message: "<b>away</b>", status: 503 });
+	assert.deepEqual([ids(), rows.selected.size, list.hasNews, list.isLoading], [["a"], 0, false, false]);
+});
+
+test("without a filter every announced lead is new, and the server is not asked", async () => {
+	await load([lead("a")]);
+	assert.equal(await list.announce({ leads: [lead("c"), lead("b")], more: false }), true);
+	list.showWaiting();
+	assert.deepEqual([ids(), server.requests.length, list.hasNews], [["c", "b", "a"], 0, false]);
+});
+
+test("with a filter the server says which of the announced leads match", async () => {
+	await load([lead("a")], { filter: MARKED });
+	server.respond = () => page([lead("d"), lead("b")]);
+	assert.equal(await list.announce({ leads: [lead("d"), lead("c"), lead("b")], more: false }), true);
+	assert.equal(server.requests[0].path, "api/leads?marker=m&id=d&id=c&id=b&limit=3");
+	list.showWaiting();
+	assert.deepEqual(ids(), ["d", "b", "a"]);
+});
+
+test("announced leads that do not match are no news", async () => {
+	await load([], { filter: MARKED });
+	server.respond = () => page([]);
+	assert.equal(await list.announce({ leads: [lead("b")], more: false }), false);
+	assert.equal(list.hasNews, false);
+});
+
+test("leads that are announced one after the other wait newest first", async () => {
+	await load([lead("a")]);
+	await list.announce({ leads: [lead("b")], more: false });
+	await list.announce({ leads: [lead("d"), lead("c")], more: false });
+	assert.deepEqual(ids(), ["a"]);
+	list.showWaiting();
+	assert.deepEqual(ids(), ["d", "c", "b", "a"]);
+});
+
+test("an answer about announced leads is dropped after the filter has changed", async () => {
+	await load([lead("a")], { filter: MARKED });
+	const late = deferred();
+	server.respond = () => late.promise;
+	const announced = list.announce({ leads: [lead("b")], more: true });
+	await load([lead("x")], { filter: [["marker", "n"]] });
+	late.resolve(page([lead("b")]));
+	assert.equal(await announced, false);
+	assert.equal(list.hasNews, false);
+});
+
+test("a lead that is announced during a load waits for its end and comes once", async () => {
+	const late = deferred();
+	server.respond = () => late.promise;
+	const loading = list.load([]);
+	await list.announce({ leads: [lead("b"), lead("a")], more: false });
+	assert.equal(list.isLoading, true);
+	late.resolve(page([lead("a")]));
+	await loading;
+	assert.equal(list.hasNews, true);
+	list.showWaiting();
+	assert.deepEqual(ids(), ["b", "a"]);
+});
+
+test("leads that were not announced, or could not be checked, count as missed until the next load", async () => {
+	await load([]);
+	assert.equal(await list.announce({ leads: [], more: true }), true);
+	assert.equal(list.hasMissed, true);
+	await load([], { filter: MARKED });
+	assert.equal(list.hasMissed, false);
+	server.respond = () => json({}, 503);
+	assert.equal(await list.announce({ leads: [lead("a")], more: false }), true);
+	assert.equal(list.hasMissed, true);
+	await list.announce({ leads: [], more: false });
+	assert.equal(list.hasMissed, true);
+});
+
+test("only changed leads that the list holds are read again", async () => {
+	await load([lead("b"), lead("a")]);
+	server.respond = () => json({ lead: lead("a", "won") });
+	await list.refresh(["x", "a"]);
+	assert.deepEqual(
+		server.requests.map((request) => request.path),
+		["api/leads/a"],
+	);
+	assert.deepEqual(rows.items, [lead("b"), lead("a", "won")]);
+});
+
+test("a changed lead that cannot be read stays as it is", async () => {
+	await load([lead("b"), lead("a")]);
+	server.respond = (path) => (path.endsWith("b") ? json({}, 503) : json({ lead: lead("a", "won") }));
+	await list.refresh(["b", "a"]);
+	assert.deepEqual(rows.items, [lead("b"), lead("a", "won")]);
+});
+
+test("statuses of loaded and announced leads are suggested from then on", async () => {
+	await load([lead("a", "from a page")], { next: "cursor" });
+	server.respond = () => page([lead("b", "from a later page")]);
+	await list.loadMore();
+	await list.announce({ leads: [lead("c", "announced")], more: false });
+	for (const status of ["from a page", "from a later page", "announced"]) assert.ok(known.status.has(status), status);
+});

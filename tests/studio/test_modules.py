@@ -1,0 +1,32 @@
+"""The studio's modules in Node, without a browser: each `*.test.js` beside this file is one test here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PARTS = (Path("leadcrm/web/studio/files"), HERE.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The modules and their tests, under a package.json: without one, Node 18 takes no .js file for a module."""
+    copy = tmp_path_factory.mktemp("modules")
+    for part in PARTS:
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copy(HERE / "package.json", copy)
+    return copy / PARTS[1]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in HERE.glob("*.test.js")))
+def test_the_tests_of_a_module_pass(modules: Path, name: str) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node here: apt-get install nodejs")
+    done = subprocess.run([node, name], cwd=modules, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
