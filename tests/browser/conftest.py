@@ -29,7 +29,7 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Studio:
-    """A page of the studio, the server behind it and its database."""
+    """A page of the studio, its server and its database; `faults` are the page's own error messages."""
 
     page: Page
     server: Server
@@ -41,7 +41,7 @@ class Studio:
         self.page.goto(f"http://{self.server.host}:{self.server.port}/studio{query}")
 
     def sign_in(self, query: str = "") -> None:
-        """Open the studio, sign in and wait until it hears of what happens."""
+        """Open the studio, sign in and wait until announcements arrive."""
         self.enter(query)
         self.page.get_by_role("status").filter(has_text="live").wait_for()
 
@@ -53,7 +53,7 @@ class Studio:
         self.page.get_by_role("button", name="Sign in").click()
 
     def hold(self, target: str) -> list[Route]:
-        """Answer requests for a target no more, and return the list that they are added to."""
+        """Leave requests for a target unanswered, and return the list that collects them."""
         held: list[Route] = []
 
         def hold(route: Route) -> None:
@@ -74,7 +74,7 @@ class Studio:
         self.page.route(target, answer)
 
     def expect_fault(self, text: str) -> None:
-        """Take what the browser itself reports of a refused request from the page's faults."""
+        """Assert that the browser reported a failed request, and forgive that report."""
         expected = [fault for fault in self.faults if text in fault]
         assert expected, f"{text!r} is not among {self.faults}"
         self.faults[:] = [fault for fault in self.faults if fault not in expected]
@@ -117,7 +117,7 @@ def studio_server(
 def studio(
     browser: Browser, studio_server: tuple[Server, str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Studio]:
-    """A fresh tab; what the page itself complains about fails the test."""
+    """A fresh tab. Errors that the page reports fail the test."""
     size = getattr(request, "param", WIDE)
     context = browser.new_context(viewport=size, reduced_motion="reduce")
     context.set_default_timeout(15_000)

@@ -27,7 +27,7 @@ def test_a_wrong_token_is_told_and_the_right_one_opens(studio: Studio) -> None:
     studio.page.get_by_label("Token").fill("wrong")
     studio.page.get_by_role("button", name="Sign in").click()
     expect(studio.page.get_by_role("alert")).to_have_text("That is not the token.")
-    studio.faults.clear()  # the browser reports the 401
+    studio.expect_fault("401")
     studio.sign_in()
     expect(studio.page.get_by_role("link", name="Leads")).to_have_attribute("aria-current", "page")
     assert "wrong" not in studio.page.url
@@ -120,7 +120,7 @@ def test_a_change_made_elsewhere_shows_and_is_not_overwritten(studio: Studio) ->
     studio.page.keyboard.press("Enter")
     expect(studio.page.get_by_role("button", name="Status: theirs. Edit")).to_be_visible()
     expect(studio.page.get_by_text("Somebody else has changed this lead")).to_be_visible()
-    studio.faults.clear()  # the browser reports the 412
+    studio.expect_fault("412")
     studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"assignedTo":"anna"}')
     expect(studio.page.get_by_role("button", name="Assigned to: anna. Edit")).to_be_visible()
 

@@ -1,0 +1,302 @@
+"""What the studio keeps while a person works: the token, the filter, the selection, an edit, and what goes wrong.
+
+The databases have no part in it, so one is enough.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.browser.conftest import HOSTILE_ERROR, TOKEN, Studio
+from tests.support.crm import keep, submission
+from tests.support.waiting import wait_until
+
+STREAM = "**/api/leads/stream"
+
+pytestmark = pytest.mark.parametrize("studio_server", ["sqlite"], indirect=True)
+
+
+def storage(studio: Studio, name: str) -> str:
+    return str(studio.page.evaluate(f"JSON.stringify({name})"))
+
+
+def test_the_token_is_kept_for_the_tab_alone_until_the_person_signs_out(studio: Studio) -> None:
+    studio.sign_in()
+    assert TOKEN in storage(studio, "sessionStorage")
+    assert TOKEN not in storage(studio, "localStorage")
+    studio.page.reload()
+    studio.page.get_by_role("status").filter(has_text="live").wait_for()
+    studio.page.get_by_role("button", name="Sign out").click()
+    expect(studio.page.get_by_label("Token")).to_have_value("")
+    expect(studio.page.get_by_label("Your name")).to_have_value("J\u0101nis")
+    assert TOKEN not in storage(studio, "sessionStorage")
+    studio.page.reload()
+    expect(studio.page.get_by_label("Token")).to_be_visible()
+
+
+def test_a_token_that_is_refused_later_is_forgotten_and_asked_for_again(studio: Studio) -> None:
+    studio.sign_in()
+    studio.page.route("**/api/stats*", lambda route: route.fulfill(status=401, json={"ok": False}))
+    studio.page.get_by_role("link", name="Overview").click()
+    expect(studio.page.get_by_role("alert")).to_have_text("The token is no longer valid.")
+    expect(studio.page.locator("#studio")).to_be_hidden()
+    assert TOKEN not in storage(studio, "sessionStorage")
+    studio.expect_fault("401")
+
+
+def test_after_a_conflict_the_cell_shows_the_others_value_before_any_announcement(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Contestedcell")
+    studio.hold(STREAM)
+    studio.enter("?q=contestedcell")
+    studio.page.get_by_role("button", name="Status: new. Edit").click()
+    studio.page.get_by_role("combobox", name="Status", exact=True).fill("mine")
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"status":"theirs"}')
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: theirs. Edit")).to_be_focused()
+    studio.expect_fault("412")
+    studio.page.keyboard.press("Enter")
+    studio.page.get_by_role("combobox", name="Status", exact=True).fill("mine")
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: mine. Edit")).to_be_visible()
+
+
+def test_after_a_conflict_in_the_drawer_both_places_show_the_others_value(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Contesteddrawer")
+    studio.hold(STREAM)
+    studio.enter(f"?q=contesteddrawer&open={lead_id}")
+    field = studio.page.locator("#drawer").get_by_label("Status")
+    field.fill("mine")
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"status":"theirs"}')
+    field.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: theirs. Edit")).to_be_visible()
+    expect(field).to_have_value("theirs")
+    studio.expect_fault("412")
+
+
+def test_an_error_of_a_replay_stays_text(studio: Studio) -> None:
+    hopeless = submission(b"hopeless", state="invalid", error="no JSON")
+    keep(studio.database, [hopeless])
+    studio.sign_in("?view=inbox&state=invalid")
+    studio.fail("**/api/raw/*/replay", "POST")
+    button = studio.page.locator(f'tr[data-id="{hopeless.id}"]').get_by_role("button", name="Replay")
+    button.click()
+    expect(studio.page.locator(".notice")).to_have_text(HOSTILE_ERROR)
+    expect(button).to_be_enabled()
+    studio.expect_fault("503")
+
+
+@pytest.mark.parametrize(
+    ("query", "target"),
+    [
+        ("", "**/api/leads?*"),
+        ("?view=inbox", "**/api/raw?limit=*"),
+        ("?view=overview", "**/api/stats*"),
+        ("?open=0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e", "**/api/leads/0190b5d8*"),
+    ],
+    ids=["leads", "inbox", "overview", "drawer"],
+)
+def test_an_error_of_the_server_is_shown_as_text(studio: Studio, query: str, target: str) -> None:
+    studio.sign_in()
+    studio.fail(target)
+    studio.go(query)
+    expect(studio.page.locator(".notice").first).to_have_text(HOSTILE_ERROR)
+    studio.expect_fault("503")
+
+
+def test_a_change_that_fails_leaves_the_value_and_says_why(studio: Studio) -> None:
+    studio.post(lastName="Unchanged")
+    studio.sign_in("?q=unchanged")
+    studio.fail("**/api/leads/*", "PATCH")
+    studio.page.get_by_role("button", name="Status: new. Edit").click()
+    studio.page.get_by_role("combobox", name="Status", exact=True).fill("won")
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.locator(".notice")).to_have_text(HOSTILE_ERROR)
+    expect(studio.page.get_by_role("button", name="Status: new. Edit")).to_be_visible()
+    studio.expect_fault("503")
+
+
+def announce(studio: Studio, asked: list[Route], *leads: dict[str, Any]) -> None:
+    """Answer the held request for the stream with one announcement, and wait until the page has read it."""
+    # Evaluating lets Playwright report requests.
+    wait_until(lambda: studio.page.evaluate("true") and asked, what="the page to ask for the stream")
+    event = f"event: leads\ndata: {json.dumps({'leads': leads, 'more': False})}\n\n"
+    asked[0].fulfill(content_type="text/event-stream", body=event)
+    expect(studio.page.get_by_text("reconnecting")).to_be_attached()
+
+
+def another(studio: Studio, lead_id: str, last_name: str) -> dict[str, Any]:
+    """Return a lead that the server does not have, made from one that it has."""
+    lead = studio.ask("GET", f"/api/leads/{lead_id}")["lead"]
+    return {**lead, "id": "ffffffff-6c2e-7c3a-9d5f-3a1f0c2b4d6e", "lastName": last_name}
+
+
+def test_a_lead_that_is_listed_and_announced_has_one_row(studio: Studio) -> None:
+    listed = studio.post(lastName="Overlapping")
+    lead = studio.ask("GET", f"/api/leads/{listed}")["lead"]
+    asked = studio.hold(STREAM)
+    studio.enter()
+    expect(studio.page.get_by_role("link", name="Overlapping")).to_be_visible()
+    announce(studio, asked, another(studio, listed, "Announcedalone"), lead)
+    expect(studio.page.get_by_role("link", name="Announcedalone")).to_be_visible()
+    expect(studio.page.locator(f'tr[data-id="{listed}"]')).to_have_count(1)
+
+
+def test_a_lead_that_is_announced_during_a_load_shows_after_it(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Loadedlate")
+    asked, listed = studio.hold(STREAM), studio.hold("**/api/leads?limit=100")
+    studio.enter()
+    announce(studio, asked, another(studio, lead_id, "Announcedearly"))
+    listed[0].fulfill(json={"leads": [studio.ask("GET", f"/api/leads/{lead_id}")["lead"]], "next": None})
+    expect(studio.page.get_by_role("link", name="Loadedlate")).to_be_visible()
+    expect(studio.page.get_by_role("link", name="Announcedearly")).to_be_visible()
+    expect(studio.page.get_by_text("2 leads")).to_be_visible()
+
+
+def test_only_announced_leads_that_match_the_filter_are_shown(studio: Studio) -> None:
+    studio.sign_in("?marker=matching&country=LV&country=")
+    for name, country in (("Matchfirst", "LV"), ("Matchnot", "LT"), ("Matchlast", "")):
+        studio.post(lastName=name, marker="matching", country=country)
+    expect(studio.page.get_by_role("link", name="Matchlast")).to_be_visible()
+    expect(studio.page.get_by_role("link", name="Matchfirst")).to_be_visible()
+    expect(studio.page.get_by_role("link", name="Matchnot")).to_have_count(0)
+    expect(studio.page.get_by_text("2 leads")).to_be_visible()
+
+
+def test_announced_leads_that_cannot_be_compared_with_the_filter_are_offered_for_later(studio: Studio) -> None:
+    studio.sign_in("?marker=offered")
+    studio.fail("**/api/leads?*id=*")
+    studio.post(lastName="Offeredlater", marker="offered")
+    more = studio.page.get_by_role("button", name="More new")
+    expect(more).to_be_visible()
+    studio.expect_fault("503")
+    more.click()
+    expect(studio.page.get_by_role("link", name="Offeredlater")).to_be_visible()
+    expect(more).to_be_hidden()
+
+
+def test_a_person_who_has_scrolled_away_is_told_of_arrivals_and_not_moved(studio: Studio) -> None:
+    keep(studio.database, [submission(b'{"marker":"scrolled","lastName":"Old%d"}' % number) for number in range(60)])
+    studio.sign_in("?marker=scrolled")
+    expect(studio.page.get_by_role("link", name="Old59")).to_be_visible()
+    studio.page.locator(".list").evaluate("list => { list.scrollTop = 800 }")
+    studio.post(lastName="Scrollednews", marker="scrolled")
+    arrivals = studio.page.get_by_role("button", name="1 new")
+    expect(arrivals).to_be_visible()
+    assert studio.page.locator(".list").evaluate("list => list.scrollTop") == 800
+    expect(studio.page.get_by_role("link", name="Scrollednews")).to_have_count(0)
+    arrivals.click()
+    expect(studio.page.get_by_role("link", name="Scrollednews")).to_be_visible()
+    expect(arrivals).to_be_hidden()
+
+
+def test_a_selection_survives_arrivals_and_ends_with_another_filter(studio: Studio) -> None:
+    studio.post(lastName="Selected", marker="selection")
+    studio.sign_in("?marker=selection")
+    box = studio.page.get_by_role("checkbox", name="Select Selected")
+    box.check()
+    studio.post(lastName="Arriving", marker="selection")
+    expect(studio.page.get_by_role("link", name="Arriving")).to_be_visible()
+    expect(studio.page.get_by_text("1 selected")).to_be_visible()
+    expect(box).to_be_checked()
+    expect(studio.page.get_by_role("checkbox", name="Select Arriving")).not_to_be_checked()
+    studio.page.get_by_role("button", name="Remove the filter Marker").click()
+    expect(studio.page.get_by_text("1 selected")).to_have_count(0)
+    expect(box).not_to_be_checked()
+
+
+def test_the_keyboards_place_stays_on_its_lead_when_others_arrive(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Currentone", marker="current")
+    studio.sign_in("?marker=current")
+    expect(studio.page.get_by_role("link", name="Currentone")).to_be_visible()
+    studio.page.keyboard.press("j")
+    studio.post(lastName="Abovecurrent", marker="current")
+    expect(studio.page.get_by_role("link", name="Abovecurrent")).to_be_visible()
+    expect(studio.page.get_by_role("link", name="Currentone")).to_be_focused()
+    studio.page.keyboard.press("e")
+    studio.page.keyboard.type("called")
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: called. Edit")).to_be_focused()
+    assert studio.ask("GET", f"/api/leads/{lead_id}")["lead"]["status"] == "called"
+
+
+def test_a_text_that_is_being_typed_stays_when_a_row_is_announced(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Typing", marker="typing")
+    studio.sign_in("?marker=typing")
+    studio.page.get_by_role("button", name="Status: new. Edit").click()
+    field = studio.page.get_by_role("combobox", name="Status", exact=True)
+    field.fill("half")
+    studio.post(lastName="Typedmeanwhile", marker="typing")
+    expect(studio.page.get_by_text("2 leads")).to_be_visible()
+    expect(field).to_be_focused()
+    studio.page.keyboard.type("way")
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.get_by_role("button", name="Status: halfway. Edit")).to_be_visible()
+    expect(studio.page.get_by_role("link", name="Typedmeanwhile")).to_be_visible()
+    assert studio.ask("GET", f"/api/leads/{lead_id}")["lead"]["status"] == "halfway"
+
+
+def test_a_text_that_is_being_typed_in_the_drawer_stays_when_the_lead_changes(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Drawertyping", marker="drawertyping")
+    studio.sign_in(f"?marker=drawertyping&open={lead_id}")
+    field = studio.page.locator("#drawer").get_by_label("Status")
+    field.fill("half")
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"assignedTo":"anna"}')
+    expect(studio.page.get_by_role("button", name="Assigned to: anna. Edit")).to_be_visible()
+    expect(field).to_have_value("half")
+    expect(field).to_be_focused()
+    field.press("Escape")
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"assignedTo":"bruno"}')
+    expect(studio.page.locator("#drawer").get_by_label("Assigned to")).to_have_value("bruno")
+
+
+def test_the_back_button_brings_filters_and_what_was_open_back(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Backwards", marker="back", country="LV")
+    studio.post(lastName="Elsewhere", marker="back", country="LT")
+    studio.sign_in("?marker=back&country=LV&country=EE")
+    studio.page.get_by_role("link", name="Backwards").click()
+    expect(studio.page.get_by_role("heading", name="Backwards")).to_be_visible()
+    studio.page.get_by_role("button", name="Remove the filter Country: LV").click()
+    expect(studio.page.get_by_text("No lead is like that")).to_be_visible()
+    expect(studio.page).to_have_url(re.compile(r"country=EE&open=|open=.*country=EE$"))
+    studio.page.go_back()
+    expect(studio.page.get_by_role("link", name="Backwards")).to_be_visible()
+    expect(studio.page.get_by_role("link", name="Elsewhere")).to_have_count(0)
+    expect(studio.page.get_by_role("button", name="Remove the filter Country")).to_have_count(2)
+    assert lead_id in studio.page.url
+    studio.page.go_back()
+    expect(studio.page.locator("#drawer")).to_be_hidden()
+    studio.page.go_forward()
+    expect(studio.page.get_by_role("heading", name="Backwards")).to_be_visible()
+
+
+def test_a_late_answer_about_another_lead_does_not_replace_the_open_one(studio: Studio) -> None:
+    slow, quick = studio.post(lastName="Slowlead", marker="late"), studio.post(lastName="Quicklead", marker="late")
+    studio.sign_in("?marker=late")
+    held = studio.hold(f"**/api/leads/{slow}")
+    studio.page.get_by_role("link", name="Slowlead").click()
+    studio.page.get_by_role("link", name="Quicklead").click()
+    heading = studio.page.locator("#drawer h2")
+    expect(heading).to_have_text("Quicklead")
+    with studio.page.expect_response(f"**/api/leads/{slow}") as late:
+        held[0].continue_()
+    late.value.finished()
+    studio.page.evaluate("new Promise(requestAnimationFrame)")
+    expect(heading).to_have_text("Quicklead")
+    assert quick in studio.page.url
+
+
+def test_the_chosen_colours_are_kept_for_the_next_visit(studio: Studio) -> None:
+    studio.sign_in()
+    scheme = "document.documentElement.dataset.theme"
+    assert studio.page.evaluate(scheme) is None
+    studio.page.get_by_role("button", name="Light or dark").click()
+    assert studio.page.evaluate(scheme) == "dark"
+    studio.page.reload()
+    assert studio.page.evaluate(scheme) == "dark"
+    studio.page.get_by_role("button", name="Light or dark").click()
+    assert studio.page.evaluate(scheme) == "light"
