@@ -1,4 +1,4 @@
-"""The studio in a real browser: what a person does there, and what nobody may do to that person."""
+"""The studio in a real browser: what a person does there, and attacks on that person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOSTILE = '<script>window.hurt=1</script><img src=x onerror="window.hurt=1">'
 both_widths = pytest.mark.parametrize("studio", [WIDE, PHONE], ids=["wide", "phone"], indirect=True)
 
 
-def test_a_wrong_token_is_told_and_the_right_one_opens(studio: Studio) -> None:
+def test_a_wrong_token_is_refused_and_the_right_one_opens(studio: Studio) -> None:
     studio.go()
     studio.page.get_by_label("Token").fill("wrong")
     studio.page.get_by_role("button", name="Sign in").click()
@@ -35,7 +35,7 @@ def test_a_wrong_token_is_told_and_the_right_one_opens(studio: Studio) -> None:
     expect(studio.page.get_by_label("Token")).to_be_visible()
 
 
-def test_a_posted_lead_appears_by_itself(studio: Studio) -> None:
+def test_a_posted_lead_appears_without_a_reload(studio: Studio) -> None:
     studio.sign_in()
     studio.post(firstName="Arrives", lastName="Byitself")
     expect(studio.page.get_by_role("link", name="Arrives Byitself")).to_be_visible()
@@ -48,7 +48,7 @@ def test_leads_of_today_appear_under_a_filter_that_ends_today(studio: Studio) ->
     expect(studio.page.get_by_role("link", name="Today Arrives")).to_be_visible()
 
 
-def test_a_lead_among_more_than_are_told_at_once_is_not_lost(studio: Studio) -> None:
+def test_a_lead_among_more_than_one_announcement_holds_is_not_lost(studio: Studio) -> None:
     studio.sign_in("?marker=rare")
     burst = [submission(json.dumps({"marker": "often"}).encode()) for _ in range(80)]
     keep(studio.database, [submission(json.dumps({"lastName": "Rarebird", "marker": "rare"}).encode()), *burst])
@@ -56,7 +56,7 @@ def test_a_lead_among_more_than_are_told_at_once_is_not_lost(studio: Studio) -> 
     expect(studio.page.get_by_role("link", name="Rarebird")).to_be_visible()
 
 
-def test_what_arrives_while_nobody_could_tell_shows_afterwards(studio: Studio) -> None:
+def test_leads_that_arrive_while_the_server_is_away_show_afterwards(studio: Studio) -> None:
     studio.sign_in()
     studio.server.terminate()
     expect(studio.page.get_by_text("reconnecting")).to_be_visible()
@@ -66,7 +66,7 @@ def test_what_arrives_while_nobody_could_tell_shows_afterwards(studio: Studio) -
     studio.faults.clear()  # the browser reports that the server was away
 
 
-def test_a_lead_that_arrives_while_a_cell_is_edited_shows_once_it_is_not(studio: Studio) -> None:
+def test_a_lead_that_arrives_while_a_cell_is_edited_shows_after_the_edit(studio: Studio) -> None:
     studio.post(lastName="Editable")
     studio.sign_in("?q=edit")
     studio.page.get_by_role("button", name=re.compile("Status: new")).first.click()
@@ -192,7 +192,7 @@ def test_the_keyboard_is_enough(studio: Studio) -> None:
     studio.post(lastName="Keyboardov")
     studio.sign_in()
     keyboard = studio.page.keyboard
-    # Else nothing would tell a list that is filtered from one that has not come yet.
+    # Without this row, a filtered list would look like one that has not been loaded yet.
     expect(studio.page.get_by_role("link", name="Keyboardov")).to_be_visible()
     keyboard.press("/")
     keyboard.type("keyboards")

@@ -1,7 +1,7 @@
 """The studio: one page and its files, served as they lie in the package.
 
-Nothing is fetched from elsewhere and nothing runs that is not one of these files: the policy forbids inline code,
-inline styles, frames and other origins. What the page shows it asks the CRM's API for.
+The page loads and runs these files alone: its policy forbids inline code, inline styles, frames and other origins. It
+gets its data from the CRM's API.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Asked for again each time, and answered 304: after an upgrade no old file works with a new one.
+    # Browsers revalidate every file, so that an upgrade never mixes old files with new ones.
     "cache-control": "no-cache",
 }
 
@@ -48,7 +48,7 @@ class StudioPage:
     """The files of the studio, in memory: some tens of kilobytes."""
 
     def __init__(self, gate: Gate, log: RequestLog) -> None:
-        """Read them."""
+        """Read the files into memory."""
         self._gate = gate
         self._log = log
         self._files: dict[str, tuple[bytes, str, str]] = {}
