@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PARTS = (Path("leadcrm/web/studio/files"), HERE.relative_to(ROOT))
+FILES = Path("leadcrm/web/studio/files")
+PARTS = (FILES, HERE.relative_to(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +32,10 @@ def test_the_tests_of_a_module_pass(modules: Path, name: str) -> None:
         pytest.skip("no Node here: apt-get install nodejs")
     done = subprocess.run([node, name], cwd=modules, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_the_page_asks_for_every_module_at_once() -> None:
+    page = (ROOT / FILES / "index.html").read_text(encoding="utf-8")
+    asked = re.findall(r'<link rel="modulepreload" href="studio/(\w+\.js)">', page)
+    asked += re.findall(r'<script type="module" src="studio/(\w+\.js)">', page)
+    assert sorted(asked) == sorted(path.name for path in (ROOT / FILES).glob("*.js"))
