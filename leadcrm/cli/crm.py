@@ -12,7 +12,7 @@ from uuid import UUID
 
 from leadcrm.cli import configuration
 from leadcrm.configuration.config import Config
-from leadcrm.crm.leads import FILTER_COLUMNS, MOST_ROWS, LeadFilter
+from leadcrm.crm.leads import FILTER_COLUMNS, MAX_ROWS, LeadFilter
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import parse_moment
 from leadcrm.database.entities import Entities
@@ -54,8 +54,8 @@ def id_of(text: str) -> UUID:
 
 def limit_of(text: str) -> int:
     """Read how many rows a listing is to have."""
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_ROWS:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 to {MOST_ROWS} is accepted")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_ROWS:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {MAX_ROWS} is accepted")
     return int(text)
 
 

@@ -22,10 +22,10 @@ from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, filter_of, id_of, limit_of, open_crm
 from leadcrm.cli.raw import raw_record
 from leadcrm.crm.changes import LONGEST_VALUE, Outcome, change_leads, events_of
-from leadcrm.crm.leads import MOST_ROWS, Cursor, as_record, list_leads
+from leadcrm.crm.leads import MAX_ROWS, Cursor, as_record
 from leadcrm.crm.lookup import find
 from leadcrm.crm.raw import duplicates_of
-from leadcrm.crm.search import search_leads
+from leadcrm.crm.search import list_leads
 from leadcrm.database.sessions import session
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|set")
     listing = actions.add_parser("list", help="the newest leads first", allow_abbrev=False)
     add_filter(listing)
-    listing.add_argument("--limit", type=limit_of, default=50, metavar="N", help=f"1 to {MOST_ROWS} (default: 50)")
+    listing.add_argument("--limit", type=limit_of, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
     listing.add_argument("--cursor", type=_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
     show.add_argument("id", type=id_of)
@@ -75,9 +75,7 @@ def _value(text: str) -> str:
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
     wanted = filter_of(arguments)
     limit = arguments.limit
-    with session(crm.entities):
-        list_page = search_leads if wanted.q else list_leads
-        page = list_page(crm.entities, wanted, limit=limit, after=arguments.cursor)
+    page = list_leads(crm.entities, wanted, limit=limit, after=arguments.cursor)
     records = [as_record(lead) for lead in page.leads]
     if arguments.json:
         printing.print_json({"leads": records, "next": page.next and page.next.encode()})

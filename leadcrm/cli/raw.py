@@ -16,7 +16,7 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, id_of, limit_of, open_crm
-from leadcrm.crm.leads import MOST_ROWS
+from leadcrm.crm.leads import MAX_ROWS
 from leadcrm.crm.raw import INBOX_STATES, RAW_STATES, SPOOLED, Kept, get_raw, list_raw
 from leadcrm.database.sessions import session
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest first", allow_abbrev=False)
     states = "; repeatable (default: all that are no leads)"
     listing.add_argument("--state", action="append", choices=RAW_STATES, help=f"what became of them{states}")
-    listing.add_argument("--limit", type=limit_of, default=50, metavar="N", help=f"1 to {MOST_ROWS} (default: 50)")
+    listing.add_argument("--limit", type=limit_of, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
     listing.add_argument("--cursor", type=id_of, metavar="ID", help="go on after this id")
     show = actions.add_parser("show", help="one request with its headers and body", allow_abbrev=False)
     show.add_argument("id", type=id_of)

@@ -84,7 +84,7 @@ def change_leads(entities: Entities, ids: Sequence[UUID], changes: Changes, *, a
     done = dict.fromkeys(ids, Outcome.MISSING)
     with session(entities, writes=True):
         # In the order of ids: two changes that lock the same leads the other way round would wait for ever.
-        for row in select(row for row in lead if row.raw.id in ids).order_by("row.raw.id", {}, {}).for_update()[:]:
+        for row in select(row for row in lead if row.raw.id in ids).order_by(lambda row: row.raw.id).for_update()[:]:
             changed = _apply(entities, row, changes, actor)
             done[row.raw.id] = Outcome.CHANGED if changed else Outcome.UNCHANGED
     return done
@@ -92,9 +92,12 @@ def change_leads(entities: Entities, ids: Sequence[UUID], changes: Changes, *, a
 
 def events_of(entities: Entities, id: UUID) -> list[Event]:
     """Return what was changed of a lead, oldest first. The session is the caller's."""
-    columns = ", ".join(f"e.{name}" for name in Event._fields)
-    query = select(f"({columns}) for e in LeadEvent", {"LeadEvent": entities.lead_event}, {})
-    return [Event._make(row) for row in query.where("e.lead_id == id", {"id": id}, {}).order_by("e.id", {}, {})]
+    query = select(
+        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor)
+        for event in entities.lead_event
+        if event.lead_id == id
+    )
+    return [Event._make(row) for row in query.order_by(1)]
 
 
 def _apply(entities: Entities, row: Any, changes: Changes, actor: str) -> bool:

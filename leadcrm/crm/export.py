@@ -22,8 +22,8 @@ from typing import Any
 
 import orjson
 
-from leadcrm.crm.leads import JSON_OPTIONS, NAMES, Cursor, Lead, LeadFilter, as_record, list_leads
-from leadcrm.crm.search import search_leads
+from leadcrm.crm.leads import JSON_OPTIONS, NAMES, Cursor, Lead, LeadFilter, as_record
+from leadcrm.crm.search import read_page
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import forget_results, snapshot
 
@@ -45,11 +45,10 @@ def export_leads(entities: Entities, wanted: LeadFilter, kind: str) -> Generator
     """
     head, encode = FORMATS[kind]
     yield head
-    find = search_leads if wanted.q else list_leads
     with snapshot(entities):
         after: Cursor | None = None
         while True:
-            page = find(entities, wanted, limit=PAGE_ROWS, after=after)
+            page = read_page(entities, wanted, limit=PAGE_ROWS, after=after)
             if page.leads:
                 yield encode(page.leads)
             forget_results(entities)

@@ -1,31 +1,28 @@
-"""Leads as the CRM sees them: one record, filters, and pages from the newest to the oldest.
+"""Leads as the CRM reads them: one record, the filter, and pages from the newest to the oldest.
 
-Pages follow one another by the last row's time and id (a keyset), so that the thousandth costs what the first
-does, and leads that arrive meanwhile move nothing.
-
-May import entities, database and the payload's names. Sessions are the caller's.
+A page begins after the time and id of the last row of the page before it (a keyset). So the thousandth page costs as
+much as the first, and leads that arrive meanwhile shift nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from pony.orm import Database, desc, raw_sql, select
 
-from leadcrm.database.entities import FIELDS, LEAD_COLUMNS, Entities
+from leadcrm.database.entities import FIELDS
 
-MOST_ROWS = 500
-"""The longest page: some hundred kilobytes of JSON."""
+MAX_ROWS = 500
+"""Rows of a page: some hundred kilobytes of JSON."""
 
 FILTER_COLUMNS = ("status", "assigned_to", "country", "offer", "marker", "domain", "sourcetype", "lang")
-"""The columns that can be asked for by their exact value."""
+"""The columns that a filter compares with exact values."""
 
 
 class Lead(NamedTuple):
@@ -54,21 +51,23 @@ class Lead(NamedTuple):
 
     @property
     def version(self) -> str:
-        """Return what is different after every change: who saw it may overwrite no other."""
+        """Return a text that differs after every change: it tells whether a client saw the latest one."""
         return self.updated_at.strftime("%Y%m%d%H%M%S%f")
-
-
-assert Lead._fields == LEAD_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
 class LeadFilter:
-    """Which leads; what is empty or None asks for nothing.
+    """Which leads to read; an empty part narrows nothing.
 
-    `ids` are leads of which only those are returned that the rest of the filter asks for too.
-    `values` maps columns of `FILTER_COLUMNS` to what they may hold, where "" stands for nothing at all; `since` and
-    `until` are naive UTC, the latter excluded; `email` and `phone` are whole (an email in any case); `q` is the
-    beginning of an email, a phone or a last name, and, among the newest leads, any part of them or of a first name.
+    Attributes:
+        ids: The only leads to read, those of them that the other parts let through.
+        values: Pairs of a column of `FILTER_COLUMNS` and the values that it may have. "" also stands for NULL.
+        since: The earliest arrival, naive UTC.
+        until: The end of the period, excluded, naive UTC.
+        email: A whole address, in any case.
+        phone: A whole number, as it was sent.
+        q: The prefix of an email, a phone or a last name; among the newest leads, any part of those or of a first
+            name.
     """
 
     ids: tuple[UUID, ...] = ()
@@ -81,7 +80,7 @@ class LeadFilter:
 
 
 class Cursor(NamedTuple):
-    """The place between two rows: after the one of this time and id."""
+    """The place right after the row with this time and id."""
 
     created_at: datetime
     id: UUID
@@ -93,7 +92,11 @@ class Cursor(NamedTuple):
 
     @classmethod
     def decode(cls, word: str) -> Cursor:
-        """Read what `encode` wrote. Raises ValueError."""
+        """Read a word that `encode` wrote.
+
+        Raises:
+            ValueError: `encode` did not write it.
+        """
         try:
             text = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)).decode("ascii")
         except (binascii.Error, UnicodeError) as error:
@@ -106,112 +109,19 @@ class Cursor(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Some leads, newest first, and where the next page begins; None after the last."""
+    """Some leads, newest first, and where the next page begins; None after the last page."""
 
     leads: list[Lead]
     next: Cursor | None
 
 
-def page_of(leads: Iterable[Lead], limit: int) -> Page:
-    """Make a page of up to `limit + 1` leads, of which the last only shows that there are more."""
-    found = list(leads)
-    if len(found) <= limit:
-        return Page(found, None)
-    last = found[limit - 1]
-    return Page(found[:limit], Cursor(last.created_at, last.id))
-
-
-def list_leads(entities: Entities, wanted: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
-    """Return a page of leads, newest first. `q` is not looked at: see `search`."""
-    query = newest_first(before(filtered(query_leads(entities), wanted), after))
-    return page_of(records(query[: limit + 1]), limit)
-
-
-def get_lead(entities: Entities, id: UUID) -> Lead | None:
-    """Return one lead."""
-    return next(records(query_leads(entities).where("l.raw.id == id", {"id": id}, {})[:1]), None)
-
-
-_COLUMNS = ", ".join(("l.raw.id", *(f"l.{column}" for column in LEAD_COLUMNS[1:])))
-
-
-def query_leads(entities: Entities, columns: str = _COLUMNS) -> Any:
-    """Return Pony's query for all leads, as tuples of columns: an entity a row would cost three times as much."""
-    query = select(f"({columns}) for l in Lead", {"Lead": entities.lead}, {})
-    return query.without_distinct()
-
-
-def records(rows: Iterable[tuple[Any, ...]]) -> Iterator[Lead]:
-    """Make leads of a query's tuples."""
-    return map(Lead._make, rows)
-
-
-def newest_first(query: Any) -> Any:
-    """Order a query."""
-    return query.order_by("desc(l.created_at), desc(l.raw.id)", {"desc": desc}, {})
-
-
-def before(query: Any, after: Cursor | None) -> Any:
-    """Leave out of a query what comes before the cursor's place."""
-    if after is None:
-        return query
-    # The first condition is the range that an index knows, the second the exact place within it.
-    condition = "l.created_at <= at and (l.created_at < at or l.raw.id < id)"
-    return query.where(condition, {"at": after.created_at, "id": after.id}, {})
-
-
-def filtered(query: Any, wanted: LeadFilter) -> Any:
-    """Narrow a query by all of the filter but `q`."""
-    if wanted.ids:
-        query = query.where("l.raw.id in ids", {"ids": wanted.ids}, {})
-    for column, values in wanted.values:
-        query = _one_of(query, column, values)
-    if wanted.since is not None:
-        query = query.where("l.created_at >= since", {"since": wanted.since}, {})
-    if wanted.until is not None:
-        query = query.where("l.created_at < until", {"until": wanted.until}, {})
-    # The first half of each is what is indexed: a beginning, for no index takes texts of any length.
-    if wanted.email is not None:
-        emails = {f"email{number}": writing for number, writing in enumerate(writings(wanted.email))}
-        begins = f"lower(substr(l.email, 1, 64)){collation(query)}"
-        each = (f"{begins} = lower(substr(${name}, 1, 64)) AND lower(l.email) = lower(${name})" for name in emails)
-        query = where_sql(query, " OR ".join(each), **emails)
-    if wanted.phone is not None:
-        indexed = f"substr(l.phone, 1, 64){collation(query)} = substr($phone, 1, 64)"
-        query = where_sql(query, f"{indexed} AND l.phone = $phone", phone=wanted.phone)
-    return query
-
-
-def writings(text: str) -> tuple[str, ...]:
-    """Return how a text of any case may be written: databases may fold the case of ASCII alone."""
-    if text.isascii():
-        return (text,)
-    return tuple(dict.fromkeys((text, text.lower(), text.upper(), text.capitalize(), text.title())))
-
-
-def where_sql(query: Any, condition: str, **values: object) -> Any:
-    """Narrow a query by a condition in SQL, in which the row is `l` and the values stand as `$name`."""
-    return query.where(f"raw_sql({f'({condition})'!r})", {"raw_sql": raw_sql, **values}, {})
-
-
-def is_postgres(database: Database) -> bool:
-    """Say which of the two databases it is."""
-    return bool(database.provider.dialect == "PostgreSQL")
-
-
-def collation(query: Any) -> str:
-    """Return what makes texts compare by their bytes, as SQLite does anyway: only so a beginning is a range."""
-    return ' COLLATE "C"' if is_postgres(query._database) else ""
-
-
-def _one_of(query: Any, column: str, values: tuple[str, ...]) -> Any:
-    assert column in FILTER_COLUMNS
-    if "" in values:
-        return query.where(f"l.{column} in values or l.{column} is None", {"values": values}, {})
-    if column == "status" and "new" not in values:
-        # Said once more in the words of the index that is over such leads alone.
-        query = query.where("l.status != 'new'", {}, {})
-    return query.where(f"l.{column} in values", {"values": values}, {})
+def make_page(leads: Iterable[Lead], limit: int) -> Page:
+    """Make a page of up to `limit + 1` leads; the last one is left out, and tells that there is another page."""
+    rows = list(leads)
+    if len(rows) <= limit:
+        return Page(rows, None)
+    last = rows[limit - 1]
+    return Page(rows[:limit], Cursor(last.created_at, last.id))
 
 
 NAMES = (

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from leadcrm.crm.leads import Lead, get_lead
+from leadcrm.crm.leads import Lead
+from leadcrm.crm.queries import get_lead
 from leadcrm.crm.raw import Kept, SpoolReader, get_raw
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session

@@ -55,8 +55,8 @@ class Summary(NamedTuple):
     duplicate_of: UUID | None
     node: str
     body_bytes: int | None
-    stored: str
     refusal: str | None
+    stored: str
 
 
 class RawPage(NamedTuple):
@@ -101,7 +101,7 @@ class SpoolReader:
         with self.open() as entities:
             if entities is None:
                 return RawPage([], None)
-            return _page(_summaries(entities, "spool", "r.refusal"), limit, after)
+            return _read_page(_select_summaries(entities, raw_sql("refusal", str)), "spool", limit, after)
 
     def count(self) -> int:
         """Return how many rows wait. Raises `StoreUnavailable`."""
@@ -116,12 +116,12 @@ def get_raw(entities: Entities, id: UUID) -> Kept | None:
 
 
 def list_raw(entities: Entities, states: tuple[str, ...], *, limit: int, after: UUID | None) -> RawPage:
-    """Return a page of the database's rows in these states. The session is the caller's."""
-    query = _summaries(entities, "database", "None").where("r.state in states", {"states": states}, {})
+    """Return a page of the database's rows in these states. The caller holds the session."""
+    query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.state in states)
     if "stored" not in states:
-        # Said once more in the words of the index that is over such rows alone.
-        query = query.where("r.state != 'stored'", {}, {})
-    return _page(query, limit, after)
+        # Redundant, but it matches the partial index's predicate so the planner can use it.
+        query = query.where(lambda row: row.state != "stored")
+    return _read_page(query, "database", limit, after)
 
 
 def duplicates_of(entities: Entities, id: UUID) -> dict[str, int]:
@@ -131,18 +131,32 @@ def duplicates_of(entities: Entities, id: UUID) -> dict[str, int]:
     return {"repeats": counted.get("repeat", 0), "conflicts": counted.get("conflict", 0)}
 
 
-_SUMMARY_COLUMNS = ", ".join(f"r.{name}" for name in Summary._fields[: Summary._fields.index("body_bytes")])
+def _select_summaries(entities: SpoolEntities, refusal: Any) -> Any:
+    """Return the query for summaries; `refusal` is SQL, since only the spool's table has that column."""
+    return select(
+        (
+            row.id,
+            row.received_at,
+            row.request_id,
+            row.idempotency_key,
+            row.method,
+            row.target,
+            row.remote_addr,
+            row.content_type,
+            row.state,
+            row.error,
+            row.duplicate_of,
+            row.node,
+            raw_sql('length("row".body)', int),
+            refusal,
+        )
+        for row in entities.raw_lead
+    ).without_distinct()
 
 
-def _summaries(entities: SpoolEntities, stored: str, refusal: str) -> Any:
-    columns = f"{_SUMMARY_COLUMNS}, raw_sql('length(r.body)', int), {stored!r}, {refusal}"
-    query = select(f"({columns}) for r in RawLead", {"RawLead": entities.raw_lead, "raw_sql": raw_sql}, {})
-    return query.without_distinct()
-
-
-def _page(query: Any, limit: int, after: UUID | None) -> RawPage:
+def _read_page(query: Any, stored: str, limit: int, after: UUID | None) -> RawPage:
     if after is not None:
-        query = query.where("r.id < after", {"after": after}, {})
-    found = query.order_by("desc(r.id)", {"desc": desc}, {})[: limit + 1]
-    rows = [Summary._make(row) for row in found[:limit]]
-    return RawPage(rows, rows[-1].id if len(found) > limit else None)
+        query = query.where(lambda row: row.id < after)
+    summaries = [Summary._make((*row, stored)) for row in query.order_by(desc(1))[: limit + 1]]
+    rows = summaries[:limit]
+    return RawPage(rows, rows[-1].id if len(summaries) > limit else None)

@@ -1,131 +1,151 @@
-"""`q`: leads by the beginning of an email, a phone or a last name; among the newest also by any part.
+"""Pages of leads: all that a filter asks for, `q` included, newest first.
 
-The beginning is looked up in indexes and is promised to be quick. A part of a text no index of both databases
-knows: it is looked for in the newest `PART_ROWS` leads, and first names only there.
-
-May import leads, entities and database. Sessions are the caller's.
+`q` is the prefix of an email, a phone or a last name. Prefixes are found in indexes and promised to be quick. No
+index of both databases finds a part within a text: that is looked for in the newest `SCANNED_ROWS` leads only, and so
+are first names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from leadcrm.crm.leads import (
-    Cursor,
-    Lead,
-    LeadFilter,
-    Page,
-    before,
-    collation,
-    filtered,
-    is_postgres,
+from leadcrm.crm.dialects import dialect_of
+from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, make_page
+from leadcrm.crm.queries import (
+    after_cursor,
+    case_variants,
+    narrow,
     newest_first,
-    page_of,
-    query_leads,
-    records,
+    select_leads,
+    select_places,
+    to_leads,
     where_sql,
-    writings,
 )
 from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
 
-PART_ROWS = 20_000
-"""How many of the newest leads are looked through for a part of a text: some tens of milliseconds."""
+SCANNED_ROWS = 20_000
+"""How many of the newest leads are searched for a part of a text: some tens of milliseconds."""
 
-FEW_ROWS = 5_000
-"""Up to here the matches of a beginning are gathered and sorted; where there are more, they are dense enough to be
-met soon on the way from the newest lead down."""
+MAX_GATHERED = 5_000
+"""Up to this many matches of a prefix are gathered and sorted. More are so dense that a scan from the newest lead
+down soon meets enough of them."""
 
-_PAST_EVERY_TEXT = "\U0010ffff"
+_AFTER_EVERY_TEXT = "\U0010ffff"
 
-_INDEXED = ("lower(substr(l.email, 1, 64))", "lower(substr(l.last_name, 1, 64))", "substr(l.phone, 1, 64)")
+_INDEXED = ("lower(substr(lead.email, 1, 64))", "lower(substr(lead.last_name, 1, 64))", "substr(lead.phone, 1, 64)")
 
-_TEXT = " || ' ' || ".join(f"coalesce(l.{name}, '')" for name in ("first_name", "last_name", "email", "phone"))
+_SCANNED = " || ' ' || ".join(f"coalesce(lead.{name}, '')" for name in ("first_name", "last_name", "email", "phone"))
 
 
-def search_leads(entities: Entities, wanted: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
-    """Return a page of the leads that `wanted.q` and the rest of the filter ask for, newest first."""
-    assert wanted.q
-    search = _Search(entities, wanted, wanted.q)
-    gathered = search.gathered()
-    if gathered is None:
-        found = {lead.id: lead for lead in search.on_the_way_down(limit + 1, after)}
-    else:
-        places = sorted((place for place in gathered if after is None or place < after), reverse=True)
-        found = {lead.id: lead for lead in search.by_id([place.id for place in places[: limit + 1]])}
-    found.update((lead.id, lead) for lead in search.parts(limit + 1, after))
-    leads = sorted(found.values(), key=lambda lead: (lead.created_at, lead.id), reverse=True)
-    return page_of(leads[: limit + 1], limit)
+def list_leads(entities: Entities, lead_filter: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
+    """Return a page of leads, newest first. Opens a session of its own.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    with session(entities):
+        return read_page(entities, lead_filter, limit=limit, after=after)
+
+
+def read_page(entities: Entities, lead_filter: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
+    """Return a page of leads, newest first. The caller holds the session."""
+    if lead_filter.q:
+        return make_page(_Search(entities, lead_filter, lead_filter.q).newest(limit + 1, after), limit)
+    query = after_cursor(narrow(entities, select_leads(entities), lead_filter), after)
+    return make_page(to_leads(newest_first(entities, query)[: limit + 1]), limit)
 
 
 class _Search:
-    def __init__(self, entities: Entities, wanted: LeadFilter, q: str) -> None:
-        self._entities = entities
-        self._wanted = wanted
-        self._writings = writings(q)
+    """One search: the leads in which `q` is a prefix, and those of the newest in which it is a part."""
 
-    def gathered(self) -> set[Cursor] | None:
-        """Return the places of all matches of a beginning, or None where they are many."""
+    def __init__(self, entities: Entities, lead_filter: LeadFilter, q: str) -> None:
+        self._entities = entities
+        self._filter = lead_filter
+        self._dialect = dialect_of(entities)
+        self._variants = case_variants(q)
+
+    def newest(self, count: int, after: Cursor | None) -> list[Lead]:
+        """Return the newest matches of either kind."""
+        places = self._gather_prefix_matches()
+        if places is None:
+            matches = self._scan_for_prefixes(count, after)
+        else:
+            later = sorted((place for place in places if after is None or place < after), reverse=True)
+            matches = self._get_leads([place.id for place in later[:count]])
+        leads = {lead.id: lead for lead in matches}
+        leads.update((lead.id, lead) for lead in self._scan_for_parts(count, after))
+        return sorted(leads.values(), key=lambda lead: (lead.created_at, lead.id), reverse=True)[:count]
+
+    def _gather_prefix_matches(self) -> set[Cursor] | None:
+        """Return the places of all leads that match a prefix, by the indexes; None where they are too many."""
         places: set[Cursor] = set()
-        for expression, beginnings in self._beginnings():
-            for writing in beginnings:
-                query = self._query("l.created_at, l.raw.id")
-                rows = where_sql(query, _begins(expression, query), **_range("", writing))[: FEW_ROWS + 1]
-                places.update(Cursor(created_at, id) for created_at, id in rows)
-                if len(places) > FEW_ROWS:
-                    return None
+        for expression, prefix in self._prefixes():
+            query = narrow(self._entities, select_places(self._entities), self._filter)
+            condition = self._begins_with(expression)
+            rows = where_sql(query, condition, _range(prefix))[: MAX_GATHERED + 1]
+            places.update(Cursor(created_at, id) for created_at, id in rows)
+            if len(places) > MAX_GATHERED:
+                return None
         return places
 
-    def on_the_way_down(self, count: int, after: Cursor | None) -> Iterator[Lead]:
-        """Return the newest matches of a beginning."""
-        query = self._query()
+    def _scan_for_prefixes(self, count: int, after: Cursor | None) -> Iterator[Lead]:
+        """Return the newest leads that match a prefix, by reading from the newest lead down."""
         conditions: list[str] = []
-        values: dict[str, str] = {}
-        for expression, beginnings in self._beginnings():
-            for writing in beginnings:
-                number = str(len(conditions))
-                # Not the indexed expression: by that index all matches would be gathered and sorted first.
-                conditions.append("(" + _begins(f"({expression} || '')", query, number) + ")")
-                values.update(_range(number, writing))
-        return records(newest_first(before(where_sql(query, " OR ".join(conditions), **values), after))[:count])
+        values: list[str] = []
+        for expression, prefix in self._prefixes():
+            # Not the indexed expression: with its index the database would gather and sort all matches first.
+            unindexed = f"({expression} || '')"
+            conditions.append(f"({self._begins_with(unindexed)})")
+            values.extend(_range(prefix))
+        return self._newest_where(" OR ".join(conditions), values, count, after)
 
-    def by_id(self, ids: list[UUID]) -> Iterator[Lead]:
-        """Return these leads."""
-        return records(query_leads(self._entities).where("l.raw.id in ids", {"ids": ids}, {})[:]) if ids else iter(())
+    def _scan_for_parts(self, count: int, after: Cursor | None) -> Iterator[Lead]:
+        """Return the newest leads with `q` anywhere in a text, among those that are scanned."""
+        oldest = self._oldest_scanned()
+        is_part = f"{self._dialect.position}(lower({_SCANNED}), lower(?)) > 0"
+        return self._newest_where(" OR ".join([is_part] * len(self._variants)), self._variants, count, after, oldest)
 
-    def parts(self, count: int, after: Cursor | None) -> Iterator[Lead]:
-        """Return the newest leads of which a text has `q` in it, of those that are looked through."""
-        query = self._query().where("l.created_at >= oldest", {"oldest": self._oldest_looked_through()}, {})
-        position = "strpos" if is_postgres(self._entities.database) else "instr"
-        parts = {f"part{number}": writing for number, writing in enumerate(self._writings)}
-        condition = " OR ".join(f"{position}(lower({_TEXT}), lower(${part})) > 0" for part in parts)
-        return records(newest_first(before(where_sql(query, condition, **parts), after))[:count])
+    def _newest_where(
+        self,
+        condition: str,
+        values: Sequence[str],
+        count: int,
+        after: Cursor | None,
+        oldest: datetime | None = None,
+    ) -> Iterator[Lead]:
+        query = narrow(self._entities, select_leads(self._entities), self._filter)
+        if oldest is not None:
+            query = query.where(lambda lead: lead.created_at >= oldest)
+        query = after_cursor(where_sql(query, condition, values), after)
+        return to_leads(newest_first(self._entities, query)[:count])
 
-    def _query(self, *columns: str) -> Any:
-        return filtered(query_leads(self._entities, *columns), self._wanted)
+    def _get_leads(self, ids: list[UUID]) -> Iterator[Lead]:
+        return to_leads(select_leads(self._entities).where(lambda lead: lead.raw.id in ids)[:] if ids else ())
 
-    def _oldest_looked_through(self) -> datetime:
-        times = newest_first(query_leads(self._entities, "l.created_at, l.raw.id"))[PART_ROWS : PART_ROWS + 1]
-        return times[0][0] if times else datetime(1, 1, 1)  # noqa: DTZ001 - the columns hold naive UTC
+    def _oldest_scanned(self) -> datetime:
+        places = newest_first(self._entities, select_places(self._entities))[SCANNED_ROWS : SCANNED_ROWS + 1]
+        return places[0][0] if places else datetime(1, 1, 1)  # noqa: DTZ001 - the columns hold naive UTC
 
-    def _beginnings(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Give each indexed expression and how what it is to begin with may be written."""
+    def _prefixes(self) -> Iterator[tuple[str, str]]:
+        """Yield each indexed expression with each prefix to look for in it."""
         for expression in _INDEXED:
-            yield expression, _phones(self._writings[0]) if "phone" in expression else self._writings
+            for prefix in _phone_prefixes(self._variants[0]) if "phone" in expression else self._variants:
+                yield expression, prefix
+
+    def _begins_with(self, expression: str) -> str:
+        fold = "?" if "phone" in expression else "lower(?)"
+        text = f"{expression}{self._dialect.bytewise}"
+        return f"{text} >= {fold} AND {text} < {fold}"
 
 
-def _begins(expression: str, query: Any, number: str = "") -> str:
-    fold = "{}" if "phone" in expression else "lower({})"
-    compared = f"{expression}{collation(query)}"
-    return f"{compared} >= {fold.format(f'$low{number}')} AND {compared} < {fold.format(f'$high{number}')}"
+def _range(prefix: str) -> tuple[str, str]:
+    """Return the values of `_begins_with`: the first text with this prefix, and the first after all of them."""
+    return prefix[:64], prefix[:64] + _AFTER_EVERY_TEXT
 
 
-def _range(number: str, beginning: str) -> dict[str, str]:
-    return {f"low{number}": beginning[:64], f"high{number}": beginning[:64] + _PAST_EVERY_TEXT}
-
-
-def _phones(q: str) -> tuple[str, ...]:
-    """Return how a phone may begin: few type the plus sign."""
+def _phone_prefixes(q: str) -> tuple[str, ...]:
+    """Return the prefixes of a phone to look for: few people type the plus sign."""
     return (q, f"+{q}") if q[:1].isdecimal() else (q,)

@@ -11,15 +11,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from pony.orm import count, raw_sql, select
 
-from leadcrm.crm.leads import is_postgres
+from leadcrm.crm.dialects import Step, dialect_of
 from leadcrm.database.entities import Entities
-
-Step = Literal["hour", "day"]
 
 DIMENSIONS = ("status", "country", "offer", "marker", "sourcetype")
 
@@ -30,8 +28,6 @@ NO_LEAD_STATES = ("failed", "invalid", "conflict", "repeat")
 
 _CLOCK_SKEW = timedelta(minutes=5)
 """Between the two clock readings that a row's id and its time come from. They are microseconds apart."""
-
-_STEP_LETTERS = {"hour": len("2024-01-15 10"), "day": len("2024-01-15")}
 
 _SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
@@ -78,13 +74,6 @@ def starts_between(since: datetime, until: datetime, step: Step) -> list[datetim
     return [first + number * _SPANS[step] for number in range(-((first - until) // _SPANS[step]))]
 
 
-def _start_of(entities: Entities, column: str, step: Step) -> str:
-    """Return the SQL of the beginning of a time's hour or day."""
-    if is_postgres(entities.database):
-        return f"date_trunc('{step}', {column})"
-    return f"substr({column}, 1, {_STEP_LETTERS[step]})"
-
-
 def _moment(start: str) -> datetime:
     return datetime.fromisoformat(f"{start[:10]} {start[11:13] or '00'}:00:00")
 
@@ -92,6 +81,7 @@ def _moment(start: str) -> datetime:
 def _count(entities: Entities, since: datetime, until: datetime, step: Step) -> _Counts:
     names = ("step", *DIMENSIONS)
     table = entities.database.provider.quote_name(entities.lead._table_)
+    start = dialect_of(entities).truncate("created_at", step)
     # Gathered once and counted once a dimension: a count over all dimensions together would tell apart as many
     # combinations as there are leads.
     each = " UNION ALL ".join(
@@ -99,7 +89,7 @@ def _count(entities: Entities, since: datetime, until: datetime, step: Step) -> 
         for number, name in enumerate(names)
     )
     rows = entities.database.select(
-        f"* FROM (WITH gathered AS (SELECT {_start_of(entities, 'created_at', step)} AS step, "  # noqa: S608
+        f"* FROM (WITH gathered AS (SELECT {start} AS step, "  # noqa: S608
         f"{', '.join(DIMENSIONS)} FROM {table} WHERE created_at >= $since AND created_at < $until) {each}) AS counted",
         {"since": since.isoformat(" ", "microseconds"), "until": until.isoformat(" ", "microseconds")},
         {},
@@ -115,23 +105,20 @@ def _outcomes(
 ) -> dict[str, dict[datetime, int]]:
     """Count the rows that are no leads; that they are few next to leads is not promised, so an index finds them."""
     counts = {state: dict.fromkeys(starts, 0) for state in NO_LEAD_STATES}
-    start = f"raw_sql({_start_of(entities, 'row.received_at', step)!r}, str)"
+    # By id, which is indexed within a state and begins with the time; then by the exact time.
+    low, high = _first_id_of(since, -_CLOCK_SKEW), _first_id_of(until, _CLOCK_SKEW)
+    start = raw_sql(dialect_of(entities).truncate('"row".received_at', step), str)
     query = select(
-        f"(row.state, {start}, count()) for row in RawLead",
-        {"RawLead": entities.raw_lead, "raw_sql": raw_sql, "count": count},
-        {},
+        (row.state, start, count())
+        for row in entities.raw_lead
+        if row.state != "stored"
+        and row.state in NO_LEAD_STATES
+        and row.id >= low
+        and row.id < high
+        and row.received_at >= since
+        and row.received_at < until
     )
-    # By id, which is indexed within a state and begins with the time; by time exactly.
-    names = {
-        "states": NO_LEAD_STATES,
-        "low": _first_id_of(since, -_CLOCK_SKEW),
-        "high": _first_id_of(until, _CLOCK_SKEW),
-        "since": since,
-        "until": until,
-    }
-    query = query.where("row.state != 'stored' and row.state in states", names, {})
-    query = query.where("row.id >= low and row.id < high", names, {})
-    for state, text, rows in query.where("row.received_at >= since and row.received_at < until", names, {}):
+    for state, text, rows in query:
         counts[state][_moment(str(text))] = rows
     return counts
 

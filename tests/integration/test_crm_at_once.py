@@ -17,7 +17,7 @@ import pytest
 
 from leadcrm.crm import search
 from leadcrm.crm.leads import LeadFilter
-from leadcrm.database.sessions import bind, session
+from leadcrm.database.sessions import bind
 from tests.conftest import new_database, server_starter
 from tests.support.client import Answer
 from tests.support.conversation import Conversation
@@ -146,10 +146,12 @@ def test_a_search_loses_no_lead_of_one_moment_between_its_pages(crm: Crm) -> Non
     assert [[entry["id"] for entry in page["leads"]] for page in found] == [ids[:3], ids[3:6], ids[6:]]
 
 
-@pytest.mark.parametrize("few_rows", [2, 5_000], ids=["many matches", "few matches"])
-def test_a_search_of_either_kind_has_whole_pages(database: str, monkeypatch: pytest.MonkeyPatch, few_rows: int) -> None:
-    monkeypatch.setattr(search, "FEW_ROWS", few_rows)
-    monkeypatch.setattr(search, "PART_ROWS", 4)
+@pytest.mark.parametrize("max_gathered", [2, 5_000], ids=["many matches", "few matches"])
+def test_a_search_of_either_kind_has_whole_pages(
+    database: str, monkeypatch: pytest.MonkeyPatch, max_gathered: int
+) -> None:
+    monkeypatch.setattr(search, "MAX_GATHERED", max_gathered)
+    monkeypatch.setattr(search, "SCANNED_ROWS", 4)
     moment = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
     # Four at each moment, and every third matches by a part of its email alone.
     sent = [
@@ -160,14 +162,13 @@ def test_a_search_of_either_kind_has_whole_pages(database: str, monkeypatch: pyt
         for number in range(24)
     ]
     keep(database, sent)
-    # Whoever arrived with the last that is looked through is looked through too.
-    oldest = sent[-1 - search.PART_ROWS].received_at
+    # A lead of the same moment as the last one scanned is scanned too.
+    oldest = sent[-1 - search.SCANNED_ROWS].received_at
     wanted = [row for number, row in enumerate(sent) if number % 3 or row.received_at >= oldest]
     entities = bind(url_of(database))
     found, after = [], None
     while True:
-        with session(entities):
-            page = search.search_leads(entities, LeadFilter(q="Q"), limit=3, after=after)
+        page = search.list_leads(entities, LeadFilter(q="Q"), limit=3, after=after)
         found.append([str(entry.id) for entry in page.leads])
         if (after := page.next) is None:
             break

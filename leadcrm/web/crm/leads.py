@@ -11,10 +11,10 @@ from uuid import UUID
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.changes import LONGEST_VALUE, MOST_IDS, Change, Event, Outcome, change_lead, change_leads, events_of
-from leadcrm.crm.leads import MOST_ROWS, Cursor, Lead, Page, as_record, list_leads
+from leadcrm.crm.leads import MAX_ROWS, Cursor, Lead, Page, as_record
 from leadcrm.crm.lookup import Found, find
 from leadcrm.crm.raw import SpoolReader, duplicates_of
-from leadcrm.crm.search import search_leads
+from leadcrm.crm.search import list_leads
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.web.crm.answers import answer, refuse
@@ -138,8 +138,8 @@ class LeadRoutes:
                     Parameter(
                         "limit",
                         "How many.",
-                        {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": DEFAULT_ROWS},
-                        whole_number(1, MOST_ROWS),
+                        {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_ROWS},
+                        whole_number(1, MAX_ROWS),
                     ),
                     Parameter("cursor", "The `next` of the page before.", {"type": "string"}, _cursor),
                     *FILTER_PARAMETERS,
@@ -224,9 +224,7 @@ class LeadRoutes:
         wanted = filter_of(call)
 
         def read(entities: Entities) -> Page:
-            with session(entities):
-                find_page = search_leads if wanted.q else list_leads
-                return find_page(entities, wanted, limit=call["limit"] or DEFAULT_ROWS, after=call["cursor"])
+            return list_leads(entities, wanted, limit=call["limit"] or DEFAULT_ROWS, after=call["cursor"])
 
         page = await self._readers.run(read)
         leads = [as_record(lead) for lead in page.leads]

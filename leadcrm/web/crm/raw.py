@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sanic.response import HTTPResponse
 
-from leadcrm.crm.leads import MOST_ROWS
+from leadcrm.crm.leads import MAX_ROWS
 from leadcrm.crm.raw import INBOX_STATES, RAW_STATES, SPOOLED, Kept, RawPage, SpoolReader, get_raw, list_raw
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -69,8 +69,8 @@ class RawRoutes:
                     Parameter(
                         "limit",
                         "How many.",
-                        {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": DEFAULT_ROWS},
-                        whole_number(1, MOST_ROWS),
+                        {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_ROWS},
+                        whole_number(1, MAX_ROWS),
                     ),
                     Parameter("cursor", "The `next` of the page before.", UUID_SCHEMA, uuid_of),
                 ),

@@ -15,8 +15,9 @@ from time import monotonic
 
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.dialects import Step
 from leadcrm.crm.raw import SpoolReader
-from leadcrm.crm.statistics import Statistics, Step, statistics
+from leadcrm.crm.statistics import Statistics, statistics
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.web.crm.answers import answer

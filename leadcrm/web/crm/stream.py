@@ -19,7 +19,7 @@ import orjson
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.leads import JSON_OPTIONS, as_record
-from leadcrm.crm.news import leads_changed_after, leads_since, newest_change
+from leadcrm.crm.recent import leads_changed_after, leads_since, newest_change
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.errors import LeadcrmError

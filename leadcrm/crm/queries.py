@@ -1,0 +1,136 @@
+"""Pony's queries over leads, and how a filter narrows them. The caller holds the session.
+
+The loop variable of every query is `lead`, which is also the table's alias in the SQL of `where_sql`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from pony.orm import desc, raw_sql, select
+
+from leadcrm.crm.dialects import dialect_of
+from leadcrm.crm.leads import FILTER_COLUMNS, Cursor, Lead, LeadFilter
+from leadcrm.database.entities import Entities
+
+
+def select_leads(entities: Entities) -> Any:
+    """Return the query for all leads, as tuples for `to_leads`: entities would cost three times as much a row."""
+    return select(
+        (
+            lead.raw.id,
+            lead.click_id,
+            lead.country,
+            lead.creo,
+            lead.description,
+            lead.domain,
+            lead.email,
+            lead.first_name,
+            lead.ip,
+            lead.lang,
+            lead.last_name,
+            lead.marker,
+            lead.offer,
+            lead.phone,
+            lead.sourcetype,
+            lead.status,
+            lead.assigned_to,
+            lead.created_at,
+            lead.updated_at,
+            lead.normalizer_version,
+        )
+        for lead in entities.lead
+    ).without_distinct()
+
+
+def select_places(entities: Entities) -> Any:
+    """Return the query for the times and ids of all leads, as tuples for `Cursor`."""
+    return select((lead.created_at, lead.raw.id) for lead in entities.lead).without_distinct()
+
+
+def to_leads(rows: Iterable[tuple[Any, ...]]) -> Iterator[Lead]:
+    """Make leads of the tuples of `select_leads`."""
+    return map(Lead._make, rows)
+
+
+def get_lead(entities: Entities, id: UUID) -> Lead | None:
+    """Return one lead."""
+    return next(to_leads(select_leads(entities).where(lambda lead: lead.raw.id == id)[:1]), None)
+
+
+def newest_first(entities: Entities, query: Any) -> Any:
+    """Order a query by arrival, descending."""
+    lead = entities.lead
+    return query.order_by(lambda: (desc(lead.created_at), desc(lead.raw.id)))
+
+
+def after_cursor(query: Any, cursor: Cursor | None) -> Any:
+    """Narrow a query to the leads that come after the cursor, newest first."""
+    if cursor is None:
+        return query
+    at, id = cursor
+    # The first condition is a range that the index by time serves, the second the exact place within it.
+    return query.where(lambda lead: lead.created_at <= at and (lead.created_at < at or lead.raw.id < id))
+
+
+def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
+    """Narrow a query by every part of the filter but `q`, which `leadcrm.crm.search` serves."""
+    ids = lead_filter.ids
+    if ids:
+        query = query.where(lambda lead: lead.raw.id in ids)
+    for column, values in lead_filter.values:
+        query = _where_one_of(query, column, values)
+    since, until = lead_filter.since, lead_filter.until
+    if since is not None:
+        query = query.where(lambda lead: lead.created_at >= since)
+    if until is not None:
+        query = query.where(lambda lead: lead.created_at < until)
+    bytewise = dialect_of(entities).bytewise
+    # The indexes hold the first 64 characters, since no index takes texts of any length: the first comparison of
+    # each pair uses the index, the second is exact.
+    if lead_filter.email is not None:
+        variants = case_variants(lead_filter.email)
+        is_email = (
+            f"lower(substr(lead.email, 1, 64)){bytewise} = lower(substr(?, 1, 64)) AND lower(lead.email) = lower(?)"
+        )
+        emails = [email for email in variants for _ in range(2)]
+        query = where_sql(query, " OR ".join([is_email] * len(variants)), emails)
+    if lead_filter.phone is not None:
+        is_phone = f"substr(lead.phone, 1, 64){bytewise} = substr(?, 1, 64) AND lead.phone = ?"
+        query = where_sql(query, is_phone, [lead_filter.phone] * 2)
+    return query
+
+
+def case_variants(text: str) -> tuple[str, ...]:
+    """Return the spellings of a text to search for: a database may fold the case of ASCII letters alone."""
+    if text.isascii():
+        return (text,)
+    return tuple(dict.fromkeys((text, text.lower(), text.upper(), text.capitalize(), text.title())))
+
+
+def where_sql(query: Any, condition: str, values: Sequence[str]) -> Any:
+    """Narrow a query by a condition in SQL, with a `?` for each value.
+
+    This is the one place for conditions that Pony cannot write: the indexes over texts are over `lower(substr(…))`
+    with a collation, and Pony would write `lower(…)`, in SQLite even a function in Python. Among 200,000 leads a filter
+    by email takes 0.2 ms by the index and 210 ms without it (SQLite; PostgreSQL: 0.5 and 95 ms).
+    """
+    numbers = count()
+    # Pony takes values as expressions over the variables of this function.
+    numbered = re.sub(r"\?", lambda _: f"$(values[{next(numbers)}])", condition)
+    fragment = raw_sql(f"({numbered})")
+    return query.where(lambda lead: fragment)
+
+
+def _where_one_of(query: Any, column: str, values: tuple[str, ...]) -> Any:
+    assert column in FILTER_COLUMNS
+    if "" in values:
+        return query.where(lambda lead: getattr(lead, column) in values or getattr(lead, column) is None)
+    if column == "status" and "new" not in values:
+        # Redundant, but it matches the partial index's predicate so the planner can use it.
+        query = query.where(lambda lead: lead.status != "new")
+    return query.where(lambda lead: getattr(lead, column) in values)
