@@ -20,16 +20,15 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, filter_of, id_of, limit_of, open_crm
-from leadcrm.cli.raw import raw_record
-from leadcrm.crm.changes import LONGEST_VALUE, Outcome, change_leads, events_of
-from leadcrm.crm.leads import MAX_ROWS, Cursor, as_record
-from leadcrm.crm.lookup import find
-from leadcrm.crm.raw import duplicates_of
+from leadcrm.crm.changes import MAX_VALUE_CHARS, ChangeOutcome, change_followed_leads
+from leadcrm.crm.documents import history_document, lead_page_document
+from leadcrm.crm.leads import MAX_ROWS, Cursor
+from leadcrm.crm.lookup import get_history
 from leadcrm.crm.search import list_leads
-from leadcrm.database.sessions import session
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
-_SHOWN = ("id", "createdAt", "status", "assignedTo", "firstName", "lastName", "email", "phone", "country", "offer")
+_COLUMNS = ("id", "createdAt", "status", "assignedTo", "firstName", "lastName", "email", "phone", "country", "offer")
+"""Of the table for people."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,50 +66,40 @@ def _cursor(text: str) -> Cursor:
 
 
 def _value(text: str) -> str:
-    if len(text) > LONGEST_VALUE or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"up to {LONGEST_VALUE} printable characters are accepted")
+    if len(text) > MAX_VALUE_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"up to {MAX_VALUE_CHARS} printable characters are accepted")
     return text
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
-    wanted = filter_of(arguments)
-    limit = arguments.limit
-    page = list_leads(crm.entities, wanted, limit=limit, after=arguments.cursor)
-    records = [as_record(lead) for lead in page.leads]
+    page = list_leads(crm.entities, filter_of(arguments), limit=arguments.limit, after=arguments.cursor)
+    document = lead_page_document(page)
     if arguments.json:
-        printing.print_json({"leads": records, "next": page.next and page.next.encode()})
+        printing.print_json(document)
     else:
-        printing.print_table(_SHOWN, ([record[name] for name in _SHOWN] for record in records))
+        printing.print_table(_COLUMNS, ([lead[name] for name in _COLUMNS] for lead in document["leads"]))
     return EXIT_DONE
 
 
 def _show(crm: Crm, arguments: argparse.Namespace) -> int:
-    found = find(crm.entities, crm.spool, arguments.id)
-    if found is None:
+    history = get_history(crm.entities, crm.spool, arguments.id)
+    if history is None:
         print(f"leadcrm: nobody was given the id {arguments.id}, as far as this node knows", file=sys.stderr)
         return EXIT_FAILED
-    lead = found.lead
-    with session(crm.entities):
-        events = events_of(crm.entities, lead.id) if lead else []
-        duplicates = duplicates_of(crm.entities, lead.id) if lead else {}
-    record = as_record(lead) if lead else None
-    raw = raw_record(found.raw) if found.raw else None
-    history = [event._asdict() for event in events]
+    document = history_document(history)
     if arguments.json:
-        way = [str(id) for id in found.way]
-        printing.print_json({"lead": record, "raw": raw, "events": history, "duplicates": duplicates, "way": way})
+        printing.print_json(document)
         return EXIT_DONE
-    if found.way:
-        print(f"{arguments.id} leads on to {lead.id if lead else found.raw and found.raw.row.id}\n")
-    if record is None:
+    if document["way"]:
+        print(f"{arguments.id} leads on to {history.destination.id}\n")
+    if document["lead"] is None:
         print("not a lead yet: this is the request as it is kept\n")
-    for part in (record, raw, duplicates):
-        if part:
-            printing.print_record(part)
+    for part in ("lead", "raw", "duplicates"):
+        if document[part]:
+            printing.print_record(document[part])
             print()
-    printing.print_table(
-        ("at", "what", "from", "to", "by"), ([e.at, e.field, e.from_value, e.to_value, e.actor] for e in events)
-    )
+    columns = ("at", "field", "from", "to", "by")
+    printing.print_table(columns, ([event[name] for name in columns] for event in document["events"]))
     return EXIT_DONE
 
 
@@ -128,14 +117,10 @@ def _set(crm: Crm, arguments: argparse.Namespace) -> int:
         changes["status"] = arguments.status
     if arguments.assigned_to is not None:
         changes["assigned_to"] = arguments.assigned_to or None
-    leads = {}
-    for id in arguments.ids:
-        found = find(crm.entities, crm.spool, id)
-        leads[id] = found.lead.id if found and found.lead else id
-    done = change_leads(crm.entities, list(leads.values()), changes, actor=_person())
-    outcomes = {str(id): done[lead_id].value for id, lead_id in leads.items()}
+    changed = change_followed_leads(crm.entities, crm.spool, arguments.ids, changes, actor=_person())
+    outcomes = {str(id): outcome.value for id, outcome in changed.items()}
     if arguments.json:
         printing.print_json(outcomes)
     else:
         printing.print_table(("id", "outcome"), outcomes.items())
-    return EXIT_FAILED if Outcome.MISSING.value in outcomes.values() else EXIT_DONE
+    return EXIT_FAILED if ChangeOutcome.MISSING in changed.values() else EXIT_DONE

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -89,8 +89,10 @@ def progress(what: str) -> Iterator[OnProgress]:
 
 
 def _encoded(value: Any) -> str:
+    """Return a value as the API writes it; a time without a zone is UTC, as in the columns."""
     if isinstance(value, datetime):
-        return f"{value.isoformat(timespec='milliseconds')}Z"
+        naive = value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value
+        return f"{naive.isoformat()}Z"
     if isinstance(value, (UUID, date)):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

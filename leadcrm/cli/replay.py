@@ -22,9 +22,11 @@ from rich.progress import track
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, id_of, open_crm
+from leadcrm.crm.documents import replay_document
+from leadcrm.crm.replay import replay_raw
 from leadcrm.database.states import REPLAYABLE_STATES
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
-from leadcrm.ingest.replay import replay, replayable_ids
+from leadcrm.ingest.replay import Replay, replayable_ids
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,22 +48,16 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     if arguments.json:
         printing.print_json(results)
     elif results:
-        printing.print_table(tuple(results[0]), ([row[name] for name in row] for row in results))
+        printing.print_table(tuple(results[0]), ([result[name] for name in result] for result in results))
     else:
         print("nothing to replay")
-    return EXIT_DONE if all(row["lead_id"] for row in results) else EXIT_FAILED
+    return EXIT_DONE if all(result["leadId"] for result in results) else EXIT_FAILED
 
 
 def _replay(crm: Crm, ids: list[UUID]) -> Iterator[dict[str, object]]:
-    progress = Console(stderr=True)
+    console = Console(stderr=True)
     # One at a time: each is a transaction of its own, and a fault in the middle leaves the others done.
-    for id in track(ids, "replaying", console=progress, disable=not progress.is_terminal or len(ids) < 2):
-        done = replay(crm.entities, id, max_decoded_bytes=crm.config.max_body_bytes)
-        if done is not None:
-            yield done._asdict()
-        elif crm.spool.get(id):
-            error = "waits in the spool: leadcrm spool drain"
-            yield {"id": str(id), "state": "spooled", "changed": False, "lead_id": None, "error": error}
-        else:
-            error = "no request was kept under this id"
-            yield {"id": str(id), "state": "unknown", "changed": False, "lead_id": None, "error": error}
+    for id in track(ids, "replaying", console=console, disable=not console.is_terminal or len(ids) < 2):
+        result = replay_raw(crm.entities, crm.spool, id, max_decoded_bytes=crm.config.max_body_bytes)
+        unknown = Replay(str(id), "unknown", False, None, "no request was kept under this id")
+        yield replay_document(result or unknown)

@@ -1,9 +1,10 @@
-"""Changes of status and assignment, each kept as an event: when, what, from, to, by whom.
+"""Changes of status and assignment, each kept as an event.
 
-Invariants: a change and its events commit together; the row is locked from the look to the commit, so that of two
-people who saw the same version one is refused; a change to what already is, is none.
-
-May import leads, entities and database.
+Invariants:
+- A change and its events commit together.
+- The row is locked from the look at its version to the commit: of two people who saw the same version, one is
+  refused.
+- Setting a value that is there already changes nothing, and leaves no event.
 """
 
 from __future__ import annotations
@@ -18,22 +19,24 @@ from pony.orm import select
 from uuid_utils import uuid7
 
 from leadcrm.crm.leads import Lead
+from leadcrm.crm.lookup import follow
+from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.entities import LEAD_COLUMNS, Entities
 from leadcrm.database.sessions import session
 
 CHANGEABLE = ("status", "assigned_to")
 
-LONGEST_VALUE = 200
-"""Characters of a status or a name. They are indexed whole, and no index takes texts of any length."""
+MAX_VALUE_CHARS = 200
+"""Of a status or a name. They are indexed whole, and no index takes texts of any length."""
 
-MOST_IDS = 1_000
-"""Leads of one change in bulk: one transaction, whose locks a lead's other changes wait for."""
+MAX_IDS = 1_000
+"""Leads of one bulk change. It is one transaction, and other changes of these leads wait for its locks."""
 
 Changes = Mapping[str, "str | None"]
 
 
-class Outcome(str, Enum):
-    """What became of a change."""
+class ChangeOutcome(str, Enum):
+    """The result of a change for one lead."""
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
@@ -42,72 +45,83 @@ class Outcome(str, Enum):
 
 
 class Change(NamedTuple):
-    """The outcome, and the lead as it is now; None where it is missing."""
+    """The outcome, and the lead as it is now; None where there is no lead."""
 
-    outcome: Outcome
+    outcome: ChangeOutcome
     lead: Lead | None
 
 
-class Event(NamedTuple):
-    """One row of `lead_events`; `at` is naive UTC."""
-
-    id: UUID
-    lead_id: UUID
-    at: datetime
-    field: str
-    from_value: str | None
-    to_value: str | None
-    actor: str
-
-
 def change_lead(
-    entities: Entities, id: UUID, changes: Changes, *, actor: str, versions: Sequence[str] | None = None
+    entities: Entities,
+    spool: SpoolReader,
+    id: UUID,
+    changes: Changes,
+    *,
+    actor: str,
+    versions: Sequence[str] | None = None,
 ) -> Change:
-    """Change one lead, if its version is one of those given, or whatever it is. Durable on return.
+    """Change the lead that an id leads to. Durable on return.
 
-    Raises `StoreUnavailable`.
+    Args:
+        entities: The bound database.
+        spool: This node's spool, for ids that wait there.
+        id: Any id that a sender was answered.
+        changes: New values by column, of `CHANGEABLE`.
+        actor: Who makes the change, for the history.
+        versions: The versions that may be changed; None for any.
+
+    Raises:
+        StoreUnavailable: The database cannot be changed, or the commit is in doubt.
     """
+    destination = follow(entities, spool, id)
+    if destination is None or destination.lead is None:
+        return Change(ChangeOutcome.MISSING, None)
     with session(entities, writes=True):
-        row = entities.lead.get_for_update(raw=id)
+        row = entities.lead.get_for_update(raw=destination.lead.id)
         if row is None:
-            return Change(Outcome.MISSING, None)
-        lead = _lead_of(row)
+            return Change(ChangeOutcome.MISSING, None)
+        lead = _to_lead(row)
         if versions is not None and lead.version not in versions:
-            return Change(Outcome.STALE, lead)
-        changed = _apply(entities, row, changes, actor)
-        return Change(Outcome.CHANGED if changed else Outcome.UNCHANGED, _lead_of(row))
+            return Change(ChangeOutcome.STALE, lead)
+        outcome = _apply(entities, row, changes, actor)
+        return Change(outcome, _to_lead(row))
 
 
-def change_leads(entities: Entities, ids: Sequence[UUID], changes: Changes, *, actor: str) -> dict[UUID, Outcome]:
-    """Change many leads the same way, all or none. Durable on return; raises `StoreUnavailable`."""
-    lead = entities.lead
-    done = dict.fromkeys(ids, Outcome.MISSING)
+def change_leads(entities: Entities, ids: Sequence[UUID], changes: Changes, *, actor: str) -> dict[UUID, ChangeOutcome]:
+    """Change many leads, by their own ids, in the same way: all or none. Durable on return.
+
+    Raises:
+        StoreUnavailable: The database cannot be changed, or the commit is in doubt.
+    """
+    outcomes = dict.fromkeys(ids, ChangeOutcome.MISSING)
     with session(entities, writes=True):
-        # In the order of ids: two changes that lock the same leads the other way round would wait for ever.
-        for row in select(row for row in lead if row.raw.id in ids).order_by(lambda row: row.raw.id).for_update()[:]:
-            changed = _apply(entities, row, changes, actor)
-            done[row.raw.id] = Outcome.CHANGED if changed else Outcome.UNCHANGED
-    return done
+        # In the order of ids: two changes that lock the same leads in opposite order would wait for each other.
+        rows = select(row for row in entities.lead if row.raw.id in ids).order_by(lambda row: row.raw.id)
+        for row in rows.for_update()[:]:
+            outcomes[row.raw.id] = _apply(entities, row, changes, actor)
+    return outcomes
 
 
-def events_of(entities: Entities, id: UUID) -> list[Event]:
-    """Return what was changed of a lead, oldest first. The session is the caller's."""
-    query = select(
-        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor)
-        for event in entities.lead_event
-        if event.lead_id == id
-    )
-    return [Event._make(row) for row in query.order_by(1)]
+def change_followed_leads(
+    entities: Entities, spool: SpoolReader, ids: Sequence[UUID], changes: Changes, *, actor: str
+) -> dict[UUID, ChangeOutcome]:
+    """Change the leads that these ids lead to, as `change_leads` does, and return the outcome of each id."""
+    lead_ids = {}
+    for id in ids:
+        destination = follow(entities, spool, id)
+        lead_ids[id] = destination.lead.id if destination and destination.lead else id
+    outcomes = change_leads(entities, list(lead_ids.values()), changes, actor=actor)
+    return {id: outcomes[lead_id] for id, lead_id in lead_ids.items()}
 
 
-def _apply(entities: Entities, row: Any, changes: Changes, actor: str) -> bool:
-    different = {name: value for name, value in changes.items() if getattr(row, name) != value}
-    if not different:
-        return False
+def _apply(entities: Entities, row: Any, changes: Changes, actor: str) -> ChangeOutcome:
+    differences = {name: value for name, value in changes.items() if getattr(row, name) != value}
+    if not differences:
+        return ChangeOutcome.UNCHANGED
     now = datetime.now(timezone.utc).replace(tzinfo=None)
-    # The version is this time: it must be another even where the clock stood still or was set back.
+    # This time is the version: it must differ even where the clock stood still or was set back.
     at = max(now, row.updated_at + timedelta(microseconds=1))
-    for name, value in different.items():
+    for name, value in differences.items():
         assert name in CHANGEABLE
         entities.lead_event(
             id=UUID(str(uuid7())),
@@ -118,9 +132,9 @@ def _apply(entities: Entities, row: Any, changes: Changes, actor: str) -> bool:
             to_value=value,
             actor=actor,
         )
-    row.set(**different, updated_at=at)
-    return True
+    row.set(**differences, updated_at=at)
+    return ChangeOutcome.CHANGED
 
 
-def _lead_of(row: Any) -> Lead:
+def _to_lead(row: Any) -> Lead:
     return Lead(row.raw.id, *(getattr(row, name) for name in LEAD_COLUMNS[1:]))

@@ -1,13 +1,11 @@
-"""Leads taken out: all that a filter asks for, as CSV or as a JSON object a line, newest first.
+"""Export of all leads that a filter asks for, as CSV or NDJSON, newest first.
 
 Invariants:
-- It shows one moment: leads that arrive or change meanwhile are not in it or as they were.
-- Memory is that of one page, whatever the number of leads.
-- A CSV runs nothing in a spreadsheet: what begins as a formula does, a cell or what stands behind a semicolon or tab
-  in it, where some spreadsheets begin a cell of their own, is led in by an apostrophe
+- An export shows one moment: leads that arrive or change meanwhile are left out, or are as they were.
+- It takes the memory of one page, whatever the number of leads.
+- No cell of a CSV runs as a formula in a spreadsheet. A text that begins like a formula gets an apostrophe in front,
+  and so does one after a semicolon or a tab, where some spreadsheets begin another cell
   (https://owasp.org/www-community/attacks/CSV_Injection).
-
-May import leads, search, database and entities.
 """
 
 from __future__ import annotations
@@ -20,35 +18,40 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-import orjson
-
-from leadcrm.crm.leads import JSON_OPTIONS, NAMES, Cursor, Lead, LeadFilter, as_record
+from leadcrm.crm.documents import LEAD_NAMES, encode_line, lead_document
+from leadcrm.crm.leads import Cursor, Lead, LeadFilter
 from leadcrm.crm.search import read_page
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import forget_results, snapshot
 
 PAGE_ROWS = 200
-"""Leads a page: some milliseconds, after which ingestion's threads have their turn."""
+"""Leads of a page: some milliseconds, after which ingestion's threads get their turn."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""Without it Excel takes UTF-8 for the encoding of its own country."""
+"""Without it Excel reads UTF-8 as the encoding of its own country."""
 
-# The wide forms too, which spreadsheets of East Asia understand.
-_FORMULA_BEGINNINGS = tuple("=+-@\t\r\n\uff0b\uff0d\uff1d\uff20")
+# Spreadsheets of East Asia also understand the wide forms.
+_FORMULA_STARTS = tuple("=+-@\t\r\n\uff0b\uff0d\uff1d\uff20")
 _FORMULA_WITHIN = re.compile("(?<=[;\t])(?=[=+@\uff0b\uff0d\uff1d\uff20-])")
 
 
-def export_leads(entities: Entities, wanted: LeadFilter, kind: str) -> Generator[bytes, None, None]:
-    """Give the file piece by piece; `kind` is one of `FORMATS`.
+def export_leads(entities: Entities, lead_filter: LeadFilter, kind: str) -> Generator[bytes, None, None]:
+    """Yield the file piece by piece.
 
-    For entities that only this thread uses, and for this thread alone to go through. Raises `StoreUnavailable`.
+    Args:
+        entities: A binding that only this thread uses. Only this thread may read the pieces.
+        lead_filter: Which leads.
+        kind: One of `FORMATS`.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
     """
     head, encode = FORMATS[kind]
     yield head
     with snapshot(entities):
         after: Cursor | None = None
         while True:
-            page = read_page(entities, wanted, limit=PAGE_ROWS, after=after)
+            page = read_page(entities, lead_filter, limit=PAGE_ROWS, after=after)
             if page.leads:
                 yield encode(page.leads)
             forget_results(entities)
@@ -58,7 +61,7 @@ def export_leads(entities: Entities, wanted: LeadFilter, kind: str) -> Generator
 
 
 def _csv_head() -> bytes:
-    return _BYTE_ORDER_MARK + _csv_lines([NAMES])
+    return _BYTE_ORDER_MARK + _csv_lines([LEAD_NAMES])
 
 
 def _as_csv(leads: Iterable[Lead]) -> bytes:
@@ -77,15 +80,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value.isoformat(timespec='milliseconds')}Z"
     text = _FORMULA_WITHIN.sub("'", str(value))
-    return f"'{text}" if text.startswith(_FORMULA_BEGINNINGS) else text
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
-def _as_json_lines(leads: Iterable[Lead]) -> bytes:
-    options = JSON_OPTIONS | orjson.OPT_APPEND_NEWLINE
-    return b"".join(orjson.dumps(as_record(lead), option=options) for lead in leads)
+def _as_ndjson(leads: Iterable[Lead]) -> bytes:
+    return b"".join(encode_line(lead_document(lead)) for lead in leads)
 
 
 FORMATS: Mapping[str, tuple[bytes, Callable[[Iterable[Lead]], bytes]]] = MappingProxyType(
-    {"csv": (_csv_head(), _as_csv), "ndjson": (b"", _as_json_lines)}
+    {"csv": (_csv_head(), _as_csv), "ndjson": (b"", _as_ndjson)}
 )
-"""What each kind of file begins with, and how leads are written in it."""
+"""The head of each kind of file, and the function that encodes leads for it."""

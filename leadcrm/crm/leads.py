@@ -11,12 +11,8 @@ import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
-
-import orjson
-
-from leadcrm.database.entities import FIELDS
 
 MAX_ROWS = 500
 """Rows of a page: some hundred kilobytes of JSON."""
@@ -122,23 +118,3 @@ def make_page(leads: Iterable[Lead], limit: int) -> Page:
         return Page(rows, None)
     last = rows[limit - 1]
     return Page(rows[:limit], Cursor(last.created_at, last.id))
-
-
-NAMES = (
-    "id",
-    *FIELDS,
-    "status",
-    "assignedTo",
-    "createdAt",
-    "updatedAt",
-    "normalizerVersion",
-)
-"""The columns' names in JSON and CSV: those of the payload, and in its manner."""
-
-JSON_OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
-"""Times end in Z: the columns hold UTC."""
-
-
-def as_record(lead: Lead) -> dict[str, Any]:
-    """Return the lead by its JSON names, to be encoded with `JSON_OPTIONS`."""
-    return dict(zip(NAMES, lead, strict=True))

@@ -1,13 +1,8 @@
-"""What arrived, as it was kept: the raw rows of the database and those that still wait in this node's spool.
-
-The inbox is what is no lead, by state; `spooled` stands for the spool's rows, which no other node sees.
-
-May import entities, database, errors and, of ingest, what a kept row is and where the spool lies.
-"""
+"""Requests as they were kept: the raw rows of the database and those that still wait in this node's spool."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,19 +11,13 @@ from uuid import UUID
 
 from pony.orm import count, desc, raw_sql, select
 
+from leadcrm.crm.states import SPOOLED
 from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import bind_spool, session
 from leadcrm.errors import StoreError
 from leadcrm.ingest.raw_row import submission_from_entity
 from leadcrm.ingest.spool.file import spool_in_use
 from leadcrm.ingest.submission import Submission
-
-SPOOLED = "spooled"
-
-INBOX_STATES = ("failed", "invalid", "conflict", "repeat", SPOOLED)
-"""What is kept but is no lead, in the order of how much it wants a person."""
-
-RAW_STATES = (*INBOX_STATES, "stored")
 
 
 class Kept(NamedTuple):
@@ -60,22 +49,26 @@ class Summary(NamedTuple):
 
 
 class RawPage(NamedTuple):
-    """Some raw rows, newest first, and the id after which the next page begins."""
+    """Some raw rows, newest first, and the id after which the next page begins; None after the last page."""
 
     rows: list[Summary]
     next: UUID | None
 
 
 class SpoolReader:
-    """Reads this node's spool, where there is one, in whatever thread."""
+    """Reads this node's spool, if there is one, in any thread."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Name the spool's place; nothing is opened before it is needed."""
+        """Remember where the spool lies; each read opens it."""
         self._data_dir = data_dir
 
     @contextmanager
     def open(self) -> Iterator[SpoolEntities | None]:
-        """Hold a session in the spool; None where there is no spool. Raises `StoreUnavailable`."""
+        """Hold a session in the spool; yields None where there is no spool.
+
+        Raises:
+            StoreUnavailable: The spool cannot be read.
+        """
         path = spool_in_use(self._data_dir)
         if not path.exists():
             yield None
@@ -88,7 +81,7 @@ class SpoolReader:
             entities.database.disconnect()
 
     def get(self, id: UUID) -> Kept | None:
-        """Return one row; None too where the spool cannot be read, which stops nobody from reading the database."""
+        """Return one row; also None where the spool cannot be read, so that the database can be read without it."""
         try:
             with self.open() as entities:
                 row = entities and entities.raw_lead.get(id=id)
@@ -97,38 +90,75 @@ class SpoolReader:
             return None
 
     def list(self, *, limit: int, after: UUID | None) -> RawPage:
-        """Return a page of its rows. Raises `StoreUnavailable`."""
+        """Return a page of its rows.
+
+        Raises:
+            StoreUnavailable: The spool cannot be read.
+        """
         with self.open() as entities:
             if entities is None:
                 return RawPage([], None)
             return _read_page(_select_summaries(entities, raw_sql("refusal", str)), "spool", limit, after)
 
     def count(self) -> int:
-        """Return how many rows wait. Raises `StoreUnavailable`."""
+        """Return the number of its rows.
+
+        Raises:
+            StoreUnavailable: The spool cannot be read.
+        """
         with self.open() as entities:
             return 0 if entities is None else int(select(row for row in entities.raw_lead).count())
 
 
-def get_raw(entities: Entities, id: UUID) -> Kept | None:
-    """Return one row of the database, body and all. The session is the caller's."""
+def get_raw(entities: Entities, spool: SpoolReader, id: UUID) -> Kept | None:
+    """Return one raw row of the database or, where it is not there, of the spool. Opens sessions of its own.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    with session(entities):
+        kept = read_raw(entities, id)
+    return kept or spool.get(id)
+
+
+def read_raw(entities: Entities, id: UUID) -> Kept | None:
+    """Return one raw row of the database. The caller holds the session."""
     row = entities.raw_lead.get(id=id)
     return Kept(submission_from_entity(row), "database", None) if row else None
 
 
-def list_raw(entities: Entities, states: tuple[str, ...], *, limit: int, after: UUID | None) -> RawPage:
-    """Return a page of the database's rows in these states. The caller holds the session."""
+def list_raw(
+    entities: Entities, spool: SpoolReader, states: Sequence[str], *, limit: int, after: UUID | None = None
+) -> RawPage:
+    """Return a page of raw rows in these states, of database and spool together. Opens sessions of its own.
+
+    Raises:
+        StoreUnavailable: The database or the spool cannot be read.
+    """
+    pages = []
+    database_states = tuple(state for state in states if state != SPOOLED)
+    if database_states:
+        with session(entities):
+            pages.append(_list_database(entities, database_states, limit=limit, after=after))
+    if SPOOLED in states:
+        pages.append(spool.list(limit=limit, after=after))
+    rows = sorted((row for page in pages for row in page.rows), key=lambda row: row.id, reverse=True)
+    has_more = len(rows) > limit or any(page.next for page in pages)
+    return RawPage(rows[:limit], rows[:limit][-1].id if has_more else None)
+
+
+def count_duplicates(entities: Entities, id: UUID) -> dict[str, int]:
+    """Return how many repeats and conflicts point at a row. The caller holds the session."""
+    counts = dict(select((row.state, count(row)) for row in entities.raw_lead if row.duplicate_of == id))
+    return {"repeats": counts.get("repeat", 0), "conflicts": counts.get("conflict", 0)}
+
+
+def _list_database(entities: Entities, states: tuple[str, ...], *, limit: int, after: UUID | None) -> RawPage:
     query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.state in states)
     if "stored" not in states:
         # Redundant, but it matches the partial index's predicate so the planner can use it.
         query = query.where(lambda row: row.state != "stored")
     return _read_page(query, "database", limit, after)
-
-
-def duplicates_of(entities: Entities, id: UUID) -> dict[str, int]:
-    """Return how many repeats and conflicts lead to a row. The session is the caller's."""
-    raw_lead = entities.raw_lead
-    counted = dict(select((row.state, count(row)) for row in raw_lead if row.duplicate_of == id))
-    return {"repeats": counted.get("repeat", 0), "conflicts": counted.get("conflict", 0)}
 
 
 def _select_summaries(entities: SpoolEntities, refusal: Any) -> Any:

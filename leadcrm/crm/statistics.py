@@ -1,8 +1,6 @@
-"""Statistics of a time: leads by hour or day and by what they came from, and the ledger of outcomes.
+"""Statistics of a period: leads by hour or day and by their sources, and the ledger of outcomes.
 
-The leads of that time, which the index by time finds, are gathered once and then counted by each dimension.
-
-May import leads, entities and database. Sessions are the caller's.
+The index by time finds the leads of the period. They are gathered once and then counted by each dimension.
 """
 
 from __future__ import annotations
@@ -17,29 +15,34 @@ from uuid import UUID
 from pony.orm import count, raw_sql, select
 
 from leadcrm.crm.dialects import Step, dialect_of
+from leadcrm.crm.states import NO_LEAD_STATES
 from leadcrm.database.entities import Entities
 
 DIMENSIONS = ("status", "country", "offer", "marker", "sourcetype")
 
-MOST_VALUES = 20
-"""Of a dimension with many values the most frequent are told apart."""
+MAX_VALUES = 20
+"""Values of one dimension: the most frequent."""
 
-NO_LEAD_STATES = ("failed", "invalid", "conflict", "repeat")
+_MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
+"""Between the two readings of the clock for a row's id and for its time. They are microseconds apart."""
 
-_CLOCK_SKEW = timedelta(minutes=5)
-"""Between the two clock readings that a row's id and its time come from. They are microseconds apart."""
-
-_SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+_STEPS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 _Counts = dict[str, Counter[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts of what arrived between `since` and `until` (naive UTC, the latter excluded).
+    """Counts of the requests that arrived in a period.
 
-    `steps` has every hour or day of the time, also the empty ones; `outcomes` has the same for the rows that are no
-    leads, by their state.
+    Attributes:
+        since: The start of the period, naive UTC.
+        until: Its end, excluded, naive UTC.
+        step: The length of time that `steps` and `outcomes` count by.
+        leads: The number of leads.
+        steps: The number of leads by the start of each hour or day of the period, empty ones included.
+        dimensions: For each of `DIMENSIONS`, its most frequent values with the number of leads.
+        outcomes: For each state of rows that are no leads, their number by hour or day, as in `steps`.
     """
 
     since: datetime
@@ -52,8 +55,8 @@ class Statistics:
 
 
 def statistics(entities: Entities, since: datetime, until: datetime, step: Step) -> Statistics:
-    """Count."""
-    counts = _count(entities, since, until, step)
+    """Return the statistics of a period. The caller holds the session."""
+    counts = _count_leads(entities, since, until, step)
     starts = starts_between(since, until, step)
     by_step = {_moment(start): leads for start, leads in counts["step"].items()}
     return Statistics(
@@ -62,35 +65,36 @@ def statistics(entities: Entities, since: datetime, until: datetime, step: Step)
         step=step,
         leads=sum(by_step.values()),
         steps={start: by_step.get(start, 0) for start in starts},
-        dimensions={name: tuple(counts[name].most_common(MOST_VALUES)) for name in DIMENSIONS},
-        outcomes=_outcomes(entities, since, until, step, starts),
+        dimensions={name: tuple(counts[name].most_common(MAX_VALUES)) for name in DIMENSIONS},
+        outcomes=_count_outcomes(entities, since, until, step, starts),
     )
 
 
 def starts_between(since: datetime, until: datetime, step: Step) -> list[datetime]:
-    """Return the beginning of every hour or day that the time touches."""
+    """Return the start of every hour or day that the period touches."""
     first = since.replace(minute=0, second=0, microsecond=0, hour=since.hour if step == "hour" else 0)
-    # Counted, not added up to the end: past the last step there may be no time left.
-    return [first + number * _SPANS[step] for number in range(-((first - until) // _SPANS[step]))]
+    # By their number, since adding a step to the last one may go past the latest time that Python has.
+    return [first + number * _STEPS[step] for number in range(-((first - until) // _STEPS[step]))]
 
 
 def _moment(start: str) -> datetime:
     return datetime.fromisoformat(f"{start[:10]} {start[11:13] or '00'}:00:00")
 
 
-def _count(entities: Entities, since: datetime, until: datetime, step: Step) -> _Counts:
+def _count_leads(entities: Entities, since: datetime, until: datetime, step: Step) -> _Counts:
     names = ("step", *DIMENSIONS)
     table = entities.database.provider.quote_name(entities.lead._table_)
     start = dialect_of(entities).truncate("created_at", step)
-    # Gathered once and counted once a dimension: a count over all dimensions together would tell apart as many
-    # combinations as there are leads.
-    each = " UNION ALL ".join(
+    # In SQL, since Pony has no common table expressions, and reading the period once for each dimension takes several
+    # times as long. Grouping by all dimensions at once would give about as many groups as there are leads.
+    by_dimension = " UNION ALL ".join(
         f"SELECT {number}, CAST({name} AS text), count(*) FROM gathered GROUP BY {name}"  # noqa: S608 - names of ours
         for number, name in enumerate(names)
     )
     rows = entities.database.select(
-        f"* FROM (WITH gathered AS (SELECT {start} AS step, "  # noqa: S608
-        f"{', '.join(DIMENSIONS)} FROM {table} WHERE created_at >= $since AND created_at < $until) {each}) AS counted",
+        f"* FROM (WITH gathered AS (SELECT {start} AS step, "  # noqa: S608 - names of ours
+        f"{', '.join(DIMENSIONS)} FROM {table} WHERE created_at >= $since AND created_at < $until) {by_dimension}) "
+        "AS counted",
         {"since": since.isoformat(" ", "microseconds"), "until": until.isoformat(" ", "microseconds")},
         {},
     )
@@ -100,13 +104,14 @@ def _count(entities: Entities, since: datetime, until: datetime, step: Step) -> 
     return counts
 
 
-def _outcomes(
+def _count_outcomes(
     entities: Entities, since: datetime, until: datetime, step: Step, starts: list[datetime]
 ) -> dict[str, dict[datetime, int]]:
-    """Count the rows that are no leads; that they are few next to leads is not promised, so an index finds them."""
+    """Count the rows that are no leads. There may be as many of them as leads, so an index must find them."""
     counts = {state: dict.fromkeys(starts, 0) for state in NO_LEAD_STATES}
-    # By id, which is indexed within a state and begins with the time; then by the exact time.
-    low, high = _first_id_of(since, -_CLOCK_SKEW), _first_id_of(until, _CLOCK_SKEW)
+    # Ids begin with the time and are indexed within a state: they narrow the rows, the times select them.
+    low = _lowest_id(since, -_MAX_CLOCK_DIFFERENCE)
+    high = _lowest_id(until, _MAX_CLOCK_DIFFERENCE)
     start = raw_sql(dialect_of(entities).truncate('"row".received_at', step), str)
     query = select(
         (row.state, start, count())
@@ -123,7 +128,8 @@ def _outcomes(
     return counts
 
 
-def _first_id_of(at: datetime, skew: timedelta) -> UUID:
-    # As seconds: the skew may lead out of the times that there are.
-    seconds = at.replace(tzinfo=timezone.utc).timestamp() + skew.total_seconds()
+def _lowest_id(at: datetime, offset: timedelta) -> UUID:
+    """Return the lowest id of that time, moved by an offset."""
+    # In seconds: the sum may lie outside the times that Python has.
+    seconds = at.replace(tzinfo=timezone.utc).timestamp() + offset.total_seconds()
     return UUID(int=max(0, round(seconds * 1000)) << 80)

@@ -61,11 +61,11 @@ def test_a_change_is_kept_with_who_made_it(database: str, run: Run, rows: Rows) 
     }
     shown = document(run("leads", "show", row.id, "--json"))
     assert (shown["lead"]["status"], shown["lead"]["assignedTo"]) == ("won", "anna")
-    assert [(e["field"], e["from_value"], e["to_value"]) for e in shown["events"]] == [
+    assert [(event["field"], event["from"], event["to"]) for event in shown["events"]] == [
         ("status", "new", "won"),
-        ("assigned_to", None, "anna"),
+        ("assignedTo", None, "anna"),
     ]
-    assert all(event["actor"] for event in shown["events"])
+    assert all(event["by"] for event in shown["events"])
     assert document(run("leads", "set", row.id, "--assigned-to", "", "--json")) == {row.id: "changed"}
     assert rows.lead(row.id)["assigned_to"] is None
 
@@ -95,9 +95,9 @@ def test_an_id_that_waits_in_the_spool_is_shown_and_leads_on(database: str, run:
     spool.write([waiting, repeat])
     spool.close()
     shown = document(run("leads", "show", waiting.id, "--json"))
-    assert (shown["lead"], shown["raw"]["stored"]) == (None, "spool")
+    assert (shown["lead"], shown["raw"]["state"]) == (None, "spooled")
     assert document(run("leads", "show", repeat.id, "--json"))["lead"]["id"] == first.id
-    listed = document(run("raw", "list", "--state", "spooled", "--json"))
+    listed = document(run("raw", "list", "--state", "spooled", "--json"))["rows"]
     assert [row["id"] for row in listed] == [repeat.id, waiting.id]
     assert document(run("raw", "show", waiting.id, "--json"))["body"] == body(email="b@example.com").decode()
     assert document(run("replay", waiting.id, "--json"), status=1)[0]["state"] == "spooled"
@@ -116,14 +116,14 @@ def test_what_is_no_lead_is_listed_and_replayed(database: str, run: Run, rows: R
     mended = submission(body(email="a@example.com"), state="invalid", error="a fault of ours")
     hopeless = submission(b"\xff\x00", state="invalid", error="a fault of ours")
     keep(database, [mended, hopeless])
-    listed = document(run("raw", "list", "--json"))
-    assert [(row["id"], row["state"], row["body_bytes"]) for row in listed] == [
+    listed = document(run("raw", "list", "--json"))["rows"]
+    assert [(row["id"], row["state"], row["bodyBytes"]) for row in listed] == [
         (hopeless.id, "invalid", 2),
         (mended.id, "invalid", len(mended.body or b"")),
     ]
     shown = document(run("raw", "show", hopeless.id, "--json"))
-    assert (shown["body_encoding"], shown["body"]) == ("base64", "/wA=")
-    assert shown["body_sha256"] == hashlib.sha256(b"\xff\x00").hexdigest()
+    assert (shown["bodyEncoding"], shown["body"]) == ("base64", "/wA=")
+    assert shown["bodySha256"] == hashlib.sha256(b"\xff\x00").hexdigest()
     results = document(run("replay", "--state", "invalid", "--json"), status=1)
     assert [(result["id"], result["state"]) for result in results] == [
         (mended.id, "stored"),

@@ -131,6 +131,6 @@ def test_migrate_and_replay_lose_none_of_it(folder: Path) -> None:
     keep(database, [failed])
     assert json.loads(done(folder, "migrate", "--json")) == []
     (replayed,) = json.loads(done(folder, "replay", "--state", "failed", "--json"))
-    assert replayed["lead_id"] == failed.id
+    assert replayed["leadId"] == failed.id
     done(folder, "spool", "drain")
     assert leads_in(folder / "data" / "leads.db") == IN_DATABASE | IN_SPOOL | {"failed@example.com"}

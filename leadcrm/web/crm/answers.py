@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from sanic.response import HTTPResponse
 
-from leadcrm.crm.leads import JSON_OPTIONS
+from leadcrm.crm.documents import encode
 from leadcrm.web.http.responses import Refusal
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -16,7 +15,7 @@ HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 def answer(status: int, document: Any, headers: Mapping[str, str] | None = None) -> HTTPResponse:
     """Return a JSON answer; `document` may be encoded already."""
-    body = document if isinstance(document, bytes) else orjson.dumps(document, option=JSON_OPTIONS)
+    body = document if isinstance(document, bytes) else encode(document)
     return HTTPResponse(body, status=status, headers={**HEADERS, **(headers or {})}, content_type="application/json")
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
 from sanic.response import HTTPResponse
 
-from leadcrm.crm.changes import LONGEST_VALUE, MOST_IDS, Change, Event, Outcome, change_lead, change_leads, events_of
-from leadcrm.crm.leads import MAX_ROWS, Cursor, Lead, Page, as_record
-from leadcrm.crm.lookup import Found, find
-from leadcrm.crm.raw import SpoolReader, duplicates_of
+from leadcrm.crm.changes import MAX_IDS, MAX_VALUE_CHARS, ChangeOutcome, change_lead, change_leads
+from leadcrm.crm.documents import history_document, lead_document, lead_page_document
+from leadcrm.crm.leads import MAX_ROWS, Cursor, Lead
+from leadcrm.crm.lookup import get_history
+from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.search import list_leads
-from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
 from leadcrm.web.crm.answers import answer, refuse
 from leadcrm.web.crm.declarations import UUID_SCHEMA, Answer, Body, Call, Parameter, Route, uuid_of, whole_number
 from leadcrm.web.crm.filters import FILTER_PARAMETERS, filter_of
 from leadcrm.web.crm.readers import Readers
-from leadcrm.web.crm.schemas import COUNT, ID, array, document, event_document, raw_document, reference
+from leadcrm.web.crm.schemas import COUNT, ID, array, document, reference
 from leadcrm.web.http.responses import NOT_FOUND, Refusal
 
 STALE = Refusal(412, "stale")
@@ -37,7 +35,7 @@ _VERSION = {"ETag": "The lead's version, for If-Match: the digits of its updated
 # What encodeURIComponent makes of a name, of which a letter may become twelve.
 _ACTOR = r"[A-Za-z0-9_.!~*'()%-]{1,1200}"
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
-_VALUE = {"maxLength": LONGEST_VALUE, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
+_VALUE = {"maxLength": MAX_VALUE_CHARS, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 _CHANGES = {
     "status": {"type": "string", "minLength": 1, **_VALUE},
     "assignedTo": {"type": ["string", "null"], **_VALUE, "description": "Null or empty for nobody."},
@@ -76,8 +74,8 @@ def _changes(members: dict[str, Any]) -> dict[str, str | None]:
     for name, value in members.items():
         if name == "assignedTo" and value in (None, ""):
             changes["assigned_to"] = None
-        elif not isinstance(value, str) or not 1 <= len(value) <= LONGEST_VALUE or _CONTROLS.search(value):
-            raise ValueError(f"{name} is a text of 1 to {LONGEST_VALUE} characters without control characters")
+        elif not isinstance(value, str) or not 1 <= len(value) <= MAX_VALUE_CHARS or _CONTROLS.search(value):
+            raise ValueError(f"{name} is a text of 1 to {MAX_VALUE_CHARS} characters without control characters")
         else:
             changes["assigned_to" if name == "assignedTo" else name] = value
     return changes
@@ -93,8 +91,8 @@ def _change_of_many(content: Any) -> tuple[list[UUID], dict[str, str | None]]:
     if not isinstance(content, dict) or not isinstance(content.get("ids"), list):
         raise ValueError("an object with ids, status and assignedTo is accepted")  # noqa: TRY004 - the same
     ids = [uuid_of(id) for id in content["ids"]]
-    if not 1 <= len(ids) <= MOST_IDS:
-        raise ValueError(f"1 to {MOST_IDS} ids are accepted")
+    if not 1 <= len(ids) <= MAX_IDS:
+        raise ValueError(f"1 to {MAX_IDS} ids are accepted")
     return ids, _changes({name: value for name, value in content.items() if name != "ids"})
 
 
@@ -163,7 +161,7 @@ class LeadRoutes:
                     {
                         "type": "object",
                         "properties": {
-                            "ids": {"type": "array", "items": UUID_SCHEMA, "minItems": 1, "maxItems": MOST_IDS},
+                            "ids": {"type": "array", "items": UUID_SCHEMA, "minItems": 1, "maxItems": MAX_IDS},
                             **_CHANGES,
                         },
                         "required": ["ids"],
@@ -221,70 +219,45 @@ class LeadRoutes:
 
     async def list(self, call: Call) -> HTTPResponse:
         """Answer a page."""
-        wanted = filter_of(call)
-
-        def read(entities: Entities) -> Page:
-            return list_leads(entities, wanted, limit=call["limit"] or DEFAULT_ROWS, after=call["cursor"])
-
-        page = await self._readers.run(read)
-        leads = [as_record(lead) for lead in page.leads]
-        return answer(200, {"leads": leads, "next": page.next and page.next.encode()})
+        lead_filter = filter_of(call)
+        limit, after = call["limit"] or DEFAULT_ROWS, call["cursor"]
+        page = await self._readers.run(lambda entities: list_leads(entities, lead_filter, limit=limit, after=after))
+        return answer(200, lead_page_document(page))
 
     async def get(self, call: Call) -> HTTPResponse:
         """Answer one lead."""
-
-        def read(entities: Entities) -> tuple[Found | None, Sequence[Event], dict[str, int]]:
-            found = find(entities, self._spool, call["id"])
-            end = found and (found.lead.id if found.lead else found.raw and UUID(found.raw.row.id))
-            if not end:
-                return None, (), {}
-            with session(entities):
-                return found, events_of(entities, end), duplicates_of(entities, end)
-
-        found, events, duplicates = await self._readers.run(read)
-        if found is None:
+        history = await self._readers.run(lambda entities: get_history(entities, self._spool, call["id"]))
+        if history is None:
             return refuse(NOT_FOUND, UNKNOWN.description)
-        return answer(
-            200,
-            {
-                "lead": found.lead and as_record(found.lead),
-                "raw": found.raw and raw_document(found.raw),
-                "events": [event_document(event) for event in events],
-                "duplicates": duplicates,
-                "way": found.way,
-            },
-            _tag(found.lead) if found.lead else None,
-        )
+        lead = history.destination.lead
+        return answer(200, history_document(history), _tag(lead) if lead else None)
 
     async def change(self, call: Call) -> HTTPResponse:
         """Change one lead."""
-        given = call["If-Match"]
-        versions = None if given is None else _versions(given)
-
-        def write(entities: Entities) -> Change:
-            found = find(entities, self._spool, call["id"])
-            if found is None or found.lead is None:
-                return Change(Outcome.MISSING, None)
-            return change_lead(entities, found.lead.id, call.body, actor=call["X-Actor"] or "api", versions=versions)
-
-        done = await self._readers.run(write)
-        if done.lead is None:
+        condition = call["If-Match"]
+        versions = None if condition is None else _versions(condition)
+        actor = call["X-Actor"] or "api"
+        change = await self._readers.run(
+            lambda entities: change_lead(entities, self._spool, call["id"], call.body, actor=actor, versions=versions)
+        )
+        if change.lead is None:
             return refuse(NOT_FOUND, "There is no lead under this id.")
-        if done.outcome is Outcome.STALE:
-            return refuse(STALE, "Somebody else has changed it meanwhile.", _tag(done.lead), lead=as_record(done.lead))
-        return answer(200, as_record(done.lead), _tag(done.lead))
+        document = lead_document(change.lead)
+        if change.outcome is ChangeOutcome.STALE:
+            return refuse(STALE, "Somebody else has changed it meanwhile.", _tag(change.lead), lead=document)
+        return answer(200, document, _tag(change.lead))
 
     async def change_many(self, call: Call) -> HTTPResponse:
         """Change many leads."""
         ids, changes = call.body
         actor = call["X-Actor"] or "api"
-        done = await self._readers.run(lambda entities: change_leads(entities, ids, changes, actor=actor))
-        outcomes = list(done.values())
+        by_id = await self._readers.run(lambda entities: change_leads(entities, ids, changes, actor=actor))
+        outcomes = list(by_id.values())
         return answer(
             200,
             {
-                "changed": outcomes.count(Outcome.CHANGED),
-                "unchanged": outcomes.count(Outcome.UNCHANGED),
-                "missing": [id for id, outcome in done.items() if outcome is Outcome.MISSING],
+                "changed": outcomes.count(ChangeOutcome.CHANGED),
+                "unchanged": outcomes.count(ChangeOutcome.UNCHANGED),
+                "missing": [id for id, outcome in by_id.items() if outcome is ChangeOutcome.MISSING],
             },
         )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.documents import raw_document, raw_page_document, replay_document
 from leadcrm.crm.leads import MAX_ROWS
-from leadcrm.crm.raw import INBOX_STATES, RAW_STATES, SPOOLED, Kept, RawPage, SpoolReader, get_raw, list_raw
-from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
-from leadcrm.ingest.replay import Replay, replay
+from leadcrm.crm.raw import SpoolReader, get_raw, list_raw
+from leadcrm.crm.replay import replay_raw
+from leadcrm.crm.states import INBOX_STATES, RAW_STATES
 from leadcrm.web.crm.answers import answer, refuse
 from leadcrm.web.crm.declarations import (
     UUID_SCHEMA,
@@ -31,9 +29,7 @@ from leadcrm.web.crm.schemas import (
     TEXT_OR_NULL,
     array,
     document,
-    raw_document,
     reference,
-    summary_document,
 )
 from leadcrm.web.http.responses import NOT_FOUND
 
@@ -97,55 +93,22 @@ class RawRoutes:
         )
 
     async def list(self, call: Call) -> HTTPResponse:
-        """Answer a page of raw rows: of the database and the spool together, in the order of their ids."""
+        """Answer a page of raw rows, of database and spool together."""
         states = call["state"] or INBOX_STATES
         limit, after = call["limit"] or DEFAULT_ROWS, call["cursor"]
-        in_database = tuple(state for state in states if state != SPOOLED)
-
-        def read(entities: Entities) -> RawPage:
-            pages = []
-            if in_database:
-                with session(entities):
-                    pages.append(list_raw(entities, in_database, limit=limit, after=after))
-            if SPOOLED in states:
-                pages.append(self._spool.list(limit=limit, after=after))
-            rows = sorted((row for page in pages for row in page.rows), key=lambda row: row.id, reverse=True)
-            has_more = len(rows) > limit or any(page.next for page in pages)
-            return RawPage(rows[:limit], rows[:limit][-1].id if has_more else None)
-
-        page = await self._readers.run(read)
-        return answer(200, {"rows": [summary_document(row) for row in page.rows], "next": page.next})
+        page = await self._readers.run(
+            lambda entities: list_raw(entities, self._spool, states, limit=limit, after=after)
+        )
+        return answer(200, raw_page_document(page))
 
     async def get(self, call: Call) -> HTTPResponse:
         """Answer one raw row."""
-        kept = await self._readers.run(lambda entities: self._get(entities, call["id"]))
+        kept = await self._readers.run(lambda entities: get_raw(entities, self._spool, call["id"]))
         return answer(200, raw_document(kept)) if kept else refuse(NOT_FOUND, UNKNOWN.description)
 
     async def replay(self, call: Call) -> HTTPResponse:
         """Replay one raw row."""
-        id: UUID = call["id"]
-
-        def write(entities: Entities) -> Replay | None:
-            done = replay(entities, id, max_decoded_bytes=self._max_decoded_bytes)
-            if done is None and self._spool.get(id):
-                return Replay(str(id), SPOOLED, False, None, "it waits in this node's spool for the database")
-            return done
-
-        done = await self._readers.run(write)
-        if done is None:
-            return refuse(NOT_FOUND, UNKNOWN.description)
-        return answer(
-            200,
-            {
-                "id": done.id,
-                "state": done.state,
-                "changed": done.changed,
-                "leadId": done.lead_id,
-                "error": done.error,
-            },
+        result = await self._readers.run(
+            lambda entities: replay_raw(entities, self._spool, call["id"], max_decoded_bytes=self._max_decoded_bytes)
         )
-
-    def _get(self, entities: Entities, id: UUID) -> Kept | None:
-        with session(entities):
-            kept = get_raw(entities, id)
-        return kept or self._spool.get(id)
+        return answer(200, replay_document(result)) if result else refuse(NOT_FOUND, UNKNOWN.description)

@@ -16,6 +16,7 @@ from time import monotonic
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.dialects import Step
+from leadcrm.crm.documents import statistics_document
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.statistics import Statistics, statistics
 from leadcrm.database.entities import Entities
@@ -24,7 +25,7 @@ from leadcrm.web.crm.answers import answer
 from leadcrm.web.crm.declarations import Answer, Call, InvalidRequest, Parameter, Route, one_of
 from leadcrm.web.crm.filters import SINCE, UNTIL
 from leadcrm.web.crm.readers import Readers
-from leadcrm.web.crm.schemas import reference, statistics_document
+from leadcrm.web.crm.schemas import reference
 
 MOST_STEPS = 1_000
 """Six weeks of hours, or some years of days."""

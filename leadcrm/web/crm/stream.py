@@ -15,10 +15,9 @@ from datetime import datetime, timedelta, timezone
 from time import monotonic
 from typing import Any
 
-import orjson
 from sanic.response import HTTPResponse
 
-from leadcrm.crm.leads import JSON_OPTIONS, as_record
+from leadcrm.crm.documents import encode, lead_document
 from leadcrm.crm.recent import leads_changed_after, leads_since, newest_change
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -140,7 +139,7 @@ class _News:
         self._since = max([self._since, *(lead.created_at for lead in found[:1])])
         events = []
         if leads:
-            events.append(_event("leads", leads=[as_record(lead) for lead in leads], more=len(leads) == MOST_LEADS))
+            events.append(_event("leads", leads=[lead_document(lead) for lead in leads], more=len(leads) == MOST_LEADS))
         if changes:
             self._change = changes[-1][0]
             ids = list(dict.fromkeys(lead_id for _, lead_id in changes))
@@ -149,4 +148,4 @@ class _News:
 
 
 def _event(name: str, **data: Any) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data, option=JSON_OPTIONS))
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), encode(data))

@@ -1,0 +1,154 @@
+"""The JSON documents of the CRM: one mapping for the API, the commands, the stream and the export.
+
+The names are public. They are camelCase, like the payload's fields.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from leadcrm.crm.events import Event
+from leadcrm.crm.leads import Lead, Page
+from leadcrm.crm.lookup import LeadHistory
+from leadcrm.crm.raw import Kept, RawPage, Summary
+from leadcrm.crm.states import OUTCOME_STATES, OUTCOMES, SPOOLED
+from leadcrm.crm.statistics import DIMENSIONS, Statistics
+from leadcrm.database.entities import FIELDS
+from leadcrm.ingest.replay import Replay
+
+LEAD_NAMES = ("id", *FIELDS, "status", "assignedTo", "createdAt", "updatedAt", "normalizerVersion")
+"""The names of a lead's columns in JSON and CSV, in the order of the columns."""
+
+_OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+"""The columns hold UTC, and times end in Z."""
+
+
+def encode(document: Any) -> bytes:
+    """Return a document as JSON."""
+    return orjson.dumps(document, option=_OPTIONS)
+
+
+def encode_line(document: Any) -> bytes:
+    """Return a document as a line of NDJSON."""
+    return orjson.dumps(document, option=_OPTIONS | orjson.OPT_APPEND_NEWLINE)
+
+
+def lead_document(lead: Lead) -> dict[str, Any]:
+    """Return a lead."""
+    return dict(zip(LEAD_NAMES, lead, strict=True))
+
+
+def lead_page_document(page: Page) -> dict[str, Any]:
+    """Return a page of leads, with the cursor of the next page."""
+    return {"leads": [lead_document(lead) for lead in page.leads], "next": page.next and page.next.encode()}
+
+
+def history_document(history: LeadHistory) -> dict[str, Any]:
+    """Return a lead with its request, its changes and the number of its duplicates."""
+    destination = history.destination
+    return {
+        "lead": destination.lead and lead_document(destination.lead),
+        "raw": destination.raw and raw_document(destination.raw),
+        "events": [event_document(event) for event in history.events],
+        "duplicates": history.duplicates,
+        "way": destination.followed,
+    }
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    """Return one change of a lead."""
+    return {
+        "id": event.id,
+        "at": event.at,
+        "field": "assignedTo" if event.field == "assigned_to" else event.field,
+        "from": event.from_value,
+        "to": event.to_value,
+        "by": event.actor,
+    }
+
+
+def raw_page_document(page: RawPage) -> dict[str, Any]:
+    """Return a page of raw rows, with the cursor of the next page."""
+    return {"rows": [raw_summary_document(row) for row in page.rows], "next": page.next}
+
+
+def raw_summary_document(summary: Summary) -> dict[str, Any]:
+    """Return a raw row as lists show it."""
+    return {**_request_document(summary, summary.stored, summary.refusal), "bodyBytes": summary.body_bytes}
+
+
+def raw_document(kept: Kept) -> dict[str, Any]:
+    """Return a raw row with headers and body; the body is text where it is UTF-8, else base64."""
+    row = kept.row
+    encoding, body = None, None
+    if row.body is not None:
+        try:
+            encoding, body = "text", row.body.decode()
+        except UnicodeDecodeError:
+            encoding, body = "base64", base64.b64encode(row.body).decode()
+    return {
+        **_request_document(row, kept.stored, kept.refusal),
+        "headers": row.headers,
+        "bodySha256": row.body_sha256.hex(),
+        "bodyEncoding": encoding,
+        "body": body,
+    }
+
+
+def replay_document(result: Replay) -> dict[str, Any]:
+    """Return the result of a replay."""
+    return {
+        "id": result.id,
+        "state": result.state,
+        "changed": result.changed,
+        "leadId": result.lead_id,
+        "error": result.error,
+    }
+
+
+def statistics_document(statistics: Statistics, spooled: int) -> dict[str, Any]:
+    """Return the statistics of a period, and how many rows wait in the spool now."""
+
+    def count_at(start: datetime) -> dict[str, int]:
+        counts = {word: statistics.outcomes[state][start] for word, state in OUTCOME_STATES.items()}
+        return {"created": statistics.steps[start], **counts}
+
+    steps = {start: count_at(start) for start in statistics.steps}
+    totals = {word: sum(step[word] for step in steps.values()) for word in OUTCOMES}
+    return {
+        "from": statistics.since,
+        "to": statistics.until,
+        "step": statistics.step,
+        "outcomes": {**totals, "spooled": spooled},
+        "steps": [{"at": start, **step} for start, step in steps.items()],
+        "by": {
+            name: [{"value": value, "leads": leads} for value, leads in statistics.dimensions[name]]
+            for name in DIMENSIONS
+        },
+    }
+
+
+def _request_document(row: Any, stored: str, refusal: str | None) -> dict[str, Any]:
+    """Return what `Submission` and `Summary` have in common.
+
+    A row in the spool has no state in the database yet. If the database refused it, that is why it still waits, and
+    matters more than an error of its own.
+    """
+    return {
+        "id": row.id,
+        "receivedAt": row.received_at,
+        "requestId": row.request_id,
+        "idempotencyKey": row.idempotency_key,
+        "method": row.method,
+        "target": row.target,
+        "remoteAddr": row.remote_addr,
+        "contentType": row.content_type,
+        "state": SPOOLED if stored == "spool" else row.state,
+        "error": refusal or row.error,
+        "duplicateOf": row.duplicate_of,
+        "node": row.node,
+    }

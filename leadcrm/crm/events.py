@@ -1,0 +1,33 @@
+"""The history of a lead: one event for each change of a column."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from pony.orm import select
+
+from leadcrm.database.entities import Entities
+
+
+class Event(NamedTuple):
+    """One row of `lead_events`; `at` is naive UTC."""
+
+    id: UUID
+    lead_id: UUID
+    at: datetime
+    field: str
+    from_value: str | None
+    to_value: str | None
+    actor: str
+
+
+def lead_events(entities: Entities, id: UUID) -> list[Event]:
+    """Return the changes of a lead, oldest first. The caller holds the session."""
+    query = select(
+        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor)
+        for event in entities.lead_event
+        if event.lead_id == id
+    )
+    return [Event._make(row) for row in query.order_by(1)]

@@ -1,0 +1,27 @@
+"""Replay of one kept request, with the answer for a request that still waits in this node's spool."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from leadcrm.crm.raw import SpoolReader
+from leadcrm.crm.states import SPOOLED
+from leadcrm.database.entities import Entities
+from leadcrm.ingest.replay import Replay, replay
+
+_WAITS = "it waits in this node's spool for the database: leadcrm spool drain"
+
+
+def replay_raw(entities: Entities, spool: SpoolReader, id: UUID, *, max_decoded_bytes: int) -> Replay | None:
+    """Try to make a lead of one request. Durable on return.
+
+    Returns:
+        None where neither the database nor this node's spool knows the id.
+
+    Raises:
+        StoreUnavailable: The database cannot be changed, or the commit is in doubt; replaying again is safe.
+    """
+    result = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
+    if result is None and spool.get(id):
+        return Replay(str(id), SPOOLED, False, None, _WAITS)
+    return result
