@@ -12,7 +12,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from leadcrm.web.crm.api import COMMON_ANSWERS
+from leadcrm.web.crm.api import COMMON_RESPONSES
 from tests.conftest import server_starter
 from tests.support.server import Server
 
@@ -100,5 +100,5 @@ def test_the_description_names_every_route_and_every_common_answer(server: Serve
     }
     assert operations.keys() == {*OPERATIONS, STREAM}
     for operation in operations.values():
-        assert {str(status) for status in COMMON_ANSWERS} < set(operation["responses"])
+        assert {str(status) for status in COMMON_RESPONSES} < set(operation["responses"])
         assert operation["summary"]

@@ -1,8 +1,8 @@
-"""How a route of the CRM is declared: once, with its parameters, its body and its answers.
+"""Declarations of the CRM's routes, with their parameters, bodies and responses.
 
-The declaration is what requests are checked by, what Sanic is given and what the OpenAPI description is made of, so
-none of them can say another thing. sanic-ext was weighed against this: it makes its description of decorators beside
-the handlers, checks nothing by it, and brings pydantic and an import of its whole house to every start.
+Requests are checked by the declaration, Sanic's route and the OpenAPI description are made of it, so the three always
+agree. sanic-ext was weighed against this: it makes its description of decorators beside the handlers, checks nothing
+by it, and adds pydantic and its own imports to every start.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -22,20 +22,26 @@ Schema = Mapping[str, Any]
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
-MOST_PARAMETERS = 1_000
+MAX_PARAMETERS = 1_000
 
 UUID_SCHEMA: Schema = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
 
 
-class InvalidRequest(Exception):  # noqa: N818 - named by the condition, as all of ours
+class InvalidRequest(Exception):  # noqa: N818 - named by the condition, like all of ours
     """A parameter or body is not as declared; the text names it and says what is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: `parse` makes a value of its text or raises ValueError with what is accepted.
+    """One parameter of a route.
 
-    A `repeatable` one becomes a tuple.
+    Attributes:
+        name: Its public name.
+        description: One sentence for the OpenAPI description.
+        schema: The JSON schema of one value.
+        parse: Makes a value of the text, or raises ValueError that says what is accepted.
+        place: Where it stands in a request.
+        repeatable: It may stand several times; its value is then a tuple.
     """
 
     name: str
@@ -48,15 +54,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON body: `parse` makes a value of the document or raises ValueError with what is accepted."""
+    """A JSON body: `parse` makes a value of the document, or raises ValueError that says what is accepted."""
 
     schema: Schema
     parse: Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer that a route gives: its media types, each with the schema of its documents, and its headers."""
+class Response:
+    """One response of a route: the schema of its documents by media type, and its headers with descriptions."""
 
     description: str
     content: Mapping[str, Schema] = field(default_factory=dict)
@@ -65,9 +71,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a declared route, checked: absent parameters are None, or an empty tuple where repeatable.
+    """A request that was checked by its route. Absent parameters are None, or an empty tuple where repeatable.
 
-    A handler that answers by itself sends `request_id` in `X-Request-Id`.
+    A handler that responds by itself sends `request_id` in `X-Request-Id`.
     """
 
     request: Request
@@ -76,23 +82,19 @@ class Call:
     body: Any
 
     def __getitem__(self, name: str) -> Any:
-        """Return a parameter."""
+        """Return the value of a parameter."""
         return self.parameters[name]
-
-
-Handler = Callable[[Call], Awaitable["HTTPResponse | None"]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route: `path` as OpenAPI writes it, `handler` what answers a checked request."""
+    """One route; `path` is written as in OpenAPI, `name` is unique among the routes."""
 
     method: str
     path: str
     name: str
     summary: str
-    handler: Handler
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, Response]
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
@@ -103,22 +105,41 @@ class Route:
         return re.sub(r"{(\w+)}", r"<\1:str>", self.path)
 
     def check(self, request: Request, request_id: str, path_values: Mapping[str, str]) -> Call:
-        """Check a request by the declaration. Raises `InvalidRequest`."""
-        given = _texts(request, path_values)
+        """Check a request by the declaration.
+
+        Raises:
+            InvalidRequest: It is not as declared.
+        """
+        texts = _parameter_texts(request, path_values)
         declared = {parameter.name for parameter in self.parameters if parameter.place == "query"}
-        unknown = next((name for place, name, _ in given if place == "query" and name not in declared), None)
+        unknown = next((name for place, name, _ in texts if place == "query" and name not in declared), None)
         if unknown is not None:
             names = ", ".join(sorted(declared)) or "none"
             raise InvalidRequest(f"{unknown[:100]}: there is no such parameter; accepted: {names}")
-        values = {parameter.name: _value(parameter, given) for parameter in self.parameters}
-        return Call(request, request_id, values, None if self.body is None else _document(self.body, request.body))
+        values = {parameter.name: _parse_parameter(parameter, texts) for parameter in self.parameters}
+        return Call(request, request_id, values, None if self.body is None else _parse_body(self.body, request.body))
 
 
-def _texts(request: Request, path_values: Mapping[str, str]) -> list[tuple[str, str, str]]:
+Handler = Callable[[Call], Awaitable["HTTPResponse | None"]]
+"""Handles a checked request; None where it has responded by itself."""
+
+
+class Endpoint(NamedTuple):
+    """A route and its handler."""
+
+    route: Route
+    handler: Handler
+
+
+_ParameterText = tuple[str, str, str]
+"""Place, name and text of one parameter in a request."""
+
+
+def _parameter_texts(request: Request, path_values: Mapping[str, str]) -> list[_ParameterText]:
     try:
-        query = parse_qsl(request.query_string, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        query = parse_qsl(request.query_string, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError:
-        raise InvalidRequest(f"up to {MOST_PARAMETERS} parameters are accepted") from None
+        raise InvalidRequest(f"up to {MAX_PARAMETERS} parameters are accepted") from None
     return [
         *(("query", name, text) for name, text in query),
         *(("path", name, text) for name, text in path_values.items()),
@@ -126,17 +147,17 @@ def _texts(request: Request, path_values: Mapping[str, str]) -> list[tuple[str, 
     ]
 
 
-def _value(parameter: Parameter, given: list[tuple[str, str, str]]) -> Any:
+def _parse_parameter(parameter: Parameter, parameter_texts: list[_ParameterText]) -> Any:
     name = parameter.name.lower() if parameter.place == "header" else parameter.name
-    texts = [text for place, of, text in given if (place, of) == (parameter.place, name)]
+    texts = [text for place, other, text in parameter_texts if (place, other) == (parameter.place, name)]
     if len(texts) > 1 and not parameter.repeatable:
         raise InvalidRequest(f"{parameter.name}: is given {len(texts)} times; once is accepted")
     values = []
     for text in texts:
         try:
-            # No database holds these, and drivers fail on them each in its own way.
+            # No database holds these characters, and each driver fails on them in another way.
             if "\x00" in text or (not text.isascii() and text != text.encode(errors="replace").decode()):
-                raise ValueError("holds characters that no text here has")  # noqa: TRY301 - told as every other fault
+                raise ValueError("holds characters that no text here has")  # noqa: TRY301 - reported like the others
             values.append(parameter.parse(text))
         except ValueError as error:
             raise InvalidRequest(f"{parameter.name}: {error}") from None
@@ -145,7 +166,7 @@ def _value(parameter: Parameter, given: list[tuple[str, str, str]]) -> Any:
     return values[0] if values else None
 
 
-def _document(body: Body, content: bytes) -> Any:
+def _parse_body(body: Body, content: bytes) -> Any:
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -157,7 +178,7 @@ def _document(body: Body, content: bytes) -> Any:
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Return what reads a whole number in a range."""
+    """Return a parser of whole numbers in a range."""
 
     def parse(text: str) -> int:
         if re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most:
@@ -168,7 +189,7 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Return what reads one of some words."""
+    """Return a parser of one of these words."""
 
     def parse(text: str) -> str:
         if text not in words:
@@ -178,19 +199,19 @@ def one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def text_of(most: int, least: int = 0) -> Callable[[str], str]:
-    """Return what reads a text of a length."""
+def text_up_to(max_chars: int) -> Callable[[str], str]:
+    """Return a parser of texts of up to so many characters."""
 
     def parse(text: str) -> str:
-        if not least <= len(text) <= most:
-            raise ValueError(f"{least} to {most} characters are accepted")
+        if len(text) > max_chars:
+            raise ValueError(f"0 to {max_chars} characters are accepted")
         return text
 
     return parse
 
 
-def uuid_of(text: object) -> UUID:
-    """Read an id in its usual form alone."""
+def parse_uuid(text: object) -> UUID:
+    """Read an id in its usual form only; Python accepts others."""
     if isinstance(text, str) and re.fullmatch(UUID_PATTERN, text):
         return UUID(text)
     raise ValueError("an id such as 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e is accepted")

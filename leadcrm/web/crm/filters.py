@@ -1,4 +1,4 @@
-"""The filter of leads as parameters of a route."""
+"""The filter of leads, as parameters of a route."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from datetime import datetime
 
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
 from leadcrm.crm.times import parse_moment
-from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, text_of, uuid_of
+from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, parse_uuid, text_up_to
 
-LONGEST_TEXT = 500
+MAX_TEXT = 500
+MAX_Q = 200
 
 ANY_CASE = "in any case (of letters beyond ASCII: as given, all small, all capital or every word capitalized)"
 
 _NAMES = {column: "assignedTo" if column == "assigned_to" else column for column in FILTER_COLUMNS}
 
-_TEXT = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": r"^[^\u0000]*$"}
+_TEXT = {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"}
 _MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 
 
@@ -27,28 +28,28 @@ SINCE = Parameter("from", "Arrived at this time or later; a date is its beginnin
 UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _moment(is_end=True))
 
 FILTER_PARAMETERS = (
-    Parameter("id", "This lead alone. Repeated: any of them.", UUID_SCHEMA, uuid_of, repeatable=True),
+    Parameter("id", "This lead alone. Repeated: any of them.", UUID_SCHEMA, parse_uuid, repeatable=True),
     *(
-        Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", _TEXT, text_of(LONGEST_TEXT),
+        Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", _TEXT, text_up_to(MAX_TEXT),
                   repeatable=True)
         for name in _NAMES.values()
     ),
     SINCE,
     UNTIL,
-    Parameter("email", f"This whole address, {ANY_CASE}.", _TEXT, text_of(LONGEST_TEXT)),
-    Parameter("phone", "This whole number, as it was sent.", _TEXT, text_of(LONGEST_TEXT)),
+    Parameter("email", f"This whole address, {ANY_CASE}.", _TEXT, text_up_to(MAX_TEXT)),
+    Parameter("phone", "This whole number, as it was sent.", _TEXT, text_up_to(MAX_TEXT)),
     Parameter(
         "q",
         f"How an email, a phone or a last name begins, {ANY_CASE}; among the newest leads also any part of these or "
         "of a first name.",
-        {**_TEXT, "maxLength": 200},
-        text_of(200),
+        {**_TEXT, "maxLength": MAX_Q},
+        text_up_to(MAX_Q),
     ),
 )  # fmt: skip
 
 
-def filter_of(call: Call) -> LeadFilter:
-    """Return the filter that a request's parameters say."""
+def parse_filter(call: Call) -> LeadFilter:
+    """Return the filter that a request's parameters describe."""
     return LeadFilter(
         ids=call["id"],
         values=tuple((column, call[name]) for column, name in _NAMES.items() if call[name]),

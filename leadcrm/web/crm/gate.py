@@ -1,7 +1,7 @@
-"""Who may use the CRM: whoever knows ADMIN_TOKEN.
+"""Access to the CRM: a request needs ADMIN_TOKEN.
 
-The token is compared in constant time and stands nowhere but in the configuration. Wrong ones are answered slowly:
-the answers of one address follow one another, so that asking on many connections at once guesses no faster.
+The token is compared in constant time and is kept nowhere but in the configuration. Wrong tokens get slow responses,
+one after the other for each address, so that guessing on many connections at once is no faster.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ from sanic.request import Request
 from leadcrm.web.http.client_address import ClientAddress
 
 GUESS_INTERVAL_S = 0.5
-"""Between two answers to wrong tokens from one address."""
+"""Between two responses to wrong tokens from one address."""
 
-LONGEST_WAIT_S = 10.0
-"""Past this an address is refused without a look at its tokens, until its waiting guesses are answered."""
+MAX_WAIT_S = 10.0
+"""An address whose guesses would wait longer is refused, whatever its token, until they have been answered."""
 
-MOST_ADDRESSES = 4_096
+MAX_ADDRESSES = 4_096
 
 HOW_TO_OPEN = "The CRM is closed: set ADMIN_TOKEN, or ADMIN_TOKEN_FILE, to a secret of your own and restart leadcrm."
 
 
 class Gate:
-    """Judges the token of a request."""
+    """Checks the tokens of requests."""
 
     def __init__(self, token: str | None, addresses: ClientAddress) -> None:
-        """Take the token; without one nobody may pass."""
+        """Set the token; without one the gate is closed for everybody."""
         self._digest = None if token is None else sha256(token.encode()).digest()
         self._addresses = addresses
         self._due: OrderedDict[str, float] = OrderedDict()
 
     @property
     def is_closed(self) -> bool:
-        """Say whether there is no token at all."""
+        """Say whether no token is set."""
         return self._digest is None
 
     def wait_s(self, request: Request) -> float:
-        """Return in how many seconds this address may try again: 0 unless its wrong guesses pile up."""
+        """Return in how many seconds this address may try again: 0 unless too many of its guesses wait."""
         wait_s = self._due.get(self._addresses.of(request), 0.0) - monotonic()
-        return wait_s if wait_s > LONGEST_WAIT_S else 0.0
+        return wait_s if wait_s > MAX_WAIT_S else 0.0
 
     async def admits(self, request: Request) -> bool:
-        """Say whether the request bears the token; False comes slowly."""
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        """Say whether the request has the token; False comes slowly."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return False
-        digest = sha256(given.strip().encode(errors="surrogateescape")).digest()
+        digest = sha256(token.strip().encode(errors="surrogateescape")).digest()
         if self._digest is not None and hmac.compare_digest(digest, self._digest):
             return True
         await asyncio.sleep(self._count_guess(self._addresses.of(request)))
         return False
 
     def _count_guess(self, address: str) -> float:
+        """Return in how many seconds the response to this guess is due."""
         now = monotonic()
         due = max(self._due.pop(address, 0.0), now) + GUESS_INTERVAL_S
         self._due[address] = due
-        if len(self._due) > MOST_ADDRESSES:
+        if len(self._due) > MAX_ADDRESSES:
             self._due.popitem(last=False)
         return due - now

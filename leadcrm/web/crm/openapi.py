@@ -1,4 +1,4 @@
-"""The OpenAPI description, made of the routes' declarations (https://spec.openapis.org/oas/v3.1.0)."""
+"""The OpenAPI description, made of the declarations of the routes (https://spec.openapis.org/oas/v3.1.0)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from leadcrm import __version__
-from leadcrm.web.crm.declarations import Answer, Parameter, Route, Schema
+from leadcrm.web.crm.declarations import Parameter, Response, Route, Schema
 
 _ABOUT = """The CRM of leadcrm: leads, the requests they were made of, and their statistics.
 
@@ -14,11 +14,11 @@ Every request bears `Authorization: Bearer` with ADMIN_TOKEN. Times are UTC. Lea
 `POST /api/lead`, which this description leaves to the README."""
 
 
-def describe(routes: Iterable[Route], schemas: Mapping[str, Schema], common: Mapping[int, Answer]) -> dict[str, Any]:
-    """Return the description; `common` are the answers that every route may give."""
+def describe(routes: Iterable[Route], schemas: Mapping[str, Schema], common: Mapping[int, Response]) -> dict[str, Any]:
+    """Return the description; `common` are the responses that every route may give."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, common)
+        paths.setdefault(route.path, {})[route.method.lower()] = _describe_operation(route, common)
     return {
         "openapi": "3.1.0",
         "info": {"title": "leadcrm", "version": __version__, "description": _ABOUT},
@@ -31,12 +31,15 @@ def describe(routes: Iterable[Route], schemas: Mapping[str, Schema], common: Map
     }
 
 
-def _operation(route: Route, common: Mapping[int, Answer]) -> dict[str, Any]:
+def _describe_operation(route: Route, common: Mapping[int, Response]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "parameters": [_parameter(parameter) for parameter in route.parameters],
-        "responses": {str(status): _response(answer) for status, answer in sorted({**common, **route.answers}.items())},
+        "parameters": [_describe_parameter(parameter) for parameter in route.parameters],
+        "responses": {
+            str(status): _describe_response(response)
+            for status, response in sorted({**common, **route.responses}.items())
+        },
     }
     if route.description:
         operation["description"] = route.description
@@ -45,7 +48,7 @@ def _operation(route: Route, common: Mapping[int, Answer]) -> dict[str, Any]:
     return operation
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
     schema = {"type": "array", "items": parameter.schema} if parameter.repeatable else parameter.schema
     return {
         "name": parameter.name,
@@ -56,12 +59,12 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _response(answer: Answer) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": answer.description}
-    if answer.content:
-        response["content"] = {kind: {"schema": schema} for kind, schema in answer.content.items()}
-    if answer.headers:
-        response["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
+def _describe_response(response: Response) -> dict[str, Any]:
+    description: dict[str, Any] = {"description": response.description}
+    if response.content:
+        description["content"] = {kind: {"schema": schema} for kind, schema in response.content.items()}
+    if response.headers:
+        description["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in response.headers.items()
         }
-    return response
+    return description

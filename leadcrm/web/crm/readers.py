@@ -1,8 +1,8 @@
 """Threads that read and change the database for the CRM, on connections of their own.
 
-Ingestion never waits for them: they share no connection, no lock and no queue with it. They connect when there is
-something to read, so a database that is away stops neither the start nor anything else, and they are daemons, so a
-database that hangs does not hold up the end.
+They share no connection, lock or queue with ingestion, which therefore never waits for them. They connect for their
+first job, so a database that is away delays neither the start nor anything else. They are daemons, so a database that
+hangs does not delay the stop.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from leadcrm.database.sessions import bind
 from leadcrm.errors import StoreUnavailable
 
 READERS = 2
-"""Threads a worker: one may be at a long count while the other turns pages."""
+"""Threads of a worker: one may be busy with a long count while the other reads pages."""
 
-MOST_WAITING = 64
-"""Jobs in the queue; whoever comes later hears 503 rather than waiting for all of them."""
+MAX_WAITING = 64
+"""Jobs in the queue; a request beyond that gets 503 instead of waiting for all of them."""
 
 JOB_TIMEOUT_S = 10.0
-"""How long a job may wait for PostgreSQL: a person waits no longer either, and few threads serve all."""
+"""How long a job may wait for PostgreSQL. A person does not wait longer, and these few threads serve everybody."""
 
 
 class TooBusy(StoreUnavailable):
-    """The database may well be there, but enough is asked of it already; the text says what, to whoever asks."""
+    """Too much is asked of the database already; the text says what, for the client."""
 
 
 Result = TypeVar("Result")
@@ -42,7 +42,7 @@ class Readers:
     """Some threads over one queue, and one binding of the entities."""
 
     def __init__(self, url: DatabaseURL, *, threads: int = READERS, name: str = "leadcrm-reader") -> None:
-        """Name the database; threads and connections come with the first job."""
+        """Set the database; the first jobs start the threads, which connect."""
         self._url = url
         self._names = [f"{name}-{number}" for number in range(threads)]
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -51,8 +51,14 @@ class Readers:
         self._entities: Entities | None = None
 
     async def run(self, work: Callable[[Entities], Result]) -> Result:
-        """Do the work in one of the threads. Raises what it raises, and `StoreUnavailable` and `TooBusy`."""
-        if self._jobs.qsize() >= MOST_WAITING:
+        """Do the work in one of the threads.
+
+        Raises:
+            TooBusy: Too many jobs wait already.
+            StoreUnavailable: The database cannot be reached.
+            Exception: Whatever the work raises.
+        """
+        if self._jobs.qsize() >= MAX_WAITING:
             raise TooBusy("Too many wait for the database already")
         if self._started < len(self._names):
             threading.Thread(target=self._serve, name=self._names[self._started], daemon=True).start()
@@ -62,7 +68,7 @@ class Readers:
         return await future
 
     def close(self, last: Callable[[], Any] | None = None) -> None:
-        """Let the threads end after what they are at, and after `last`; nobody waits for them."""
+        """Let the threads end after their current job and after `last`, without waiting for them."""
         if last is not None and self._started:
             self._jobs.put((lambda _: last(), None))
         for _ in range(self._started):
@@ -76,7 +82,7 @@ class Readers:
             try:
                 with deadline(JOB_TIMEOUT_S):
                     result, error = work(self._bound()), None
-            except Exception as caught:  # it belongs to whoever waits for the job
+            except Exception as caught:  # raised again where the job is awaited
                 result, error = None, caught
             if future is not None:
                 _deliver(future, result, error)
@@ -91,6 +97,8 @@ class Readers:
 
 
 def _deliver(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    """Set the result of a future of the loop from another thread."""
+
     def settle() -> None:
         if future.done():
             return

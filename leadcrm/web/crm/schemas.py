@@ -18,12 +18,12 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
 def reference(name: str) -> Schema:
-    """Point at one of `SCHEMAS`."""
+    """Return a reference to one of `SCHEMAS`."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def document(**properties: Schema) -> Schema:
-    """Return the schema of an object that has exactly these members."""
+def json_object(**properties: Schema) -> Schema:
+    """Return the schema of an object with exactly these members."""
     return {
         "type": "object",
         "properties": properties,
@@ -64,29 +64,31 @@ _RAW_SUMMARY = {
 _NULL: Schema = {"type": "null"}
 
 SCHEMAS: Mapping[str, Schema] = {
-    "Lead": document(**_LEAD),
-    "RawSummary": document(**_RAW_SUMMARY, bodyBytes={"type": ["integer", "null"]}),
-    "Raw": document(
+    "Lead": json_object(**_LEAD),
+    "RawSummary": json_object(**_RAW_SUMMARY, bodyBytes={"type": ["integer", "null"]}),
+    "Raw": json_object(
         **_RAW_SUMMARY,
         headers={"type": "object", "additionalProperties": TEXT},
         bodySha256=TEXT,
         bodyEncoding={"type": ["string", "null"], "enum": ["text", "base64", None]},
         body=TEXT_OR_NULL,
     ),
-    "Event": document(id=ID, at=TIME, field={"type": "string"}, **{"from": TEXT_OR_NULL, "to": TEXT_OR_NULL}, by=TEXT),
-    "LeadWithHistory": document(
+    "Event": json_object(
+        id=ID, at=TIME, field={"type": "string"}, **{"from": TEXT_OR_NULL, "to": TEXT_OR_NULL}, by=TEXT
+    ),
+    "LeadWithHistory": json_object(
         lead={"anyOf": [reference("Lead"), _NULL]},
         raw={"anyOf": [reference("Raw"), _NULL]},
         events=array(reference("Event")),
-        duplicates=document(repeats=COUNT, conflicts=COUNT),
+        duplicates=json_object(repeats=COUNT, conflicts=COUNT),
         way=array(ID),
     ),
-    "Statistics": document(
+    "Statistics": json_object(
         **{"from": TIME, "to": TIME},
         step={"type": "string", "enum": ["hour", "day"]},
-        outcomes=document(**dict.fromkeys(OUTCOMES, COUNT), spooled=COUNT),
-        steps=array(document(at=TIME, **dict.fromkeys(OUTCOMES, COUNT))),
-        by=document(**dict.fromkeys(DIMENSIONS, array(document(value=TEXT_OR_NULL, leads=COUNT)))),
+        outcomes=json_object(**dict.fromkeys(OUTCOMES, COUNT), spooled=COUNT),
+        steps=array(json_object(at=TIME, **dict.fromkeys(OUTCOMES, COUNT))),
+        by=json_object(**dict.fromkeys(DIMENSIONS, array(json_object(value=TEXT_OR_NULL, leads=COUNT)))),
     ),
     "Error": {
         "type": "object",

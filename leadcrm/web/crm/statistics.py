@@ -1,8 +1,7 @@
-"""`/api/stats`: counts by time, source and outcome, and how often they are counted anew.
+"""`/api/stats`: counts by time, source and outcome, cached.
 
-A count over many leads takes its time, and pages that show it ask again and again. So a count is repeated while it
-is young next to what it cost; where it costs long, whoever asks then is still given the old one, and a new one is
-made behind.
+A count over many leads takes long, and pages that show it ask for it again and again. So a count is reused for a
+multiple of the time it took. After that a slow count is still returned to those who ask while a new one is made.
 """
 
 from __future__ import annotations
@@ -21,36 +20,57 @@ from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.statistics import Statistics, statistics
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.web.crm.answers import answer
-from leadcrm.web.crm.declarations import Answer, Call, InvalidRequest, Parameter, Route, one_of
+from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Parameter, Response, Route, one_of
 from leadcrm.web.crm.filters import SINCE, UNTIL
 from leadcrm.web.crm.readers import Readers
+from leadcrm.web.crm.responses import json_response
 from leadcrm.web.crm.schemas import reference
 
-MOST_STEPS = 1_000
+MAX_STEPS = 1_000
 """Six weeks of hours, or some years of days."""
 
-DEFAULT_TIME = timedelta(days=1)
+DEFAULT_PERIOD = timedelta(days=1)
 
-LIFE_PER_COST = 20
-"""A count is young for so many times what it took: counting is a twentieth of one reader's time at most."""
+CACHE_PER_COST = 20
+"""A count is fresh for so many times as long as it took, so counting uses a twentieth of one reader at most."""
 
-LONGEST_LIFE_S = 120.0
-"""Older than this it is told to nobody."""
+MAX_CACHE_S = 120.0
+"""The age at which a count is no longer returned, even while a new one is made."""
 
 QUICK_S = 0.5
-"""Who asks for a count that takes no longer can wait for a new one."""
+"""A count that takes no longer than this is waited for instead of returning the old one."""
 
-MOST_KEPT = 32
+MAX_CACHED = 32
+
+ROUTE = Route(
+    "GET",
+    "/api/stats",
+    "count",
+    "Counts by time, source and outcome",
+    {200: Response("The counts.", {"application/json": reference("Statistics")})},
+    "Without from and to, the last day. A count that took long is repeated for a while: twenty times what "
+    "it took, and two minutes at most. `spooled` is what waits in this node's spool now.",
+    (
+        SINCE,
+        UNTIL,
+        Parameter(
+            "step",
+            "Counts by hour or by day; without it, by hour up to a week.",
+            {"type": "string", "enum": ["hour", "day"]},
+            one_of("hour", "day"),
+        ),
+    ),
+)
 
 Question = tuple["datetime | None", "datetime | None", Step]
+"""Start and end of the period as the request gives them, and the step. Without an end, the period ends now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A count, when it was made (monotonic) and what it took, both in seconds."""
+    """A count, when it was made (monotonic) and how long it took, both in seconds."""
 
-    result: Statistics
+    statistics: Statistics
     made_at: float
     took_s: float
 
@@ -60,92 +80,71 @@ class Count:
         return monotonic() - self.made_at
 
     @property
-    def is_young(self) -> bool:
-        """Say whether it need not be made anew."""
-        return self.age_s < self.took_s * LIFE_PER_COST
+    def is_fresh(self) -> bool:
+        """Say whether it can be returned without making a new one."""
+        return self.age_s < self.took_s * CACHE_PER_COST
 
 
 class StatisticsRoutes:
-    """The route of the statistics."""
+    """The handler of the route, and its cache."""
 
     def __init__(self, readers: Readers, spool: SpoolReader) -> None:
-        """Take who reads."""
+        """Set the threads that read the database, and the spool."""
         self._readers = readers
         self._spool = spool
         self._counts: OrderedDict[Question, Count] = OrderedDict()
-        self._making: dict[Question, asyncio.Task[Count]] = {}
-        self.routes = (
-            Route(
-                "GET",
-                "/api/stats",
-                "count",
-                "Counts by time, source and outcome",
-                self.count,
-                {200: Answer("The counts.", {"application/json": reference("Statistics")})},
-                "Without from and to, the last day. A count that took long is repeated for a while: twenty times what "
-                "it took, and two minutes at most. `spooled` is what waits in this node's spool now.",
-                (
-                    SINCE,
-                    UNTIL,
-                    Parameter(
-                        "step",
-                        "Counts by hour or by day; without it, by hour up to a week.",
-                        {"type": "string", "enum": ["hour", "day"]},
-                        one_of("hour", "day"),
-                    ),
-                ),
-            ),
-        )
+        self._counting: dict[Question, asyncio.Task[Count]] = {}
+        self.endpoints = (Endpoint(ROUTE, self.count),)
 
     async def count(self, call: Call) -> HTTPResponse:
-        """Answer the statistics of a time."""
-        since, until = _time_of(call["from"], call["to"])
+        """Return the statistics of a period."""
+        since, until = _resolve_period(call["from"], call["to"])
         step: Step = call["step"] or ("hour" if until - since <= timedelta(days=7) else "day")
-        if until - since > MOST_STEPS * (timedelta(hours=1) if step == "hour" else timedelta(days=1)):
-            raise InvalidRequest(f"from, to: up to {MOST_STEPS} {step}s are counted at once")
-        counted = await self._counted((call["from"], call["to"], step))
+        if until - since > MAX_STEPS * (timedelta(hours=1) if step == "hour" else timedelta(days=1)):
+            raise InvalidRequest(f"from, to: up to {MAX_STEPS} {step}s are counted at once")
+        count = await self._get_count((call["from"], call["to"], step))
         spooled = await self._readers.run(lambda _: self._spool.count())
-        return answer(200, statistics_document(counted.result, spooled))
+        return json_response(200, statistics_document(count.statistics, spooled))
 
-    async def _counted(self, question: Question) -> Count:
-        known = self._counts.get(question)
-        if known is not None and known.is_young:
-            return known
-        making = self._making.get(question)
-        if making is None:
-            making = asyncio.get_running_loop().create_task(self._make(question))
-            # Where nobody waits for it, its fault is the next one's to meet.
-            making.add_done_callback(lambda task: task.cancelled() or task.exception())
-            self._making[question] = making
-        if known is not None and known.took_s > QUICK_S and known.age_s < LONGEST_LIFE_S:
-            return known
-        # Shielded: others wait for the same count.
-        return await asyncio.shield(making)
+    async def _get_count(self, question: Question) -> Count:
+        cached = self._counts.get(question)
+        if cached is not None and cached.is_fresh:
+            return cached
+        counting = self._counting.get(question)
+        if counting is None:
+            counting = asyncio.get_running_loop().create_task(self._count(question))
+            # Retrieve the exception so asyncio does not log it; the next caller retries.
+            counting.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._counting[question] = counting
+        if cached is not None and cached.took_s > QUICK_S and cached.age_s < MAX_CACHE_S:
+            return cached
+        # Shielded, since others may wait for the same count.
+        return await asyncio.shield(counting)
 
-    async def _make(self, question: Question) -> Count:
-        since, until = _time_of(question[0], question[1])
+    async def _count(self, question: Question) -> Count:
+        since, until = _resolve_period(question[0], question[1])
         step = question[2]
 
         def read(entities: Entities) -> Count:
             started = monotonic()
             with session(entities):
-                result = statistics(entities, since, until, step)
-            return Count(result, monotonic(), monotonic() - started)
+                counts = statistics(entities, since, until, step)
+            return Count(counts, monotonic(), monotonic() - started)
 
         try:
             count = await self._readers.run(read)
         finally:
-            del self._making[question]
+            del self._counting[question]
         self._counts[question] = count
         self._counts.move_to_end(question)
-        if len(self._counts) > MOST_KEPT:
+        if len(self._counts) > MAX_CACHED:
             self._counts.popitem(last=False)
         return count
 
 
-def _time_of(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+def _resolve_period(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     end = until or datetime.now(timezone.utc).replace(tzinfo=None)
     try:
-        return since or end - DEFAULT_TIME, end
+        return since or end - DEFAULT_PERIOD, end
     except OverflowError:
         raise InvalidRequest("to: a later time is accepted") from None
