@@ -1,7 +1,7 @@
-"""The command line: arguments and printing, nothing else.
+"""The command line: it parses arguments, calls the other rooms and prints.
 
-One file a command, imported only when that command runs, so that `leadcrm version` does not wait for a web
-framework. A command's module has a docstring (its help, examples included), `add_arguments` and `run`.
+Each command is one file, imported only when that command runs, so that `leadcrm version` does not wait for a web
+framework. Its module has a docstring (the help, with examples), `add_arguments` and `run`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "serve": "run the server",
         "migrate": "apply, list or reset the database's schema",
-        "leads": "list leads, show one, change its status or assignment",
+        "leads": "list leads, show one, or change status and assignment",
         "export": "write leads as CSV or NDJSON",
-        "raw": "list and show requests as they were kept",
-        "replay": "make leads of what was kept but is none",
-        "check": "configuration, database, spool, disk and clock, and what to do where they fail",
-        "verify": "prove that every lead that was acknowledged is there",
-        "spool": "what waits on local disk for the database, and draining it",
+        "raw": "list requests as they were kept, or show one",
+        "replay": "make leads of requests that are none",
+        "check": "check configuration, database, spool, disk and clock, with a hint for each fault",
+        "verify": "verify that every acknowledged lead is there",
+        "spool": "show the rows that wait on local disk for the database, or drain them",
         "backup": "copy the embedded database, online",
         "restore": "put a backup in the place of the embedded database",
-        "version": "version, Python, libraries",
+        "version": "print the versions of leadcrm, Python and the libraries",
     }
 )
 """Every command and what it does, in the order of the help."""
@@ -45,14 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _run(words)
-        # Here, where a full disk can be told; at its end the interpreter would only complain.
+        # Flush here, where a full disk can be reported; at its end the interpreter would print a traceback.
         sys.stdout.flush()
     except LeadcrmError as error:
         hint = f" ({error.hint})" if error.hint else ""
         print(f"leadcrm: {error}{hint}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # The reader of a listing has seen enough.
+        # The reader of the output, such as `head`, has closed the pipe.
         _discard_output()
         return EXIT_FAILED
     except OSError as error:
@@ -88,14 +88,14 @@ def _run(words: list[str]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """See that all three are open: what is opened first would else get the number of one that is not, and its text."""
+    """Open those that are closed: otherwise the next file opened gets fd 1 or 2 and receives our output."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest number that is free is this one.
+            # `open` takes the lowest number that is free, which is this one.
             os.open(os.devnull, os.O_RDWR)
-    # Python has none where it found none.
+    # Python sets a stream to None where its descriptor was closed at the start.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -104,14 +104,14 @@ def _open_standard_streams() -> None:
 
 
 def _end_orderly() -> None:
-    """Let a command that is told to end clear away what it has begun; Python does so for an interrupt alone."""
+    """Exit on SIGTERM and SIGHUP as on an interrupt, so that `finally` blocks run and remove unfinished files."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def _discard_output() -> None:
-    """Let what could not be written go: the interpreter would try once more, and complain, at its end."""
+    """Drop the output that could not be written: the interpreter would try again at its end, and fail loudly."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -1,4 +1,4 @@
-"""Copy the embedded database into one file, online, consistent and verified, with what waits in the spool.
+"""Copy the embedded database and the rows of the spool into one file: online, consistent and verified.
 
 For PostgreSQL there is pg_dump.
 
@@ -26,21 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Back up."""
+    """Write the backup."""
     config = configuration.read(arguments, environ, directory)
     with progress("copying") as on_progress:
-        done = back_up(config, (directory / arguments.file).absolute(), on_progress)
+        backup = back_up(config, (directory / arguments.file).absolute(), on_progress)
     if arguments.json:
         print_json(
             {
-                "file": str(done.path),
-                "rows": done.rows,
-                "from_spool": done.from_spool,
-                "refused_beside": done.refused_beside and str(done.refused_beside),
+                "file": str(backup.path),
+                "rows": backup.rows,
+                "from_spool": backup.from_spool,
+                "refused_beside": backup.refused_beside and str(backup.refused_beside),
             }
         )
         return EXIT_DONE
-    if done.refused_beside is not None:
-        print(f"{done.refused_beside}: a copy of the spool, for rows in it that the database refuses")
-    print(f"{done.path}: {done.rows} raw rows, {done.from_spool} of them from the spool; verified")
+    if backup.refused_beside is not None:
+        print(f"{backup.refused_beside}: a copy of the spool, for rows in it that the database refuses")
+    print(f"{backup.path}: {backup.rows} raw rows, {backup.from_spool} of them from the spool; verified")
     return EXIT_DONE

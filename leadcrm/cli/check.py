@@ -1,7 +1,7 @@
 """Check whether a server with this configuration would keep leads: one line each, and what to do where it fails.
 
-Reads the configuration (secrets redacted), connects, writes and syncs in database and spool, and looks at disk and
-clock. Nothing that is stored changes. Exit status 1 if anything failed.
+Prints the configuration (secrets redacted), connects, writes and syncs in database and spool, and checks disk and
+clock. No stored row changes. Exit status 1 if anything failed.
 
 examples:
   leadcrm check
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from leadcrm.cli import configuration
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
-from leadcrm.operations.checks import Check, checks_of, settings_of
+from leadcrm.operations.checks import Check, list_settings, run_checks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,17 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Check."""
+    """Run the checks and print their results."""
     config = configuration.read(arguments, environ, directory)
-    settings = settings_of(config)
-    checks = list(checks_of(config))
+    settings = list_settings(config)
+    checks = list(run_checks(config))
     if arguments.json:
-        found = [{"name": one.name, "ok": one.ok, "text": one.text, "hint": one.hint} for one in checks]
-        shown = {one.variable: {"value": one.value, "source": one.source} for one in settings}
-        print(json.dumps({"configuration": shown, "checks": found}))
+        configured = {one.variable: {"value": one.value, "source": one.source} for one in settings}
+        results = [{"name": one.name, "ok": one.ok, "text": one.text, "hint": one.hint} for one in checks]
+        print(json.dumps({"configuration": configured, "checks": results}))
     else:
-        for one in settings:
-            print(f"        {one.variable:<20}{one.value}  ({one.source})")
+        for setting in settings:
+            print(f"        {setting.variable:<20}{setting.value}  ({setting.source})")
         for check in checks:
             print(_line(check))
     return EXIT_DONE if all(check.ok for check in checks) else EXIT_FAILED

@@ -1,4 +1,4 @@
-"""The flags that every command shares: one a variable, over the environment and `.env`."""
+"""The flags that all commands share: one for each variable, over the environment and `.env`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> Config:
-    """Return the configuration. Raises `ConfigError`."""
-    given = vars(arguments)
-    return load({variable.flag_key: given.get(variable.flag_key) for variable in VARIABLES}, environ, directory)
+    """Return the configuration.
+
+    Raises:
+        ConfigError: A value is wrong; the message names the variable and its source.
+    """
+    flags = vars(arguments)
+    return load({variable.flag_key: flags.get(variable.flag_key) for variable in VARIABLES}, environ, directory)

@@ -1,4 +1,4 @@
-"""What the commands of the CRM share: the open database, and the filter's flags."""
+"""The open database and the flags of the filter, for all commands of the CRM."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ class Crm:
 
 @contextmanager
 def open_crm(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> Iterator[Crm]:
-    """Open the configured database. Raises `ConfigError`, `StoreUnavailable` and what the schema's check raises."""
+    """Open the configured database.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        SchemaTooOld: Migrations are pending.
+        StoreUnavailable: The database cannot be reached.
+    """
     config = configuration.read(arguments, environ, directory)
     entities = bind(config.database)
     try:
@@ -44,7 +50,7 @@ def open_crm(arguments: argparse.Namespace, environ: Mapping[str, str], director
         entities.database.disconnect()
 
 
-def id_of(text: str) -> UUID:
+def parse_id(text: str) -> UUID:
     """Read an id from the command line."""
     try:
         return UUID(text)
@@ -52,8 +58,8 @@ def id_of(text: str) -> UUID:
         raise argparse.ArgumentTypeError(f"{text!r} is no id, such as 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e") from None
 
 
-def limit_of(text: str) -> int:
-    """Read how many rows a listing is to have."""
+def parse_limit(text: str) -> int:
+    """Read the number of rows of a page."""
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_ROWS:
         raise argparse.ArgumentTypeError(f"a whole number from 1 to {MAX_ROWS} is accepted")
     return int(text)
@@ -65,18 +71,20 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     for column in FILTER_COLUMNS:
         flag = f"--{column.replace('_', '-')}"
         group.add_argument(flag, action="append", default=[], metavar="TEXT", help="exactly this; '' for none")
-    group.add_argument("--from", dest="since", type=_since, metavar="TIME", help="since this date or time (UTC)")
-    group.add_argument("--to", dest="until", type=_until, metavar="TIME", help="until the end of this date, or a time")
+    group.add_argument("--from", dest="since", type=_parse_since, metavar="TIME", help="since this date or time (UTC)")
+    group.add_argument(
+        "--to", dest="until", type=_parse_until, metavar="TIME", help="until the end of this date, or a time"
+    )
     group.add_argument("--email", metavar="TEXT", help="this address, in any case")
     group.add_argument("--phone", metavar="TEXT", help="this number, as it was sent")
     group.add_argument("-q", metavar="TEXT", help="how an email, a phone or a last name begins")
 
 
-def filter_of(arguments: argparse.Namespace) -> LeadFilter:
-    """Return the filter that the flags say."""
+def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
+    """Return the filter that the flags describe."""
     values = ((column, tuple(getattr(arguments, column))) for column in FILTER_COLUMNS)
     return LeadFilter(
-        values=tuple((column, given) for column, given in values if given),
+        values=tuple((column, texts) for column, texts in values if texts),
         since=arguments.since,
         until=arguments.until,
         email=arguments.email,
@@ -85,15 +93,15 @@ def filter_of(arguments: argparse.Namespace) -> LeadFilter:
     )
 
 
-def _since(text: str) -> datetime:
-    return _moment(text, is_end=False)
+def _parse_since(text: str) -> datetime:
+    return _parse_moment(text, is_end=False)
 
 
-def _until(text: str) -> datetime:
-    return _moment(text, is_end=True)
+def _parse_until(text: str) -> datetime:
+    return _parse_moment(text, is_end=True)
 
 
-def _moment(text: str, *, is_end: bool) -> datetime:
+def _parse_moment(text: str, *, is_end: bool) -> datetime:
     try:
         return parse_moment(text, is_end=is_end)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """Write leads to stdout or a file, newest first, as they were at one moment.
 
-CSV opens in spreadsheets: UTF-8 with its mark, and what would be a formula is led in by an apostrophe. NDJSON
-is a JSON object a line, with every text as it is stored.
+CSV is for spreadsheets: UTF-8 with its mark, and an apostrophe in front of texts that would run as formulas. NDJSON
+is one JSON object a line, with every text as it is stored.
 
 examples:
   leadcrm export --format csv --output leads.csv
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import add_filter, filter_of, open_crm
+from leadcrm.cli.crm import add_filter, open_crm, parse_filter
 from leadcrm.crm.export import FORMATS, export_leads
 from leadcrm.errors import EXIT_DONE, LeadcrmError
 
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Export."""
+    """Write the export."""
     with (
         open_crm(arguments, environ, directory) as crm,
-        closing(export_leads(crm.entities, filter_of(arguments), arguments.format)) as pieces,
+        closing(export_leads(crm.entities, parse_filter(arguments), arguments.format)) as pieces,
         _target(arguments.output) as target,
     ):
         is_for_people = arguments.output is None and sys.stdout.isatty()
@@ -59,7 +59,7 @@ def _target(path: Path | None) -> Iterator[BinaryIO]:
             with path.open("wb") as device:
                 yield device
             return
-        # Under its name stands a whole file or the one from before.
+        # The name always has a whole file: the new one, or the one from before.
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with part.open("wb") as file:

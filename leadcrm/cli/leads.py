@@ -1,6 +1,6 @@
-"""List leads, show one with all that is known of it, or change status and assignment.
+"""List leads, show one with its request and history, or change status and assignment.
 
-An id may be any that a sender was ever answered: that of a repeat or a conflict leads to the first lead.
+An id may be any that a sender was answered: the id of a repeat or a conflict leads to the first lead.
 
 examples:
   leadcrm leads list --status new --country LV --limit 20
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import Crm, add_filter, filter_of, id_of, limit_of, open_crm
+from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit
 from leadcrm.crm.changes import MAX_VALUE_CHARS, ChangeOutcome, change_followed_leads
 from leadcrm.crm.documents import history_document, lead_page_document
 from leadcrm.crm.leads import MAX_ROWS, Cursor
@@ -36,21 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|set")
     listing = actions.add_parser("list", help="the newest leads first", allow_abbrev=False)
     add_filter(listing)
-    listing.add_argument("--limit", type=limit_of, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
-    listing.add_argument("--cursor", type=_cursor, help="go on where a page of --json ended")
+    listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
+    listing.add_argument("--cursor", type=_parse_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
-    show.add_argument("id", type=id_of)
+    show.add_argument("id", type=parse_id)
     change = actions.add_parser("set", help="change status or assignment", allow_abbrev=False)
-    change.add_argument("ids", type=id_of, nargs="+", metavar="id")
-    change.add_argument("--status", type=_value)
-    change.add_argument("--assigned-to", type=_value, metavar="NAME", help="'' for nobody")
+    change.add_argument("ids", type=parse_id, nargs="+", metavar="id")
+    change.add_argument("--status", type=_parse_value)
+    change.add_argument("--assigned-to", type=_parse_value, metavar="NAME", help="'' for nobody")
     for action in (listing, show, change):
         action.add_argument("--json", action="store_true", help="print JSON for programs")
         configuration.add_flags(action)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """List, show or change."""
+    """List, show or change leads."""
     if arguments.action == "set" and arguments.status is None and arguments.assigned_to is None:
         print("leadcrm: nothing to set; give --status or --assigned-to", file=sys.stderr)
         return EXIT_USAGE
@@ -58,21 +58,21 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         return {"list": _list, "show": _show, "set": _set}[arguments.action](crm, arguments)
 
 
-def _cursor(text: str) -> Cursor:
+def _parse_cursor(text: str) -> Cursor:
     try:
         return Cursor.decode(text)
     except ValueError:
         raise argparse.ArgumentTypeError("the `next` of another page is accepted") from None
 
 
-def _value(text: str) -> str:
+def _parse_value(text: str) -> str:
     if len(text) > MAX_VALUE_CHARS or not text.isprintable():
         raise argparse.ArgumentTypeError(f"up to {MAX_VALUE_CHARS} printable characters are accepted")
     return text
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
-    page = list_leads(crm.entities, filter_of(arguments), limit=arguments.limit, after=arguments.cursor)
+    page = list_leads(crm.entities, parse_filter(arguments), limit=arguments.limit, after=arguments.cursor)
     document = lead_page_document(page)
     if arguments.json:
         printing.print_json(document)
@@ -103,11 +103,11 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _person() -> str:
+def _user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        # A container's user may have no name.
+        # The user of a container may have no name.
         return f"uid {os.getuid()}"
 
 
@@ -117,7 +117,7 @@ def _set(crm: Crm, arguments: argparse.Namespace) -> int:
         changes["status"] = arguments.status
     if arguments.assigned_to is not None:
         changes["assigned_to"] = arguments.assigned_to or None
-    changed = change_followed_leads(crm.entities, crm.spool, arguments.ids, changes, actor=_person())
+    changed = change_followed_leads(crm.entities, crm.spool, arguments.ids, changes, actor=_user_name())
     outcomes = {str(id): outcome.value for id, outcome in changed.items()}
     if arguments.json:
         printing.print_json(outcomes)

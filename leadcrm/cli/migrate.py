@@ -1,4 +1,4 @@
-"""Apply pending migrations; list them; or drop every table and make it anew.
+"""Apply pending migrations, list all migrations, or drop and recreate every table.
 
 --from-original takes over the database of the original Node service: its tables are renamed to original_leads_raw and
 original_leads, and its leads and keys are copied, so that an old Idempotency-Key still gets 409 with the old id.
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Migrate."""
+    """Apply, list or reset."""
     if arguments.from_original and arguments.action != "apply":
         print(f"leadcrm: --from-original does not go with {arguments.action}", file=sys.stderr)
         return EXIT_USAGE
@@ -81,9 +81,9 @@ def _reset(config: Config, *, is_sure: bool) -> int:
 def _status(config: Config, *, as_json: bool) -> int:
     applied, pending = migrations.status(config.database)
     if as_json:
-        done = [{"version": row.version, "name": row.name, "applied_at": row.applied_at} for row in applied]
-        left = [{"version": step.version, "name": step.name} for step in pending]
-        print(json.dumps({"applied": done, "pending": left}))
+        finished = [{"version": row.version, "name": row.name, "applied_at": row.applied_at} for row in applied]
+        waiting = [{"version": step.version, "name": step.name} for step in pending]
+        print(json.dumps({"applied": finished, "pending": waiting}))
         return EXIT_DONE
     for row in applied:
         print(f"{row.version:04} {row.name}  applied {row.applied_at}")

@@ -1,7 +1,7 @@
-"""What commands print: tables and records for people, JSON for programs.
+"""Output of commands: tables and records for people, JSON for programs.
 
-What senders wrote is hostile. For people every character that a terminal would obey is shown as a sign instead, and
-JSON is plain ASCII.
+Texts from senders are hostile. For people, a sign replaces every character that a terminal would obey; JSON is plain
+ASCII.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from rich.text import Text
 
 
 class OnProgress(Protocol):
-    """Hears how much of how much is done."""
+    """Called with the number of items done and their total."""
 
-    def __call__(self, done: int, in_all: int) -> None: ...
+    def __call__(self, done: int, total: int) -> None: ...
 
 
 WIDTH_OF_A_FILE = 300
-"""Columns of a table that goes to a file or a pipe: nothing is cut short to fit a screen that is none."""
+"""Columns of a table for a file or a pipe, where no screen limits the width."""
 
 _OBEYED = {
     **{code: 0x2400 + code for code in range(0x20)},
     0x7F: 0x2421,
     **dict.fromkeys((*range(0x80, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)), 0xFFFD),
 }
-"""Control characters, and those that turn the direction of what follows."""
+"""Control characters, and those that change the direction of the text after them."""
 
 
 def harmless(text: str) -> str:
-    """Return the text with every character that a terminal would obey replaced by a sign."""
+    """Return the text with a sign in place of every character that a terminal would obey."""
     return text.translate(_OBEYED)
 
 
-def shown(value: object) -> str:
-    """Return a value as people read it; never more than one line."""
+def readable(value: object) -> str:
+    """Return a value for people, on one line."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -60,32 +60,32 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Print a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        # An id that is cut short can be given to no other command.
+        # Never cut an id short: people copy it into other commands.
         table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=36 if column == "id" else 6)
     for row in rows:
-        table.add_row(*(Text(shown(value)) for value in row))
+        table.add_row(*(Text(readable(value)) for value in row))
     console().print(table)
 
 
 def print_record(record: Mapping[str, object]) -> None:
-    """Print names and values, one a line."""
+    """Print names and values, one pair a line."""
     width = max(map(len, record)) + 2
     for name, value in record.items():
-        print(f"{name:<{width}}{shown(value)}".rstrip())
+        print(f"{name:<{width}}{readable(value)}".rstrip())
 
 
 def console() -> Console:
-    """Return what prints for people on stdout."""
+    """Return the console that prints for people on stdout."""
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
 
 
 @contextmanager
-def progress(what: str) -> Iterator[OnProgress]:
-    """Show a progress bar on a terminal, on stderr, and nothing elsewhere."""
+def progress(task_name: str) -> Iterator[OnProgress]:
+    """Show a progress bar on stderr if it is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, in_all: bar.update(task, completed=done, total=in_all)
+        task = bar.add_task(task_name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _encoded(value: Any) -> str:

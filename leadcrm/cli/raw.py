@@ -1,4 +1,4 @@
-"""List requests as they were kept, by what became of them, or show one with its headers and body.
+"""List requests as they were kept, by their state, or show one with its headers and body.
 
 examples:
   leadcrm raw list --state invalid --state failed
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import Crm, id_of, limit_of, open_crm
+from leadcrm.cli.crm import Crm, open_crm, parse_id, parse_limit
 from leadcrm.crm.documents import raw_document, raw_page_document
 from leadcrm.crm.leads import MAX_ROWS
 from leadcrm.crm.raw import get_raw, list_raw
@@ -31,17 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest first", allow_abbrev=False)
     states = "; repeatable (default: all that are no leads)"
     listing.add_argument("--state", action="append", choices=RAW_STATES, help=f"what became of them{states}")
-    listing.add_argument("--limit", type=limit_of, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
-    listing.add_argument("--cursor", type=id_of, metavar="ID", help="go on where a page of --json ended")
+    listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
+    listing.add_argument("--cursor", type=parse_id, metavar="ID", help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one request with its headers and body", allow_abbrev=False)
-    show.add_argument("id", type=id_of)
+    show.add_argument("id", type=parse_id)
     for action in (listing, show):
         action.add_argument("--json", action="store_true", help="print JSON for programs")
         configuration.add_flags(action)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """List or show."""
+    """List or show requests."""
     with open_crm(arguments, environ, directory) as crm:
         return (_list if arguments.action == "list" else _show)(crm, arguments)
 

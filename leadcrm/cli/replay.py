@@ -1,7 +1,7 @@
-"""Make leads of requests that are none, under the ids they were given: after a fault was mended.
+"""Make leads of requests that are none, under the ids they were given, once the fault behind it is mended.
 
-A request that is a lead already stays as it is, so replaying again does no harm. One whose Idempotency-Key another
-lead has taken meanwhile becomes that lead's repeat or conflict.
+A request that is a lead already stays as it is, so replaying again is safe. A request whose Idempotency-Key another
+lead has taken meanwhile becomes a repeat or conflict of that lead.
 
 examples:
   leadcrm replay 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import Crm, id_of, open_crm
+from leadcrm.cli.crm import Crm, open_crm, parse_id
 from leadcrm.crm.documents import replay_document
 from leadcrm.crm.replay import replay_raw
 from leadcrm.database.states import REPLAYABLE_STATES
@@ -31,14 +31,14 @@ from leadcrm.ingest.replay import Replay, replayable_ids
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("ids", type=id_of, nargs="*", metavar="ID")
+    parser.add_argument("ids", type=parse_id, nargs="*", metavar="ID")
     parser.add_argument("--state", action="append", choices=REPLAYABLE_STATES, help="all in this state; repeatable")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     configuration.add_flags(parser)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Replay; the status says whether all of them lead to a lead now."""
+    """Replay requests; the exit status says whether each of them leads to a lead now."""
     if bool(arguments.ids) == bool(arguments.state):
         print("leadcrm: name ids, or a --state whose requests to replay", file=sys.stderr)
         return EXIT_USAGE

@@ -1,6 +1,6 @@
 """Put a backup in the place of the embedded database. The old one is kept beside it.
 
-Stop the server first. Refused while the spool holds anything: that belongs to the database that is there now.
+Stop the server first. Refused while the spool has rows: they belong to the database that is there now.
 
 examples:
   leadcrm restore /var/backups/leadcrm-2026-01-31.db
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Restore."""
+    """Restore the backup."""
     config = configuration.read(arguments, environ, directory)
     with progress("copying") as on_progress:
         kept = restore(config, (directory / arguments.file).absolute(), on_progress, may_replace=arguments.yes)

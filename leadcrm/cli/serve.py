@@ -1,6 +1,6 @@
 """Run the server until SIGTERM or SIGINT.
 
-Pending migrations are applied first. A database that is away is no reason not to start: leads go to the spool.
+Applies pending migrations first. Starts even while the database is away: leads then go to the spool.
 
 examples:
   leadcrm serve
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Serve."""
+    """Serve until a signal stops it."""
     config = configuration.read(arguments, environ, directory)
     log = logs.configure(config.log_level, config.environment == "development")
     try:

@@ -1,6 +1,6 @@
-"""Show what waits on local disk for the database, or move it there now.
+"""Show the rows that wait on local disk for the database, or move them there now.
 
-A running server drains the spool by itself; `drain` is for when none runs, or to watch.
+A running server drains the spool by itself; `drain` is for when none runs.
 
 examples:
   leadcrm spool status
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Look at the spool, or drain it."""
+    """Show the spool, or drain it."""
     config = configuration.read(arguments, environ, directory)
     prepare_spool(config)
     spool = open_spool(config)
@@ -55,7 +55,7 @@ def _status(spool: Spool, *, as_json: bool) -> int:
                 "rows": status.depth,
                 "refused": status.refused,
                 "bytes": status.bytes,
-                "oldest": status.oldest and status.oldest.replace(tzinfo=None),
+                "oldest": status.oldest,
                 "set_aside": list(status.set_aside),
             }
         )
@@ -80,14 +80,14 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
             return EXIT_FAILED
         salvage_all(spool)
         before = spool.status()
-        in_all = before.depth - before.refused
+        total = before.depth - before.refused
         store = open_store(config)
         try:
             done = 0
             with progress("draining") as on_progress:
                 while count := drain_batch(spool, store, max_decoded_bytes=config.max_body_bytes):
                     done += count
-                    on_progress(done, max(in_all, done))
+                    on_progress(done, max(total, done))
         finally:
             store.close()
         after = spool.status()

@@ -1,8 +1,8 @@
-"""Prove the promise: every raw row's bytes against its hash, every stored row its lead, every count.
+"""Verify that every raw row has its bytes, every stored row its lead, and that all counts add up.
 
-Prints a ledger a day (UTC): received = created + repeats + conflicts + invalid + failed + spooled, where "received" is
-what each commit counted and the rest is what is there. A server may run meanwhile. Exit status 1 if anything is off,
-with the rows named.
+Prints the ledger of each day (UTC): received = created + repeats + conflicts + invalid + failed + spooled, where
+"received" was counted by each commit and the rest are the rows that are there. A server may run meanwhile. Exit status
+1 if anything is wrong, with the rows named.
 
 examples:
   leadcrm verify
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Verify."""
+    """Verify, and print the ledger and every problem."""
     config = configuration.read(arguments, environ, directory)
     prepare_spool(config)
     entities = bind(config.database)
@@ -39,37 +39,37 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         if status(config.database)[1]:
             raise SchemaTooOld("the database's schema is older than this program needs", hint="leadcrm migrate")
         with progress("verifying") as on_progress:
-            found = verify(entities, open_spool(config), on_progress)
+            verification = verify(entities, open_spool(config), on_progress)
     finally:
         entities.database.disconnect()
     if arguments.json:
-        print_json(_document(found))
+        print_json(_document(verification))
     else:
-        _print(found)
-    return EXIT_FAILED if found.problems else EXIT_DONE
+        _print(verification)
+    return EXIT_FAILED if verification.problems else EXIT_DONE
 
 
-def _document(found: Verification) -> dict[str, object]:
+def _document(verification: Verification) -> dict[str, object]:
     return {
-        "ok": not found.problems,
-        "rows": found.rows,
+        "ok": not verification.problems,
+        "rows": verification.rows,
         "days": [
             {"day": day, "received": entry.received, **{name: entry.outcomes[name] for name in OUTCOMES}}
-            for day, entry in found.days.items()
+            for day, entry in verification.days.items()
         ],
-        "problems": [{"where": problem.where, "what": problem.what} for problem in found.problems],
+        "problems": [{"where": problem.where, "what": problem.what} for problem in verification.problems],
     }
 
 
-def _print(found: Verification) -> None:
+def _print(verification: Verification) -> None:
     rows = [
         (day, entry.received, *(entry.outcomes[name] for name in OUTCOMES), "" if entry.adds_up else "DOES NOT ADD UP")
-        for day, entry in found.days.items()
+        for day, entry in verification.days.items()
     ]
     print_table(("day", "received", *OUTCOMES, ""), rows)
-    for problem in found.problems:
+    for problem in verification.problems:
         print(f"{problem.where}  {problem.what}")
-    if found.problems:
-        print(f"{found.rows} rows, {len(found.problems)} problems")
+    if verification.problems:
+        print(f"{verification.rows} rows, {len(verification.problems)} problems")
     else:
-        print(f"{found.rows} rows: every hash, every lead and every count is right")
+        print(f"{verification.rows} rows: every hash, every lead and every count is right")

@@ -1,4 +1,4 @@
-"""Print the version, Python's and the libraries'.
+"""Print the versions of leadcrm, Python and the libraries.
 
 examples:
   leadcrm version
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
-    """Print them."""
+    """Print the versions."""
     versions = {"leadcrm": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
     for library in _LIBRARIES:
         try:

@@ -85,8 +85,8 @@ def _count_leads(entities: Entities, since: datetime, until: datetime, step: Ste
     names = ("step", *DIMENSIONS)
     table = entities.database.provider.quote_name(entities.lead._table_)
     start = dialect_of(entities).truncate("created_at", step)
-    # In SQL, since Pony has no common table expressions, and reading the period once for each dimension takes several
-    # times as long. Grouping by all dimensions at once would give about as many groups as there are leads.
+    # In SQL, since Pony has no common table expressions: all dimensions count the same leads, though others arrive
+    # meanwhile. Grouping by all dimensions at once would give about as many groups as there are leads.
     by_dimension = " UNION ALL ".join(
         f"SELECT {number}, CAST({name} AS text), count(*) FROM gathered GROUP BY {name}"  # noqa: S608 - names of ours
         for number, name in enumerate(names)

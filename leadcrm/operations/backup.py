@@ -1,14 +1,12 @@
 """Backup and restore of the embedded database, with the spool.
 
-A backup is one file, a database as leadcrm itself makes it: a consistent copy of the main database into which what
-waited in the spool was drained. Whatever was acknowledged before the backup began is in it.
+A backup is one file, a database as leadcrm itself makes it: a consistent copy of the main database, into which a copy
+of the spool was drained. It has everything that was acknowledged before the backup began.
 
 Invariants:
-- Nothing stands under the backup's name before it is whole, verified and on stable storage.
-- A restore never overwrites: the old files are kept beside the new one. It happens only while no server runs and the
-  spool is empty.
-
-May import configuration, database, migrations and ingest; prints nothing.
+- No file has the backup's name before it is complete, verified and on stable storage.
+- A restore overwrites nothing: the old files are kept beside the new one. It needs the server stopped and the spool
+  empty.
 """
 
 from __future__ import annotations
@@ -41,9 +39,13 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a backup holds: raw rows in all, and how many of them came from the spool.
+    """A finished backup.
 
-    Rows of the spool that the database refuses are in no database: a copy of the spool beside the backup has them.
+    Attributes:
+        path: The file.
+        rows: The number of its raw rows.
+        from_spool: How many of them came from the spool.
+        refused_beside: A copy of the spool beside the file, where the database refuses rows of it; else None.
     """
 
     path: Path
@@ -53,31 +55,49 @@ class Backup:
 
 
 def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
-    """Write a backup of the embedded database to `target`; durable and verified on return.
+    """Write a backup of the embedded database to a file. Durable and verified on return.
 
-    A server may run meanwhile. Raises `BackupFailed`, `StoreUnavailable`, `SpoolUnavailable`.
+    Args:
+        config: The configuration. A server with it may run meanwhile.
+        target: A file that does not exist yet.
+        on_progress: Called with the number of pages copied and their total.
+
+    Raises:
+        BackupFailed: The backup cannot be made.
+        StoreUnavailable: The database cannot be read.
+        SpoolUnavailable: The spool cannot be read.
     """
     source = _embedded(config)
     if target.exists():
         raise BackupFailed(f"{target} exists", hint="name another file: a backup overwrites nothing")
     prepare_spool(config)
-    _insist_on_salvaged_spools(config)
+    _require_salvaged_spools(config)
     with _temporary(target) as temporary:
         _copy_spool_first(config, source, temporary, on_progress)
         copy = replace(config, database=DatabaseURL(provider="sqlite", path=temporary), min_free_bytes=0)
         from_spool, refused = _drain_into(copy)
-        found = _verified(copy)
+        verification = _verify_file(copy)
         beside = target.with_name(f"{target.name}.spool") if refused else None
         if beside is not None:
-            _publish(_spool_of(temporary), beside)
+            _publish(_spool_beside(temporary), beside)
         _publish(temporary, target)
-    return Backup(target, found.rows, from_spool, beside)
+    return Backup(target, verification.rows, from_spool, beside)
 
 
 def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replace: bool) -> Path | None:
-    """Put a backup in the place of the embedded database, durably, and return where the old one is kept, if any.
+    """Put a backup in the place of the embedded database. Durable and verified on return.
 
-    Raises `BackupFailed`.
+    Args:
+        config: The configuration. No server with it may run.
+        backup: The file.
+        on_progress: Called with the number of pages copied and their total.
+        may_replace: A database that is there may be replaced.
+
+    Returns:
+        The file in which the old database is kept, if there was one.
+
+    Raises:
+        BackupFailed: The backup cannot be restored; the old database is still in its place.
     """
     target = _embedded(config)
     make_data_dir(config.data_dir)
@@ -88,8 +108,8 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
                 hint="stop it first: systemctl stop leadcrm.socket leadcrm",
             )
         prepare_spool(config)
-        _insist_on_salvaged_spools(config)
-        _insist_on_an_empty_spool(config)
+        _require_salvaged_spools(config)
+        _require_empty_spool(config)
         if target.exists() and not may_replace:
             raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
         with _temporary(target) as temporary:
@@ -100,7 +120,7 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
                 # A SQLite file of something else, or an empty one.
                 raise BackupFailed(f"{backup} is no backup of leadcrm: no migration was applied to it")
             migrate(url)
-            _verified(replace(config, database=url, spool=False))
+            _verify_file(replace(config, database=url, spool=False))
             give_to_owner_of(target if target.exists() else config.data_dir, temporary)
             kept = _set_old_aside(target)
             _publish(temporary, target)
@@ -115,48 +135,48 @@ def _embedded(config: Config) -> Path:
 
 
 def _copy_spool_first(config: Config, source: Path, temporary: Path, on_progress: OnProgress) -> None:
-    """Copy spool and database, in this order: a row that is drained in between is then in both, never in neither."""
+    """Copy the spool, then the database: a row that is drained in between is then in both, never in neither."""
     if config.spool:
         spool = open_spool(config)
         assert spool is not None
         if spool.path.exists():
-            _copy(spool.path, _spool_of(temporary), lambda _done, _in_all: None)
+            _copy(spool.path, _spool_beside(temporary), lambda _done, _total: None)
     _copy(source, temporary, on_progress)
 
 
-def _spool_of(temporary: Path) -> Path:
+def _spool_beside(temporary: Path) -> Path:
     folder = temporary.with_name(f"{temporary.name}.spool")
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder / "spool.db"
 
 
 def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:
-    """Copy one moment of a SQLite file that others may be writing to."""
+    """Copy one snapshot of a SQLite file, which others may be writing to."""
     try:
         with (
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?{_reading(source)}", uri=True)) as origin,
             closing(sqlite3.connect(target)) as copy,
         ):
-            # A read transaction holds the moment; without it every commit of a server would begin the copy anew.
+            # A read transaction holds the snapshot; without it every commit of a server would restart the copy.
             origin.execute("BEGIN")
             origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
             origin.backup(
                 copy,
                 pages=_PAGES_A_STEP,
-                progress=lambda _status, left, in_all: on_progress(in_all - left, in_all),
+                progress=lambda _status, left, total: on_progress(total - left, total),
             )
     except sqlite3.Error as error:
         raise BackupFailed(f"{source} cannot be copied: {error}", hint=store_error(error, source).hint) from error
 
 
 def _reading(source: Path) -> str:
-    """Return how a file is opened. SQLite makes a log's files beside it, unless it is told that nobody writes to it."""
+    """Return the parameters to open a file with. SQLite creates a log beside it unless the file is immutable."""
     has_log = source.with_name(f"{source.name}-wal").exists()
     return "mode=ro" if has_log or os.access(source.parent, os.W_OK) else "immutable=1"
 
 
 def _drain_into(copy: Config) -> tuple[int, int]:
-    """Drain the copy of the spool into the copy of the database; how many rows that were, how many stayed behind."""
+    """Drain the copy of the spool into that of the database, and return how many rows were drained and refused."""
     path = copy.database.path
     assert path is not None
     migrate(copy.database)
@@ -178,7 +198,7 @@ def _drain_into(copy: Config) -> tuple[int, int]:
         spool.close()
 
 
-def _verified(config: Config) -> Verification:
+def _verify_file(config: Config) -> Verification:
     path = config.database.path
     assert path is not None
     try:
@@ -190,20 +210,21 @@ def _verified(config: Config) -> Verification:
         raise BackupFailed(f"{path} is damaged: {'; '.join(faults)}")
     entities = bind(config.database)
     try:
-        found = verify(entities, None)
+        verification = verify(entities, None)
     finally:
         entities.database.disconnect()
-    if found.problems:
-        first = found.problems[0]
+    if verification.problems:
+        first = verification.problems[0]
         raise BackupFailed(
-            f"{len(found.problems)} problems, the first: {first.where} {first.what}", hint="leadcrm verify names all"
+            f"{len(verification.problems)} problems, the first: {first.where} {first.what}",
+            hint="leadcrm verify names all",
         )
     _make_plain(path)
-    return found
+    return verification
 
 
 def _make_plain(path: Path) -> None:
-    """Make one file of a database, without a log beside it: backups are carried about, and read where none can be."""
+    """Make a database one file without a log: backups are moved, and read where no log can be created."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -211,7 +232,7 @@ def _make_plain(path: Path) -> None:
         raise BackupFailed(f"{path}: {error}") from error
 
 
-def _insist_on_salvaged_spools(config: Config) -> None:
+def _require_salvaged_spools(config: Config) -> None:
     if files := unsalvaged_files(config.data_dir):
         raise BackupFailed(
             f"{files[0]} is damaged, and its rows are not in the spool yet",
@@ -219,7 +240,7 @@ def _insist_on_salvaged_spools(config: Config) -> None:
         )
 
 
-def _insist_on_an_empty_spool(config: Config) -> None:
+def _require_empty_spool(config: Config) -> None:
     spool = open_spool(config)
     if spool is None or not spool.path.exists():
         return
@@ -234,7 +255,7 @@ def _insist_on_an_empty_spool(config: Config) -> None:
 
 
 def _set_old_aside(target: Path) -> Path | None:
-    """Give the database and its log a second name each, under which they are kept; durable on return."""
+    """Link the database and its log to the names under which they are kept, and remove the log. Durable on return."""
     if not target.exists():
         return None
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
@@ -246,7 +267,7 @@ def _set_old_aside(target: Path) -> Path | None:
         if part.exists():
             os.link(part, kept_part)
     sync_folder(target.parent)
-    # A log left here would be taken for the new file's. The old file itself goes when the new one takes its name.
+    # SQLite would take the old log for that of the new file. The old file goes when the new one takes its name.
     for part, _ in beside:
         part.unlink(missing_ok=True)
     return kept
@@ -254,15 +275,15 @@ def _set_old_aside(target: Path) -> Path | None:
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """Give a name beside the target, and leave nothing under it."""
+    """Yield a new file beside the target, and remove whatever is left under its name at the end."""
     for left in target.parent.glob(f".{target.name}.*.part*"):
-        # Of one that was killed, which could not clear away what it had begun: all leads once more.
+        # Left by a process that was killed: another copy of all leads.
         owner = left.name.removeprefix(f".{target.name}.").partition(".")[0]
         if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        # Not as the umask has it: nobody else is to read leads.
+        # Whatever the umask is, no other user may read leads.
         os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
     finally:
@@ -275,7 +296,7 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    """Give the finished file its name, so that after a power cut there is either nothing or all of it."""
+    """Give the finished file its name, so that after a power cut there is either the whole file or none."""
     for path in (temporary, target.parent):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,7 +1,4 @@
-"""What `leadcrm check` looks at: everything between a configuration and a lead that is kept.
-
-May import configuration, database, migrations and the spool; prints nothing.
-"""
+"""The checks of `leadcrm check`: everything that a configuration needs so that a lead can be kept."""
 
 from __future__ import annotations
 
@@ -20,13 +17,13 @@ from leadcrm.ingest.ingestion import open_spool
 
 TIMEOUT_S = 5.0
 
-MOST_CLOCK_SKEW_S = 60.0
-"""Ids and times are this node's: beyond a minute, nodes of one database mix up the order of leads."""
+MAX_CLOCK_SKEW_S = 60.0
+"""Ids and times come from the node's clock: beyond a minute, the nodes of one database mix up the order of leads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable as it is in force, redacted, and where it comes from."""
+    """The value of one variable, redacted, and the source that set it."""
 
     variable: str
     value: str
@@ -35,7 +32,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, what was found, and what to do where it failed."""
+    """The result of one check, and what to do where it failed."""
 
     name: str
     ok: bool
@@ -43,9 +40,9 @@ class Check:
     hint: str = ""
 
 
-def settings_of(config: Config) -> list[Setting]:
-    """Return every variable as it is in force."""
-    shown = {
+def list_settings(config: Config) -> list[Setting]:
+    """Return the value of every variable."""
+    texts = {
         "DATABASE_URL": config.database.redacted,
         "LEADCRM_ENV": config.environment,
         "CORS_ORIGINS": ",".join(config.cors_origins),
@@ -62,16 +59,16 @@ def settings_of(config: Config) -> list[Setting]:
     return [
         Setting(
             variable.name,
-            shown[variable.name] if variable.name in shown else str(getattr(config, variable.name.lower())),
+            texts[variable.name] if variable.name in texts else str(getattr(config, variable.name.lower())),
             config.sources[variable.name],
         )
         for variable in VARIABLES
     ]
 
 
-def checks_of(config: Config) -> Iterator[Check]:
-    """Look at one thing after the other."""
-    yield _checked("data folder", lambda: _data_dir(config))
+def run_checks(config: Config) -> Iterator[Check]:
+    """Run the checks one after the other."""
+    yield _run("data folder", lambda: _check_data_dir(config))
     try:
         connection = open_connection(config.database, timeout_s=TIMEOUT_S)
     except LeadcrmError as error:
@@ -79,40 +76,40 @@ def checks_of(config: Config) -> Iterator[Check]:
     else:
         try:
             yield Check("database", True, f"{config.database.redacted} answers")
-            yield _checked("schema", lambda: _schema(connection, config))
-            yield _checked("database write", lambda: _write(connection, config))
+            yield _run("schema", lambda: _check_schema(connection, config))
+            yield _run("database write", lambda: _check_write(connection, config))
             if isinstance(connection, PostgresConnection):
-                yield from _durability(connection)
-                yield _checked("clock", lambda: _clock(connection))
+                yield from _check_durability(connection)
+                yield _run("clock", lambda: _check_clock(connection))
         finally:
             connection.close()
-    yield _checked("spool", lambda: _spool(config))
-    yield _checked("disk", lambda: _disk(config))
+    yield _run("spool", lambda: _check_spool(config))
+    yield _run("disk", lambda: _check_disk(config))
 
 
-def _checked(name: str, look: Callable[[], str]) -> Check:
+def _run(name: str, check: Callable[[], str]) -> Check:
     try:
-        return Check(name, True, look())
+        return Check(name, True, check())
     except LeadcrmError as error:
         return Check(name, False, str(error), error.hint)
 
 
-def _data_dir(config: Config) -> str:
+def _check_data_dir(config: Config) -> str:
     make_data_dir(config.data_dir)
     return f"{config.data_dir} is writable"
 
 
-def _schema(connection: Connection, config: Config) -> str:
+def _check_schema(connection: Connection, config: Config) -> str:
     require_current(connection, config.database)
     return f"version {newest_version(config.database.provider)}"
 
 
-def _write(connection: Connection, config: Config) -> str:
+def _check_write(connection: Connection, config: Config) -> str:
     SchemaConnection(connection, config.database.schema).rewrite()
     return "a commit was synced"
 
 
-def _durability(connection: PostgresConnection) -> Iterator[Check]:
+def _check_durability(connection: PostgresConnection) -> Iterator[Check]:
     execute = SchemaConnection(connection, None).execute
     for setting, todo in (
         ("fsync", "ALTER SYSTEM SET fsync = on, then restart PostgreSQL: without it a power cut takes the database"),
@@ -123,18 +120,18 @@ def _durability(connection: PostgresConnection) -> Iterator[Check]:
         yield Check(setting, value != "off", str(value), todo)
 
 
-def _clock(connection: PostgresConnection) -> str:
+def _check_clock(connection: PostgresConnection) -> str:
     execute = SchemaConnection(connection, None).execute
-    theirs = float(execute("SELECT extract(epoch FROM clock_timestamp())")[0][0])
-    skew_s = datetime.now(timezone.utc).timestamp() - theirs
-    if abs(skew_s) > MOST_CLOCK_SKEW_S:
+    database_time = float(execute("SELECT extract(epoch FROM clock_timestamp())")[0][0])
+    skew_s = datetime.now(timezone.utc).timestamp() - database_time
+    if abs(skew_s) > MAX_CLOCK_SKEW_S:
         raise StoreUnavailable(
             f"this host's clock and the database's differ by {skew_s:.0f} s", hint="let both follow an NTP server"
         )
     return f"{skew_s:+.1f} s from the database's"
 
 
-def _spool(config: Config) -> str:
+def _check_spool(config: Config) -> str:
     spool = open_spool(config)
     if spool is None:
         return "off: leads are refused while the database is away"
@@ -146,7 +143,7 @@ def _spool(config: Config) -> str:
     return f"a commit was synced; {status.depth} rows wait, of them {status.refused} refused by the database"
 
 
-def _disk(config: Config) -> str:
+def _check_disk(config: Config) -> str:
     free = free_bytes(config.data_dir)
     if free < config.min_free_bytes:
         raise StoreUnavailable(

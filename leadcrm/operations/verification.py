@@ -1,9 +1,7 @@
-"""Verification: the proof, afterwards, that what was acknowledged is what is there.
+"""Verification that every acknowledged request is still there, with its bytes, its lead and its place in the ledger.
 
-Goes through every raw row and every lead of one snapshot of the database, in pages, and through the spool. A running
-server may go on meanwhile.
-
-May import database, entities, the spool and errors; prints nothing.
+It reads every raw row and every lead of one snapshot of the database, page by page, and the spool. A server may run
+meanwhile.
 """
 
 from __future__ import annotations
@@ -26,11 +24,9 @@ from leadcrm.ingest.spool.spool import Spool
 
 PAGE_ROWS = 500
 PART_BYTES = 16 * 1024 * 1024
-"""Rows are read without their bodies; these follow in parts of about this size."""
+"""Rows are read without their bodies; the bodies follow in parts of about this size."""
 
-OUTCOMES = ("created", "repeats", "conflicts", "invalid", "failed", "spooled")
-
-_OUTCOME_OF = {
+_OUTCOMES_BY_STATE = {
     "stored": "created",
     "repeat": "repeats",
     "conflict": "conflicts",
@@ -38,9 +34,12 @@ _OUTCOME_OF = {
     "failed": "failed",
 }
 
+OUTCOMES = (*_OUTCOMES_BY_STATE.values(), "spooled")
+"""The outcomes that the ledger tells apart."""
+
 
 class Problem(NamedTuple):
-    """One thing that is off: the row's id, or the ledger's day, and what is wrong with it."""
+    """One thing that is wrong, and where: a row's id, the ledger's day, a key or a file."""
 
     where: str
     what: str
@@ -48,20 +47,20 @@ class Problem(NamedTuple):
 
 @dataclass
 class Day:
-    """One day (UTC) of the ledger: what arrived by the count of each commit, and what is there, by outcome."""
+    """One day (UTC) of the ledger: rows received by the count of each commit, and rows found by outcome."""
 
     received: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
     @property
     def adds_up(self) -> bool:
-        """Say whether as much is there as arrived."""
+        """Say whether as many rows were found as were received."""
         return self.received == self.outcomes.total()
 
 
 @dataclass
 class Verification:
-    """What was found: rows looked at, the ledger by day, and every problem."""
+    """The result: the number of rows read, the ledger by day, and every problem."""
 
     rows: int = 0
     days: dict[date, Day] = field(default_factory=dict)
@@ -70,6 +69,10 @@ class Verification:
     def day(self, moment: date) -> Day:
         """Return the ledger's day of a moment."""
         return self.days.setdefault(moment.date() if isinstance(moment, datetime) else moment, Day())
+
+    def report(self, where: object, what: str) -> None:
+        """Add a problem."""
+        self.problems.append(Problem(str(where), what))
 
 
 class _Row(NamedTuple):
@@ -82,40 +85,49 @@ class _Row(NamedTuple):
     body_bytes: int
 
 
-def verify(
-    entities: Entities, spool: Spool | None, on_progress: Callable[[int, int], None] = lambda _done, _all: None
-) -> Verification:
-    """Look at everything. `on_progress` hears how many of how many raw rows are done.
+class _Hashes(NamedTuple):
+    body_sha256: bytes
+    key_sha256: bytes | None
 
-    For entities that only this thread uses. Raises `StoreUnavailable`, `SpoolUnavailable`.
+
+def verify(
+    entities: Entities, spool: Spool | None, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> Verification:
+    """Verify everything.
+
+    Args:
+        entities: A binding that only this thread uses.
+        spool: This node's spool, if there is one.
+        on_progress: Called with the number of raw rows done and their total.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+        SpoolUnavailable: The spool cannot be read.
     """
-    found = Verification()
-    # First the spool: a row that is drained meanwhile is then seen in both places, never in neither.
-    spooled = _look_at_spool(spool, found)
+    verification = Verification()
+    # The spool first: a row that is drained meanwhile is then found in both, never in neither.
+    spooled = _check_spool(spool, verification)
     with snapshot(entities):
-        in_all = select(row for row in entities.raw_lead).count()
+        total = select(row for row in entities.raw_lead).count()
         for rows in _pages(entities):
-            _look_at_rows(entities, rows, spooled, found)
-            found.rows += len(rows)
-            on_progress(found.rows, in_all)
+            _check_rows(entities, rows, spooled, verification)
+            verification.rows += len(rows)
+            on_progress(verification.rows, total)
             forget_results(entities)
-        _look_for_orphans(entities, found)
-        _look_for_doubled_keys(entities, found)
-        _look_at_ledger(entities, found)
+        _find_orphans(entities, verification)
+        _find_doubled_keys(entities, verification)
+        _add_received(entities, verification)
     for row in spooled.values():
-        # Not in the ledger yet: it counts with the commit that drains it.
-        found.day(row.received_at).received += 1
-        found.day(row.received_at).outcomes["spooled"] += 1
-    found.days = dict(sorted(found.days.items()))
-    for day, entry in found.days.items():
-        if not entry.adds_up:
-            there = entry.outcomes.total()
-            kind = "missing" if there < entry.received else "more than were counted"
-            found.problems.append(Problem(str(day), f"{entry.received} rows were received, {there} are there: {kind}"))
-    return found
+        # The commit that drains a row counts it as received; until then it is counted here.
+        day = verification.day(row.received_at)
+        day.received += 1
+        day.outcomes["spooled"] += 1
+    _check_ledger(verification)
+    return verification
 
 
 def _pages(entities: SpoolEntities) -> Iterator[list[_Row]]:
+    """Yield all raw rows without their bodies, by id."""
     raw_lead = entities.raw_lead
     after = UUID(int=0)
     while True:
@@ -132,36 +144,35 @@ def _pages(entities: SpoolEntities) -> Iterator[list[_Row]]:
         after = rows[-1].id
 
 
-def _look_at_rows(entities: Entities, rows: list[_Row], spooled: dict[UUID, _Row], found: Verification) -> None:
+def _check_rows(entities: Entities, rows: list[_Row], spooled: dict[UUID, _Row], verification: Verification) -> None:
     first, last = rows[0].id, rows[-1].id
-    lead = entities.lead
-    leads = set(select(one.raw.id for one in lead if one.raw.id >= first and one.raw.id <= last))
-    firsts = _firsts_of(entities, rows)
+    lead_ids = set(select(lead.raw.id for lead in entities.lead if lead.raw.id >= first and lead.raw.id <= last))
+    originals = _read_originals(entities, rows)
     for row in rows:
-        found.day(row.received_at).outcomes[_OUTCOME_OF[row.state]] += 1
-        # It may be seen in both places while it is drained; the database counts.
+        verification.day(row.received_at).outcomes[_OUTCOMES_BY_STATE[row.state]] += 1
+        # A row that is being drained is in both; the database's row counts.
         spooled.pop(row.id, None)
-        problems = [*_lead_problems(row, row.id in leads), *_duplicate_problems(row, firsts, spooled)]
-        found.problems.extend(Problem(str(row.id), what) for what in problems)
-    _look_at_bodies(entities, rows, found)
+        for what in (*_lead_problems(row, row.id in lead_ids), *_duplicate_problems(row, originals, spooled)):
+            verification.report(row.id, what)
+    _check_bodies(entities, rows, verification)
 
 
-def _look_at_bodies(entities: SpoolEntities, rows: list[_Row], found: Verification) -> None:
+def _check_bodies(entities: SpoolEntities, rows: list[_Row], verification: Verification) -> None:
     raw_lead = entities.raw_lead
     by_id = {row.id: row for row in rows}
-    for part in _parts(rows):
+    for part in _split_by_size(rows):
         first, last = part[0].id, part[-1].id
         for id, body in select((r.id, r.body) for r in raw_lead if r.id >= first and r.id <= last):
             row = by_id[id]
             if body is None and row.state != "repeat":
-                found.problems.append(Problem(str(id), f"a {row.state} row without its body"))
+                verification.report(id, f"a {row.state} row without its body")
             elif body is not None and (not isinstance(body, bytes) or sha256(body).digest() != row.body_sha256):
-                found.problems.append(Problem(str(id), "its body does not match its hash"))
+                verification.report(id, "its body does not match its hash")
         forget_results(entities)
 
 
-def _parts(rows: list[_Row]) -> Iterator[list[_Row]]:
-    """Cut a page where its bodies would be too much to hold at once."""
+def _split_by_size(rows: list[_Row]) -> Iterator[list[_Row]]:
+    """Split a page where its bodies would be too much to hold at once."""
     part: list[_Row] = []
     size = 0
     for row in rows:
@@ -180,19 +191,17 @@ def _lead_problems(row: _Row, has_lead: bool) -> Iterator[str]:
         yield f"a lead of a row that is {row.state}"
 
 
-def _firsts_of(entities: Entities, rows: list[_Row]) -> dict[UUID, tuple[bytes, bytes | None]]:
-    """Return body hash and key hash of every row that the page's duplicates point at."""
+def _read_originals(entities: Entities, rows: list[_Row]) -> dict[UUID, _Hashes]:
+    """Return the hashes of every row that the page's duplicates point at."""
     raw_lead = entities.raw_lead
     ids = list({row.duplicate_of for row in rows if row.duplicate_of})
     if not ids:
         return {}
-    found = select((r.id, r.body_sha256, r.key_sha256) for r in raw_lead if r.id in ids)
-    return {id: (body_sha256, key_sha256) for id, body_sha256, key_sha256 in found}
+    originals = select((r.id, r.body_sha256, r.key_sha256) for r in raw_lead if r.id in ids)
+    return {id: _Hashes(body_sha256, key_sha256) for id, body_sha256, key_sha256 in originals}
 
 
-def _duplicate_problems(
-    row: _Row, firsts: dict[UUID, tuple[bytes, bytes | None]], spooled: dict[UUID, _Row]
-) -> Iterator[str]:
+def _duplicate_problems(row: _Row, originals: dict[UUID, _Hashes], spooled: dict[UUID, _Row]) -> Iterator[str]:
     if row.state not in ("repeat", "conflict"):
         if row.duplicate_of is not None:
             yield f"a {row.state} row that points at another"
@@ -200,58 +209,65 @@ def _duplicate_problems(
     if row.duplicate_of is None:
         yield f"a {row.state} that points at no first row"
         return
-    waiting = spooled.get(row.duplicate_of)
-    first = firsts.get(row.duplicate_of) or (waiting and (waiting.body_sha256, waiting.key_sha256))
-    if first is None:
+    original = originals.get(row.duplicate_of) or spooled.get(row.duplicate_of)
+    if original is None:
         yield f"a {row.state} whose first row {row.duplicate_of} is gone"
-    elif row.key_sha256 != first[1]:
+    elif row.key_sha256 != original.key_sha256:
         yield f"a {row.state} of {row.duplicate_of}, which has another key"
-    elif row.state == "repeat" and row.body_sha256 != first[0]:
+    elif row.state == "repeat" and row.body_sha256 != original.body_sha256:
         yield f"a repeat of {row.duplicate_of}, whose bytes differ"
 
 
-def _look_for_orphans(entities: Entities, found: Verification) -> None:
-    lead, raw_lead = entities.lead, entities.raw_lead
+def _find_orphans(entities: Entities, verification: Verification) -> None:
+    raw_lead = entities.raw_lead
     after = UUID(int=0)
-    while page := select(one.raw.id for one in lead if one.raw.id > after).order_by(1)[:PAGE_ROWS]:
+    while page := select(lead.raw.id for lead in entities.lead if lead.raw.id > after).order_by(1)[:PAGE_ROWS]:
         first, after = page[0], page[-1]
-        raws = set(select(row.id for row in raw_lead if row.id >= first and row.id <= after))
-        found.problems.extend(Problem(str(id), "a lead without its raw row") for id in page if id not in raws)
+        raw_ids = set(select(row.id for row in raw_lead if row.id >= first and row.id <= after))
+        for id in page:
+            if id not in raw_ids:
+                verification.report(id, "a lead without its raw row")
         forget_results(entities)
 
 
-def _look_for_doubled_keys(entities: Entities, found: Verification) -> None:
-    """The index forbids them; an index can be dropped or damaged."""
+def _find_doubled_keys(entities: Entities, verification: Verification) -> None:
+    """Find keys with several leads. The index forbids them, but an index can be dropped or damaged."""
     raw_lead = entities.raw_lead
-    holders = select(
+    doubled = select(
         (row.key_sha256, count(row.id))
         for row in raw_lead
         if row.key_sha256 is not None and row.state in KEY_HOLDING_STATES and count(row.id) > 1
     )
-    for key_sha256, leads in holders:
-        found.problems.append(Problem(key_sha256.hex(), f"one key (its SHA-256) with {leads} leads"))
+    for key_sha256, leads in doubled:
+        verification.report(key_sha256.hex(), f"one key (its SHA-256) with {leads} leads")
 
 
-def _look_at_ledger(entities: Entities, found: Verification) -> None:
-    ledger_entry = entities.ledger_entry
-    for day, received in select((entry.day, sum(entry.received)) for entry in ledger_entry):
-        found.day(day).received += received
+def _add_received(entities: Entities, verification: Verification) -> None:
+    for day, received in select((entry.day, sum(entry.received)) for entry in entities.ledger_entry):
+        verification.day(day).received += received
 
 
-def _look_at_spool(spool: Spool | None, found: Verification) -> dict[UUID, _Row]:
-    """Return what waits in the spool, by id, and look at its bodies."""
+def _check_ledger(verification: Verification) -> None:
+    verification.days = dict(sorted(verification.days.items()))
+    for date_, day in verification.days.items():
+        if not day.adds_up:
+            rows = day.outcomes.total()
+            kind = "missing" if rows < day.received else "more than were counted"
+            verification.report(date_, f"{day.received} rows were received, {rows} are there: {kind}")
+
+
+def _check_spool(spool: Spool | None, verification: Verification) -> dict[UUID, _Row]:
+    """Check the bodies of the rows that wait in the spool, and return the rows by id."""
     spooled: dict[UUID, _Row] = {}
     if spool is None or not spool.path.exists():
         return spooled
     for path in unsalvaged_files(spool.data_dir):
-        found.problems.append(
-            Problem(str(path), "a damaged spool whose rows are not salvaged yet: leadcrm spool drain")
-        )
+        verification.report(path, "a damaged spool whose rows are not salvaged yet: leadcrm spool drain")
     entities = bind_spool(spool.path)
     try:
         for page in _pages(entities):
             with db_session:
-                _look_at_bodies(entities, page, found)
+                _check_bodies(entities, page, verification)
             spooled.update((row.id, row) for row in page)
     finally:
         entities.database.disconnect()
