@@ -1,4 +1,4 @@
-"""`leadcrm backup`, `restore` and `spool`: what waits, and one file that holds all that was acknowledged."""
+"""`leadcrm backup`, `restore` and `spool`: one file with everything that was acknowledged, the spool included."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def on(directory: Path) -> dict[str, str]:
 
 
 def spooled(directory: Path, start_server: StartServer, *emails: str) -> None:
-    """Leave leads in the spool of the data folder, as a server does whose database is away."""
+    """Leave leads in the spool of the data folder, as a server does while its database is away."""
     url = f"postgresql://leadcrm@127.0.0.1:{free_port()}/leadcrm"
     server = start_server(url, environment={"DATA_DIR": str(directory)})
     for email in emails:
@@ -63,7 +63,7 @@ def test_a_backup_of_a_running_server_under_load_is_whole(start_server: StartSer
     assert (tmp_path / "copy.db").read_bytes()[18:20] == b"\x01\x01"
 
 
-def test_a_backup_holds_what_waits_in_the_spool(start_server: StartServer, tmp_path: Path) -> None:
+def test_a_backup_has_the_rows_of_the_spool(start_server: StartServer, tmp_path: Path) -> None:
     data = embedded(tmp_path / "data", start_server, "kept@example.com")
     spooled(data, start_server, "spooled@example.com")
 
@@ -135,7 +135,7 @@ def test_a_restore_is_refused_while_a_server_runs(start_server: StartServer, tmp
 
     assert done.returncode == 1
     assert "a server uses" in done.stderr
-    # From another folder, too: what counts is the file.
+    # A restore with another data folder is refused too: the server uses the file.
     elsewhere = leadcrm(
         tmp_path, "restore", "copy.db", "--yes", **{**on(data), "DATA_DIR": str(tmp_path / "elsewhere")}
     )
@@ -154,7 +154,7 @@ def test_a_restore_is_refused_while_the_spool_holds_leads(start_server: StartSer
     assert "leadcrm spool drain" in done.stderr
 
 
-def test_what_is_no_backup_is_not_restored(start_server: StartServer, tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_is_not_restored(start_server: StartServer, tmp_path: Path) -> None:
     data = embedded(tmp_path / "data", start_server, "first@example.com")
     (tmp_path / "torn.db").write_bytes((data / "leads.db").read_bytes()[:9000])
     (tmp_path / "empty.db").touch()
@@ -167,7 +167,7 @@ def test_what_is_no_backup_is_not_restored(start_server: StartServer, tmp_path: 
     assert leads_in(data / "leads.db") == {"first@example.com"}
 
 
-def test_what_a_killed_backup_left_behind_is_cleared_away(start_server: StartServer, tmp_path: Path) -> None:
+def test_the_files_of_a_killed_backup_are_removed_by_the_next(start_server: StartServer, tmp_path: Path) -> None:
     data = embedded(tmp_path / "data", start_server, "first@example.com")
     with subprocess.Popen(["true"]) as ended:
         ended.wait()

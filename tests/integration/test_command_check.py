@@ -1,4 +1,4 @@
-"""`leadcrm check`: what it looks at, and what it says where something fails."""
+"""`leadcrm check`: its checks, and the hint where one fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`leadcrm verify`: silent about a database that is whole, and by name about everything that is off."""
+"""`leadcrm verify`: no problem in a whole database, and each fault reported with its row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def stored(database: str, start_server: StartServer, tmp_path: Path) -> Stored:
 
 
 def tamper(stored: Stored, statement: str, *ids: str, body: bytes | None = None) -> None:
-    """Change the database behind the program's back; `?` stands for each id, `!` for the body."""
+    """Change the database without the program; `?` stands for each id, `!` for the body."""
     if stored.url.startswith("sqlite"):
         with closing(sqlite3.connect(stored.url.removeprefix("sqlite:///"))) as connection:
             values: list[Any] = ([body] if body else []) + [UUID(id).bytes for id in ids]
@@ -65,7 +65,7 @@ def verified(stored: Stored) -> tuple[int, dict[str, Any]]:
 
 
 def problems(stored: Stored) -> dict[str, str]:
-    """Return what is off, by where."""
+    """Return the problems, by where they are."""
     status, document = verified(stored)
     assert status == 1
     assert not document["ok"]

@@ -1,4 +1,4 @@
-"""The CRM over HTTP: who may use it, what it finds, how changes are kept apart, and what is taken out."""
+"""The CRM over HTTP: access, search, concurrent changes, export and the stream."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture(scope="module", params=("sqlite", "postgres"))
 def crm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
-    """A server for all tests of the module: each works with leads that only it knows by a marker."""
+    """A server for all tests of the module; each test marks leads of its own."""
     for database in new_database(request.param, request, tmp_path_factory.mktemp("crm-database")):
         for start in server_starter(request.node, tmp_path_factory.mktemp("crm")):
             yield Crm(start(database, environment=ENVIRONMENT), database)
@@ -214,7 +214,7 @@ def test_an_export_holds_what_the_filter_asks_for(crm: Crm) -> None:
     assert crm.ask("GET", "/api/leads/export?marker=nothing").body.count(b"\r\n") == 1
 
 
-def test_what_is_no_lead_is_listed_shown_and_replayed(crm: Crm) -> None:
+def test_requests_that_are_no_leads_are_listed_shown_and_replayed(crm: Crm) -> None:
     bad = crm.server.client.post_lead(b"\xff", key="inbox")
     assert bad.receipt is not None
     raw_id = bad.receipt.raw_id
@@ -279,7 +279,7 @@ def test_new_leads_and_changes_are_announced(crm: Crm) -> None:
         connection.sendall(head.encode())
         while b": listening" not in received:
             received += connection.recv(65536)
-        # The first look says what is not news; a lead before it would be none.
+        # Only leads after the first poll are announced, so send some until one is.
         ends_at = time.monotonic() + 20
         ids = []
         while b"event: leads" not in received and time.monotonic() < ends_at:
@@ -342,7 +342,7 @@ def test_the_first_and_the_last_day_of_all_are_counted(crm: Crm, asked: str, ste
     assert (answer.status, len(answer.json()["steps"])) == (200, steps)
 
 
-def test_a_count_that_is_quickly_made_is_never_old(crm: Crm) -> None:
+def test_a_quick_count_is_never_returned_stale(crm: Crm) -> None:
     before = crm.get("/api/stats", **{"from": "2024-02-01", "to": "2024-02-01"})
     row = submission(
         lead(),
@@ -350,13 +350,13 @@ def test_a_count_that_is_quickly_made_is_never_old(crm: Crm) -> None:
         lead_id="018d6000-0000-7000-8000-000000000000",
     )
     keep(crm.database, [row])
-    # Longer than it is young for.
+    # Longer than the count stays fresh.
     time.sleep(1.5)
     after = crm.get("/api/stats", **{"from": "2024-02-01", "to": "2024-02-01"})
     assert after["outcomes"]["created"] == before["outcomes"]["created"] + 1
 
 
-def test_files_and_streams_carry_the_requests_id(crm: Crm) -> None:
+def test_files_and_streams_have_the_id_of_their_request(crm: Crm) -> None:
     for target in ("/api/leads/export?marker=nothing", "/api/leads/stream"):
         with Conversation(crm.server.client) as connection:
             head = f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nX-Request-Id: of-mine\r\n\r\n"
@@ -364,7 +364,7 @@ def test_files_and_streams_carry_the_requests_id(crm: Crm) -> None:
             connection.wait_for(b"x-request-id: of-mine\r\n")
 
 
-def test_another_method_is_told_those_that_a_lead_has(crm: Crm) -> None:
+def test_an_unknown_method_gets_405_with_the_methods_that_a_lead_has(crm: Crm) -> None:
     answer = crm.ask("DELETE", "/api/leads/01a215a5-0173-7729-b351-52b3f6e90a06")
     assert (answer.status, answer.header("Allow")) == (405, "GET, PATCH")
 
@@ -377,7 +377,7 @@ def test_every_route_says_how_to_open_the_crm_where_no_token_is_set(start_server
         assert "ADMIN_TOKEN" in answer.json()["message"]
 
 
-def test_a_stream_does_not_hold_up_the_stop(start_server: StartServer) -> None:
+def test_a_stream_does_not_delay_the_stop(start_server: StartServer) -> None:
     server = start_server(environment=ENVIRONMENT)
     with closing(socket.create_connection((server.host, server.port), timeout=10)) as connection:
         head = f"GET /api/leads/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
@@ -387,7 +387,7 @@ def test_a_stream_does_not_hold_up_the_stop(start_server: StartServer) -> None:
         assert server.terminate(timeout_s=10) == 0
 
 
-def test_while_the_database_is_away_the_crm_says_so_and_leads_are_taken(
+def test_while_the_database_is_away_the_crm_answers_503_and_leads_are_kept(
     own_postgres: PostgresCluster, start_server: StartServer
 ) -> None:
     crm = Crm(start_server(own_postgres.url, environment=ENVIRONMENT), own_postgres.url)
@@ -406,7 +406,7 @@ def test_while_the_database_is_away_the_crm_says_so_and_leads_are_taken(
     wait_until(lambda: len(crm.ids()) == 2, timeout_s=30, what="the spool to drain")
 
 
-def test_a_database_that_was_never_there_is_away_too(start_server: StartServer) -> None:
+def test_a_database_that_never_existed_gets_503_too(start_server: StartServer) -> None:
     server = start_server("postgresql://nobody@127.0.0.1:9/none", environment=ENVIRONMENT)
     answer = server.client.get("/api/leads", headers=[("Authorization", f"Bearer {TOKEN}")])
     assert (answer.status, answer.json()["error"]) == (503, "unavailable")

@@ -1,4 +1,4 @@
-"""The CRM from a terminal: finding, changing, replaying and taking out, with nothing hostile reaching the screen."""
+"""The CRM from a terminal: search, changes, replay and export, and no hostile text on the screen."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_id_that_waits_in_the_spool_is_shown_and_leads_on(database: str, run:
     assert document(run("replay", waiting.id, "--json"), status=1)[0]["state"] == "spooled"
 
 
-def test_an_id_that_nobody_was_given_is_said_so(run: Run) -> None:
+def test_an_unknown_id_is_reported(run: Run) -> None:
     unknown = "0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e"
     for words in (("leads", "show"), ("raw", "show")):
         done = run(*words, unknown)
@@ -112,7 +112,7 @@ def test_an_id_that_nobody_was_given_is_said_so(run: Run) -> None:
     assert document(run("leads", "set", unknown, "--status", "x", "--json"), status=1) == {unknown: "missing"}
 
 
-def test_what_is_no_lead_is_listed_and_replayed(database: str, run: Run, rows: Rows) -> None:
+def test_requests_that_are_no_leads_are_listed_and_replayed(database: str, run: Run, rows: Rows) -> None:
     mended = submission(body(email="a@example.com"), state="invalid", error="a fault of ours")
     hopeless = submission(b"\xff\x00", state="invalid", error="a fault of ours")
     keep(database, [mended, hopeless])
@@ -157,7 +157,7 @@ def test_an_export_holds_every_text_and_runs_no_formula(database: str, run: Run,
     records = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     names = {record["id"]: record["firstName"] for record in records}
     led_in = [f"'{text}" for text in hostile[:6]]
-    # What stands behind a tab would be a cell of its own to some.
+    # Some spreadsheets begin another cell after a tab.
     led_in[4] = "'\t'=1"
     assert [names[row.id] for row in rows] == led_in + hostile[6:]
     lines = run("export", "--format", "ndjson", "--from", "2024-01-01").stdout.splitlines()
@@ -207,7 +207,7 @@ def test_output_that_cannot_be_written_is_one_line_and_not_a_stack(tmp_path: Pat
         assert (closed.returncode, closed.stderr) == (0, "")
 
 
-def test_taking_over_the_original_goes_with_no_other_action(run: Run) -> None:
+def test_taking_over_the_original_cannot_be_combined_with_another_action(run: Run) -> None:
     done = run("migrate", "status", "--from-original")
     assert (done.returncode, done.stdout) == (2, "")
 

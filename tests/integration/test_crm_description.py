@@ -1,4 +1,4 @@
-"""The OpenAPI description against the server: what is generated from it is answered as it says."""
+"""The OpenAPI description against the server: generated requests get the responses that it describes."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ OPERATIONS = (
     "GET /api/openapi.json",
 )
 STREAM = "GET /api/leads/stream"
-"""Has no end, so nothing is generated for it."""
+"""It never ends, so no requests are generated for it."""
 
 LEFT_OUT = {"ignored_auth"}
-"""Guesses at the token, each of which is answered slowly on purpose."""
+"""Requests with wrong tokens, which get slow responses on purpose."""
 
 if sys.version_info < (3, 11):
-    # The last release for this Python takes an array of one text, as an address writes it, for no array.
+    # The last release for this Python does not recognise an array of one text in a query string.
     LEFT_OUT |= {"negative_data_rejection"}
 
 NOT_GENERATED = ("cursor", "from")
-"""What makes sense only with another answer or another parameter, which no schema says."""
+"""Parameters that depend on another response or parameter, which no schema can say."""
 
 HEAD_TOO_LARGE = 431
 

@@ -1,4 +1,4 @@
-"""Replay: what was kept but is no lead becomes one, under its first id, once and never twice."""
+"""Replay: a kept request that is no lead becomes one, under its first id and never twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as people and programs give them."""
+"""Times as people and programs write them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_date_that_ends_a_time_counts_as_a_whole() -> None:
         "0001-01-01T00:00:00+01:00",
     ],
 )
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_a_text_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="neither a date nor a time"):
         parse_moment(text)
 
