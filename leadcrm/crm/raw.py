@@ -14,6 +14,7 @@ from pony.orm import count, desc, raw_sql, select
 from leadcrm.crm.states import SPOOLED
 from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import bind_spool, session
+from leadcrm.database.states import State
 from leadcrm.errors import StoreError
 from leadcrm.ingest.raw_row import submission_from_entity
 from leadcrm.ingest.spool.file import spool_in_use
@@ -150,13 +151,13 @@ def list_raw(
 def count_duplicates(entities: Entities, id: UUID) -> dict[str, int]:
     """Return how many repeats and conflicts point at a row. The caller holds the session."""
     counts = dict(select((row.state, count(row)) for row in entities.raw_lead if row.duplicate_of == id))
-    return {"repeats": counts.get("repeat", 0), "conflicts": counts.get("conflict", 0)}
+    return {"repeats": counts.get(State.REPEAT, 0), "conflicts": counts.get(State.CONFLICT, 0)}
 
 
 def _list_database(entities: Entities, states: tuple[str, ...], *, limit: int, after: UUID | None) -> RawPage:
     query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.state in states)
-    if "stored" not in states:
-        # Redundant, but it matches the partial index's predicate so the planner can use it.
+    if State.STORED not in states:
+        # Redundant, but this literal matches the partial index's predicate so the planner can use it.
         query = query.where(lambda row: row.state != "stored")
     return _read_page(query, "database", limit, after)
 

@@ -18,7 +18,7 @@ from pony.orm import count, db_session, raw_sql, select, sum
 
 from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import bind_spool, forget_results, snapshot
-from leadcrm.database.states import KEY_HOLDING_STATES
+from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
 
@@ -27,11 +27,11 @@ PART_BYTES = 16 * 1024 * 1024
 """Rows are read without their bodies; the bodies follow in parts of about this size."""
 
 _OUTCOMES_BY_STATE = {
-    "stored": "created",
-    "repeat": "repeats",
-    "conflict": "conflicts",
-    "invalid": "invalid",
-    "failed": "failed",
+    State.STORED: "created",
+    State.REPEAT: "repeats",
+    State.CONFLICT: "conflicts",
+    State.INVALID: "invalid",
+    State.FAILED: "failed",
 }
 
 OUTCOMES = (*_OUTCOMES_BY_STATE.values(), "spooled")
@@ -149,7 +149,7 @@ def _check_rows(entities: Entities, rows: list[_Row], spooled: dict[UUID, _Row],
     lead_ids = set(select(lead.raw.id for lead in entities.lead if lead.raw.id >= first and lead.raw.id <= last))
     originals = _read_originals(entities, rows)
     for row in rows:
-        verification.day(row.received_at).outcomes[_OUTCOMES_BY_STATE[row.state]] += 1
+        verification.day(row.received_at).outcomes[_OUTCOMES_BY_STATE[State(row.state)]] += 1
         # A row that is being drained is in both; the database's row counts.
         spooled.pop(row.id, None)
         for what in (*_lead_problems(row, row.id in lead_ids), *_duplicate_problems(row, originals, spooled)):
@@ -164,7 +164,7 @@ def _check_bodies(entities: SpoolEntities, rows: list[_Row], verification: Verif
         first, last = part[0].id, part[-1].id
         for id, body in select((r.id, r.body) for r in raw_lead if r.id >= first and r.id <= last):
             row = by_id[id]
-            if body is None and row.state != "repeat":
+            if body is None and row.state != State.REPEAT:
                 verification.report(id, f"a {row.state} row without its body")
             elif body is not None and (not isinstance(body, bytes) or sha256(body).digest() != row.body_sha256):
                 verification.report(id, "its body does not match its hash")
@@ -185,9 +185,9 @@ def _split_by_size(rows: list[_Row]) -> Iterator[list[_Row]]:
 
 
 def _lead_problems(row: _Row, has_lead: bool) -> Iterator[str]:
-    if row.state == "stored" and not has_lead:
+    if row.state == State.STORED and not has_lead:
         yield "a stored row without its lead"
-    elif row.state != "stored" and has_lead:
+    elif row.state != State.STORED and has_lead:
         yield f"a lead of a row that is {row.state}"
 
 
@@ -202,7 +202,7 @@ def _read_originals(entities: Entities, rows: list[_Row]) -> dict[UUID, _Hashes]
 
 
 def _duplicate_problems(row: _Row, originals: dict[UUID, _Hashes], spooled: dict[UUID, _Row]) -> Iterator[str]:
-    if row.state not in ("repeat", "conflict"):
+    if row.state not in (State.REPEAT, State.CONFLICT):
         if row.duplicate_of is not None:
             yield f"a {row.state} row that points at another"
         return
@@ -214,7 +214,7 @@ def _duplicate_problems(row: _Row, originals: dict[UUID, _Hashes], spooled: dict
         yield f"a {row.state} whose first row {row.duplicate_of} is gone"
     elif row.key_sha256 != original.key_sha256:
         yield f"a {row.state} of {row.duplicate_of}, which has another key"
-    elif row.state == "repeat" and row.body_sha256 != original.body_sha256:
+    elif row.state == State.REPEAT and row.body_sha256 != original.body_sha256:
         yield f"a repeat of {row.duplicate_of}, whose bytes differ"
 
 
