@@ -15,9 +15,10 @@ from leadcrm.crm.events import Event
 from leadcrm.crm.leads import Lead, Page
 from leadcrm.crm.lookup import LeadHistory
 from leadcrm.crm.raw import Kept, RawPage, Summary
-from leadcrm.crm.states import OUTCOME_STATES, OUTCOMES, SPOOLED
+from leadcrm.crm.states import SPOOLED
 from leadcrm.crm.statistics import DIMENSIONS, Statistics
 from leadcrm.database.entities import FIELDS
+from leadcrm.database.states import INBOX_STATES, TALLIES, State
 from leadcrm.ingest.replay import Replay
 
 LEAD_NAMES = ("id", *FIELDS, "status", "assignedTo", "createdAt", "updatedAt", "normalizerVersion")
@@ -114,11 +115,11 @@ def statistics_document(statistics: Statistics, spooled: int) -> dict[str, Any]:
     """Return the statistics of a period, and how many rows wait in the spool now."""
 
     def count_at(start: datetime) -> dict[str, int]:
-        counts = {word: statistics.outcomes[state][start] for word, state in OUTCOME_STATES.items()}
-        return {"created": statistics.steps[start], **counts}
+        counts = {State(state).tally: statistics.outcomes[state][start] for state in INBOX_STATES}
+        return {State.STORED.tally: statistics.steps[start], **counts}
 
     steps = {start: count_at(start) for start in statistics.steps}
-    totals = {word: sum(step[word] for step in steps.values()) for word in OUTCOMES}
+    totals = {tally: sum(step[tally] for step in steps.values()) for tally in TALLIES}
     return {
         "from": statistics.since,
         "to": statistics.until,

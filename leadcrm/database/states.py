@@ -26,36 +26,41 @@ class State(str, Enum):
 
     Attributes:
         outcome: The outcome of a request whose row is stored in this state on arrival.
+        tally: The word under which `leadcrm verify` and the statistics count rows in this state.
         holds_key: The row claims its Idempotency-Key. Each key has at most one such row.
         is_replayable: A replay may still make a lead of the row.
-        in_inbox: The inbox lists the row: it was kept, but it is not a lead, and a person should look at it.
+        in_inbox: The inbox lists the row: it was kept, but it is not a lead.
+
+    The members are in the order in which reports count them, and in the reverse order of what needs a person first.
     """
 
     outcome: Outcome
+    tally: str
     holds_key: bool
     is_replayable: bool
     in_inbox: bool
 
-    STORED = "stored", Outcome.CREATED, True, False, False
+    STORED = "stored", Outcome.CREATED, "created", True, False, False
     """The row has its lead."""
 
-    FAILED = "failed", Outcome.CREATED, True, True, True
-    """Normalizing the body failed, or the database refused the lead. The sender got 201."""
+    REPEAT = "repeat", Outcome.DUPLICATE, "repeats", False, False, True
+    """The same body arrived first under the same key; the first row keeps it."""
 
-    INVALID = "invalid", Outcome.INVALID, False, True, True
-    """The body holds no readable payload."""
-
-    CONFLICT = "conflict", Outcome.CONFLICT, False, False, True
+    CONFLICT = "conflict", Outcome.CONFLICT, "conflicts", False, False, True
     """Another body arrived first under the same key."""
 
-    REPEAT = "repeat", Outcome.DUPLICATE, False, False, False
-    """The same body arrived first under the same key; the first row keeps it."""
+    INVALID = "invalid", Outcome.INVALID, "invalid", False, True, True
+    """The body holds no readable payload."""
+
+    FAILED = "failed", Outcome.CREATED, "failed", True, True, True
+    """Normalizing the body failed, or the database refused the lead. The sender got 201."""
 
     # The defaults are never used. They let the type checker accept the look-up State("stored").
     def __new__(
         cls,
         value: str,
         outcome: Outcome = Outcome.ERROR,
+        tally: str = "",
         holds_key: bool = False,
         is_replayable: bool = False,
         in_inbox: bool = False,
@@ -64,6 +69,7 @@ class State(str, Enum):
         member = str.__new__(cls, value)
         member._value_ = value
         member.outcome = outcome
+        member.tally = tally
         member.holds_key = holds_key
         member.is_replayable = is_replayable
         member.in_inbox = in_inbox
@@ -83,6 +89,9 @@ class State(str, Enum):
 KEY_HOLDING_STATES = tuple(state.value for state in State if state.holds_key)
 """The states in which a raw row holds its Idempotency-Key; the unique index covers exactly these."""
 
-REPLAYABLE_STATES = tuple(state.value for state in State if state.is_replayable)
+REPLAYABLE_STATES = tuple(state.value for state in reversed(State) if state.is_replayable)
 
-INBOX_STATES = tuple(state.value for state in State if state.in_inbox)
+INBOX_STATES = tuple(state.value for state in reversed(State) if state.in_inbox)
+
+TALLIES = tuple(state.tally for state in State)
+"""The words under which rows are counted, in the order in which reports show them."""

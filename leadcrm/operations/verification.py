@@ -18,7 +18,7 @@ from pony.orm import count, db_session, raw_sql, select, sum
 
 from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import bind_spool, forget_results, snapshot
-from leadcrm.database.states import KEY_HOLDING_STATES, State
+from leadcrm.database.states import KEY_HOLDING_STATES, TALLIES, State
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
 
@@ -26,16 +26,8 @@ PAGE_ROWS = 500
 PART_BYTES = 16 * 1024 * 1024
 """Rows are read without their bodies; the bodies follow in parts of about this size."""
 
-_OUTCOMES_BY_STATE = {
-    State.STORED: "created",
-    State.REPEAT: "repeats",
-    State.CONFLICT: "conflicts",
-    State.INVALID: "invalid",
-    State.FAILED: "failed",
-}
-
-OUTCOMES = (*_OUTCOMES_BY_STATE.values(), "spooled")
-"""The outcomes that the ledger tells apart."""
+OUTCOMES = (*TALLIES, "spooled")
+"""The outcomes by which the days of the ledger are counted."""
 
 
 class Problem(NamedTuple):
@@ -149,7 +141,7 @@ def _check_rows(entities: Entities, rows: list[_Row], spooled: dict[UUID, _Row],
     lead_ids = set(select(lead.raw.id for lead in entities.lead if lead.raw.id >= first and lead.raw.id <= last))
     originals = _read_originals(entities, rows)
     for row in rows:
-        verification.day(row.received_at).outcomes[_OUTCOMES_BY_STATE[State(row.state)]] += 1
+        verification.day(row.received_at).outcomes[State(row.state).tally] += 1
         # A row that is being drained is in both; the database's row counts.
         spooled.pop(row.id, None)
         for what in (*_lead_problems(row, row.id in lead_ids), *_duplicate_problems(row, originals, spooled)):

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from leadcrm.database.migrations import migrate_spool
-from leadcrm.database.states import KEY_HOLDING_STATES, Outcome, State
+from leadcrm.database.states import (
+    INBOX_STATES,
+    KEY_HOLDING_STATES,
+    REPLAYABLE_STATES,
+    TALLIES,
+    Outcome,
+    State,
+)
 from tests.support.crm import keep
 from tests.support.rows import Rows
 
@@ -57,19 +64,25 @@ def test_a_state_equals_its_text_in_every_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "outcome", "holds_key", "is_replayable", "in_inbox"),
+    ("state", "outcome", "tally", "holds_key", "is_replayable", "in_inbox"),
     [
-        ("stored", Outcome.CREATED, True, False, False),
-        ("failed", Outcome.CREATED, True, True, True),
-        ("invalid", Outcome.INVALID, False, True, True),
-        ("conflict", Outcome.CONFLICT, False, False, True),
-        ("repeat", Outcome.DUPLICATE, False, False, False),
+        ("stored", Outcome.CREATED, "created", True, False, False),
+        ("repeat", Outcome.DUPLICATE, "repeats", False, False, True),
+        ("conflict", Outcome.CONFLICT, "conflicts", False, False, True),
+        ("invalid", Outcome.INVALID, "invalid", False, True, True),
+        ("failed", Outcome.CREATED, "failed", True, True, True),
     ],
 )
 def test_a_state_has_its_properties(
-    state: str, outcome: Outcome, holds_key: bool, is_replayable: bool, in_inbox: bool
+    state: str, outcome: Outcome, tally: str, holds_key: bool, is_replayable: bool, in_inbox: bool
 ) -> None:
     member = State(state)
-    assert (member.outcome, member.holds_key, member.is_replayable, member.in_inbox) == (
-        outcome, holds_key, is_replayable, in_inbox,
+    assert (member.outcome, member.tally, member.holds_key, member.is_replayable, member.in_inbox) == (
+        outcome, tally, holds_key, is_replayable, in_inbox,
     )  # fmt: skip
+
+
+def test_lists_of_states_have_the_order_that_people_are_shown() -> None:
+    assert TALLIES == ("created", "repeats", "conflicts", "invalid", "failed")
+    assert INBOX_STATES == ("failed", "invalid", "conflict", "repeat")
+    assert REPLAYABLE_STATES == ("failed", "invalid")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from leadcrm.crm.states import OUTCOMES, RAW_STATES
+from leadcrm.crm.states import RAW_STATES
 from leadcrm.crm.statistics import DIMENSIONS
 from leadcrm.database.entities import FIELDS
+from leadcrm.database.states import TALLIES
 from leadcrm.web.crm.declarations import Schema
 
 TEXT: Schema = {"type": "string"}
@@ -86,8 +87,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "Statistics": json_object(
         **{"from": TIME, "to": TIME},
         step={"type": "string", "enum": ["hour", "day"]},
-        outcomes=json_object(**dict.fromkeys(OUTCOMES, COUNT), spooled=COUNT),
-        steps=array(json_object(at=TIME, **dict.fromkeys(OUTCOMES, COUNT))),
+        outcomes=json_object(**dict.fromkeys(TALLIES, COUNT), spooled=COUNT),
+        steps=array(json_object(at=TIME, **dict.fromkeys(TALLIES, COUNT))),
         by=json_object(**dict.fromkeys(DIMENSIONS, array(json_object(value=TEXT_OR_NULL, leads=COUNT)))),
     ),
     "Error": {
