@@ -182,6 +182,7 @@ class _Worker:
             batches, rows = writer.batches, writer.rows
             metrics.set("last_commit", writer.last_commit or metrics.get("last_commit"))
             metrics.set("has_store", writer.has_store)
+            metrics.set("queue_bytes", self._ingestion.budget.held_bytes)
             on_checkpoint()
             await asyncio.sleep(CHECKPOINT_S)
 
