@@ -1,10 +1,9 @@
 """`POST /api/lead`: from the request's bytes to a submission, and from its receipt to the answer.
 
-It mints, reads, processes and hands over; whether and where a lead is kept is the writer's to say. An answer of
-201, 400 or 409 is written only from a receipt.
+The handler mints an id, reads the body, makes a submission and gives it to the writer, which decides where to keep it.
+Only a receipt is answered with 201, 400 or 409.
 
-Memory is bounded: bodies on their way in and waiting for their commit share one budget in bytes, and past it
-senders hear 503.
+Memory is bounded: bodies that arrive and submissions that wait share one budget of bytes. Past it, senders get 503.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from leadcrm.web.request_log import RequestLog
 
 LINGER_BYTES = 1024 * 1024
 LINGER_S = 1.0
-"""How much of a body that is too large is read and dropped, so that its sender gets to see the answer."""
+"""How much of a body that is too large is read and dropped, so that its sender sees the answer."""
 
 _REDACTED = frozenset(("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "x-csrf-token"))
 
@@ -63,7 +62,7 @@ class LeadIngest:
         log: RequestLog,
         limiter: RateLimiter | None,
     ) -> None:
-        """Take what a request passes through on its way."""
+        """Set the parts that a request passes through."""
         self._max_body_bytes = config.max_body_bytes
         self._node = config.node_name
         self._read_payload = READERS[API_SOURCE]
@@ -77,7 +76,7 @@ class LeadIngest:
         self._limiter = limiter
 
     async def post(self, request: Request) -> HTTPResponse | None:
-        """Keep the request and answer with its receipt, or say why it cannot be kept."""
+        """Keep the request and answer with its receipt, or with the reason why it cannot be kept."""
         started = perf_counter()
         lead_id = str(uuid7())
         request_id = request_id_of(request) or lead_id
@@ -88,7 +87,7 @@ class LeadIngest:
         try:
             fault = await self._read(request, chunks)
         finally:
-            # The body's bytes are held until here, and from the next line on by the writer.
+            # `submit` takes the bytes from the budget again before the event loop can run anything else.
             self._budget.give_back(sum(map(len, chunks)))
         if fault is responses.PAYLOAD_TOO_LARGE:
             chunks.clear()
@@ -101,7 +100,6 @@ class LeadIngest:
         submission = self._mint(request, lead_id, request_id, address, body)
         self._metrics.add("received_bytes", len(body))
         result = await self._writer.submit(submission)
-        self._metrics.set("queue_bytes", self._budget.held_bytes)
         if not isinstance(result, Receipt):
             return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
         return self._answer(request, started, submission, result)
@@ -114,7 +112,7 @@ class LeadIngest:
         return self._cors.preflight(request, request_id)
 
     def _refusal(self, headers: Header, address: str) -> tuple[Refusal, int] | tuple[Refusal] | None:
-        """Return why this request is turned away before its body is read, if it is."""
+        """Return the reason to refuse the request before its body is read, if there is one."""
         if self._token is not None and not _bears(headers, self._token):
             return (responses.UNAUTHORIZED,)
         if self._limiter is not None and (delay_s := self._limiter.delay_s(address)):
@@ -122,11 +120,11 @@ class LeadIngest:
         return None
 
     async def _read(self, request: Request, chunks: list[bytes]) -> Refusal | None:
-        """Read the body into `chunks`, whose bytes are taken from the budget; return why it cannot be read, if so."""
+        """Read the body into `chunks` and take their bytes from the budget; return the reason to refuse it, if any."""
         if self._says_too_large(request.headers):
             return responses.PAYLOAD_TOO_LARGE
         stream = _stream(request)
-        # The limit is minded here: past the framework's own the connection would close before its answer is read.
+        # The handler enforces the limit: past its own, the framework would close before the sender read the answer.
         stream.request_max_size = float("inf")
         body_bytes = 0
         while stream.request_body and (chunk := await stream.read()) is not None:
@@ -145,10 +143,12 @@ class LeadIngest:
     def _mint(self, request: Request, lead_id: str, request_id: str, address: str, body: bytes) -> Submission:
         headers = request.headers
         content_type = headers.get("content-type")
+        stored_headers = _stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
         state, error, fields = self._read_payload(
             body,
             content_type=content_type or "",
-            content_encoding=headers.get("content-encoding", ""),
+            # As a replay finds it: several headers are one list.
+            content_encoding=stored_headers.get("content-encoding", ""),
             max_decoded_bytes=self._max_body_bytes,
         )
         key = _idempotency_key(request) if "idempotency-key" in headers else None
@@ -161,7 +161,7 @@ class LeadIngest:
             target=storable(_target(request.raw_url).decode("ascii", "replace")),
             remote_addr=address,
             content_type=None if content_type is None else readable(content_type),
-            headers=_stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head),
+            headers=stored_headers,
             body=body,
             body_sha256=sha256(body).digest(),
             state=state,
