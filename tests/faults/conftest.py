@@ -12,7 +12,17 @@ from tests.faults.injection import Injection, compile_library, compiler
 from tests.faults.trial import Trial
 from tests.support.fault_table import FaultTable
 
-ORDER = ("postgres", "kills", "spool_damage", "disk_full", "failing_disk", "embedded", "corners", "overload")
+ORDER = (
+    "postgres",
+    "wraparound",
+    "kills",
+    "spool_damage",
+    "disk_full",
+    "failing_disk",
+    "embedded",
+    "corners",
+    "overload",
+)
 """The order of the modules, and thus of the table: the most asked-about faults first."""
 
 

@@ -79,13 +79,7 @@ class PostgresStore:
     def prove(self) -> Operation[None]:
         """See `Store.prove`. This finds a disk or a standby that blocks commits before a lead does."""
         yield from self.write([])
-        try:
-            until = monotonic() + self._timeout_s
-            yield from self._execute(until, "SELECT pg_logical_emit_message(true, 'leadcrm', '')")
-        except psycopg2.Error as error:
-            # Some databases that speak PostgreSQL's protocol lack the function.
-            if error.pgcode is None or not error.pgcode.startswith("42"):
-                raise store_error(error) from error
+        yield from self._prove_commit(monotonic() + self._timeout_s)
 
     def close(self) -> None:
         """Close the connection."""
@@ -114,7 +108,20 @@ class PostgresStore:
         else:
             hint = "add pgbouncer=true to the URL"
             raise StoreUnavailable("the session's prepared statements keep vanishing", hint=hint)
-        return (yield from write_bisected(batch, partial(self._write, until), refusal))
+        write, prove = partial(self._write, until), partial(self._prove_commit, until)
+        return (yield from write_bisected(batch, write, refusal, prove))
+
+    def _prove_commit(self, until: float) -> Operation[None]:
+        """Commit a write that needs none of our tables. Raises `StoreUnavailable`."""
+        try:
+            yield from self._execute(until, "SELECT pg_logical_emit_message(true, 'leadcrm', '')")
+        except psycopg2.Error as error:
+            # Some databases that speak PostgreSQL's protocol lack the function.
+            if error.pgcode is not None and error.pgcode.startswith("42"):
+                return
+            failure = store_error(error)
+            # No row is in it that could be at fault, whatever the class of the SQLSTATE says.
+            raise StoreUnavailable(str(failure), hint=failure.hint, sqlstate=failure.sqlstate) from error
 
     def _write_settled(self, until: float, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
         """Insert the rows that may hold their keys first, and look up the holders of the other rows' keys."""

@@ -118,13 +118,24 @@ def write_bisected(
     batch: Sequence[Submission],
     write: Callable[[Sequence[Submission]], Operation[list[WriteResult]]],
     refusal: SubmissionRefused,
+    prove: Callable[[], Operation[None]] | None = None,
 ) -> Operation[list[WriteResult]]:
-    """Write a refused batch in halves, down to the row at fault, which is kept as `failed` if possible."""
+    """Write a refused batch in halves, down to the row at fault, which is kept as `failed` if possible.
+
+    Args:
+        batch: What the database refused.
+        write: Writes a part of it.
+        refusal: Why it was refused.
+        prove: Raises `StoreUnavailable` if the server refuses every write at the moment, and not only this row. For
+            PostgreSQL, which before a wraparound of its transaction ids refuses all with a row's SQLSTATE (54000).
+    """
     if len(batch) > 1:
         middle = len(batch) // 2
         first = yield from write(batch[:middle])
         second = yield from write(batch[middle:])
         return first + second
     if batch[0].fields is None:
+        if prove is not None:
+            yield from prove()
         return [refusal]
     return (yield from write([batch[0].failing(f"the database refused the lead: {refusal}")]))
