@@ -54,6 +54,7 @@ def _status(spool: Spool, *, as_json: bool) -> int:
             {
                 "rows": status.depth,
                 "refused": status.refused,
+                "refusal": status.refusal,
                 "bytes": status.bytes,
                 "oldest": status.oldest,
                 "set_aside": list(status.set_aside),
@@ -65,6 +66,7 @@ def _status(spool: Spool, *, as_json: bool) -> int:
         {
             "rows": status.depth,
             "refused by the database": status.refused,
+            "for the reason": status.refusal or "",
             "bytes": status.bytes,
             "oldest": f"{age_s} s ago" if status.oldest else "",
             "damaged files set aside": ", ".join(status.set_aside),
@@ -79,8 +81,8 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
             print("a running server is draining it: leadcrm spool status")
             return EXIT_FAILED
         salvage_all(spool)
-        before = spool.status()
-        total = before.depth - before.refused
+        spool.release_refused()
+        total = spool.status().depth
         store = open_store(config)
         try:
             done = 0
@@ -91,10 +93,13 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
         finally:
             store.close()
         after = spool.status()
+        done = max(0, done - after.refused)
         if not after.depth:
             spool.compact()
     if as_json:
         print_json({"drained": done, "rows": after.depth, "refused": after.refused})
     else:
-        print(f"{done} rows went through, {after.refused} wait because the database refuses them")
+        print(f"{done} rows went through")
+        if after.refused:
+            print(f"{after.refused} wait because the database refuses them: {after.refusal}")
     return EXIT_FAILED if after.refused else EXIT_DONE

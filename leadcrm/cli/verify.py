@@ -53,6 +53,7 @@ def _document(verification: Verification) -> dict[str, object]:
     return {
         "ok": not verification.problems,
         "rows": verification.rows,
+        "refused": verification.refused,
         "days": [
             {"day": day, "received": entry.received, **{name: entry.outcomes[name] for name in OUTCOMES}}
             for day, entry in verification.days.items()
@@ -73,3 +74,7 @@ def _print(verification: Verification) -> None:
         print(f"{verification.rows} rows, {len(verification.problems)} problems")
     else:
         print(f"{verification.rows} rows: every hash, every lead and every count is right")
+    if verification.refused:
+        print(f"{verification.refused} rows wait in the spool because the database refuses them: leadcrm spool status")
+    if failed := sum(day.outcomes["failed"] for day in verification.days.values()):
+        print(f"{failed} rows are kept but are no lead yet: leadcrm raw list --state failed, then leadcrm replay")

@@ -174,6 +174,8 @@ class Ingestion:
                 faults.append(
                     f"damaged and set aside: {', '.join(status.set_aside)}; the log says how many rows were salvaged"
                 )
+            if status.refused:
+                faults.append(f"the database refuses {status.refused} leads, which wait in the spool: `leadcrm check`")
             self._verdict_spool.check()
             # A failing disk shows only in a write, which is worth its cost only after a lead has failed.
             if self.writer.refused_at is not None:

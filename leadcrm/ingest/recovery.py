@@ -13,6 +13,7 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from time import monotonic
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
 from leadcrm.ingest.driving import block
@@ -26,6 +27,10 @@ from leadcrm.ingest.writer import Writer
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 """The bounds of the pause between two attempts to reach the database."""
+
+FIRST_REFUSED_PAUSE_S = 60.0
+MAX_REFUSED_PAUSE_S = 3600.0
+"""The pause before rows that the database refused are tried again; it doubles while none of them gets through."""
 
 IDLE_PAUSE_S = 1.0
 """The interval between two checks of the spool, which another worker may have filled."""
@@ -64,6 +69,8 @@ class Recovery:
         self._max_decoded_bytes = max_decoded_bytes
         self._store: Store | None = None
         self._drain_rows = DRAIN_ROWS
+        self._refused_pause_s = FIRST_REFUSED_PAUSE_S
+        self._release_at = 0.0  # monotonic; at the start too
         self.fault: LeadcrmError | None = None
         """The error of the last attempt; None once an attempt has succeeded."""
         self._woken = threading.Event()
@@ -159,11 +166,12 @@ class Recovery:
     def _drain(self) -> None:
         """Drain until the spool is empty, the database fails or the thread must end."""
         spool = self._spool
-        if spool is None or spool.is_drained():
+        if spool is None or (spool.is_empty() if self._is_release_due else spool.is_drained()):
             return
         with spool.drain_lock() as may_drain:
             if not may_drain:
                 return
+            released = spool.release_refused() if self._is_release_due else 0
             moved = 0
             while not self._stopping:
                 if self._store is None:
@@ -176,7 +184,21 @@ class Recovery:
                 logger.info("the spool was drained", extra={"action": "drain", "rows": moved})
             if spool.is_empty():
                 spool.compact()
+            elif released:
+                self._schedule_release(spool, released)
         self._drop_store()
+
+    @property
+    def _is_release_due(self) -> bool:
+        return monotonic() >= self._release_at
+
+    def _schedule_release(self, spool: Spool, released: int) -> None:
+        """Set when rows that the database still refuses are tried again: ever later while none gets through."""
+        refused = spool.status().refused
+        self._refused_pause_s = (
+            FIRST_REFUSED_PAUSE_S if refused < released else min(2 * self._refused_pause_s, MAX_REFUSED_PAUSE_S)
+        )
+        self._release_at = monotonic() + self._refused_pause_s
 
     def _drain_batch(self, spool: Spool, store: Store) -> int:
         """Drain one batch; halve its size after each failure of the database, double it after each success."""

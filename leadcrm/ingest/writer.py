@@ -28,7 +28,7 @@ from time import monotonic, time
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.driving import InThread, LoopDriver, Operation
 from leadcrm.ingest.queue_budget import QueueBudget
-from leadcrm.ingest.spool.spool import Spool
+from leadcrm.ingest.spool.spool import Spool, claimed_keys
 from leadcrm.ingest.store.store import Known, Store, WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
 
@@ -253,9 +253,9 @@ class Writer:
         if store is None:
             return (yield from self._spool_all(batch))
         submissions = batch.submissions
-        spooled_keys: Known = {}
-        if self._spool is not None and not self._spool.is_empty_at_a_glance():
-            # The database does not know the keys in the spool yet.
+        # The database does not know the keys in the spool yet.
+        spooled_keys = {} if self._spool is None else self._spool.known_at_a_glance(submissions)
+        if spooled_keys is None:
             spooled_keys = yield InThread(partial(self._look_up_in_spool, submissions))
         direct = [row for row in submissions if row.key_sha256 not in spooled_keys] if spooled_keys else submissions
         try:
@@ -333,7 +333,7 @@ class Writer:
         try:
             if self._spool.is_empty():
                 return {}
-            return self._spool.known([row.key_sha256 for row in submissions if row.key_sha256 and row.holds_key])
+            return self._spool.known(claimed_keys(submissions))
         except SpoolUnavailable as error:
             # The database can still keep the batch. A key that the spool holds too becomes a duplicate in the drain.
             _report("keys could not be looked up in the spool: %s", error)

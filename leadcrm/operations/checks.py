@@ -140,7 +140,12 @@ def _check_spool(config: Config) -> str:
         status = spool.status()
     finally:
         spool.close()
-    return f"a commit was synced; {status.depth} rows wait, of them {status.refused} refused by the database"
+    if status.refused:
+        raise StoreUnavailable(
+            f"the database refuses {status.refused} of {status.depth} rows that wait: {status.refusal}",
+            hint="mend the database, then `leadcrm spool drain`",
+        )
+    return f"a commit was synced; {status.depth} rows wait"
 
 
 def _check_disk(config: Config) -> str:

@@ -57,6 +57,8 @@ class Verification:
     rows: int = 0
     days: dict[date, Day] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    refused: int = 0
+    """Rows that wait in the spool because the database refuses them."""
 
     def day(self, moment: date) -> Day:
         """Return the ledger's day of a moment."""
@@ -261,6 +263,8 @@ def _check_spool(spool: Spool | None, verification: Verification) -> dict[UUID, 
             with db_session:
                 _check_bodies(entities, page, verification)
             spooled.update((row.id, row) for row in page)
+        with db_session:
+            verification.refused = select(row for row in entities.raw_lead if row.refusal is not None).count()
     finally:
         entities.database.disconnect()
     return spooled

@@ -62,4 +62,5 @@ def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, max_rows:
 def _refuse(spool: Spool, row: Submission, why: str) -> None:
     spool.mark_refused(row.id, why)
     text = "a spooled row cannot be stored and waits in the spool: %s"
-    logger.error(text, why, extra={"action": "drain", "id": row.id, "hint": "leadcrm spool status", "repeat_key": why})
+    hint = "it is tried again now and then; once the database is mended, at once by `leadcrm spool drain`"
+    logger.error(text, why, extra={"action": "drain", "id": row.id, "hint": hint, "repeat_key": why})

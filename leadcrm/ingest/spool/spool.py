@@ -66,6 +66,7 @@ class SpoolStatus:
     Attributes:
         depth: The number of rows, refused ones included.
         refused: The number of rows that the database refused.
+        refusal: Why it refused the oldest of these; None if there is none.
         bytes: The bytes that the rows use on disk.
         oldest: When the oldest row arrived (aware UTC); None if the spool is empty.
         set_aside: The damaged files that have not been deleted.
@@ -73,6 +74,7 @@ class SpoolStatus:
 
     depth: int
     refused: int
+    refusal: str | None
     bytes: int
     oldest: datetime | None
     set_aside: tuple[str, ...] = ()
@@ -81,7 +83,7 @@ class SpoolStatus:
 class Spool:
     """One thread's access to this node's spool; each thread needs an instance of its own.
 
-    Every method but `is_empty_at_a_glance` and `close` raises `SpoolUnavailable` if the file cannot be used.
+    Every method but `known_at_a_glance` and `close` raises `SpoolUnavailable` if the file cannot be used.
     """
 
     def __init__(self, data_dir: Path, *, max_bytes: int, min_free_bytes: int) -> None:
@@ -132,19 +134,22 @@ class Spool:
             assert self._connection is not None
             return self._connection.execute(_ANY).fetchone() is None
 
-    def is_empty_at_a_glance(self) -> bool:
-        """Say whether the spool is known to be empty, without blocking; for the event loop, before every batch.
+    def known_at_a_glance(self, batch: Sequence[Submission]) -> Known | None:
+        """Return the holders of the keys that a batch claims, as `known` does, without blocking; for the event loop.
 
-        False means that `is_empty` must be asked. It opens no file, and reading an unchanged file needs no disk. A row
-        that the database refused counts too: while one waits, every batch looks up its keys.
+        None means that `known` must be asked. It opens no file, and reading an unchanged file needs no disk.
         """
-        if self._connection is None:
-            return False
+        if self._connection is None or self._store is None:
+            return None
         try:
             with busy_timeout(self._connection, 0):
-                return self._file.is_in_use() and self._connection.execute(_ANY).fetchone() is None
-        except (OSError, sqlite3.Error):
-            return False
+                if not self._file.is_in_use():
+                    return None
+                if self._connection.execute(_ANY).fetchone() is None:
+                    return {}
+                return self._store.known(claimed_keys(batch))
+        except (OSError, sqlite3.Error, StoreUnavailable):
+            return None
 
     def is_drained(self) -> bool:
         """Say whether only rows that the database refused are left."""
@@ -188,12 +193,14 @@ class Spool:
         with self._faults(), db_session:
             depth = select(row for row in raw_lead).count()
             refused = select(row for row in raw_lead if row.refusal is not None).count()
+            refusal = select((row.id, row.refusal) for row in raw_lead if row.refusal is not None).order_by(1).first()
             # Ids sort by time of arrival.
             oldest = select((row.id, row.received_at) for row in raw_lead).order_by(1).first()
             used_bytes = self._used_bytes()
         return SpoolStatus(
             depth,
             refused,
+            refusal and refusal[1],
             used_bytes,
             oldest and oldest[1].replace(tzinfo=timezone.utc),
             tuple(str(path) for path in set_aside_files(self.data_dir)),
@@ -224,13 +231,24 @@ class Spool:
             select(row for row in raw_lead if row.id in uuids).delete(bulk=True)
 
     def mark_refused(self, id: str, why: str) -> None:
-        """Record why the database refused a row, which then waits for a person; durable on return."""
+        """Record why the database refused a row, which then waits for `release_refused`; durable on return."""
         raw_lead = self._raw_lead()
         with self._faults(), db_session:
             row = raw_lead.get(id=UUID(id))
             # The row may be gone with a file that was set aside; the salvage brings it back.
             if row is not None:
                 row.refusal = why
+
+    def release_refused(self) -> int:
+        """Let the drain try all rows again that the database has refused, and return their number; durable on return.
+
+        What made the database refuse them may be over: a constraint, a trigger, a partition that was missing.
+        """
+        with self._faults():
+            self._opened()
+            assert self._connection is not None
+            sql = "UPDATE leads_raw SET refusal = NULL WHERE refusal IS NOT NULL"
+            return self._connection.execute(sql).rowcount
 
     def compact(self) -> None:
         """Return the file's unused space to the disk; call it once no row waits."""
@@ -319,3 +337,8 @@ class Spool:
             self._file.set_aside(str(failure))
             raise SpoolDamaged(f"the spool was damaged: {failure}") from failure
         raise SpoolUnavailable(f"the spool cannot be used: {failure}", hint=failure.hint) from failure
+
+
+def claimed_keys(batch: Sequence[Submission]) -> list[bytes]:
+    """Return the hashes of the keys that the rows of a batch claim."""
+    return [row.key_sha256 for row in batch if row.key_sha256 and row.holds_key]
