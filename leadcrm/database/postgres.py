@@ -102,7 +102,8 @@ def postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
         timeout_ms = int(timeout_s * 1000)
         own = (
             f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} "
-            f"-c idle_in_transaction_session_timeout={timeout_ms}"
+            # Pony resets its sessions, and can read times in this style alone.
+            f"-c idle_in_transaction_session_timeout={timeout_ms} -c datestyle=ISO"
         )
         arguments["options"] = f"{arguments.get('options', '')} {own}".strip()
     return arguments

@@ -1,0 +1,28 @@
+"""What operators and their tools do in good faith to a running server and its database, and what must come of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.command import leadcrm
+from tests.support.crm_client import BEARER, ENVIRONMENT
+from tests.support.postgres import PostgresServer
+
+MIGRATIONS_LOCK = 0x6C656164
+
+
+@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+def test_a_database_may_write_dates_in_its_own_style(
+    start_server: StartServer, postgres: PostgresServer, whole_database: str, style: str
+) -> None:
+    name = whole_database.rpartition("/")[2]
+    postgres.execute(f"ALTER DATABASE {name} SET datestyle = '{style}'")
+    server = start_server(whole_database, environment=ENVIRONMENT)
+    lead_id = server.client.post_lead({"email": "a@example.com"}).json()["lead_id"]
+    # More than once: a session that was used is reset to the database's own settings.
+    for _ in range(3):
+        answer = server.client.get("/api/leads", headers=[BEARER])
+        assert [lead["id"] for lead in answer.json()["leads"]] == [lead_id]
+    done = leadcrm(server.data_dir.parent, "verify", DATABASE_URL=whole_database, DATA_DIR=str(server.data_dir))
+    assert done.returncode == 0, done.stderr
