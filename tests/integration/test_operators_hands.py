@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from tests.conftest import StartServer
@@ -26,3 +28,17 @@ def test_a_database_may_write_dates_in_its_own_style(
         assert [lead["id"] for lead in answer.json()["leads"]] == [lead_id]
     done = leadcrm(server.data_dir.parent, "verify", DATABASE_URL=whole_database, DATA_DIR=str(server.data_dir))
     assert done.returncode == 0, done.stderr
+
+
+def test_a_migration_that_another_node_is_at_does_not_keep_a_current_database_away(
+    start_server: StartServer, postgres: PostgresServer, whole_database: str
+) -> None:
+    assert start_server(whole_database).terminate() == 0
+    with closing(postgres.connect(whole_database)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (MIGRATIONS_LOCK,))
+        server = start_server(whole_database)
+        receipt = server.client.post_lead({}).receipt
+        assert receipt is not None
+        assert receipt.stored == "database"
+        done = leadcrm(server.data_dir.parent, "migrate", "status", DATABASE_URL=whole_database)
+        assert done.returncode == 0, done.stderr

@@ -115,8 +115,15 @@ def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[li
         SchemaTooNew: A newer program has migrated the database.
         ForeignTables: Another program made the tables.
     """
-    with schema_transaction(url, timeout_s) as schema:
-        applied = schema.applied()
+    # Without the lock: another process may hold it for a migration of ten minutes, which is no reason to be away.
+    connection = open_connection(url, timeout_s=timeout_s, create=True)
+    try:
+        with deadline(timeout_s):
+            applied = SchemaConnection(connection, url.schema).applied()
+    except (psycopg2.Error, sqlite3.Error) as error:
+        raise store_error(error, url.path) from error
+    finally:
+        connection.close()
     versions = {row.version for row in applied}
     newest = newest_version(url.provider)
     if versions and max(versions) > newest:
