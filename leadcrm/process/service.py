@@ -10,7 +10,7 @@ from functools import partial
 
 from leadcrm.configuration.config import Config
 from leadcrm.database.data_dir import LOCK_FILE, hold, make_data_dir
-from leadcrm.database.migrations import migrate, status
+from leadcrm.database.migrations import migrate, migrations_for, status
 from leadcrm.database.postgres import deadline
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
 from leadcrm.ingest.ingestion import prepare_spool
@@ -40,6 +40,9 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         SchemaTooNew: a newer leadcrm has migrated the database.
         ForeignTables: another program made the tables.
     """
+    # Read now: see `migrations_for`.
+    for kind in (config.database.provider, "spool"):
+        migrations_for(kind)
     make_data_dir(config.data_dir)
     with hold(config.data_dir, config.database.path) as held:
         if not held:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,17 @@ class Applied:
     applied_at: str
 
 
-def migrations_for(kind: str) -> list[Migration]:
-    """Return the migrations of `postgres`, `sqlite` or `spool` in order."""
+@cache
+def migrations_for(kind: str) -> tuple[Migration, ...]:
+    """Return the migrations of `postgres`, `sqlite` or `spool` in order.
+
+    They are read once. The folder into which an executable of one file unpacks itself may be cleaned while it runs.
+    """
     migrations = []
     for file in files(__package__).joinpath(kind).iterdir():
         if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
             migrations.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
-    return sorted(migrations, key=lambda migration: migration.version)
+    return tuple(sorted(migrations, key=lambda migration: migration.version))
 
 
 def newest_version(kind: str) -> int:
