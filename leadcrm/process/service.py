@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import signal
 import socket
 from collections.abc import Mapping
 from functools import partial
@@ -40,6 +42,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         SchemaTooNew: a newer leadcrm has migrated the database.
         ForeignTables: another program made the tables.
     """
+    _ignore_idle_signals()
     # Read now: see `migrations_for`.
     for kind in (config.database.provider, "spool"):
         migrations_for(kind)
@@ -70,6 +73,15 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             all_answered = run_worker(node, 0, on_checkpoint=manager.tick, on_stop=manager.say_stopping)
             return EXIT_DONE if all_answered else EXIT_FAILED
         return _serve_in_children(node, manager)
+
+
+def _ignore_idle_signals() -> None:
+    """Let no signal end the service that tools send to daemons in good faith, such as logrotate after a rotation.
+
+    The end of a terminal still ends what was started in it.
+    """
+    for number in (signal.SIGUSR1, signal.SIGUSR2, *(() if os.isatty(0) else (signal.SIGHUP,))):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _serve_in_children(node: Node, manager: ServiceManager) -> int:

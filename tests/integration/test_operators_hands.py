@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import closing
 
 import pytest
@@ -10,8 +12,22 @@ from tests.conftest import StartServer
 from tests.support.command import leadcrm
 from tests.support.crm_client import BEARER, ENVIRONMENT
 from tests.support.postgres import PostgresServer
+from tests.support.workers import worker_pids
 
 MIGRATIONS_LOCK = 0x6C656164
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_signals_that_tools_send_to_daemons_do_no_harm(start_server: StartServer, workers: str) -> None:
+    server = start_server(environment={"WORKERS": workers})
+    children = worker_pids(server) if workers == "2" else []
+    for pid in (server.pid, *children):
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(pid, number)
+    for _ in range(10):
+        assert server.client.post_lead({}).status == 201
+    assert (worker_pids(server) if workers == "2" else []) == children
+    assert server.terminate() == 0
 
 
 @pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
