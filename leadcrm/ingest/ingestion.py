@@ -14,6 +14,7 @@ from leadcrm.database.migrations import migrate, newest_version, require_current
 from leadcrm.database.postgres import PostgresConnection, deadline
 from leadcrm.database.sessions import bind
 from leadcrm.database.sqlite import free_bytes
+from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import (
     ForeignTables,
     LeadcrmError,
@@ -205,6 +206,10 @@ class Ingestion:
         path = self._config.database.path
         if path is None:
             return
+        if holds_deleted_log(path):
+            raise StoreUnavailable(
+                f"the log of {path} was deleted while leadcrm ran; leads go to the spool", hint="restart leadcrm"
+            )
         inode = path.stat().st_ino if path.exists() else None
         if self._inode is None:
             self._inode = inode

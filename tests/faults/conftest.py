@@ -17,6 +17,7 @@ ORDER = (
     "wraparound",
     "kills",
     "spool_damage",
+    "deleted_logs",
     "disk_full",
     "failing_disk",
     "embedded",

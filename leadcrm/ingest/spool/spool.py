@@ -118,7 +118,7 @@ class Spool:
             store = self._opened()
             self._require_room(sum(len(row.body or b"") for row in batch))
             results = block(store.write(batch))
-            if not self._file.is_in_use():
+            if not self._is_in_use():
                 raise StoreDamaged(f"{self.path} was set aside during the write")
             return results
 
@@ -143,7 +143,7 @@ class Spool:
             return None
         try:
             with busy_timeout(self._connection, 0):
-                if not self._file.is_in_use():
+                if not self._is_in_use():
                     return None
                 if self._connection.execute(_ANY).fetchone() is None:
                     return {}
@@ -271,16 +271,18 @@ class Spool:
 
     def close(self) -> None:
         """Close this thread's connections."""
-        if self._connection is not None:
+        if self._store is not None:
+            self._store.close()
+        elif self._connection is not None:
             self._connection.close()
         if self._entities is not None:
             self._entities.database.disconnect()
         self._connection = self._store = self._entities = None
 
     def _opened(self) -> SpoolStore:
-        if self._store is not None and not self._file.is_in_use():
+        if self._store is not None and not self._is_in_use():
             self.close()
-            self._file.set_aside("it was deleted or replaced")
+            self._file.set_aside("it or its log was deleted or replaced")
         if self._store is None:
             self._connection = self._file.open(busy_timeout_s=BUSY_TIMEOUT_S)
             self._store = SpoolStore(self._connection, self.path, min_free_bytes=self._min_free_bytes)
@@ -288,6 +290,10 @@ class Spool:
                 block(self._store.prove())
                 self._has_failed = False
         return self._store
+
+    def _is_in_use(self) -> bool:
+        """Say whether the open file is still the spool's, with the log that it was opened with."""
+        return self._file.is_in_use() and self._store is not None and self._store.files.fault() is None
 
     def _raw_lead(self) -> Any:
         """Return the entity for the reads and deletes that are not on a lead's path."""

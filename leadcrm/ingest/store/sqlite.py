@@ -21,6 +21,7 @@ from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import LEAD_COLUMNS, RAW_COLUMNS
 from leadcrm.database.migrations import REWRITE_SQL
 from leadcrm.database.sqlite import busy_timeout, free_bytes
+from leadcrm.database.sqlite_files import SqliteFiles
 from leadcrm.database.states import KEY_HOLDING_STATES
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.driving import InThread, Operation
@@ -73,7 +74,6 @@ class SqliteStore:
         self._path = path
         self._min_free_bytes = min_free_bytes
         self._has_room_until = 0.0  # monotonic
-        self._inode = path.stat().st_ino
         self._ledger = Ledger()
         self._expects_taken_keys = False
         try:
@@ -81,12 +81,15 @@ class SqliteStore:
             connection.execute("PRAGMA temp_store = MEMORY")
             for statement in self.incoming_sql():
                 connection.execute(statement)
+            self.files = SqliteFiles(connection, path)
             self._lock_timeout_s: float = connection.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
             if not self.is_connection_shared:
                 # The only wait is the one for the write lock, in `_take_write_lock`.
                 connection.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error as error:
             raise store_error(error, path) from error
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: {error.strerror}") from error
 
     def write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
         """Keep the batch; see `Store.write`."""
@@ -125,7 +128,8 @@ class SqliteStore:
             raise store_error(error, self._path) from error
 
     def close(self) -> None:
-        """Close the connection; the last one to close runs a checkpoint."""
+        """Close the connection; the last one to close runs a checkpoint. A log that was deleted is saved before."""
+        self.files.save_log()
         self._connection.close()
 
     def _write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
@@ -251,13 +255,9 @@ class SqliteStore:
         )
 
     def _require_file(self) -> None:
-        """Raise `StoreUnavailable` if the file was deleted or replaced: commits would be lost."""
-        try:
-            inode = self._path.stat().st_ino
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
-        if inode != self._inode:
-            raise StoreUnavailable(f"{self._path} was replaced by another file")
+        """Raise `StoreUnavailable` if the file or its log was deleted or replaced, so that commits would be lost."""
+        if fault := self.files.fault():
+            raise StoreUnavailable(fault)
 
     def _require_room(self) -> None:
         now = monotonic()
