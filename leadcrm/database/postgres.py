@@ -25,6 +25,9 @@ from leadcrm.errors import StoreUnavailable
 
 PostgresConnection = psycopg2.extensions.connection
 
+COMPLETE_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""The encodings of databases that hold every text."""
+
 CONNECT_TIMEOUT_S = 10.0
 """The limit for connecting, unless a deadline ends earlier."""
 
@@ -88,6 +91,11 @@ class _WaitingCursor(psycopg2.extensions.cursor):
                 # The server may still send this statement's reply, which the next statement must not read.
                 self.connection.close()
             raise
+
+
+def server_encoding(connection: PostgresConnection) -> str:
+    """Return the encoding of the connection's database, which the server tells when a connection is opened."""
+    return str(connection.get_parameter_status("server_encoding"))
 
 
 def postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:

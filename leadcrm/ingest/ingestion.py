@@ -11,7 +11,7 @@ from time import monotonic
 from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate, newest_version, require_current
-from leadcrm.database.postgres import PostgresConnection, deadline
+from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, deadline, server_encoding
 from leadcrm.database.sessions import bind
 from leadcrm.database.sqlite import free_bytes
 from leadcrm.database.sqlite_files import holds_deleted_log
@@ -80,6 +80,9 @@ def open_store(config: Config) -> Store:
         with deadline(config.commit_timeout_s):
             require_current(connection, url)
         if isinstance(connection, PostgresConnection):
+            if (encoding := server_encoding(connection)) not in COMPLETE_ENCODINGS:
+                text = f"the database's encoding is {encoding}: leads with letters that it lacks are kept as failed"
+                logger.warning(text, extra={"action": "recover", "hint": "leadcrm check", "repeat_key": text})
             return PostgresStore(
                 connection, schema=url.schema, timeout_s=config.commit_timeout_s, may_prepare=not url.pgbouncer
             )

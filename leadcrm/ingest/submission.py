@@ -6,6 +6,7 @@ that id everything that follows is idempotent: a commit in doubt, the spool, the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -14,6 +15,10 @@ from leadcrm.database.states import Outcome, State
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.normalize import normalize
 from leadcrm.ingest.payload.reader import read_payload
+
+FAILED_HINT = "`leadcrm raw list --state failed` lists such rows; `leadcrm replay` makes their leads once it can"
+
+logger = logging.getLogger("leadcrm.ingest.submission")
 
 Fields = tuple["str | None", ...]
 
@@ -112,6 +117,8 @@ def process(body: bytes, *, content_type: str, content_encoding: str, max_decode
     except InvalidPayload as error:
         return Processed(State.INVALID, str(error), None)
     except Exception as error:  # our own fault: the row stays failed until we have fixed it
+        text = "a body could not be normalized and is kept as failed: %s"
+        logger.error(text, type(error).__name__, extra={"action": "normalize", "hint": FAILED_HINT, "repeat_key": text})  # noqa: TRY400 - the stack may quote the body
         return Processed(State.FAILED, f"normalizing failed: {type(error).__name__}", None)
 
 
@@ -130,11 +137,17 @@ READERS: Mapping[str, Reader] = {API_SOURCE: process}
 
 
 class Receipt(NamedTuple):
-    """The sender's receipt for a row on stable storage; `stored` is `database` or `spool`."""
+    """The sender's receipt for a row on stable storage.
+
+    Attributes:
+        stored: Where it is: `database` or `spool`.
+        is_failed: The request is kept, but its lead could not be made.
+    """
 
     outcome: Outcome
     lead_id: str
     stored: str
+    is_failed: bool = False
 
 
 def receipt_for(state: State, lead_id: str, stored: str) -> Receipt:
@@ -142,4 +155,4 @@ def receipt_for(state: State, lead_id: str, stored: str) -> Receipt:
     outcome = state.outcome
     if outcome is Outcome.CREATED and stored == "spool":
         outcome = Outcome.SPOOLED
-    return Receipt(outcome, lead_id, stored)
+    return Receipt(outcome, lead_id, stored, state is State.FAILED)

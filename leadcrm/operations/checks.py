@@ -10,7 +10,7 @@ from leadcrm.configuration.config import VARIABLES, Config
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.migrations import SchemaConnection, newest_version, require_current
-from leadcrm.database.postgres import PostgresConnection
+from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
 from leadcrm.database.sqlite import free_bytes
 from leadcrm.errors import LeadcrmError, StoreUnavailable
 from leadcrm.ingest.ingestion import open_spool
@@ -79,6 +79,7 @@ def run_checks(config: Config) -> Iterator[Check]:
             yield _run("schema", lambda: _check_schema(connection, config))
             yield _run("database write", lambda: _check_write(connection, config))
             if isinstance(connection, PostgresConnection):
+                yield _run("encoding", lambda: _check_encoding(connection))
                 yield from _check_durability(connection)
                 yield _run("clock", lambda: _check_clock(connection))
         finally:
@@ -107,6 +108,16 @@ def _check_schema(connection: Connection, config: Config) -> str:
 def _check_write(connection: Connection, config: Config) -> str:
     SchemaConnection(connection, config.database.schema).rewrite()
     return "a commit was synced"
+
+
+def _check_encoding(connection: PostgresConnection) -> str:
+    encoding = server_encoding(connection)
+    if encoding not in COMPLETE_ENCODINGS:
+        raise StoreUnavailable(
+            f"{encoding}: leads with letters that it lacks are kept as failed",
+            hint="make the database anew with ENCODING 'UTF8', by pg_dump and pg_restore",
+        )
+    return encoding
 
 
 def _check_durability(connection: PostgresConnection) -> Iterator[Check]:

@@ -64,7 +64,7 @@ class Health:
                 "set_aside": spool.set_aside,
             },
             "disk_free_bytes": verdict.disk_free_bytes,
-            "fault": verdict.fault or None,
+            "fault": "; ".join(filter(None, (verdict.fault, self._failed()))) or None,
         }
         return self._respond(request, started, verdict, parts)
 
@@ -82,6 +82,11 @@ class Health:
         request_id = request_id_of(request) or new_request_id()
         self._log.record(request, started, 204, request_id)
         return self._cors.preflight(request, request_id)
+
+    def _failed(self) -> str:
+        """Return the part of the fault that tells of requests which became no lead since the start, if any did."""
+        failed = int(self._node_metrics.total("failed_rows"))
+        return f"{failed} requests were kept as failed: `leadcrm raw list --state failed`" if failed else ""
 
     def close(self) -> None:
         """End the thread once it has finished its current verdict."""

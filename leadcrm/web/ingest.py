@@ -179,6 +179,8 @@ class LeadIngest:
         else:
             status, deduplicated = _ANSWERS[receipt.outcome]
             body = b'{"ok":true,"lead_id":"%s","deduplicated":%s}' % (receipt.lead_id.encode(), deduplicated)
+        if receipt.is_failed:
+            self._metrics.add("failed_rows")
         headers = self._cors.headers(request)
         headers["x-request-id"] = submission.request_id
         headers["lead-receipt"] = f"raw={submission.id}; sha256={submission.body_sha256.hex()}; stored={receipt.stored}"

@@ -26,6 +26,7 @@ _NAMES = (
     "received_bytes",
     "batches",
     "batch_rows",
+    "failed_rows",
     "last_commit",  # Unix time
     "queue_bytes",
     "has_store",

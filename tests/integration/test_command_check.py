@@ -26,7 +26,7 @@ def test_all_is_well_on_a_migrated_database(database: str, tmp_path: Path) -> No
     assert done.returncode == 0
     expected = {"data folder", "database", "schema", "database write", "spool", "disk"}
     if database.startswith("postgres"):
-        expected |= {"fsync", "full_page_writes", "synchronous_commit", "clock"}
+        expected |= {"encoding", "fsync", "full_page_writes", "synchronous_commit", "clock"}
     assert set(checks) == expected
 
 

@@ -12,6 +12,7 @@ Invariants of a store:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -20,7 +21,7 @@ from uuid_utils import uuid7
 
 from leadcrm.errors import SubmissionRefused
 from leadcrm.ingest.driving import Operation
-from leadcrm.ingest.submission import Receipt, Submission, receipt_for
+from leadcrm.ingest.submission import FAILED_HINT, Receipt, Submission, receipt_for
 
 CONFLICT_ATTEMPTS = 5
 """A rival row may vanish between the insert that lost a key to it and the look-up. Each attempt takes another rival."""
@@ -30,6 +31,8 @@ LEDGER_BATCHES = 256
 
 UNENCODABLE = (TypeError, ValueError, OverflowError)
 """The errors of encoding a row. No submission should cause one; if one does, the rest of its batch is still kept."""
+
+logger = logging.getLogger("leadcrm.ingest.store")
 
 WriteResult = Receipt | SubmissionRefused
 """A receipt, or the reason why the database refused even the raw row, which is then not kept."""
@@ -138,4 +141,6 @@ def write_bisected(
         if prove is not None:
             yield from prove()
         return [refusal]
+    text = "the database refused a lead, whose request is kept as failed: %s"
+    logger.error(text, refusal, extra={"action": "write_batch", "hint": FAILED_HINT, "repeat_key": text})
     return (yield from write([batch[0].failing(f"the database refused the lead: {refusal}")]))
