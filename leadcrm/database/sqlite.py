@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from leadcrm.database.data_dir import give_to_owner_of
 from leadcrm.database.driver_errors import store_error
 from leadcrm.errors import StoreUnavailable
 
@@ -29,6 +30,8 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
     """
     if not create and not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
+    if create:
+        _create(path)
     mode = "rwc" if create else "rw"
     try:
         connection = sqlite3.connect(
@@ -46,6 +49,20 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
     except sqlite3.Error as error:
         raise store_error(error, path) from error
     return connection
+
+
+def _create(path: Path) -> None:
+    """Create an empty file, unless it exists, for the folder's owner; SQLite gives its other files the same one.
+
+    A command that root runs before the service has ever started would else leave a file that the service cannot write.
+    """
+    # A folder that is missing or read-only SQLite reports better.
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            give_to_owner_of(path.parent, descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def set_pragmas(connection: sqlite3.Connection) -> None:

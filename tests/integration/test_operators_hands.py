@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,16 @@ def test_a_migration_that_another_node_is_at_does_not_keep_a_current_database_aw
         assert receipt.stored == "database"
         done = leadcrm(server.data_dir.parent, "migrate", "status", DATABASE_URL=whole_database)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that are given to others")
+@pytest.mark.parametrize("command", ["check", "migrate", "spool drain"])
+def test_what_root_makes_before_the_first_start_belongs_to_the_service(tmp_path: Path, command: str) -> None:
+    nobody = pwd.getpwnam("nobody")
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    os.chown(data_dir, nobody.pw_uid, nobody.pw_gid)
+    leadcrm(tmp_path, *command.split(), DATA_DIR=str(data_dir))
+    made = [*data_dir.iterdir()]
+    assert {file.name: file.stat().st_uid for file in made} == {file.name: nobody.pw_uid for file in made}
+    assert made or command != "check"
