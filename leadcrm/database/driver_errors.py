@@ -19,6 +19,8 @@ from leadcrm.errors import StoreDamaged, StoreUnavailable, SubmissionRefused
 # (raised by a trigger). Every other class concerns the server, the session or the schema, not the row.
 _SQLSTATE_CLASSES_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
 
+DAMAGE_HINT = "the file is damaged: stop, keep a copy, then `leadcrm restore` a backup"
+
 _AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
 
 
@@ -91,5 +93,5 @@ def _sqlite_error(error: sqlite3.Error, path: Path | None) -> StoreUnavailable |
     hint = next((hint for part, hint in _SQLITE_HINTS.items() if part in text.lower()), "")
     message = f"{path}: {text}" if path else text
     if any(part in text for part in _SQLITE_DAMAGE):
-        return StoreDamaged(message, hint="the file is damaged: stop, keep a copy, then `leadcrm restore` a backup")
+        return StoreDamaged(message, hint=DAMAGE_HINT)
     return StoreUnavailable(message, hint=hint)

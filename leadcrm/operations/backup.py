@@ -250,7 +250,9 @@ def _require_empty_spool(config: Config) -> None:
         spool.close()
     if depth:
         raise BackupFailed(
-            f"{depth} leads wait in the spool for the database that is there now", hint="leadcrm spool drain"
+            f"{depth} leads wait in the spool for the database that is there now",
+            hint="`leadcrm spool drain`, or, if that database is damaged, restore with `--spool off`: the leads then "
+            "go to the restored one at the next start",
         )
 
 

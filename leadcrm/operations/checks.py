@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from time import monotonic
 
 from leadcrm.configuration.config import VARIABLES, Config
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
+from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
 from leadcrm.database.migrations import SchemaConnection, newest_version, require_current
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
 from leadcrm.database.sqlite import free_bytes
-from leadcrm.errors import LeadcrmError, StoreUnavailable
+from leadcrm.errors import LeadcrmError, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.ingestion import open_spool
 
 TIMEOUT_S = 5.0
+
+MAX_FILE_CHECK_S = 10.0
+"""How long the embedded database's file is looked through: a gigabyte takes some seconds."""
 
 MAX_CLOCK_SKEW_S = 60.0
 """Ids and times come from the node's clock: beyond a minute, the nodes of one database mix up the order of leads."""
@@ -78,7 +85,9 @@ def run_checks(config: Config) -> Iterator[Check]:
             yield Check("database", True, f"{config.database.redacted} answers")
             yield _run("schema", lambda: _check_schema(connection, config))
             yield _run("database write", lambda: _check_write(connection, config))
-            if isinstance(connection, PostgresConnection):
+            if isinstance(connection, sqlite3.Connection):
+                yield _run("database file", partial(_check_file, connection))
+            else:
                 yield _run("encoding", lambda: _check_encoding(connection))
                 yield from _check_durability(connection)
                 yield _run("clock", lambda: _check_clock(connection))
@@ -108,6 +117,24 @@ def _check_schema(connection: Connection, config: Config) -> str:
 def _check_write(connection: Connection, config: Config) -> str:
     SchemaConnection(connection, config.database.schema).rewrite()
     return "a commit was synced"
+
+
+def _check_file(connection: sqlite3.Connection) -> str:
+    ends_at = monotonic() + MAX_FILE_CHECK_S
+    connection.set_progress_handler(lambda: monotonic() > ends_at, 10_000)
+    try:
+        (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            return f"no damage found within {MAX_FILE_CHECK_S:g} s: `leadcrm verify` reads all of it"
+        raise store_error(error) from error
+    except sqlite3.Error as error:
+        raise store_error(error) from error
+    finally:
+        connection.set_progress_handler(None, 0)
+    if result != "ok":
+        raise StoreDamaged(f"it is damaged: {result}", hint=DAMAGE_HINT)
+    return "no damage found"
 
 
 def _check_encoding(connection: PostgresConnection) -> str:

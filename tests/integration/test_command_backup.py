@@ -13,6 +13,7 @@ from tests.support.command import leadcrm
 from tests.support.journal import Journal
 from tests.support.load import Load, generated_leads
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 
 def leads_in(path: Path) -> set[str]:
@@ -193,3 +194,31 @@ def test_the_spool_is_drained_without_a_server(start_server: StartServer, tmp_pa
 
     assert json.loads(done.stdout) == {"drained": 1, "rows": 0, "refused": 0}
     assert leads_in(data / "leads.db") == {"kept@example.com", "spooled@example.com"}
+
+
+def test_the_hints_lead_from_a_damaged_database_with_a_full_spool_back_to_health(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    embedded(data, start_server, *(f"{number}@example.com" for number in range(300)))
+    assert leadcrm(tmp_path, "backup", str(tmp_path / "copy.db"), **on(data)).returncode == 0
+    assert leadcrm(tmp_path, "check", **on(data)).returncode == 0
+    with (data / "leads.db").open("r+b") as file:
+        for page in range(5, (data / "leads.db").stat().st_size // 4096, 2):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 4096)
+    spooled(data, start_server, "spooled@example.com")
+
+    check = leadcrm(tmp_path, "check", **on(data))
+    assert (check.returncode, "damaged" in check.stdout + check.stderr) == (1, True), check.stdout
+    assert "leadcrm restore" in check.stdout + check.stderr
+    refused = leadcrm(tmp_path, "restore", str(tmp_path / "copy.db"), "--yes", **on(data))
+    assert (refused.returncode, "--spool off" in refused.stderr) == (1, True)
+    done = leadcrm(tmp_path, "restore", str(tmp_path / "copy.db"), "--yes", "--spool", "off", **on(data))
+    assert done.returncode == 0, done.stderr
+
+    server = start_server(on(data)["DATABASE_URL"], environment={"DATA_DIR": str(data)})
+    wait_until(lambda: "spooled@example.com" in leads_in(data / "leads.db"))
+    assert len(leads_in(data / "leads.db")) == 301
+    assert server.terminate() == 0
+    assert leadcrm(tmp_path, "verify", **on(data)).returncode == 0

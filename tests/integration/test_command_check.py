@@ -27,6 +27,8 @@ def test_all_is_well_on_a_migrated_database(database: str, tmp_path: Path) -> No
     expected = {"data folder", "database", "schema", "database write", "spool", "disk"}
     if database.startswith("postgres"):
         expected |= {"encoding", "fsync", "full_page_writes", "synchronous_commit", "clock"}
+    else:
+        expected |= {"database file"}
     assert set(checks) == expected
 
 
