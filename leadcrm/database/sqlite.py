@@ -17,6 +17,9 @@ from leadcrm.errors import StoreUnavailable
 
 SQLITE_CACHE_KIB = 16_384
 
+SQLITE_LOG_BYTES = 64 * 1024 * 1024
+"""What a log that grew beside a long read keeps of the disk once it is begun anew."""
+
 SQLITE_CHECKPOINT_PAGES = 4000
 """Log pages of 4 KiB at which a commit also runs a checkpoint. At SQLite's default of 1,000, every hundredth lead of a
 single sender waited milliseconds for one."""
@@ -72,6 +75,7 @@ def set_pragmas(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {SQLITE_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {SQLITE_LOG_BYTES}")
 
 
 @contextmanager

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
+from leadcrm.database import sqlite
 from leadcrm.database.connections import open_connection
 from leadcrm.database.postgres import PostgresConnection
 from tests.support.crm import url_of
@@ -55,3 +57,25 @@ def test_a_statement_that_cannot_be_sent_leaves_its_connection_open(whole_databa
                 cursor.execute("SELECT %s", ("\0",))
             cursor.execute("SELECT 1")
             assert cursor.fetchall() == [(1,)]
+
+
+def test_a_log_that_grew_beside_a_long_read_gives_the_disk_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "SQLITE_LOG_BYTES", 1_000_000)
+    path = tmp_path / "leads.db"
+    with (
+        closing(sqlite.open_sqlite(path, busy_timeout_s=5, create=True)) as writer,
+        closing(sqlite.open_sqlite(path, busy_timeout_s=5)) as reader,
+    ):
+        writer.execute("CREATE TABLE t (body BLOB)")
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM t").fetchone()
+        for _ in range(40):
+            writer.execute("INSERT INTO t VALUES (zeroblob(1000000))")
+        log = tmp_path / "leads.db-wal"
+        assert log.stat().st_size > 40_000_000
+        reader.execute("COMMIT")
+        writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        writer.execute("INSERT INTO t VALUES (1)")
+        assert log.stat().st_size <= 1_000_000
