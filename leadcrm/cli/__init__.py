@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"leadcrm: {error}{hint}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # The reader of the output, such as `head`, has closed the pipe.
+        # The reader of the output, such as `head`, has closed the pipe: it has what it wanted.
         _discard_output()
-        return EXIT_FAILED
+        return EXIT_DONE
     except OSError as error:
         _discard_output()
         where = f"{error.filename}: " if error.filename else ""
@@ -66,12 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return EXIT_DONE if words else EXIT_USAGE
     name = "version" if words[0] == "--version" else words[0]
     if name not in COMMANDS:
-        print(f"leadcrm: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"leadcrm: there is no command {name!r}; {_suggest(name)}", file=sys.stderr)
         return EXIT_USAGE
     command = import_module(f"leadcrm.cli.{name}")
     parser = argparse.ArgumentParser(
@@ -85,6 +87,13 @@ def _run(words: list[str]) -> int:
     if name != "serve":
         _end_orderly()
     return int(command.run(parsed, os.environ, Path.cwd()))
+
+
+def _suggest(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
 
 
 def _open_standard_streams() -> None:

@@ -1,0 +1,47 @@
+"""The command line as a whole: help, mistyped commands, and output whose reader has had enough."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import ROOT, leadcrm
+
+
+@pytest.mark.parametrize("words", [["help"], ["--help"], []], ids=" ".join)
+def test_an_overview_is_there_for_whoever_asks(tmp_path: Path, words: list[str]) -> None:
+    done = leadcrm(tmp_path, *words)
+    assert (done.returncode, "leadcrm COMMAND --help" in done.stdout) == (0 if words else 2, True)
+
+
+def test_help_of_a_command_is_the_commands_own(tmp_path: Path) -> None:
+    assert leadcrm(tmp_path, "help", "verify").stdout == leadcrm(tmp_path, "verify", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("verfy", "did you mean 'verify'?"), ("lead", "did you mean 'leads'?"), ("xyz", "the commands are")],
+)
+def test_a_mistyped_command_is_guessed(tmp_path: Path, word: str, told: str) -> None:
+    done = leadcrm(tmp_path, word)
+    assert (done.returncode, told in done.stderr) == (2, True)
+
+
+def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "leadcrm", "version"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
