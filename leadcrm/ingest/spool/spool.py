@@ -117,10 +117,15 @@ class Spool:
         with self._faults():
             store = self._opened()
             self._require_room(sum(len(row.body or b"") for row in batch))
-            results = block(store.write(batch))
-            if not self._is_in_use():
-                raise StoreDamaged(f"{self.path} was set aside during the write")
-            return results
+            try:
+                results = block(store.write(batch))
+            except StoreUnavailable:
+                if self._is_in_use():
+                    raise
+            else:
+                if self._is_in_use():
+                    return results
+            raise StoreDamaged(f"{self.path} or its log was taken away during the write")
 
     def known(self, keys: Sequence[bytes]) -> Known:
         """Return the holders of those keys that rows in the spool hold."""
