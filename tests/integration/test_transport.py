@@ -53,6 +53,19 @@ def test_a_chunked_body_sent_byte_by_byte_is_kept(shared_server: Server, stored:
         assert_kept(connection.answer(), body, stored)
 
 
+@pytest.mark.parametrize(
+    "field",
+    [b"Transfer-Encoding: Chunked", b"TRANSFER-ENCODING:CHUNKED", b"transfer-encoding: chunked \t"],
+    ids=["capital", "upper case", "blanks after it"],
+)
+def test_chunks_are_read_however_their_coding_is_spelled(shared_server: Server, stored: Rows, field: bytes) -> None:
+    head = CHUNKED_HEAD.replace(b"Transfer-Encoding: chunked", field)
+    with Conversation(shared_server.client) as connection:
+        for body in (b'{"email":"spelled@example.com"}', b"{}"):
+            connection.send(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            assert_kept(connection.answer(), body, stored)
+
+
 def test_trailers_are_read_and_dropped(shared_server: Server, stored: Rows) -> None:
     with Conversation(shared_server.client) as connection:
         for byte in CHUNKED_HEAD + b"2;x=1\r\n{}\r\n000\r\nX-Checksum: 1\r\nX-Signature:\r\n\r\n":
@@ -120,9 +133,10 @@ def test_a_pipelined_repeat_is_a_duplicate(shared_server: Server) -> None:
     assert len({answer.json()["lead_id"] for answer in answers}) == 1
 
 
-def test_a_sender_that_expects_100_continue_gets_it(shared_server: Server, stored: Rows) -> None:
+@pytest.mark.parametrize("expectation", [b"100-continue", b"100-Continue "], ids=["usual", "capital and a blank"])
+def test_a_sender_that_expects_100_continue_gets_it(shared_server: Server, stored: Rows, expectation: bytes) -> None:
     body = b'{"email":"asked@example.com"}'
-    head, _, _ = lead_request(body, (b"Expect", b"100-continue")).partition(b"\r\n\r\n")
+    head, _, _ = lead_request(body, (b"Expect", expectation)).partition(b"\r\n\r\n")
     with Conversation(shared_server.client) as connection:
         connection.send(head + b"\r\n\r\n")
         connection.wait_for(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -228,6 +242,8 @@ AMBIGUOUS_HEADS = {
     "two lengths": b"Content-Length: 5\r\nContent-Length: 50\r\n",
     "two equal lengths": b"Content-Length: 5\r\nContent-Length: 5\r\n",
     "two lengths in one": b"Content-Length: 5, 50\r\n",
+    "a length and chunks in capitals": b"Content-Length: 5\r\nTransfer-Encoding: Chunked\r\n",
+    "chunks twice in capitals": b"Transfer-Encoding: Chunked\r\nTransfer-Encoding: CHUNKED\r\n",
     "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
     "an unknown transfer coding": b"Transfer-Encoding: xchunked\r\n",
     "chunks that are not last": b"Transfer-Encoding: chunked, identity\r\n",

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn
 
 from sanic.compat import Header
-from sanic.exceptions import BadRequest, BadURL
+from sanic.exceptions import BadRequest, ExpectationFailed
 from sanic.http import Http
 
 MAX_CHUNK_HEAD_BYTES = 1024
@@ -24,6 +24,11 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _HEAD = re.compile(rb"[^\r\n]*(?:\r\n" + _TOKEN + rb":[^\r\n]*)*")
 # Section 6.1. The framework would strip other characters than blanks and tabs too.
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?:\r\n|$)", re.IGNORECASE)
+# The framework knows these values only in lower case and without blanks after them. They have no case: RFC 9112,
+# section 7, and RFC 9110, section 10.1.1.
+_OTHER_SPELLING = re.compile(
+    rb"(?<=\r\n)(transfer-encoding:[ \t]*chunked|expect:[ \t]*100-continue)[ \t]*(?=\r\n)", re.IGNORECASE
+)
 # Section 7.1, preceded by the line break that ends the head or the chunk before.
 _CHUNK_HEAD = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
 _LAST_CHUNK_HEAD = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -52,13 +57,26 @@ class StrictHttp(Http):
             # Section 2.2: some senders send a line break after a body that does not belong to it.
             del self.recv_buffer[:2]
         try:
-            await super().http1_request_header()
-        except BadURL:
+            try:
+                await super().http1_request_header()
+            except (BadRequest, ExpectationFailed):
+                if not self._respell():
+                    raise
+                await super().http1_request_header()
+        except BadRequest:
             self._refuse_target()
         if self.url is None or not _TARGET.match(self.url):
             self._refuse_target()
         if not _is_unambiguous(self.request.head, self.request.headers):
             self._refuse_connection("an ambiguous head")
+
+    def _respell(self) -> bool:
+        """Write the values of a refused head as the framework knows them; return whether that changed any."""
+        end = self.recv_buffer.find(b"\r\n\r\n") + 2
+        head = bytes(self.recv_buffer[:end])
+        respelled = _OTHER_SPELLING.sub(lambda field: field[1].lower(), head)
+        self.recv_buffer[:end] = respelled
+        return respelled != head
 
     def _refuse_connection(self, why: str) -> NoReturn:
         """Refuse the request and close the connection: it is unknown where this request ends and the next begins."""
