@@ -38,7 +38,18 @@ _END = b"--frontier--\r\n"
 
 def cases() -> list[Case]:
     """Make every case. Some are large, so nothing is made on import."""
-    makers = (_ordinary, _values, _texts, _no_json, _large, _codings, _headers, _forms, _multipart_forms)
+    makers = (
+        _ordinary,
+        _values,
+        _texts,
+        _no_json,
+        _large,
+        _codings,
+        _untrue_codings,
+        _headers,
+        _forms,
+        _multipart_forms,
+    )
     return [case for maker in makers for case in maker()]
 
 
@@ -257,12 +268,29 @@ def _codings() -> Iterator[Case]:
     yield _invalid("gzip without its check", zipped[:-8], coded(b"gzip"))
     yield _invalid("gzip with a wrong check", zipped[:-8] + b"\x00" * 8, coded(b"gzip"))
     yield _invalid("gzip that is empty", b"", coded(b"gzip"))
-    yield _invalid("gzip that is JSON", plain, coded(b"gzip"))
     yield _invalid("gzip in too many members", gzip.compress(b"", mtime=0) * 40 + zipped, coded(b"gzip"))
     yield _invalid("deflate cut off", zlib.compress(plain)[:-5], coded(b"deflate"))
     yield _invalid("deflate with a wrong check", zlib.compress(plain)[:-1] + b"\x00", coded(b"deflate"))
-    yield _invalid("an unknown coding", plain, coded(b"br"))
-    yield _invalid("a coding that is no text", plain, coded(b"gz\xefp"))
+    yield _invalid("an unknown coding", b"\x0b\x06\x80" + plain + b"\x03", coded(b"br"))
+    yield _invalid("an unknown coding of what could be a form", b"\x1b=a&x=\x00", coded(b"br"), media_type=_URLENCODED)
+    cut_form = gzip.compress(b"&email=a&", compresslevel=0, mtime=0)[:-4]
+    yield _invalid("a form in gzip cut off", cut_form, coded(b"gzip"), media_type=_URLENCODED)
+    yield _invalid("a form without a field of a lead, not in gzip", b"a=b", coded(b"gzip"), media_type=_URLENCODED)
+
+
+def _untrue_codings() -> Iterator[Case]:
+    plain = b'{"email":"a"}'
+    zipped = gzip.compress(plain, mtime=0)
+    names = (b"UTF-8", b"utf8", b"none", b"br", b"aws-chunked", b"application/json", b"gz\xefp", b"a, b, c, d")
+    for name in (*names, b"gzip", b"deflate", b"gzip, deflate", b"gzip, gzip", b"gzip, deflate, br"):
+        header = (b"Content-Encoding", name)
+        yield _lead(f"not coded {name!r}", plain, header, email="a")
+        yield _lead(f"not coded {name!r}, an empty object", b"{}", header)
+        yield _lead(f"not coded {name!r}, a form", b"x=1&email=a", header, media_type=_URLENCODED, email="a")
+        multipart = _part("email", b"\x00") + _END
+        yield _lead(f"not coded {name!r}, multipart", multipart, header, media_type=_MULTIPART, email=REPLACED)
+    for name in (b"gzip, gzip", b"gzip, utf-8", b"utf-8, gzip", b"gzip, deflate", b"deflate, gzip"):
+        yield _lead(f"gzip that says {name!r}", zipped, (b"Content-Encoding", name), email="a")
 
 
 def _headers() -> Iterator[Case]:

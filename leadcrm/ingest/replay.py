@@ -119,7 +119,8 @@ def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | No
         duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
         row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
         return Replay(kept.id, duplicate.state, True, str(holder.id), None)
-    row.set(state=State.STORED.value, error=None)
+    # The error of a body that was read leniently says so.
+    row.set(state=State.STORED.value, error=reprocessed.error)
     # Claim the key before making the lead: if a new lead has just taken it, the error names the keys' index.
     flush()
     _make_lead(entities, row, reprocessed.fields)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from leadcrm.database.states import Outcome, State
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.normalize import normalize
+from leadcrm.ingest.payload.lenient import read_leniently
 from leadcrm.ingest.payload.reader import read_payload
 
 FAILED_HINT = "`leadcrm raw list --state failed` lists such rows; `leadcrm replay` makes their leads once it can"
@@ -97,7 +98,10 @@ class Submission(NamedTuple):
 
 
 class Processed(NamedTuple):
-    """The result of parsing and normalizing a body: `STORED` with fields, or `INVALID` or `FAILED` with an error."""
+    """The result of parsing and normalizing a body: `STORED` with fields, or `INVALID` or `FAILED` with an error.
+
+    The error of a `STORED` body says why it could be read only leniently.
+    """
 
     state: State
     error: str | None
@@ -115,11 +119,39 @@ def process(body: bytes, *, content_type: str, content_encoding: str, max_decode
         )
         return Processed(State.STORED, None, normalize(payload))
     except InvalidPayload as error:
-        return Processed(State.INVALID, str(error), None)
+        return _process_leniently(
+            body,
+            str(error),
+            content_type=content_type,
+            content_encoding=content_encoding,
+            max_decoded_bytes=max_decoded_bytes,
+        )
     except Exception as error:  # our own fault: the row stays failed until we have fixed it
-        text = "a body could not be normalized and is kept as failed: %s"
-        logger.error(text, type(error).__name__, extra={"action": "normalize", "hint": FAILED_HINT, "repeat_key": text})  # noqa: TRY400 - the stack may quote the body
-        return Processed(State.FAILED, f"normalizing failed: {type(error).__name__}", None)
+        return _failed(error)
+
+
+def _process_leniently(
+    body: bytes, refusal: str, *, content_type: str, content_encoding: str, max_decoded_bytes: int
+) -> Processed:
+    try:
+        reading = read_leniently(
+            body,
+            content_type=content_type,
+            content_encoding=content_encoding,
+            max_decoded_bytes=max_decoded_bytes,
+        )
+        if reading is None:
+            return Processed(State.INVALID, refusal, None)
+        return Processed(State.STORED, f"read leniently: {reading.mistake}", normalize(reading.payload))
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Processed:
+    text = "a body could not be normalized and is kept as failed: %s"
+    # Without its stack, which may quote the body.
+    logger.error(text, type(error).__name__, extra={"action": "normalize", "hint": FAILED_HINT, "repeat_key": text})
+    return Processed(State.FAILED, f"normalizing failed: {type(error).__name__}", None)
 
 
 class Reader(Protocol):

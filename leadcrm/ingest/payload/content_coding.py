@@ -5,6 +5,8 @@ stream, as gzip(1) does, and rejects a stream that ends early.
 """
 
 import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 
 from leadcrm.errors import InvalidPayload
 
@@ -26,18 +28,39 @@ def decode_body(body: bytes, content_encoding: str, max_decoded_bytes: int) -> b
         InvalidPayload: A coding is unknown, there are more than two, a stream is corrupt or truncated, or the body is
             longer than `max_decoded_bytes` at any stage.
     """
-    codings = [coding for name in content_encoding.split(",") if (coding := name.strip().lower())]
-    codings = [coding for coding in codings if coding != "identity"]
+    codings = _codings(content_encoding)
     if len(codings) > _MAX_CODINGS:
         raise InvalidPayload(f"the body has {len(codings)} content codings, at most {_MAX_CODINGS} are undone")
     for coding in reversed(codings):
-        if coding in ("gzip", "x-gzip"):
-            body = _gunzip(body, max_decoded_bytes)
-        elif coding == "deflate":
-            body = _inflate(body, max_decoded_bytes)
-        else:
-            raise InvalidPayload("the body's content coding is unknown, send gzip, deflate or none")
+        body = _undo(coding, body, max_decoded_bytes)
     return body
+
+
+def possible_bodies(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iterator[bytes]:
+    """Yield what the body may be if its codings are not those of the header.
+
+    The codings that cannot be undone are taken as never applied. The body with all others undone comes first, the body
+    as received last.
+    """
+    bodies = [body]
+    codings = _codings(content_encoding)
+    for coding in reversed(codings if len(codings) <= _MAX_CODINGS else []):
+        with suppress(InvalidPayload):
+            bodies.append(_undo(coding, bodies[-1], max_decoded_bytes))
+    yield from reversed(bodies)
+
+
+def _codings(content_encoding: str) -> list[str]:
+    codings = [coding for name in content_encoding.split(",") if (coding := name.strip().lower())]
+    return [coding for coding in codings if coding != "identity"]
+
+
+def _undo(coding: str, body: bytes, max_decoded_bytes: int) -> bytes:
+    if coding in ("gzip", "x-gzip"):
+        return _gunzip(body, max_decoded_bytes)
+    if coding == "deflate":
+        return _inflate(body, max_decoded_bytes)
+    raise InvalidPayload("the body's content coding is unknown, send gzip, deflate or none")
 
 
 def _gunzip(body: bytes, max_decoded_bytes: int) -> bytes:

@@ -32,14 +32,24 @@ def read_payload(body: bytes, *, content_type: str, content_encoding: str, max_d
     """
     if content_encoding:
         body = decode_body(body, content_encoding, max_decoded_bytes)
+    return read_decoded(body, content_type)
+
+
+def read_decoded(body: bytes, content_type: str) -> dict[str, object]:
+    """Return the payload in a body whose content codings are undone.
+
+    Raises:
+        InvalidPayload: The body holds no readable JSON object and no readable form.
+    """
     media_type = content_type.partition(";")[0].strip().lower()
     # `curl -d '{…}'` and many HTTP libraries send JSON under a form's type. No form begins with an unencoded bracket.
-    if media_type == "application/x-www-form-urlencoded" and not _begins_as_json(body):
+    if media_type == "application/x-www-form-urlencoded" and not begins_as_json(body):
         return read_urlencoded(body, content_type)
-    if media_type == "multipart/form-data" and not _begins_as_json(body):
+    if media_type == "multipart/form-data" and not begins_as_json(body):
         return read_multipart(body, content_type)
     return read_json(body)
 
 
-def _begins_as_json(body: bytes) -> bool:
+def begins_as_json(body: bytes) -> bool:
+    """Say whether the body begins as a JSON object or array does."""
     return body.removeprefix(BOM_UTF8).lstrip(_JSON_BLANKS)[:1] in (b"{", b"[")
