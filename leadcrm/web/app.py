@@ -25,7 +25,8 @@ MAX_HEADER_BYTES = 16_384
 """Sanic's hard limit for a head, with room for keys of 6,000 bytes."""
 
 BODY_TIMEOUT_S = 60
-"""Seconds without a received byte, or without an answer, after which a connection is closed."""
+"""Seconds without a received byte, or without an answer, after which a connection is closed; up to half as many more,
+because the framework looks at the time every so often."""
 
 KEEP_ALIVE_S = 75
 """nginx's default for its own connections: a proxy in front must not find this end closed first."""

@@ -29,7 +29,7 @@ LIBRARIES = {
     "sanic": Library(
         "25.12.1",
         {
-            # Overrides how a connection ends: at a stop, when the sender stops sending, and in a burst of data.
+            # Overrides how a connection ends: at a stop, when the sender stops or stalls, and in a burst of data.
             "leadcrm/web/http/protocol.py": (
                 "HTTP_CLASS",
                 "_data_received",
@@ -37,6 +37,13 @@ LIBRARIES = {
                 "receive_more",
                 "close_if_idle",
                 "Stage.IDLE",
+                "Stage.HANDLER",
+                "check_timeouts",
+                "request_timeout",
+                "self._time",
+                "self._task",
+                "request_body",
+                "http.exception",
             ),
             # Overrides how a head and a chunk are read.
             "leadcrm/web/http/strict_http.py": (

@@ -1,4 +1,4 @@
-"""The framework's HTTP protocol, changed so that a stop or a sender that hangs up costs no request.
+"""The framework's HTTP protocol, changed so that a stop or a sender that hangs up or stalls costs no request.
 
 At a stop, the framework closes every connection that has no request in progress, even if it was accepted a moment ago
 and its request is on the way. This protocol waits a moment first.
@@ -6,6 +6,10 @@ and its request is on the way. This protocol waits a moment first.
 When a sender stops sending, the framework drops everything it has not handled yet. Some senders hang up after a lead
 without looking at the answer; others close only their sending side and wait. This protocol reads everything that was
 sent, and answers it.
+
+When a sender stalls within a body, the framework answers that the service is unavailable, then waits for the rest of
+the body for ever. A phone that lost its network would hold a descriptor until it returns. This protocol answers that
+the sender took too long, and closes the connection.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ from __future__ import annotations
 import select
 from asyncio import BaseTransport, Transport
 from collections.abc import Coroutine
+from time import monotonic
 from typing import Any
 
-from sanic.exceptions import BadRequest, RequestCancelled
+from sanic.exceptions import BadRequest, RequestCancelled, RequestTimeout
 from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
@@ -89,6 +94,18 @@ class LingeringProtocol(HttpProtocol):
             raise RequestCancelled
         # Returned, not awaited: another coroutine around the framework's would cost each request half a microsecond.
         return super().receive_more()
+
+    def check_timeouts(self) -> None:
+        """End a request whose sender stalls; called every half of the shortest timeout."""
+        http, task = self.http, self._task
+        reads_body = http is not None and http.stage is Stage.HANDLER and http.request_body
+        if task is None or not reads_body or monotonic() - self._time <= self.request_timeout:
+            super().check_timeouts()
+            return
+        http.exception = RequestTimeout("the sender stalled within its body")
+        # The framework would wait for the rest of the body, and never look at the time again.
+        http.request_body = None
+        task.cancel()
 
     def wind_down(self) -> None:
         """Answer requests on the way with `Connection: close`, and close the connection once it is idle."""
