@@ -275,6 +275,60 @@ def test_an_ambiguous_head_is_refused(shared_server: Server, stored: Rows, head:
     assert_nothing_was_smuggled(shared_server, stored)
 
 
+NO_HTTP = {
+    "a TLS handshake": bytes.fromhex("16030100c8010000c40303") + b"\x00" * 50,
+    "bare line feeds": b"POST /api/lead HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}",
+    "a bare line feed after the first line": b"POST /api/lead HTTP/1.1\r\nHost: x\nContent-Length: 2\n\n{}",
+    "an SSH client": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "HTTP/0.9": b"GET /health\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n",
+    "a PROXY line": b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 80\r\n",
+    "the end of a body": b'"}',
+    "an end of a body before a lead": b'"}POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}',
+}
+
+
+@pytest.mark.parametrize("content", NO_HTTP.values(), ids=NO_HTTP.keys())
+def test_bytes_that_are_no_http_are_answered_400_at_once_and_the_connection_is_closed(
+    shared_server: Server, content: bytes
+) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(content)
+        answer = connection.answer()
+        assert (answer.status, answer.body) == (400, b'{"ok":false,"error":"bad_request"}')
+        assert answer.header("Connection") == "close"
+        assert connection.rest() == b""
+
+
+def test_a_body_longer_than_its_length_does_not_become_the_method_of_the_next_lead(
+    start_server: StartServer, database: str
+) -> None:
+    server = start_server(database)
+    body = '{"lastName":"B\u0113rzi\u0146\u0161"}'
+    too_short = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body.encode())
+    with Conversation(server.client) as connection:
+        connection.send(too_short + lead_request(b"{}", key=b"next"))
+        assert connection.answer().status == 400
+        answer = connection.answer()
+        assert (answer.status, answer.header("Connection")) == (400, "close")
+        assert connection.rest() == b""
+    assert server.client.post_lead({}, key="next").status == 201
+    server.terminate()
+    assert {record.get("method", "POST") for record in server.log_records()} <= {"POST", "GET", "NONE"}
+
+
+@pytest.mark.parametrize("part", [b"POST /api/lead HTTP/1.1\r\nHo", lead_request(b"{}")[:-1], CHUNKED_HEAD + b"2\r\n{"])
+def test_a_sender_that_closes_its_sending_side_within_a_request_is_answered_400(
+    shared_server: Server, part: bytes
+) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(part)
+        connection.end_sending()
+        answer = connection.answer()
+        assert (answer.status, answer.body) == (400, b'{"ok":false,"error":"bad_request"}')
+        assert connection.rest() == b""
+
+
 AMBIGUOUS_CHUNKS = {
     "a size with a prefix": b"0x2\r\n{}\r\n0\r\n\r\n",
     "a size with a sign": b"+2\r\n{}\r\n0\r\n\r\n",

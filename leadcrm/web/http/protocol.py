@@ -24,7 +24,7 @@ from sanic.exceptions import BadRequest, RequestCancelled, RequestTimeout
 from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
-from leadcrm.web.http.strict_http import StrictHttp
+from leadcrm.web.http.strict_http import StrictHttp, may_begin_head
 
 LINGER_S = 0.25
 """How long an idle connection may still send a request after the stop: more than one round trip."""
@@ -77,21 +77,25 @@ class LingeringProtocol(HttpProtocol):
         super().data_received(data)
 
     def eof_received(self) -> bool:
-        """Return whether to keep the connection open for an answer: not if its task waits for more bytes, in vain."""
+        """Return whether to keep the connection open for an answer, as one to an incomplete request is too."""
         self._sender_is_done = True
+        if self.is_busy():
+            self._data_received.set()
         return self._data_received.is_set()
 
     def receive_more(self) -> Coroutine[Any, Any, None]:
         """Wait for more bytes of a request.
 
         Raises:
-            BadRequest: the sender stopped sending within its request.
+            BadRequest: the sender stopped sending within its request, or what it sent is no HTTP.
             RequestCancelled: the sender stopped sending between requests.
         """
         if self._sender_is_done:
             if self.is_busy():
                 raise BadRequest("the sender stopped within its request")
             raise RequestCancelled
+        if self.recv_buffer and self.http.stage is Stage.REQUEST and not may_begin_head(self.recv_buffer):
+            raise BadRequest("no HTTP")
         # Returned, not awaited: another coroutine around the framework's would cost each request half a microsecond.
         return super().receive_more()
 

@@ -20,8 +20,11 @@ MAX_CHUNK_HEAD_BYTES = 1024
 MAX_TRAILERS_BYTES = 8192
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# RFC 9112, sections 2.2, 5 and 5.1: no bare CR or LF, no folded line, no blank before the colon.
-_HEAD = re.compile(rb"[^\r\n]*(?:\r\n" + _TOKEN + rb":[^\r\n]*)*")
+# RFC 9112, sections 2.2, 3, 5 and 5.1: a method that is a token, no bare CR or LF, no folded line, no blank before the
+# colon.
+_METHOD = re.compile(_TOKEN + rb" ")
+_HEAD = re.compile(_TOKEN + rb" [^\r\n]*(?:\r\n" + _TOKEN + rb":[^\r\n]*)*")
+_HEAD_BEGINNING = re.compile(_TOKEN + rb"(?:\Z| [^\r\n]*\r?\Z| [^ \r\n]+ HTTP/1\.[01]\r\n)")
 # Section 6.1. The framework would strip other characters than blanks and tabs too.
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?:\r\n|$)", re.IGNORECASE)
 # The framework knows these values only in lower case and without blanks after them. They have no case: RFC 9112,
@@ -68,6 +71,9 @@ class StrictHttp(Http):
         if self.url is None or not _TARGET.match(self.url):
             self._refuse_target()
         if not _is_unambiguous(self.request.head, self.request.headers):
+            if not _METHOD.match(self.request.head):
+                # It is the end of a body that was longer than its Content-Length, and no log may hold that.
+                self._refuse_target()
             self._refuse_connection("an ambiguous head")
 
     def _respell(self) -> bool:
@@ -136,6 +142,11 @@ class StrictHttp(Http):
         if not is_bounded or not _TRAILERS.fullmatch(trailers) or _FORBIDDEN_TRAILER.search(trailers):
             self._refuse_connection("ambiguous trailers")
         del buffer[start : end + 2]
+
+
+def may_begin_head(received: bytes | bytearray) -> bool:
+    """Say whether more bytes could make a head of these: a TLS handshake or bare line feeds never become one."""
+    return bool(_HEAD_BEGINNING.match(received)) and received.count(b"\n") == received.count(b"\r\n")
 
 
 def _is_unambiguous(head: bytes, headers: Header) -> bool:
