@@ -38,6 +38,9 @@ _REFUSALS: tuple[tuple[type[BaseException], Refusal], ...] = (
     (ServiceUnavailable, responses.UNAVAILABLE),
 )
 
+_PATHS_WITH_CREDENTIALS = frozenset(("/api/lead", "/health"))
+"""The paths that have nothing to hide from a page that sends its cookies along; the CRM's API is none of them."""
+
 
 class JsonErrors(ErrorHandler):
     """Answers every exception with the contract's JSON, and logs unforeseen ones with their stack."""
@@ -55,7 +58,7 @@ class JsonErrors(ErrorHandler):
         request_id = request_id_of(request) or new_request_id()
         if refusal is responses.INTERNAL_ERROR:
             logger.error("a request failed", exc_info=exception, extra={"action": "request", "request_id": request_id})
-        headers = self._cors.headers(request)
+        headers = self._cors.headers(request, with_credentials=request.path in _PATHS_WITH_CREDENTIALS)
         headers["x-request-id"] = request_id
         if isinstance(exception, MethodNotAllowed):
             headers["allow"] = exception.headers.get("Allow") or _allowed(request)

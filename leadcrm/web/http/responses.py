@@ -52,21 +52,32 @@ class Cors:
         self._origins = frozenset(origins)
         self._allows_all = "*" in origins
 
-    def headers(self, request: Request) -> dict[str, str]:
-        """Return the headers that let the request's origin read the answer."""
-        if self._allows_all:
-            return {
-                "access-control-allow-origin": "*",
-                "access-control-expose-headers": "Lead-Receipt, X-Request-Id",
-            }
+    def headers(self, request: Request, *, with_credentials: bool = True) -> dict[str, str]:
+        """Return the headers that let the request's origin read the answer.
+
+        Args:
+            request: The request that names its origin.
+            with_credentials: The request may carry cookies, as each of `navigator.sendBeacon` does. A browser then
+                takes only its own origin for an answer, not `*`.
+        """
         origin = request.headers.get("origin")
-        if origin not in self._origins:
+        # An ambiguous head, which is refused, may hold a line break that would split the answer in two.
+        if origin is None or not (origin.isascii() and origin.isprintable()):
+            allowed = "*" if self._allows_all else None
+        elif self._allows_all:
+            allowed = origin if with_credentials else "*"
+        else:
+            allowed = origin if origin in self._origins else None
+        if allowed is None:
             return {"vary": "Origin"}
-        return {
-            "access-control-allow-origin": origin,
+        headers = {
+            "access-control-allow-origin": allowed,
             "access-control-expose-headers": "Lead-Receipt, X-Request-Id",
             "vary": "Origin",
         }
+        if with_credentials and allowed != "*":
+            headers["access-control-allow-credentials"] = "true"
+        return headers
 
     def preflight(self, request: Request, request_id: str) -> HTTPResponse:
         """Answer a preflight: any header may be sent, for a day."""
