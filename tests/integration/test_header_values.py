@@ -67,7 +67,24 @@ def row_of(server: Server, answer: Answer) -> Row:
         (["6.6.6.6, ::ffff:198.51.100.1, ::ffff:10.1.1.1"], "198.51.100.1"),
         (["10.9.9.9, 10.1.1.1"], "10.9.9.9"),
         (["198.51.100.1, unknown, 10.1.1.1"], "10.1.1.1"),
-        (["198.51.100.1,"], "127.0.0.1"),
+        (["198.51.100.1,"], "198.51.100.1"),
+        ([",198.51.100.1, ,", "", ","], "198.51.100.1"),
+        (["198.51.100.1:51234"], "198.51.100.1"),
+        (["6.6.6.6, 198.51.100.1:51234, 10.1.1.1:443"], "198.51.100.1"),
+        (["[2001:db8::1]:51234"], "2001:db8::1"),
+        (["[2001:db8::1]"], "2001:db8::1"),
+        (["2001:DB8:0:0::0001"], "2001:db8::1"),
+        (['"198.51.100.1"'], "198.51.100.1"),
+        (['"198.51.100.1:51234", "10.1.1.1"'], "198.51.100.1"),
+        (['"[2001:db8::1]:51234"'], "2001:db8::1"),
+        (["[::ffff:198.51.100.1]:51234"], "198.51.100.1"),
+        (["::FFFF:c633:6401"], "198.51.100.1"),
+        (["198.51.100.1, [2001:db8::1"], "127.0.0.1"),
+        (["198.51.100.1, 2001:db8::1]:5"], "127.0.0.1"),
+        (['198.51.100.1, "2001:db8::1'], "127.0.0.1"),
+        (["198.51.100.1, 198.51.100.2:port"], "127.0.0.1"),
+        (["198.51.100.1, :443"], "127.0.0.1"),
+        (["198.51.100.1, 198.51.100.256"], "127.0.0.1"),
         ([""], "127.0.0.1"),
         ([], "127.0.0.1"),
     ],
@@ -77,6 +94,13 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
 ) -> None:
     answer = server.client.post_lead({}, headers=[SENDER, *forwarded(*lines)])
     assert row_of(server, answer)["remote_addr"] == address
+
+
+def test_a_client_is_held_to_its_rate_however_its_address_is_written(server: Server) -> None:
+    spellings = ["2001:db8::9", "[2001:DB8::9]:1", "2001:db8:0::9", '"[2001:db8::9]"']
+    statuses = [post(server, client=spellings[number % 4]).status for number in range(LEADS_A_CLIENT + 1)]
+    assert statuses == [201] * LEADS_A_CLIENT + [429]
+    assert post(server, client="[2001:db8::a]:1").status == 201
 
 
 def test_a_client_is_held_to_its_rate_whatever_it_writes_before_its_address(server: Server) -> None:

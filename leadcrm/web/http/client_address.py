@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from sanic.request import Request
+
+_NODE = re.compile(
+    r"""
+    (?P<quote>"?)
+    (?:
+        (?P<ipv4>[0-9.]+) (?: :[0-9]+ )?
+        | (?P<bracket>\[)? (?P<ipv6>[0-9A-Fa-f:.]+(?:%\w+)?) (?(bracket) \] (?: :[0-9]+ )? )
+    )
+    (?P=quote)
+    """,
+    re.VERBOSE | re.ASCII,
+)
 
 
 class ClientAddress:
@@ -16,24 +29,25 @@ class ClientAddress:
 
     def of(self, request: Request) -> str:
         """Return the client's address: the last one in `X-Forwarded-For` that is no trusted proxy's."""
-        peer = _plain(request.ip)
-        if not self._trusted or not self._trusts(peer):
-            return peer
+        if not self._trusted:
+            return _plain(request.ip)
+        address = _parse(request.ip)
+        if address is None or not self._trusts(address):
+            return _plain(request.ip)
         # Proxies append, so anyone may have written the part to the left of the first untrusted address.
         for part in reversed(",".join(request.headers.getall("x-forwarded-for", [])).split(",")):
-            address = _plain(part.strip())
-            if not _is_address(address):
+            if not (part := part.strip()):
+                continue  # an empty element of a list means nothing (RFC 9110, section 5.6.1.2)
+            forwarded = _parse(part)
+            if forwarded is None:
                 break
-            peer = address
+            address = forwarded
             if not self._trusts(address):
                 break
-        return peer
+        return str(address)
 
-    def _trusts(self, address: str) -> bool:
-        if not _is_address(address):
-            return False
-        parsed = ip_address(address)
-        return any(parsed in network for network in self._trusted)
+    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._trusted)
 
 
 def _plain(address: str) -> str:
@@ -42,9 +56,16 @@ def _plain(address: str) -> str:
     return ipv4 if "." in ipv4 else address
 
 
-def _is_address(text: str) -> bool:
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address in an element of `X-Forwarded-For`, or None.
+
+    Some proxies add the client's port, and quotes and brackets with it, as `Forwarded` has them (RFC 7239, section 6).
+    """
+    node = _NODE.fullmatch(text)
+    if node is None:
+        return None
     try:
-        ip_address(text)
+        address = ip_address(node["ipv4"] or node["ipv6"])
     except ValueError:
-        return False
-    return True
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
