@@ -34,6 +34,13 @@ _JSON = b"application/json"
 _URLENCODED = b"application/x-www-form-urlencoded"
 _MULTIPART = b"multipart/form-data; boundary=frontier"
 _END = b"--frontier--\r\n"
+_FRONTS = {
+    "a byte order mark": b"\xef\xbb\xbf",
+    "a line break": b"\r\n",
+    "line feeds and blanks": b"\n\n \t",
+    "a byte order mark and a line break": b"\xef\xbb\xbf\r\n",
+    "a line break and a byte order mark": b"\r\n\xef\xbb\xbf",
+}
 
 
 def cases() -> list[Case]:
@@ -322,6 +329,11 @@ def _forms() -> Iterator[Case]:
     yield form("Cyrillic", b"email=%CF", charset=b"; charset=windows-1251", email="\u041f")
     yield form("a charset that is none", b"email=%C4%81", charset=b"; charset=rot13", email="\u0101")
     yield form("a latin-1 parameter", b"email=a", charset=b"; caf\xe9=\xe9", email="a")
+    for name, front in _FRONTS.items():
+        yield form(f"{name} in front", front + b"email=a&phone=1", email="a", phone="1")
+    yield form("a line break at the end", b"email=a&phone=1\r\n", email="a", phone="1")
+    yield form("line feeds at the end", b"email=a&phone=1 \n\n", email="a", phone="1 ")
+    yield form("encoded line breaks at both ends", b"%0Aemail=a&phone=1%0D%0A", phone="1\r\n")
     yield form("only unknown fields", b"a=b")
     yield _invalid("form: nothing", b"", media_type=_URLENCODED)
     yield _invalid("form: text", b"hello", media_type=_URLENCODED)
@@ -353,6 +365,8 @@ def _multipart_forms() -> Iterator[Case]:
     yield form("two fields", email + first_name + _END, email="a@b.c", first_name="J\u0101nis")
     yield form("a quoted boundary", email + _END, media_type=quoted, email="a@b.c")
     yield form("a repeated field", _part("email", b"first") + email + _END, email="a@b.c")
+    for text, front in _FRONTS.items():
+        yield form(f"{text} in front", front + email + _END, email="a@b.c")
     yield form("no fields", _END)
     yield form("text after the end", email + _END + b"epilogue", email="a@b.c")
     yield form("line breaks in a value", _part("email", lines) + _END, email=lines.decode())

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from leadcrm.database.entities import FIELDS
 
-NORMALIZER_VERSION = 1
+NORMALIZER_VERSION = 2
 
 # PostgreSQL's text type rejects NUL, and UTF-8, which every driver uses, cannot encode surrogates.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

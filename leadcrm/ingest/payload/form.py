@@ -5,6 +5,7 @@ U+FFFD: a lead with a wrong letter is better than none, and the raw body is kept
 """
 
 import re
+from codecs import BOM_UTF8
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -20,6 +21,7 @@ _MAX_PARTS = 1_000
 # A file's name may have 255 characters of four bytes each. The parser's time is quadratic in this bound.
 _MAX_PART_HEADER_BYTES = 2_048
 
+_BLANKS = b" \t\r\n"
 _PERCENT_ENCODED = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 
 # The charsets in which forms are really sent. Python's other codecs include some that are not charsets.
@@ -32,6 +34,7 @@ def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
     Raises:
         InvalidPayload: The body has no `name=value` pair, or too many.
     """
+    body = _after_mark(body).rstrip(b"\r\n")
     if b"=" not in body:
         raise InvalidPayload("the body is no form: it has no name=value pair")
     if body.count(b"&") >= _MAX_PAIRS:
@@ -47,6 +50,11 @@ def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
     return {
         name: _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace") for name, value in values.items()
     }
+
+
+def _after_mark(body: bytes) -> bytes:
+    """Return a form without the byte order mark and the blanks in front, which would become part of its first name."""
+    return body.lstrip(_BLANKS).removeprefix(BOM_UTF8).lstrip(_BLANKS)
 
 
 def _percent_decoded(text: bytes) -> bytes:
@@ -81,7 +89,7 @@ def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
             },
             max_header_size=_MAX_PART_HEADER_BYTES,
         )
-        parser.write(body)
+        parser.write(_after_mark(body))
     except FormParserError as error:
         raise InvalidPayload("the multipart form is malformed") from error
     if not parts.finished:
