@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.corpus_charsets import forms_in_charsets
+
 MAX_BODY_BYTES = 1_048_576
 MAX_NESTING = 1_024
 
@@ -288,13 +290,13 @@ def _codings() -> Iterator[Case]:
 def _untrue_codings() -> Iterator[Case]:
     plain = b'{"email":"a"}'
     zipped = gzip.compress(plain, mtime=0)
-    names = (b"UTF-8", b"utf8", b"none", b"br", b"aws-chunked", b"application/json", b"gz\xefp", b"a, b, c, d")
-    for name in (*names, b"gzip", b"deflate", b"gzip, deflate", b"gzip, gzip", b"gzip, deflate, br"):
+    unknown = (b"UTF-8", b"none", b"br", b"aws-chunked", b"application/json", b"gz\xefp", b"a, b, c, d")
+    multipart = _part("email", b"\x00") + _END
+    for name in (*unknown, b"gzip", b"deflate", b"gzip, deflate", b"gzip, gzip", b"gzip, deflate, br"):
         header = (b"Content-Encoding", name)
         yield _lead(f"not coded {name!r}", plain, header, email="a")
         yield _lead(f"not coded {name!r}, an empty object", b"{}", header)
         yield _lead(f"not coded {name!r}, a form", b"x=1&email=a", header, media_type=_URLENCODED, email="a")
-        multipart = _part("email", b"\x00") + _END
         yield _lead(f"not coded {name!r}, multipart", multipart, header, media_type=_MULTIPART, email=REPLACED)
     for name in (b"gzip, gzip", b"gzip, utf-8", b"utf-8, gzip", b"gzip, deflate", b"deflate, gzip"):
         yield _lead(f"gzip that says {name!r}", zipped, (b"Content-Encoding", name), email="a")
@@ -327,13 +329,14 @@ def _forms() -> Iterator[Case]:
     yield form("an encoded surrogate", b"email=%ED%A0%80", email=REPLACED * 3)
     yield form("latin-1", b"email=caf%E9%80", charset=b"; charset=ISO-8859-1", email="caf\u00e9\u20ac")
     yield form("Cyrillic", b"email=%CF", charset=b"; charset=windows-1251", email="\u041f")
+    for name, body, charset, text in forms_in_charsets():
+        yield form(name, body, charset=charset, first_name=text)
     yield form("a charset that is none", b"email=%C4%81", charset=b"; charset=rot13", email="\u0101")
     yield form("a latin-1 parameter", b"email=a", charset=b"; caf\xe9=\xe9", email="a")
     for name, front in _FRONTS.items():
         yield form(f"{name} in front", front + b"email=a&phone=1", email="a", phone="1")
     yield form("a line break at the end", b"email=a&phone=1\r\n", email="a", phone="1")
     yield form("line feeds at the end", b"email=a&phone=1 \n\n", email="a", phone="1 ")
-    yield form("encoded line breaks at both ends", b"%0Aemail=a&phone=1%0D%0A", phone="1\r\n")
     yield form("only unknown fields", b"a=b")
     yield _invalid("form: nothing", b"", media_type=_URLENCODED)
     yield _invalid("form: text", b"hello", media_type=_URLENCODED)
@@ -375,6 +378,13 @@ def _multipart_forms() -> Iterator[Case]:
     yield form("invalid UTF-8", _part("email", b"caf\xe9") + _END, email=f"caf{REPLACED}")
     yield form("a NUL", _part("email", b"a\x00b") + _END, email=f"a{REPLACED}b")
     yield form("a part in latin-1", _part("email", b"caf\xe9", headers=latin_1) + _END, email="caf\u00e9")
+    charset, cyrillic = _part("_charset_", b"windows-1251"), _part("email", b"\xcf")
+    in_1251 = _MULTIPART + b"; charset=CP1251"
+    yield form("a charset in a field", charset + cyrillic + _END, email="\u041f")
+    yield form("a charset in a field at the end", cyrillic + charset + _END, email="\u041f")
+    yield form("a charset in the type", cyrillic + _END, media_type=in_1251, email="\u041f")
+    own = charset + _part("email", b"caf\xe9", headers=latin_1) + _END
+    yield form("a part's charset before the field's", own, email="caf\u00e9")
     yield form("a text file", file("\u0101".encode()) + _END, phone="\u0101")
     yield form("a binary file", file(b"\x89PNG\xff") + _END, phone="\u0101.txt")
     yield form("a file with NULs", file(b"a\x00b") + _END, phone="\u0101.txt")

@@ -16,6 +16,7 @@ from leadcrm.database.entities import FIELD_COLUMNS, FIELDS
 from leadcrm.database.states import State
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.normalize import normalize
+from leadcrm.ingest.payload import charset
 from leadcrm.ingest.payload import json as json_payload
 from leadcrm.ingest.payload.reader import read_payload
 from leadcrm.ingest.submission import process
@@ -122,6 +123,15 @@ def test_any_bytes_give_storable_columns_or_are_refused(body: bytes, content_typ
         return
     for text in columns.values():
         assert text is None or (text.encode() is not None and "\x00" not in text)
+
+
+@given(st.sampled_from(sorted(charset._CODECS)), st.binary())
+def test_any_bytes_in_any_charset_give_storable_columns(label: bytes, value: bytes) -> None:
+    encoded = b"".join(b"%%%02x" % byte for byte in value)
+    columns = columns_of(b"email=" + encoded + b"&_charset_=" + label, "application/x-www-form-urlencoded")
+    email = columns["email"]
+    assert email is not None
+    assert email.encode() is not None
 
 
 MULTIPART_PIECES = [

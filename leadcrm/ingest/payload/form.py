@@ -1,7 +1,8 @@
 """Reads HTML forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578).
 
-The last of a repeated field counts. Text is UTF-8 unless the sender names another charset. Undecodable bytes become
-U+FFFD: a lead with a wrong letter is better than none, and the raw body is kept anyway.
+The last of a repeated field counts. Text is UTF-8 unless the sender names another charset: in the Content-Type, in a
+part's own, or in the field `_charset_`, in which browsers tell the charset of the page (RFC 7578, section 4.6).
+Undecodable bytes become U+FFFD: a lead with a wrong letter is better than none, and the raw body is kept anyway.
 """
 
 import re
@@ -12,8 +13,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
+from leadcrm.ingest.payload.charset import codec_of
 
-_FIELDS = {name.encode(): name for name in FIELDS}
+_CHARSET_FIELD = "_charset_"
+_FIELDS = {name.encode(): name for name in (*FIELDS, _CHARSET_FIELD)}
 
 # Far more than any real form has, so that reading one takes milliseconds at most.
 _MAX_PAIRS = 20_000
@@ -21,11 +24,10 @@ _MAX_PARTS = 1_000
 # A file's name may have 255 characters of four bytes each. The parser's time is quadratic in this bound.
 _MAX_PART_HEADER_BYTES = 2_048
 
+_DEFAULT_CHARSET = "utf-8"
+
 _BLANKS = b" \t\r\n"
 _PERCENT_ENCODED = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
-
-# The charsets in which forms are really sent. Python's other codecs include some that are not charsets.
-_KNOWN_CHARSET = re.compile(r"iso-8859-(?:[1-9]|1[0-13-6])|windows-125[0-8]|koi8-[ru]")
 
 
 def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
@@ -46,7 +48,8 @@ def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
             name = _percent_decoded(name)
         if name in _FIELDS:
             values[_FIELDS[name]] = value
-    charset = _charset(_options(content_type))
+    named = _percent_decoded(values.pop(_CHARSET_FIELD, b""))
+    charset = _charset(_options(content_type)) or codec_of(named) or _DEFAULT_CHARSET
     return {
         name: _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace") for name, value in values.items()
     }
@@ -94,7 +97,8 @@ def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
         raise InvalidPayload("the multipart form is malformed") from error
     if not parts.finished:
         raise InvalidPayload("the multipart form has no closing boundary")
-    form_charset = _charset(options)
+    named = parts.fields.pop(_CHARSET_FIELD, None)
+    form_charset = _charset(options) or (codec_of(named.data) if named else None) or _DEFAULT_CHARSET
     return {name: part.text(form_charset) for name, part in parts.fields.items()}
 
 
@@ -106,7 +110,7 @@ class _Part:
         self.data = b""
 
     def text(self, form_charset: str) -> str:
-        charset = _charset(parse_options_header(self.headers.get(b"content-type"))[1], form_charset)
+        charset = _charset(parse_options_header(self.headers.get(b"content-type"))[1]) or form_charset
         file_name = self.disposition.get(b"filename")
         if file_name is None:
             return self.data.decode(charset, "replace")
@@ -171,8 +175,5 @@ def _options(content_type: str) -> dict[bytes, bytes]:
     return parse_options_header(content_type.encode("latin-1", "replace").decode("latin-1"))[1]
 
 
-def _charset(options: dict[bytes, bytes], otherwise: str = "utf-8") -> str:
-    charset = options.get(b"charset", b"").decode("latin-1").lower()
-    if charset == "iso-8859-1":
-        return "windows-1252"  # as browsers read it: https://encoding.spec.whatwg.org/#names-and-labels
-    return charset if _KNOWN_CHARSET.fullmatch(charset) else otherwise
+def _charset(options: dict[bytes, bytes]) -> str | None:
+    return codec_of(options.get(b"charset", b""))
