@@ -43,6 +43,9 @@ _REDACTED = frozenset(("authorization", "proxy-authorization", "cookie", "x-api-
 
 _KEY_HEADER = b"\r\nidempotency-key:"
 
+_NO_KEYS = frozenset((b"", b"undefined", b"null", b"[object object]"))
+"""What JavaScript makes of a key that is missing, in lower case: one key for many people would be one lead."""
+
 _ANSWERS = {
     Outcome.CREATED: (201, b"false"),
     Outcome.SPOOLED: (201, b"false"),
@@ -254,7 +257,7 @@ def _target(url: bytes) -> bytes:
 
 
 def _idempotency_key(request: Request) -> bytes | None:
-    """Return the bytes of the first Idempotency-Key, or None where it is empty.
+    """Return the bytes of the first Idempotency-Key, or None where it is none.
 
     Read from the head as it came: the framework's text of a header has lost blanks that are no HTTP white space
     (RFC 9110, section 5.5).
@@ -264,7 +267,8 @@ def _idempotency_key(request: Request) -> bytes | None:
         return None
     start += len(_KEY_HEADER)
     end = request.head.find(b"\r\n", start)
-    return request.head[start : end if end >= 0 else None].strip(b" \t") or None
+    key = request.head[start : end if end >= 0 else None].strip(b" \t")
+    return None if key.lower() in _NO_KEYS else key
 
 
 def _stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:

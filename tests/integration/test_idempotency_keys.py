@@ -86,6 +86,20 @@ def test_an_empty_key_counts_as_absent(client: Client, stored: Rows, key: bytes)
     assert (row["idempotency_key"], row["key_sha256"]) == (None, None)
 
 
+@pytest.mark.parametrize("key", [b"undefined", b"null", b"[object Object]", b"NULL", b" Undefined\t"])
+def test_a_key_that_javascript_makes_of_nothing_counts_as_absent(client: Client, stored: Rows, key: bytes) -> None:
+    people = [client.post_lead({"email": email}, key=key) for email in ("a", "b", "a")]
+    assert [answer.status for answer in people] == [201] * 3
+    row = stored.raw_row(raw_id_of(people[0]))
+    assert (row["idempotency_key"], row["key_sha256"]) == (None, None)
+    assert row["headers"]["idempotency-key"].strip() == key.decode().strip()
+
+
+@pytest.mark.parametrize("key", [b"undefined-1", b'"null"', b"none", b"0", b"[object]"])
+def test_a_key_that_only_resembles_nothing_is_a_key(client: Client, key: bytes) -> None:
+    assert [client.post_lead({}, key=key).status for _ in range(2)] == [201, 409]
+
+
 def test_the_first_of_several_keys_counts(client: Client) -> None:
     first = client.post_lead({}, key="several-1")
     both = client.post_lead({}, headers=[("Idempotency-Key", "several-1"), ("Idempotency-Key", "several-2")])
