@@ -48,6 +48,7 @@ LIBRARIES = {
             # Overrides how a head and a chunk are read.
             "leadcrm/web/http/strict_http.py": (
                 "http1_request_header",
+                "http1_response_header",
                 "recv_buffer",
                 "request_body",
                 "request_bytes_left",

@@ -75,6 +75,20 @@ class StrictHttp(Http):
                 # It is the end of a body that was longer than its Content-Length, and no log may hold that.
                 self._refuse_target()
             self._refuse_connection("an ambiguous head")
+        if self.expecting_continue and self.request.version == "1.0":
+            # RFC 9110, section 10.1.1: such a sender would take the 100 for the answer.
+            self.expecting_continue = False
+
+    def http1_response_header(self, data: bytes, end_stream: bool) -> Coroutine[Any, Any, None]:
+        """Send the head of an answer, without the 100 that the framework would send before it."""
+        if self.expecting_continue:
+            self.expecting_continue = False
+            # The line break before the first chunk stays in the buffer.
+            if self.recv_buffer in (b"", b"\r\n"):
+                # The sender waits for its 100. It may send its body or not, so no request can follow.
+                self.keep_alive = False
+                self.request_body = None
+        return super().http1_response_header(data, end_stream)
 
     def _respell(self) -> bool:
         """Write the values of a refused head as the framework knows them; return whether that changed any."""
