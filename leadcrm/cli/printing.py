@@ -32,7 +32,9 @@ WIDTH_OF_A_FILE = 300
 _OBEYED = {
     **{code: 0x2400 + code for code in range(0x20)},
     0x7F: 0x2421,
-    **dict.fromkeys((*range(0x80, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)), 0xFFFD),
+    **dict.fromkeys(
+        (*range(0x80, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)), 0xFFFD
+    ),
 }
 """Control characters, and those that change the direction of the text after them."""
 

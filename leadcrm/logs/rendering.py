@@ -18,7 +18,7 @@ MAX_TEXT = 4 * 1024
 MAX_DEPTH = 8
 
 # Legal in JSON, but some readers end a line at them, and terminals obey others.
-_TROUBLESOME = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_TROUBLESOME = re.compile("[\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _COLOURS = {"trace": "2", "debug": "36", "info": "32", "warn": "33", "error": "31", "fatal": "1;31"}
 
 Render = Callable[[str, str, Mapping[str, object]], bytes]
@@ -38,7 +38,8 @@ def json_renderer() -> Render:
         if len(line) > MAX_LINE_BYTES:
             line = orjson.dumps(_as_json(entry, max_text=MAX_TEXT), option=orjson.OPT_APPEND_NEWLINE)
         # Outside its strings JSON is ASCII, so every character replaced here is inside one.
-        return line if line.isascii() else _TROUBLESOME.sub(_json_escape, line.decode()).encode()
+        is_plain = line.isascii() and b"\x7f" not in line
+        return line if is_plain else _TROUBLESOME.sub(_json_escape, line.decode()).encode()
 
     return render
 
