@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timezone
 from typing import Any, Protocol
 from uuid import UUID
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -28,6 +30,15 @@ class OnProgress(Protocol):
 
 WIDTH_OF_A_FILE = 300
 """Columns of a table for a file or a pipe, where no screen limits the width."""
+
+GAP = 2
+"""Blanks after each column of a table."""
+
+_LEAST_WIDTHS = {"id": 36, "leadId": 36, "duplicateOf": 36, "createdAt": 19, "receivedAt": 19, "at": 19}
+"""Ids and times are of no use when they are cut short: people copy them into other commands."""
+
+_LEAST_WIDTH = 6
+"""Of every other column."""
 
 _OBEYED = {
     **{code: 0x2400 + code for code in range(0x20)},
@@ -59,14 +70,34 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        # Never cut an id short: people copy it into other commands.
-        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=36 if column == "id" else 6)
-    for row in rows:
-        table.add_row(*(Text(readable(value)) for value in row))
-    console().print(table)
+    """Print a table. Where it is too wide, the widest columns are cut."""
+    texts = [tuple(map(readable, row)) for row in rows]
+    widths = _column_widths(columns, texts, console().width)
+    # Without widths of its own, each column would be narrowed by the same amount, the short ones to nothing.
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="ellipsis", no_wrap=True, width=width)
+    for row in texts:
+        table.add_row(*map(Text, row))
+    # On a screen that is too narrow for the least widths the lines go on below, and no column is missing.
+    console(at_least=_total(widths)).print(table)
+
+
+def _column_widths(columns: Sequence[str], rows: Sequence[Sequence[str]], max_width: int) -> list[int]:
+    """Return how wide each column may be, so that the table fits if its least widths do."""
+    needed = [max(map(cell_len, texts)) for texts in zip(columns, *rows, strict=True)]
+    least = [min(width, _LEAST_WIDTHS.get(column, _LEAST_WIDTH)) for column, width in zip(columns, needed, strict=True)]
+
+    def widths(most: int) -> list[int]:
+        return [max(low, min(width, most)) for low, width in zip(least, needed, strict=True)]
+
+    # The widest that still fits; at 0 each column has its least width.
+    most = bisect(range(max_width), max_width, key=lambda most: _total(widths(most)))
+    return widths(max(0, most - 1))
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * len(widths)
 
 
 def print_record(record: Mapping[str, object]) -> None:
@@ -76,9 +107,12 @@ def print_record(record: Mapping[str, object]) -> None:
         print(f"{name:<{width}}{readable(value)}".rstrip())
 
 
-def console() -> Console:
-    """Return the console that prints for people on stdout."""
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+def console(*, at_least: int = 0) -> Console:
+    """Return the console that prints for people on stdout, `at_least` so many columns wide."""
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+    # Both, since of a dumb terminal the width alone is taken for 80.
+    console.size = (max(console.width, at_least), console.height)
+    return console
 
 
 @contextmanager

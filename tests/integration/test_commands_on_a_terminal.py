@@ -7,6 +7,7 @@ import os
 import subprocess
 import tty
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,22 @@ def test_json_is_one_line_of_ascii(database: str, tmp_path: Path, words: tuple[s
     assert_harmless(told)
     assert told.count("\n") == 1
     assert json.dumps(HOSTILE)[1:-1] in told
+
+
+def test_a_table_keeps_ids_times_status_and_assignment_beside_long_texts(tmp_path: Path) -> None:
+    long = f"sqlite:///{tmp_path / 'long.sqlite3'}"
+    names = ("firstName", "lastName", "email", "phone", "country", "offer")
+    keep(long, [submission(json.dumps(dict.fromkeys(names, "x" * 2_000)).encode(), lead_id=LEAD_ID)])
+    changes = ("--status", "called", "--assigned-to", "an")
+    assert run_command(tmp_path, long, "leads", "set", LEAD_ID, *changes).returncode == 0
+    for table in (run_command(tmp_path, long, "leads", "list").stdout, on_a_terminal(tmp_path, long, "leads", "list")):
+        head, row = table.splitlines()
+        assert head.split()[:3] == ["id", "createdAt", "status"]
+        lead_id, date, at, status, assigned, *others = row.split()
+        assert (lead_id, status, assigned) == (LEAD_ID, "called", "an")
+        assert datetime.fromisoformat(f"{date} {at}")
+        assert len(others) == len(names)
+        assert all(text.startswith("xxx") for text in others)
 
 
 def test_progress_is_shown_on_a_terminal_only(database: str, tmp_path: Path) -> None:
