@@ -94,6 +94,10 @@ class SubmissionRefused(StoreError):
     """The database refuses this one row for its data; trying again changes nothing."""
 
 
+class ChangeRefused(StoreError):
+    """The database refuses a change of a lead: a constraint or a trigger that was added to it does not allow it."""
+
+
 class SpoolUnavailable(LeadcrmError):
     """The local spool cannot keep a row now."""
 

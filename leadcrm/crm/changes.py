@@ -9,7 +9,8 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from leadcrm.crm.lookup import follow
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.entities import LEAD_COLUMNS, Entities
 from leadcrm.database.sessions import session
+from leadcrm.errors import ChangeRefused, SubmissionRefused
 
 CHANGEABLE = ("status", "assigned_to")
 
@@ -71,12 +73,13 @@ def change_lead(
         versions: The versions that may be changed; None for any.
 
     Raises:
+        ChangeRefused: The database does not allow the change.
         StoreUnavailable: The database cannot be changed, or the commit is in doubt.
     """
     destination = follow(entities, spool, id)
     if destination is None or destination.lead is None:
         return Change(ChangeOutcome.MISSING, None)
-    with session(entities, writes=True):
+    with _change_session(entities):
         row = entities.lead.get_for_update(raw=destination.lead.id)
         if row is None:
             return Change(ChangeOutcome.MISSING, None)
@@ -91,10 +94,11 @@ def change_leads(entities: Entities, ids: Sequence[UUID], changes: Changes, *, a
     """Change many leads, by their own ids, in the same way: all or none. Durable on return.
 
     Raises:
+        ChangeRefused: The database does not allow one of the changes; none is made.
         StoreUnavailable: The database cannot be changed, or the commit is in doubt.
     """
     outcomes = dict.fromkeys(ids, ChangeOutcome.MISSING)
-    with session(entities, writes=True):
+    with _change_session(entities):
         # In the order of ids: two changes that lock the same leads in opposite order would wait for each other.
         rows = select(row for row in entities.lead if row.raw.id in ids).order_by(lambda row: row.raw.id)
         for row in rows.for_update()[:]:
@@ -112,6 +116,19 @@ def change_followed_leads(
         lead_ids[id] = destination.lead.id if destination and destination.lead else id
     outcomes = change_leads(entities, list(lead_ids.values()), changes, actor=actor)
     return {id: outcomes[lead_id] for id, lead_id in lead_ids.items()}
+
+
+@contextmanager
+def _change_session(entities: Entities) -> Iterator[None]:
+    try:
+        with session(entities, writes=True):
+            yield
+    except SubmissionRefused as refusal:
+        raise ChangeRefused(
+            "the database refuses the change: one of its constraints or triggers does not allow it",
+            hint="list the constraints and triggers of leads and lead_events",
+            detail=refusal.detail,
+        ) from refusal
 
 
 def _apply(entities: Entities, row: Any, changes: Changes, actor: str) -> ChangeOutcome:

@@ -21,7 +21,7 @@ from leadcrm.database.sessions import bind
 from tests.conftest import new_database, server_starter
 from tests.support.client import Answer
 from tests.support.conversation import Conversation
-from tests.support.crm import keep, submission, url_of
+from tests.support.crm import keep, run_command, submission, url_of
 from tests.support.crm_client import BEARER, ENVIRONMENT, Crm, request_head
 from tests.support.postgres import Installation, PostgresCluster
 from tests.support.waiting import wait_until
@@ -35,6 +35,8 @@ TOO_MANY = 4
 LARGE_LEADS = 600
 EXPORT = "/api/leads/export?format=ndjson&marker=large"
 LAST_CHUNK = b"0\r\n\r\n"
+
+REASON = "why the database refuses"
 
 
 def lead(**fields: str) -> bytes:
@@ -64,12 +66,12 @@ def refusing(crm: Crm, email: str) -> Iterator[None]:
     if crm.rows.is_sqlite:
         crm.rows.execute(
             f"CREATE TRIGGER refuse BEFORE UPDATE ON leads WHEN OLD.email = '{email}' BEGIN"
-            " SELECT RAISE(ABORT, 'refused'); END"
+            f" SELECT RAISE(ABORT, '{REASON}'); END"
         )
         undo = ["DROP TRIGGER refuse"]
     else:
         crm.rows.execute(
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$"
+            f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE '{REASON}'; END $$"
         )
         crm.rows.execute(
             "CREATE TRIGGER refuse BEFORE UPDATE ON leads FOR EACH ROW"
@@ -83,12 +85,31 @@ def refusing(crm: Crm, email: str) -> Iterator[None]:
             crm.rows.execute(statement)
 
 
+def assert_refused(answer: Answer) -> None:
+    assert (answer.status, answer.json()) == (
+        422,
+        {
+            "ok": False,
+            "error": "refused",
+            "message": "A constraint or trigger of the database does not allow the change.",
+        },
+    )
+
+
+def assert_refused_by_the_command(crm: Crm, lead_id: str) -> None:
+    done = run_command(crm.server.data_dir, crm.database, "leads", "set", lead_id, "--status", "won")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "leadcrm: the database refuses the change: one of its constraints or triggers does not allow it"
+        " (list the constraints and triggers of leads and lead_events)\n"
+    )
+
+
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_where_one_lead_of_many_cannot_be_changed_none_is(crm: Crm, position: int) -> None:
     ids = [post(crm, email="refused" if number == position else "taken") for number in range(3)]
     with refusing(crm, "refused"):
-        answer = crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won", "assignedTo": "anna"})
-        assert answer.status >= 500
+        assert_refused(crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won", "assignedTo": "anna"}))
     for lead_id in ids:
         seen = crm.get(f"/api/leads/{lead_id}")
         assert (seen["lead"]["status"], seen["lead"]["assignedTo"], seen["events"]) == ("new", None, [])
@@ -99,7 +120,11 @@ def test_where_one_lead_of_many_cannot_be_changed_none_is(crm: Crm, position: in
 def test_a_change_that_fails_leaves_no_event_and_not_half_of_it(crm: Crm) -> None:
     lead_id = post(crm, email="refused")
     with refusing(crm, "refused"):
-        assert crm.ask("PATCH", f"/api/leads/{lead_id}", {"status": "won", "assignedTo": "anna"}).status >= 500
+        assert_refused(crm.ask("PATCH", f"/api/leads/{lead_id}", {"status": "won", "assignedTo": "anna"}))
+        log_lines = [line for line in crm.server.log_records() if line["level"] in ("warn", "error")]
+        assert_refused_by_the_command(crm, lead_id)
+    assert log_lines
+    assert not any("stack" in line or REASON in json.dumps(line) for line in log_lines)
     seen = crm.get(f"/api/leads/{lead_id}")
     assert (seen["lead"]["status"], seen["events"]) == ("new", [])
 

@@ -17,7 +17,7 @@ from sanic.response import HTTPResponse
 
 from leadcrm.configuration.config import Config
 from leadcrm.crm.raw import SpoolReader
-from leadcrm.errors import StoreUnavailable
+from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.gate import HOW_TO_OPEN, Gate
@@ -35,6 +35,8 @@ from leadcrm.web.http.responses import RATE_LIMITED, RETRY_AFTER_S, UNAUTHORIZED
 from leadcrm.web.request_log import RequestLog
 
 FORBIDDEN = Refusal(403, "forbidden")
+
+REFUSED = Refusal(422, "refused")
 
 _ERROR = {"application/json": reference("Error")}
 
@@ -123,6 +125,9 @@ class CrmApi:
             return await endpoint.handler(endpoint.route.check(request, request_id, path_values))
         except InvalidRequest as error:
             return refuse(Refusal(400, "invalid_request"), str(error))
+        except ChangeRefused as error:
+            logger.warning("%s", error, extra={"action": "change", "hint": error.hint, **error.detail})
+            return refuse(REFUSED, "A constraint or trigger of the database does not allow the change.")
         except TooBusy as error:
             return refuse(UNAVAILABLE, f"{error}.", {"retry-after": str(RETRY_AFTER_S)})
         except StoreUnavailable as error:

@@ -36,6 +36,8 @@ DEFAULT_ACTOR = "api"
 _ERROR = {"application/json": reference("Error")}
 _VERSION = {"ETag": "The lead's version, for If-Match: the digits of its updatedAt, to the microsecond, in quotes."}
 
+_REFUSED = Response("A constraint or trigger of the database does not allow the change; nothing is changed.", _ERROR)
+
 UNKNOWN = Response("Nobody was given this id, as far as the database and this node know.", _ERROR)
 ID_PARAMETER = Parameter("id", "Any id that a sender was answered.", UUID_SCHEMA, parse_uuid, "path")
 LIMIT = Parameter(
@@ -80,7 +82,8 @@ CHANGE_MANY = Route(
         200: Response(
             "How many were changed, were so already, and which ids are no leads.",
             {"application/json": json_object(changed=COUNT, unchanged=COUNT, missing=array(ID))},
-        )
+        ),
+        422: _REFUSED,
     },
     "All or none are changed; each change is kept in its lead's history.",
     (ACTOR,),
@@ -113,6 +116,7 @@ CHANGE_ONE = Route(
         200: Response("The lead as it is now.", {"application/json": reference("Lead")}, _VERSION),
         404: UNKNOWN,
         412: Response("Somebody else has changed it meanwhile.", _ERROR, _VERSION),
+        422: _REFUSED,
     },
     "With If-Match, only if the lead is still of that version.",
     (ID_PARAMETER, ACTOR, IF_MATCH),
