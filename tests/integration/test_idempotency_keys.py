@@ -118,8 +118,21 @@ def test_the_first_of_several_keys_counts(client: Client) -> None:
         (b"a,b", b"a, b"),
         (b"\xc2\xa0key", b"key"),
         (b"separated\xe2\x80\xa8", b"separated"),
+        (b"tabbed\x0b", b"tabbed"),
+        (b"fed\x0c", b"fed"),
     ],
-    ids=["latin-1", "case", "6,000 bytes", "NUL", "no text", "comma", "no-break space", "line separator"],
+    ids=[
+        "latin-1",
+        "case",
+        "6,000 bytes",
+        "NUL",
+        "no text",
+        "comma",
+        "no-break space",
+        "line separator",
+        "vertical tab",
+        "form feed",
+    ],
 )
 def test_keys_differ_by_their_bytes(client: Client, stored: Rows, one: bytes, other: bytes) -> None:
     one, other = b"bytes-" + one, b"bytes-" + other

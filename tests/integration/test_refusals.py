@@ -221,6 +221,13 @@ def test_a_client_over_its_rate_is_answered_429_with_the_time_to_wait(start_serv
     assert other.status == 201
 
 
+def test_a_client_that_waits_as_long_as_it_is_told_is_within_its_rate(start_server: StartServer) -> None:
+    server = start_server(environment={"RATE_LIMIT": "1/s"})
+    refused = [answer for answer in (server.client.post_lead({}) for _ in range(5)) if answer.status == 429]
+    # Each is told whole seconds, and the next is due within one.
+    assert {answer.header("Retry-After") for answer in refused} == {"1"}
+
+
 def test_x_forwarded_for_from_an_untrusted_peer_is_ignored(start_server: StartServer) -> None:
     server = start_server(environment={"RATE_LIMIT": "2/h"})
     statuses = [
@@ -253,6 +260,16 @@ def test_without_database_and_spool_senders_get_503_and_retry_after(start_server
     assert answer.receipt is None
     health = server.client.get("/health")
     assert (health.status, health.json()["ok"]) == (503, False)
+
+
+def test_senders_that_hang_up_within_their_bodies_give_their_room_back(start_server: StartServer) -> None:
+    server = start_server(environment={"QUEUE_BYTES": "2097152"})
+    for _ in range(5):
+        with Conversation(server.client) as sender:
+            sender.send(b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + b" " * 1_000_000)
+            wait_until(lambda: server.client.metric("leadcrm_queue_bytes") == 1_000_000)
+        wait_until(lambda: server.client.metric("leadcrm_queue_bytes") == 0)
+    assert server.client.post_lead(b" " * 1_048_574 + b"{}").status == 201
 
 
 def test_bodies_over_queue_bytes_are_answered_503(start_server: StartServer) -> None:
