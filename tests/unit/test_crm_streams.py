@@ -1,0 +1,111 @@
+"""Answers that the CRM sends piece by piece: how they go on, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from leadcrm.web.crm import export, stream
+from leadcrm.web.crm.declarations import Call
+from leadcrm.web.crm.export import ExportRoutes
+from leadcrm.web.crm.readers import Readers
+from leadcrm.web.crm.stream import StreamRoutes
+from tests.support.crm import keep, submission, url_of
+
+LEADS = 500
+
+
+class Client:
+    """A client of a streamed answer, as its handler meets it.
+
+    Args:
+        leaves_after: after so many pieces it is gone.
+        stops_after: after so many pieces the server stops.
+    """
+
+    def __init__(self, *, leaves_after: int = 1_000, stops_after: int = 1_000) -> None:
+        self.received: list[bytes] = []
+        self.end: str | None = None
+        self._leaves_after = leaves_after
+        self._stops_after = stops_after
+        self._config = SimpleNamespace(KEEP_ALIVE=True)
+        self.transport = SimpleNamespace(abort=lambda: setattr(self, "end", "aborted"))
+        self.app = SimpleNamespace(config=self._config)
+
+    @property
+    def call(self) -> Call:
+        """Return its request, checked, without parameters."""
+        request: Any = self
+        return Call(request, "a-request", defaultdict(lambda: None), None)
+
+    async def respond(self, **_: Any) -> Client:
+        return self
+
+    async def send(self, piece: bytes) -> None:
+        if len(self.received) >= self._leaves_after:
+            raise ConnectionResetError
+        self.received.append(piece)
+        self._config.KEEP_ALIVE = len(self.received) < self._stops_after
+
+    async def eof(self) -> None:
+        self.end = "complete"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    database = f"sqlite:///{tmp_path / 'leads.sqlite3'}"
+    keep(database, [submission(json.dumps({"marker": str(number)}).encode()) for number in range(LEADS)])
+    return database
+
+
+@pytest.mark.parametrize(("max_log_bytes", "end"), [(0, "aborted"), (2 * 1024**3, "complete")])
+def test_an_export_ends_before_sqlites_log_fills_the_disk(
+    database: str, monkeypatch: pytest.MonkeyPatch, max_log_bytes: int, end: str
+) -> None:
+    monkeypatch.setattr(export, "MAX_LOG_BYTES", max_log_bytes)
+
+    class ClientDuringWhoseExportLeadsArrive(Client):
+        async def send(self, piece: bytes) -> None:
+            keep(database, [submission(b"{}")])
+            await super().send(piece)
+
+    client = ClientDuringWhoseExportLeadsArrive()
+    asyncio.run(ExportRoutes(url_of(database), lambda: 0).export(client.call))
+    assert client.end == end
+    is_whole = b"".join(client.received).count(b"\r\n") == LEADS + 1
+    assert is_whole == (end == "complete")
+
+
+@pytest.fixture
+def routes(database: str, monkeypatch: pytest.MonkeyPatch) -> StreamRoutes:
+    monkeypatch.setattr(stream, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(stream, "MAX_LISTENERS", 1)
+    return StreamRoutes(Readers(url_of(database)))
+
+
+def test_a_listener_to_whom_nothing_is_announced_gets_heartbeats(routes: StreamRoutes) -> None:
+    client = Client(stops_after=4)
+    asyncio.run(asyncio.wait_for(routes.listen(client.call), 20))
+    assert client.received[0] == b": listening\n\n"
+    assert set(client.received[1:]) == {b": still here\n\n"}
+    assert client.end == "complete"
+
+
+def test_a_listener_that_is_gone_is_noticed_by_its_heartbeat_and_makes_room(routes: StreamRoutes) -> None:
+    gone, later = Client(leaves_after=2), Client(stops_after=1)
+
+    async def listen() -> None:
+        with suppress(ConnectionResetError):
+            await asyncio.wait_for(routes.listen(gone.call), 20)
+        await routes.listen(later.call)
+
+    asyncio.run(listen())
+    assert later.received == [b": listening\n\n"]
