@@ -70,6 +70,7 @@ def test_filters_narrow_and_their_repetition_widens(crm: Crm) -> None:
     assert crm.ids(marker="filters", country="") == [ids[4], ids[3]]
     assert crm.ids(marker=["filters", "other"], assignedTo="", status="new") == ids[::-1]
     assert crm.ids(marker="filters", status="won") == []
+    assert crm.ids(marker="filters", status=["won", "new"]) == ids[::-1]
 
 
 def test_ids_narrow_a_filter_and_a_search(crm: Crm) -> None:
@@ -130,6 +131,15 @@ def test_a_search_finds_beginnings_in_any_case_and_parts_among_the_newest(crm: C
     assert crm.ids(marker="search", q="zebra", limit=2, cursor=first["next"]) == [ids[0]]
 
 
+@pytest.mark.parametrize("field", ["email", "phone"])
+def test_texts_that_differ_beyond_what_an_index_holds_are_told_apart(crm: Crm, field: str) -> None:
+    texts = ["1" * 64 + end for end in ("", "a", "b")]
+    sent = [submission(lead(marker=f"long {field}", **{field: text})) for text in texts]
+    keep(crm.database, sent)
+    for text, row in zip(texts, sent, strict=True):
+        assert crm.ids(marker=f"long {field}", **{field: text}) == [row.id]
+
+
 def test_one_lead_comes_with_its_request_and_history(crm: Crm) -> None:
     body = b'{"email": "whole@example.com"}'
     lead_id = crm.server.client.post_lead(body, key="whole").json()["lead_id"]
@@ -160,6 +170,25 @@ def test_of_two_who_saw_the_same_version_one_changes_it(crm: Crm) -> None:
         ("status", "new", "won", "J\u0101nis"),
         ("assignedTo", None, "anna", "api"),
     ]
+
+
+def test_each_version_is_later_than_the_one_before_though_the_clock_was_set_back(crm: Crm) -> None:
+    row = submission(lead(), received_at=datetime.now(timezone.utc) + timedelta(hours=1))
+    keep(crm.database, [row])
+    target = f"/api/leads/{row.id}"
+    documents = [crm.get(target)["lead"]]
+    tag = crm.ask("GET", target).header("ETag") or ""
+    documents += [crm.ask("PATCH", target, {"status": status}).json() for status in ("called", "won")]
+    versions = [document["updatedAt"] for document in documents]
+    assert versions == sorted(set(versions))
+    assert crm.ask("PATCH", target, {"status": "lost"}, If_Match=tag).status == 412
+
+
+def test_no_control_character_is_kept_of_the_name_of_who_makes_a_change(crm: Crm) -> None:
+    target = f"/api/leads/{crm.server.client.post_lead({}).json()['lead_id']}"
+    changed = crm.ask("PATCH", target, {"status": "won"}, X_Actor=quote("a\x00b\x1b\u009bc\n"))
+    assert changed.status == 200
+    assert [event["by"] for event in crm.get(target)["events"]] == ["a\ufffdb\ufffd\ufffdc\ufffd"]
 
 
 @pytest.mark.parametrize(
@@ -259,15 +288,21 @@ def test_statistics_count_what_arrived_by_time_source_and_outcome(crm: Crm) -> N
 
     keep(
         crm.database,
-        [at(0, 1, country="LV"), at(59, 2, country="LV"), at(60, 3, country="LT"), at(61, 4, body=b"bad")],
+        [
+            *(at(0, 1, country="LV"), at(59, 2, country="LV"), at(60, 3, country="LT"), at(61, 4, body=b"bad")),
+            # The first and the last moment of the period, and those before and after.
+            *(at(minutes, 5 + minutes, body=b"bad") for minutes in (0, 1, 119)),
+            *(at(minutes, 300 + minutes, body=b"bad") for minutes in (-1, 120)),
+            *(at(minutes, 600 + minutes, country="LT") for minutes in (-1, 120)),
+        ],
     )
     counted = crm.get("/api/stats", step="hour", **{"from": "2023-05-01T12:00:00Z", "to": "2023-05-01T14:00:00Z"})
     none = {"repeats": 0, "conflicts": 0, "failed": 0}
     assert counted["steps"] == [
-        {"at": "2023-05-01T12:00:00Z", "created": 2, "invalid": 0, **none},
-        {"at": "2023-05-01T13:00:00Z", "created": 1, "invalid": 1, **none},
+        {"at": "2023-05-01T12:00:00Z", "created": 2, "invalid": 2, **none},
+        {"at": "2023-05-01T13:00:00Z", "created": 1, "invalid": 2, **none},
     ]
-    assert counted["outcomes"] == {"created": 3, "invalid": 1, "spooled": 0, **none}
+    assert counted["outcomes"] == {"created": 3, "invalid": 4, "spooled": 0, **none}
     assert counted["by"]["country"] == [{"value": "LV", "leads": 2}, {"value": "LT", "leads": 1}]
     assert counted["by"]["status"] == [{"value": "new", "leads": 3}]
 
@@ -394,15 +429,18 @@ def test_while_the_database_is_away_the_crm_answers_503_and_leads_are_kept(
     crm.server.client.post_lead({"email": "before@example.com"})
     assert len(crm.ids()) == 1
     own_postgres.stop("immediate")
-    away = crm.ask("GET", "/api/leads")
-    assert (away.status, away.json()["error"]) == (503, "unavailable")
-    assert away.header("Retry-After")
+    a_day = "/api/stats?from=2024-02-01&to=2024-02-01"
+    for target in ("/api/leads", a_day, a_day):
+        away = crm.ask("GET", target)
+        assert (away.status, away.json()["error"]) == (503, "unavailable")
+        assert away.header("Retry-After")
     waiting = crm.server.client.post_lead({"email": "while@example.com"})
     assert waiting.status == 201
     assert waiting.receipt is not None
     assert waiting.receipt.stored == "spool"
     own_postgres.start()
     wait_until(lambda: crm.ask("GET", "/api/leads").status == 200, timeout_s=30, what="the CRM to read again")
+    wait_until(lambda: crm.ask("GET", a_day).status == 200, what="the same question to be counted again")
     wait_until(lambda: len(crm.ids()) == 2, timeout_s=30, what="the spool to drain")
 
 
