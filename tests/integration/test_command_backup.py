@@ -192,7 +192,7 @@ def test_the_spool_is_drained_without_a_server(start_server: StartServer, tmp_pa
 
     done = leadcrm(tmp_path, "spool", "drain", "--json", **on(data))
 
-    assert json.loads(done.stdout) == {"drained": 1, "rows": 0, "refused": 0}
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"drained": 1, "rows": 0, "refused": 0})
     assert leads_in(data / "leads.db") == {"kept@example.com", "spooled@example.com"}
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_leads_are_listed_newest_first_and_filtered(database: str, run: Run) -> 
     rest = document(run("leads", "list", "--limit", "2", "--cursor", first["next"], "--json"))
     assert [lead["id"] for lead in rest["leads"]] == [rows[0].id]
     assert rows[0].id in run("leads", "list", "-q", "LV@").stdout
+
+
+def test_a_date_is_a_whole_day_of_a_list_and_of_an_export(database: str, run: Run) -> None:
+    noon = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+    days = [submission(body(), received_at=noon + timedelta(days=number)) for number in (-1, 0, 1)]
+    keep(database, days)
+    day = ("--from", "2024-01-15", "--to", "2024-01-15")
+    assert [lead["id"] for lead in document(run("leads", "list", *day, "--json"))["leads"]] == [days[1].id]
+    lines = run("export", "--format", "ndjson", *day).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [days[1].id]
 
 
 def test_a_change_is_kept_with_who_made_it(database: str, run: Run, rows: Rows) -> None:
@@ -132,6 +143,7 @@ def test_requests_that_are_no_leads_are_listed_and_replayed(database: str, run: 
     assert document(run("replay", mended.id, "--json"))[0]["changed"] is False
     assert [lead["id"] for lead in rows.leads()] == [mended.id]
     assert run("replay").returncode == 2
+    assert run("replay", mended.id, "--state", "invalid").returncode == 2
 
 
 def test_nothing_that_a_terminal_obeys_reaches_the_screen(database: str, run: Run) -> None:
@@ -147,7 +159,8 @@ def test_nothing_that_a_terminal_obeys_reaches_the_screen(database: str, run: Ru
 
 
 def test_an_export_holds_every_text_and_runs_no_formula(database: str, run: Run, tmp_path: Path) -> None:
-    hostile = ["=cmd|'/c calc'!A0", "+371 2", "-1", "@SUM(A1)", "\t=1", "\uff1d1", 'a "quoted", one\r\n', "<script>"]
+    formulas = ["=cmd|'/c calc'!A0", "+371 2", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+    hostile = [*formulas, 'a "quoted", one\r\n', "<script>"]
     rows = [submission(body(firstName=text)) for text in hostile]
     keep(database, rows)
     done = run("export", "--format", "csv", "--output", "out.csv")
@@ -156,10 +169,10 @@ def test_an_export_holds_every_text_and_runs_no_formula(database: str, run: Run,
     assert content.startswith(b"\xef\xbb\xbfid,click_id,")
     records = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     names = {record["id"]: record["firstName"] for record in records}
-    led_in = [f"'{text}" for text in hostile[:6]]
+    led_in = [f"'{text}" for text in formulas]
     # Some spreadsheets begin another cell after a tab.
     led_in[4] = "'\t'=1"
-    assert [names[row.id] for row in rows] == led_in + hostile[6:]
+    assert [names[row.id] for row in rows] == led_in + hostile[len(formulas) :]
     lines = run("export", "--format", "ndjson", "--from", "2024-01-01").stdout.splitlines()
     assert [json.loads(line)["firstName"] for line in lines] == hostile[::-1]
     assert json.loads(lines[0])["createdAt"].endswith("Z")
