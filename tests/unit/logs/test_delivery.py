@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from leadcrm.logs import buffered_lines
 from leadcrm.logs.buffered_lines import CLOSE_TIMEOUT_S, BufferedLines
 from leadcrm.logs.setup import configure
 from tests.support.log_file import LogFile
@@ -53,6 +54,19 @@ def test_a_single_line_arrives_without_a_close(pipe: tuple[int, int]) -> None:
     writer = configure("info", False, stream_fd)
     writer.request({"status": 201})
     assert read_all(reader, b"\n").count(b"\n") == 1
+    writer.close()
+
+
+def test_an_error_is_written_at_once_with_the_lines_before_it(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buffered_lines, "GATHER_S", 3600.0)
+    reader, stream_fd = pipe
+    writer = configure("info", False, stream_fd)
+    for message in ("the last words", "and its death"):
+        log.warning(message)
+        log.error("an error after %s", message)
+        assert message.encode() in read_all(reader, b"an error")
     writer.close()
 
 
