@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -16,15 +17,19 @@ from tests.support.waiting import wait_until
 
 PROGRAM = """\
 import os, signal, sys, time
+from leadcrm.process import supervisor
 from leadcrm.process.supervisor import Supervisor
+
+supervisor.STABLE_S = 0.2
 
 def note(word):
     with open(sys.argv[1], "a") as file:
         file.write(f"{word} {os.getpid()} {time.monotonic()}\\n")
 
 def run_child(number):
-    if sys.argv[2] == "dies":
+    if sys.argv[2] in ("dies", "lives for a while"):
         note(f"started-{number}")
+        time.sleep(0 if sys.argv[2] == "dies" else 2 * supervisor.STABLE_S)
         return False
     if sys.argv[2] == "ignores":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -76,6 +81,13 @@ def test_a_child_that_keeps_dying_is_restarted_with_longer_and_longer_pauses(tmp
         times = [at for _, at in notes.of("started-0")]
     # The supervisor restarts children every half second, so shorter pauses cannot be told apart.
     assert times[4] - times[3] > 1.5 > times[1] - times[0]
+
+
+def test_a_child_that_was_healthy_is_restarted_soon_however_often_it_dies(tmp_path: Path) -> None:
+    with supervised(tmp_path, "lives for a while") as (_, notes):
+        wait_until(lambda: len(notes.of("started-0")) >= 6, timeout_s=20)
+        times = [at for _, at in notes.of("started-0")]
+    assert all(later - earlier < 2.5 for earlier, later in itertools.pairwise(times))
 
 
 def test_a_killed_child_is_restarted(tmp_path: Path) -> None:
