@@ -66,6 +66,14 @@ def test_a_suspension_of_all_processes_is_no_stop(two_workers: Server) -> None:
 
 
 def test_all_workers_dead_at_once_are_replaced(two_workers: Server) -> None:
+    two_workers.client.post_lead({})
+    committed_at = wait_until(lambda: two_workers.client.metric("leadcrm_last_commit_timestamp_seconds"))
+    before = worker_pids(two_workers)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(worker_pids(two_workers)) == 2 and not set(before) & set(worker_pids(two_workers)))
+    wait_until(lambda: sum(record["msg"] == "serving" for record in two_workers.log_records()) == 4)
+    assert two_workers.client.metric("leadcrm_last_commit_timestamp_seconds") == committed_at
     for pid in worker_pids(two_workers):
         os.kill(pid, signal.SIGKILL)
     # The supervisor still holds the socket, so this request waits for a new worker.
@@ -129,6 +137,8 @@ def test_a_restart_under_socket_activation_refuses_no_connection(
             enough = journal.acknowledged_count + 200
             wait_until(lambda enough=enough: journal.acknowledged_count >= enough, timeout_s=30)  # type: ignore[misc]
             assert server.terminate() == 0
+            # The kernel answers in the server's place, sooner than it sends the first packet again.
+            socket.create_connection(address, timeout=0.9).close()
             server.start(wait=False)
         wait_until(lambda: journal.acknowledged_count >= enough + 200, timeout_s=30)
         staying.stop()
