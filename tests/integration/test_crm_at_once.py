@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -28,6 +29,7 @@ from tests.support.waiting import wait_until
 
 MOST_EXPORTS = 2
 MOST_LISTENERS = 100
+MOST_ANNOUNCED = 50
 READERS = 2
 MOST_WAITING = 64
 TOO_MANY = 4
@@ -274,6 +276,30 @@ def test_a_lead_whose_commit_was_late_is_announced_and_each_lead_once(crm: Crm) 
             assert stream.received.count(b'"id":"%s"' % announced.encode()) == 1
 
 
+def test_changes_of_more_leads_than_one_event_holds_are_announced_as_more(crm: Crm) -> None:
+    sent = [submission(lead(marker="announced")) for _ in range(MOST_ANNOUNCED + 10)]
+    keep(crm.database, sent)
+    with Download(crm, "/api/leads/stream") as stream:
+        stream.read_until(b": listening\n\n")
+        # The first look says what is no news.
+        while not stream.hears(post(crm).encode(), within_s=1.2):
+            pass
+        ids = [row.id for row in sent]
+        assert crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won"}).json()["changed"] == len(ids)
+        events = [announced_changes(stream), announced_changes(stream)]
+    assert [event["more"] for event in events] == [True, False]
+    assert [lead_id for event in events for lead_id in event["ids"]] == ids
+
+
+def announced_changes(stream: Download) -> Any:
+    """Return the next event that announces changes, and forget what came before it."""
+    head = b"event: changes\ndata: "
+    stream.read_until(head)
+    del stream.received[: stream.received.index(head) + len(head)]
+    stream.read_until(b"\n\n")
+    return json.loads(stream.received.partition(b"\n\n")[0])
+
+
 def test_a_stream_too_many_ends_at_once_and_one_that_left_makes_room(crm: Crm) -> None:
     with ExitStack() as stack:
         streams = [stack.enter_context(Download(crm, "/api/leads/stream")) for _ in range(MOST_LISTENERS)]
@@ -298,6 +324,14 @@ def open_snapshots(crm: Crm) -> int:
     return len(crm.rows.select(f"SELECT pid FROM pg_stat_activity WHERE {such}"))
 
 
+def connections(crm: Crm) -> int:
+    """Count the server's connections to PostgreSQL."""
+    if crm.rows.is_sqlite:
+        return 0
+    such = "datname = current_database() AND pid <> pg_backend_pid()"
+    return len(crm.rows.select(f"SELECT pid FROM pg_stat_activity WHERE {such}"))
+
+
 def begun(crm: Crm) -> Download | None:
     """Return an export in the middle of its file, if there is a place for it."""
     download = Download(crm, EXPORT)
@@ -315,6 +349,10 @@ def test_downloads_that_are_given_up_make_room_for_others(crm: Crm) -> None:
         assert download is not None
         return download
 
+    for _ in range(READERS):
+        # The readers connect for their first jobs.
+        assert crm.ids(limit=1)
+    before = connections(crm)
     with ExitStack() as stack:
         for _ in range(MOST_EXPORTS):
             stack.enter_context(wait_begun())
@@ -330,6 +368,7 @@ def test_downloads_that_are_given_up_make_room_for_others(crm: Crm) -> None:
         whole.read_until(LAST_CHUNK)
         assert whole.received.count(b'{"id":') == LARGE_LEADS
     wait_until(lambda: open_snapshots(crm) == 0, what="the last moment to be let go")
+    wait_until(lambda: connections(crm) <= before, what="the last connection to be let go")
 
 
 @pytest.fixture(scope="module")
