@@ -209,6 +209,77 @@ def test_a_selection_survives_arrivals_and_ends_with_another_filter(studio: Stud
     expect(box).not_to_be_checked()
 
 
+def test_a_selection_survives_a_moment_without_the_server(studio: Studio) -> None:
+    studio.post(lastName="Stillselected", marker="away")
+    studio.page.route(STREAM, lambda route: route.fulfill(status=200, content_type="text/event-stream", body=""))
+    studio.enter("?marker=away")
+    box = studio.page.get_by_role("checkbox", name="Select Stillselected")
+    box.check()
+    studio.page.unroute(STREAM)
+    expect(studio.page.get_by_role("button", name="More new")).to_be_visible()
+    expect(box).to_be_checked()
+    expect(studio.page.get_by_text("1 selected")).to_be_visible()
+
+
+def test_no_more_leads_are_selected_than_one_change_takes(studio: Studio) -> None:
+    lead = studio.ask("GET", f"/api/leads/{studio.post()}")["lead"]
+    leads = [{**lead, "id": f"00000000-0000-7000-8000-{number:012}"} for number in range(1_001)]
+    studio.page.route("**/api/leads?*", lambda route: route.fulfill(json={"leads": leads, "next": None}))
+    studio.enter()
+    expect(studio.page.get_by_text("1,001 leads")).to_be_visible()
+    studio.page.get_by_role("checkbox", name="Select all that are loaded").check()
+    expect(studio.page.get_by_text("1,000 selected")).to_be_visible()
+    studio.page.get_by_role("combobox", name="New status").fill("won")
+    studio.page.get_by_role("button", name="Apply").click()
+    expect(studio.page.locator(".notice")).to_have_text("0 changed")
+
+
+def test_one_of_several_values_of_a_filter_is_removed_alone(studio: Studio) -> None:
+    for country in ("C1", "C2", "C3"):
+        studio.post(lastName=f"Of{country}", marker="chips", country=country)
+    studio.enter("?marker=chips&country=C1&country=C2")
+    expect(studio.page.get_by_text("2 leads")).to_be_visible()
+    studio.page.get_by_role("button", name="Remove the filter Country: C1").click()
+    expect(studio.page.get_by_text("1 lead", exact=True)).to_be_visible()
+    expect(studio.page.get_by_role("link", name="OfC2")).to_be_visible()
+
+
+def test_a_replay_that_fails_shows_the_new_reason_in_its_row(studio: Studio) -> None:
+    hopeless = submission(b"hopeless", state="invalid", error="the old reason")
+    keep(studio.database, [hopeless])
+    studio.enter("?view=inbox&state=invalid")
+    row = studio.page.locator(f'tr[data-id="{hopeless.id}"]')
+    expect(row).to_contain_text("the old reason")
+    row.get_by_role("button", name="Replay").click()
+    expect(studio.page.locator(".notice")).to_contain_text("Still invalid")
+    reason = studio.ask("GET", f"/api/raw/{hopeless.id}")["error"]
+    assert reason != "the old reason"
+    expect(row).to_contain_text(reason)
+
+
+@pytest.mark.parametrize("place", ["list", "drawer"])
+def test_a_text_that_is_given_up_by_escape_is_not_saved(studio: Studio, place: str) -> None:
+    lead_id = studio.post(lastName=f"Escape{place}")
+    studio.enter(f"?q=escape{place}" + (f"&open={lead_id}" if place == "drawer" else ""))
+    studio.page.get_by_role("button", name="Status: new. Edit").wait_for()
+
+    def edit(text: str, key: str) -> None:
+        if place == "list":
+            studio.page.get_by_role("button", name="Status: new. Edit").click()
+            field = studio.page.get_by_role("combobox", name="Status", exact=True)
+        else:
+            field = studio.page.locator("#drawer").get_by_label("Status")
+            expect(field).to_have_value("new")
+        field.fill(text)
+        field.press(key)
+
+    edit("given up", "Escape")
+    edit("kept", "Enter")
+    expect(studio.page.locator(".notice")).to_have_text("Saved")
+    events = studio.ask("GET", f"/api/leads/{lead_id}")["events"]
+    assert [(event["from"], event["to"]) for event in events] == [("new", "kept")]
+
+
 def test_the_keyboards_place_stays_on_its_lead_when_others_arrive(studio: Studio) -> None:
     lead_id = studio.post(lastName="Currentone", marker="current")
     studio.sign_in("?marker=current")
