@@ -185,6 +185,22 @@ def test_a_non_blocking_stream_loses_no_line(pipe: tuple[int, int]) -> None:
     lines.close()
 
 
+def test_a_line_after_one_that_was_torn_begins_a_line_of_its_own(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buffered_lines, "CLOSE_TIMEOUT_S", 0.2)
+    reader, stream_fd = pipe
+    os.set_blocking(stream_fd, False)
+    lines = BufferedLines(stream_fd, dropped_line)
+    lines.append(b"x" * 10_000 + b"\n")
+    lines.close()
+    torn = os.read(reader, 65536)
+    assert set(torn) == set(b"x")
+    lines.append(b"whole\n")
+    assert read_all(reader, b"dropped 1\n") == b"\nwhole\ndropped 1\n"
+    lines.close()
+
+
 def test_processes_that_share_a_pipe_do_not_tear_lines() -> None:
     program = """
 import sys
