@@ -109,13 +109,15 @@ def test_a_spooled_row_shows_why_the_database_refused_it(doors: Doors, name: str
     assert (listed["state"], listed["error"]) == ("spooled", REFUSAL)
 
 
-def test_the_inbox_has_the_same_pages(doors: Doors) -> None:
+# Some, all that the database has, and all that it has together with the spool.
+@pytest.mark.parametrize("limit", [3, len(EVERY_ROW) - len(SPOOLED) - 2, len(EVERY_ROW) - 2])
+def test_the_inbox_has_the_same_pages(doors: Doors, limit: int) -> None:
     words: list[str] = []
     parameters: dict[str, str] = {}
     names = []
     while True:
-        page = doors.run("raw", "list", "--limit", "3", *words)
-        assert page == doors.get("/api/raw", limit=3, **parameters)
+        page = doors.run("raw", "list", "--limit", str(limit), *words)
+        assert page == doors.get("/api/raw", limit=limit, **parameters)
         names.extend(row["id"] for row in page["rows"])
         if page["next"] is None:
             break
