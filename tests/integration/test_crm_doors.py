@@ -14,11 +14,20 @@ from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.submission import Submission
 from tests.conftest import new_database, server_starter
 from tests.support.crm import keep, run_command, submission
+from tests.support.rows import Rows
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 TOKEN = "a-token-no-log-may-hold"
 BEARER = ("Authorization", f"Bearer {TOKEN}")
-REFUSAL = "the database refused it: a constraint of the test"
+REFUSE = {
+    True: ["CREATE TRIGGER refuse BEFORE INSERT ON leads_raw BEGIN SELECT RAISE(ABORT, 'a trigger of the test'); END"],
+    False: [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON leads_raw FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+}
+REFUSAL = {True: "a trigger of the test", False: "raise_exception (SQLSTATE P0001)"}
 
 # Its body cannot be read, so it stays failed when the server tries again at its start.
 FAILED = submission(b"hello", key="failed", state="failed", error="a fault of ours")
@@ -69,15 +78,19 @@ def doors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     directory = tmp_path_factory.mktemp("doors")
     (directory / "data").mkdir()
     spool = Spool(directory / "data", max_bytes=10**8, min_free_bytes=0)
-    for row in SPOOLED.values():
-        spool.refuse(row, REFUSAL)
+    spool.write(list(SPOOLED.values()))
     spool.close()
     for database in new_database(request.param, request, tmp_path_factory.mktemp("doors-database")):
         for row in ROWS.values():
             keep(database, [row])
+        rows = Rows(database)
+        for statement in REFUSE[rows.is_sqlite]:
+            rows.execute(statement)
         environment = {"ADMIN_TOKEN": TOKEN, "DATA_DIR": str(directory / "data")}
         for start in server_starter(request.node, tmp_path_factory.mktemp("doors-server")):
             found = Doors(start(database, environment=environment), database, directory)
+            client = found.server.client
+            wait_until(lambda client=client: client.get("/ready").json()["spool"]["refused"] == len(SPOOLED))  # type: ignore[misc]
             found.run("leads", "set", ROWS["lead"].id, "--status", "won", "--assigned-to", "anna")
             yield found
 
@@ -103,10 +116,11 @@ def test_the_duplicates_of_a_row_are_counted_whether_it_is_a_lead_or_not(doors: 
 
 @pytest.mark.parametrize("name", list(SPOOLED))
 def test_a_spooled_row_shows_why_the_database_refused_it(doors: Doors, name: str) -> None:
+    refusal = REFUSAL[Rows(doors.database).is_sqlite]
     shown = doors.run("raw", "show", id_of(name))
-    assert (shown["state"], shown["error"]) == ("spooled", REFUSAL)
+    assert (shown["state"], shown["error"]) == ("spooled", refusal)
     (listed,) = (row for row in doors.run("raw", "list", "--state", "spooled")["rows"] if row["id"] == id_of(name))
-    assert (listed["state"], listed["error"]) == ("spooled", REFUSAL)
+    assert (listed["state"], listed["error"]) == ("spooled", refusal)
 
 
 # Some, all that the database has, and all that it has together with the spool.
