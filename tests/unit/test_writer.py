@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -14,16 +15,18 @@ import pytest
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
+from leadcrm.ingest import writer as writer_module
 from leadcrm.ingest.driving import InThread, Operation
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.sqlite import SqliteStore, Statement
 from leadcrm.ingest.store.store import WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
-from leadcrm.ingest.writer import MAX_BATCH_ROWS, Writer
+from leadcrm.ingest.writer import MAX_BATCH_BYTES, MAX_BATCH_ROWS, Writer
 from tests.support.crm import submission, url_of
 from tests.support.receipts import submit_all
 from tests.support.rows import Rows
+from tests.support.writers import until
 
 MEBIBYTE = 1024 * 1024
 
@@ -38,6 +41,9 @@ class WatchedStore(SqliteStore):
         assert isinstance(connection, sqlite3.Connection)
         super().__init__(connection, path, min_free_bytes=0)
         self.batches: list[int] = []
+        self.held_bytes: list[int] = []
+        self.may_close = threading.Event()
+        self.may_close.set()
         self.may_write = threading.Event()
         self.may_write.set()
         self.has_begun = threading.Event()
@@ -47,9 +53,14 @@ class WatchedStore(SqliteStore):
         self.has_begun.set()
         yield InThread(partial(self.may_write.wait, 20))
         self.batches.append(len(batch))
+        self.held_bytes.append(sum(row.held_bytes for row in batch))
         if self.failure:
             raise self.failure
         return (yield from super().write(batch))
+
+    def close(self) -> None:
+        self.may_close.wait(20)
+        super().close()
 
 
 @pytest.fixture
@@ -120,6 +131,7 @@ def test_a_batch_is_bounded_in_rows_and_bytes(store: WatchedStore) -> None:
     run(writer, use, store)
     assert store.batches[:2] == [1, MAX_BATCH_ROWS]
     assert len(store.batches) == 5, "the large ones do not fit into one batch"
+    assert max(store.held_bytes) <= MAX_BATCH_BYTES
 
 
 def test_the_writer_abandons_a_failed_store_and_spools_its_batch(store: WatchedStore, tmp_path: Path) -> None:
@@ -139,7 +151,51 @@ def test_the_writer_abandons_a_failed_store_and_spools_its_batch(store: WatchedS
     assert losses == [None]
 
 
-@pytest.mark.parametrize("failure", [StoreUnavailable("away"), RuntimeError("a fault of ours")])
+FAILURES = [StoreUnavailable("away"), RuntimeError("a fault of ours")]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_probe_that_fails_in_any_way_abandons_the_store_and_leads_are_taken(
+    store: WatchedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr(writer_module, "IDLE_S", 0.0)
+    losses: list[None] = []
+    writer = Writer(spool_in(tmp_path), lambda: losses.append(None), QueueBudget(MEBIBYTE))
+    store.failure = failure
+
+    async def main() -> None:
+        writer.hand_over(store)
+        writer.start(asyncio.get_running_loop())
+        await until(lambda: not writer.has_store and writer.busy_since is None, "the probe to fail")
+        (receipt,) = await submit_all(writer, submission(b"{}"))
+        assert receipt.stored == "spool"
+        # Only now: a writer that is stuck would never stop.
+        await asyncio.to_thread(writer.stop)
+
+    asyncio.run(main())
+    assert (store.batches, losses) == ([0], [None])
+
+
+def test_a_lead_whose_sender_heard_503_while_its_store_was_closed_is_kept_nowhere(
+    store: WatchedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "ANSWER_DEADLINE_S", 0.2)
+    writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
+    store.failure = StoreUnavailable("away")
+    store.may_close.clear()
+
+    async def use() -> None:
+        try:
+            assert isinstance(await writer.submit(submission(b"{}")), StoreUnavailable)
+        finally:
+            store.may_close.set()
+
+    run(writer, use, store)
+    with closing(spool_in(tmp_path)) as spool:
+        assert spool.is_empty()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
 def test_without_a_spool_the_sender_gets_the_error(store: WatchedStore, failure: Exception) -> None:
     writer = Writer(None, lambda: None, QueueBudget(MEBIBYTE))
     store.failure = failure

@@ -76,6 +76,20 @@ def test_leads_that_are_given_up_give_their_room_back(database: str, rows: Rows)
     assert hung_up.id in {row["id"] for row in rows.raw()}
 
 
+@pytest.mark.usefixtures("short_deadline")
+def test_a_process_that_is_late_at_each_tick_still_answers(
+    database: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "PAUSE_S", -1.0)
+
+    async def use(writer: Writer) -> None:
+        with rows.writes_blocked():
+            answer = asyncio.shield(writer.submit(submission(b"{}")))
+            assert isinstance(await asyncio.wait_for(answer, 5), StoreUnavailable)
+
+    run_writer(use, store=open_store(database, timeout_s=20))
+
+
 def test_a_batch_has_all_of_its_time_however_long_ago_the_one_before_it_was(database: str, tmp_path: Path) -> None:
     async def use(writer: Writer) -> None:
         await submit_all(writer, submission(b"{}"))
