@@ -257,7 +257,9 @@ class Writer:
         spooled_keys = {} if self._spool is None else self._spool.known_at_a_glance(submissions)
         if spooled_keys is None:
             spooled_keys = yield InThread(partial(self._look_up_in_spool, submissions))
-        direct = [row for row in submissions if row.key_sha256 not in spooled_keys] if spooled_keys else submissions
+        direct = submissions
+        if spooled_keys:
+            direct = [row for row in submissions if not row.holds_key or row.key_sha256 not in spooled_keys]
         try:
             written = yield from store.write(direct)
         except Exception as error:
@@ -268,9 +270,8 @@ class Writer:
         self._count_commit(len(direct))
         if len(direct) == len(submissions) and _are_receipts(written):
             return written
-        results: Sequence[Result] = yield InThread(
-            partial(self._spool_the_rest, submissions, direct, written, spooled_keys)
-        )
+        rest = partial(self._spool_the_rest, submissions, direct, written, spooled_keys)
+        results: Sequence[Result] = yield InThread(rest)
         return results
 
     def _spool_all(self, batch: _Batch) -> Operation[Sequence[Result]]:
@@ -278,9 +279,8 @@ class Writer:
             raise StoreUnavailable("the database is away and SPOOL is off")
         if not batch.pending:
             return []
-        submissions = batch.submissions
-        results: Sequence[Result] = yield InThread(partial(self._spool.write, submissions))
-        self._count_commit(len(submissions))
+        results: Sequence[Result] = yield InThread(partial(self._spool.write, batch.submissions))
+        self._count_commit(len(batch.pending))
         return results
 
     def _abandon(self, store: Store, error: Exception) -> Operation[None]:

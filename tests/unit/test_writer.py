@@ -14,6 +14,7 @@ import pytest
 
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
+from leadcrm.database.states import Outcome
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
 from leadcrm.ingest import writer as writer_module
 from leadcrm.ingest.driving import InThread, Operation
@@ -280,6 +281,26 @@ def test_a_spooled_key_is_known_when_the_database_is_back(store: WatchedStore, d
     run(writer, use)
     store.close()
     assert len(Rows(database).raw()) == 1
+
+
+@pytest.mark.parametrize("has_repeat_beside_it", [False, True])
+def test_an_unreadable_body_under_a_spooled_key_is_called_unreadable(
+    store: WatchedStore, database: str, tmp_path: Path, has_repeat_beside_it: bool
+) -> None:
+    writer = Writer(spool_in(tmp_path), lambda: None, QueueBudget(MEBIBYTE))
+    unreadable = submission(b"unreadable", key="k")
+
+    async def use() -> None:
+        await submit_all(writer, submission(b"{}", key="k"))
+        writer.hand_over(store)
+        others = [submission(b"{}", key="k")] if has_repeat_beside_it else []
+        *_, receipt = await submit_all(writer, *others, unreadable)
+        assert (receipt.outcome, receipt.lead_id) == (Outcome.INVALID, unreadable.id)
+
+    run(writer, use)
+    store.close()
+    (row,) = Rows(database).raw()
+    assert (row["id"], row["state"], row["body"]) == (unreadable.id, "invalid", unreadable.body)
 
 
 class TracedStore(WatchedStore):
