@@ -11,6 +11,7 @@ import pytest
 from leadcrm.database.migrations import migrate
 from leadcrm.database.states import Outcome
 from leadcrm.errors import StoreUnavailable
+from leadcrm.ingest.driving import block
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.writer import Writer
@@ -110,14 +111,31 @@ def test_a_database_that_cannot_now_refuses_no_row(errors: Errors, tmp_path: Pat
     run_writer(use, store=open_store(errors.url), spool=spool_in(tmp_path))
     assert 1 <= errors.count() <= 10, "it is not tried for ever"
     with closing(Spool(tmp_path, max_bytes=1 << 30, min_free_bytes=0)) as spool:
-        with store_on(errors.url) as store, pytest.raises(StoreUnavailable):
+        with store_on(errors.url) as store, pytest.raises(StoreUnavailable) as caught:
             drain_batch(spool, store, max_decoded_bytes=MAX_DECODED_BYTES)
+        assert (caught.value.sqlstate, caught.value.hint) == (sqlstate, "")
         assert (spool.status().depth, spool.status().refused) == (2, 0)
         errors.rows.execute("DROP TRIGGER fail ON leads_raw")
         with store_on(errors.url) as store:
             assert drain_batch(spool, store, max_decoded_bytes=MAX_DECODED_BYTES) == 2
     assert {(row["id"], row["state"]) for row in errors.rows.raw()} == {(poison.id, "stored"), (healthy.id, "stored")}
     assert len(errors.rows.leads()) == 2
+
+
+def test_all_parts_of_a_refused_batch_share_one_time_limit(errors: Errors) -> None:
+    errors.raise_on("leads_raw", "23514")
+    errors.rows.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$"
+    )
+    # Triggers fire in the order of their names.
+    errors.rows.execute("CREATE TRIGGER a_slow BEFORE INSERT ON leads_raw FOR EACH ROW EXECUTE FUNCTION slow()")
+    batch = [submission(body) for body in (HEALTHY, HEALTHY, HEALTHY, POISON)]
+    try:
+        # Each statement has enough time for its rows; all statements together have not.
+        with store_on(errors.url, timeout_s=1) as store, pytest.raises(StoreUnavailable, match=r"deadline|57014"):
+            block(store.write(batch))
+    finally:
+        errors.rows.execute("DROP FUNCTION slow CASCADE")
 
 
 @pytest.mark.parametrize("table", ["leads", "leads_raw"])

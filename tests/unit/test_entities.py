@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -92,6 +94,16 @@ def test_submissions_and_entities_have_the_same_columns() -> None:
     assert set(FIELD_COLUMNS) < set(LEAD_COLUMNS)
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process runs on a host whose time zone is not UTC."""
+    monkeypatch.setenv("TZ", "<+0545>-5:45")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 def odd_rows() -> list[Submission]:
     texts = {"email": " blanks \t", "firstName": "Jānis \U0001f600", "phone": "", "description": "'\"\\\n\u2028%s"}
     plain = submission(b"{}", key="a")
@@ -109,10 +121,12 @@ def odd_rows() -> list[Submission]:
             received_at=datetime(2024, 1, 15, 10, 30, 0, 1, timezone.utc),
         ),
         submission(b"{}", key="failing", state="failed", error="why"),
+        submission(b"{}", received_at=datetime(2024, 1, 15, 10, 30, tzinfo=timezone.utc)),
         submission(b"{}", key="a"),
     ]
 
 
+@pytest.mark.usefixtures("far_from_utc")
 def test_pony_reads_the_values_that_the_batch_insert_wrote(database: str) -> None:
     sent = odd_rows()
     keep(database, sent)
@@ -148,6 +162,7 @@ def test_pony_reads_the_values_that_the_batch_insert_wrote(database: str) -> Non
     entities.database.disconnect()
 
 
+@pytest.mark.usefixtures("far_from_utc")
 def test_the_spool_returns_its_rows_unchanged(tmp_path_factory: Any) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"), max_bytes=1 << 30, min_free_bytes=0)
     sent = [row._replace(fields=None) for row in odd_rows()]

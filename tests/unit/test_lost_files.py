@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
+from leadcrm.errors import StoreUnavailable
+from leadcrm.ingest.driving import block
 from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.submission import Submission
 from leadcrm.ingest.writer import Writer
@@ -73,6 +76,14 @@ def test_a_batch_that_is_committed_into_a_file_that_is_not_there_any_more_goes_t
     connection.set_trace_callback(take_away)
     assert sends_to_the_spool(store, batch_of(keys), tmp_path / "spool")
     assert away.exists()
+
+
+def test_no_write_to_a_full_disk_is_let_through_because_another_has_just_looked(database: str) -> None:
+    store, _ = open_sqlite(database, min_free_bytes=1 << 62)
+    with closing(store):
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="MIN_FREE_BYTES"):
+                block(store.write(batch_of([b"new"])))
 
 
 @pytest.mark.parametrize("kind", KINDS)

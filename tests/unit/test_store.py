@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from leadcrm.database.states import Outcome
 from leadcrm.errors import StoreUnavailable
 from leadcrm.ingest.driving import block
-from leadcrm.ingest.store.store import Store, WriteResult
+from leadcrm.ingest.store.store import LEDGER_BATCHES, Ledger, Store, WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
 from tests.support.crm import submission
 from tests.support.rows import Rows, sqlite_path
@@ -206,6 +207,12 @@ def test_a_row_that_cannot_be_encoded_does_not_affect_its_batch(store: Store, ro
     assert [outcome for outcome, _ in receipts(block(store.write([first, poison, last])))] == [Outcome.CREATED] * 3
     assert sorted(str(lead["email"]) for lead in rows.leads()) == ["a", "b"]
     assert [row["state"] for row in rows.raw()] == ["stored", "failed", "stored"]
+
+
+def test_an_entry_of_the_ledger_counts_so_many_batches_and_no_other_number() -> None:
+    ledger = Ledger()
+    entries = [ledger.entry() for _ in range(5 * LEDGER_BATCHES)]
+    assert [len([*same]) for _, same in groupby(entries)] == [LEDGER_BATCHES] * 5
 
 
 def test_the_ledger_counts_every_row_once(store: Store, rows: Rows) -> None:
