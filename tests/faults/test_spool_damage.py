@@ -153,6 +153,20 @@ def test_a_log_torn_in_the_middle_gives_up_what_stands_after_the_tear(
         assert all(row == written[row.id] for row in found)
 
 
+def test_a_log_whose_frames_are_all_in_the_file_may_be_cut_off(tmp_path: Path) -> None:
+    with closing(open_spool(make(tmp_path / "live"))) as spool:
+        written = [submission(number) for number in range(ROWS)]
+        spool.write(written)
+        with closing(sqlite3.connect(spool.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        cut = copied(spool.data_dir, tmp_path / "cut")
+    with (cut / "spool.db-wal").open("r+b") as file:
+        file.truncate(32 + 4120)
+    assert lost_from_log(cut / "spool.db") is None
+    assert {row.id for row in start_over(cut)} == {row.id for row in written}
+    assert set_aside_files(cut) == []
+
+
 def test_the_commands_see_a_torn_spool_as_a_start_does(
     killed: tuple[Path, dict[str, Submission]], tmp_path: Path
 ) -> None:

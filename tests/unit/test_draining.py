@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from leadcrm.database.states import Outcome, State
+from leadcrm.errors import SpoolFull
 from leadcrm.ingest import recovery as recovery_module
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.spool import drain as drain_module
 from leadcrm.ingest.spool import salvage as salvage_module
 from leadcrm.ingest.spool.drain import drain_batch
-from leadcrm.ingest.spool.file import make_spool_file
+from leadcrm.ingest.spool.file import make_spool_file, unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.store import Known, Store
@@ -120,6 +121,21 @@ def test_a_row_that_the_disk_has_damaged_stays_and_its_neighbours_go(spool: Spoo
     assert drain(spool, store) == [], "it is not tried for ever"
 
 
+def test_rows_that_the_database_refuses_hold_up_no_row_behind_them(spool: Spool, store: Store, rows: Rows) -> None:
+    rows.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON leads_raw WHEN NEW.target LIKE '%refused%' "
+        "BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
+        if rows.is_sqlite
+        else "ALTER TABLE leads_raw ADD CONSTRAINT refuse CHECK (target NOT LIKE '%refused%')"
+    )
+    refused = [submission(b"{}")._replace(target="/api/lead?refused") for _ in range(5)]
+    behind = [submission(b"{}") for _ in range(2)]
+    spool.write([*refused, *behind])
+    assert sum(drain(spool, store, max_rows=2)) == 7
+    assert [lead["id"] for lead in rows.leads()] == [row.id for row in behind]
+    assert waiting(spool) == [row.id for row in refused]
+
+
 class Meanwhile(Spool):
     """A spool beside which something happens between the look at its keys and the next write."""
 
@@ -191,6 +207,37 @@ def test_all_rows_of_a_large_spool_are_salvaged(spool: Spool, monkeypatch: pytes
     said = (spool.data_dir / "spool.db.salvaged").read_text()
     assert "10 rows were salvaged" in said
     assert rows[5].id in said
+
+
+def test_a_whole_copy_of_a_row_is_salvaged_though_another_copy_is_damaged(spool: Spool) -> None:
+    row, neighbour = submission(b'{"phone":"in the file"}'), submission(b"{}")
+    spool.write([row, neighbour])
+    Rows(f"sqlite:///{spool.path}").execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # The log then holds the page of both rows once more.
+    spool.mark_refused(neighbour.id, "the database refuses it")
+    file = spool.path.read_bytes()
+    assert b"in the file" in file
+    with spool.path.open("r+b") as damaged:
+        damaged.seek(file.index(b"in the file"))
+        damaged.write(b"on")
+    make_spool_file(spool.data_dir / "spool-2.db")
+    salvage_all(spool)
+    assert waiting(spool) == [row.id, neighbour.id]
+    assert "2 rows were salvaged" in (spool.data_dir / "spool.db.salvaged").read_text()
+    assert spool.oldest(10, 1 << 20)[0].body == row.body
+
+
+def test_a_salvage_that_a_full_spool_cuts_short_is_done_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(salvage_module, "SALVAGE_ROWS", 4)
+    rows = [submission(b'"%s"' % (b"x" * 9000)) for _ in range(11)]
+    spool.write(rows)
+    make_spool_file(spool.data_dir / "spool-2.db")
+    with closing(Spool(spool.data_dir, max_bytes=90_000, min_free_bytes=0)) as small, pytest.raises(SpoolFull):
+        salvage_all(small)
+    assert unsalvaged_files(spool.data_dir) == [spool.data_dir / "spool.db"]
+    salvage_all(spool)
+    assert waiting(spool) == [row.id for row in rows]
+    assert unsalvaged_files(spool.data_dir) == []
 
 
 def test_a_database_that_is_too_slow_for_a_batch_is_drained_in_smaller_ones(

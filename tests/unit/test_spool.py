@@ -61,12 +61,16 @@ def test_a_batch_that_would_take_the_spool_over_its_limit_is_refused_whole(tmp_p
 
 
 def test_a_glance_sees_that_another_file_is_in_use(spool: Spool) -> None:
-    assert spool.is_empty_at_a_glance()
+    batch = [submission(b"{}", key="k")]
+    assert spool.known_at_a_glance(batch) == {}
     make_spool_file(spool.data_dir / "spool-2.db")
-    assert not spool.is_empty_at_a_glance()
+    assert spool.known_at_a_glance(batch) is None
     with closing(spool_in(spool.data_dir)) as other:
-        other.write([submission(b"{}", key="k")])
+        other.write(batch)
     assert not spool.is_empty()
+    found = spool.known_at_a_glance(batch)
+    assert found is not None
+    assert list(found) == [batch[0].key_sha256]
 
 
 def test_a_disk_that_damages_each_spool_gets_no_more_of_them(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
