@@ -104,6 +104,7 @@ def test_a_recovery_that_was_woken_once_pauses_again(monkeypatch: pytest.MonkeyP
 def test_a_drain_whose_connection_breaks_takes_another_and_leaves_none_behind(
     database: str, rows: Rows, tmp_path: Path
 ) -> None:
+    open_store(database).close()
     waiting = [submission(b'{"phone":"%d"}' % number) for number in range(5)]
     with closing(spool_in(tmp_path / "spool")) as spool:
         spool.write(waiting)
