@@ -18,7 +18,7 @@ from leadcrm.database.states import State
 from leadcrm.ingest import replay as replay_module
 from leadcrm.ingest.normalize import FIELDS
 from leadcrm.ingest.replay import Replay, replay, replay_failed, replayable_ids
-from leadcrm.ingest.submission import process
+from leadcrm.ingest.submission import Submission, process
 from tests.conftest import StartServer
 from tests.support.crm import MAX_DECODED_BYTES, keep, submission, url_of
 from tests.support.rows import Rows
@@ -129,6 +129,27 @@ def test_replays_that_race_make_one_lead(database: str, rows: Rows, entities: En
         (other,) = raw.keys() - set(leads)
         assert (raw[other]["state"], raw[other]["duplicate_of"]) == ("repeat", leads[0])
         assert {result.lead_id for result in results if result.changed} == set(leads)
+
+
+def test_a_row_whose_key_is_taken_in_the_middle_of_its_replay_leads_to_the_lead_that_took_it(
+    whole_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite nobody can take it: the replay has the write lock."""
+    row, taker = submission(GOOD, key="k", state="invalid", error="a fault of ours"), submission(GOOD, key="k")
+    keep(whole_database, [row])
+    find_holder = replay_module._find_holder
+
+    def find_too_early(entities: Entities, kept: Submission) -> object:
+        holder = find_holder(entities, kept)
+        if holder is None:
+            keep(whole_database, [taker])
+        return holder
+
+    monkeypatch.setattr(replay_module, "_find_holder", find_too_early)
+    entities = bind(url_of(whole_database))
+    assert replayed(entities, row.id) == Replay(row.id, "repeat", True, taker.id, None)
+    entities.database.disconnect()
+    assert [lead["id"] for lead in Rows(whole_database).leads()] == [taker.id]
 
 
 def test_all_failed_rows_are_replayed_and_no_others(database: str, rows: Rows, entities: Entities) -> None:

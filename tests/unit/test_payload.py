@@ -6,6 +6,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
+from typing import NoReturn
 from urllib.parse import parse_qs, quote_plus
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from leadcrm.database.entities import FIELD_COLUMNS, FIELDS
 from leadcrm.database.states import State
 from leadcrm.errors import InvalidPayload
+from leadcrm.ingest import submission
 from leadcrm.ingest.normalize import normalize
 from leadcrm.ingest.payload import charset
 from leadcrm.ingest.payload import json as json_payload
@@ -182,13 +184,14 @@ def test_a_coded_body_is_read_like_the_plain_body(document: dict[str, str], codi
     assert columns_of(coded, content_encoding=", ".join(codings)) == columns_of(body)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "gzip of several members"])
 def test_a_body_may_decode_to_the_bound_but_not_beyond(coding: str) -> None:
     body = b'{"email":"a"}'
-    coded = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+    members = b"".join(gzip.compress(body[at : at + 4]) for at in range(0, len(body), 4))
+    coded = {"gzip": gzip.compress(body), "deflate": zlib.compress(body)}.get(coding, members)
     for bound, fits in ((len(body), True), (len(body) - 1, False)):
         try:
-            read_payload(coded, content_type="", content_encoding=coding, max_decoded_bytes=bound)
+            read_payload(coded, content_type="", content_encoding=coding.split(maxsplit=1)[0], max_decoded_bytes=bound)
         except InvalidPayload:
             assert not fits
         else:
@@ -215,6 +218,22 @@ def test_a_deep_document_is_read_from_a_deep_stack_and_the_recursion_limit_is_re
 
     assert call(500)["email"] == "[" * 1023 + "]" * 1023
     assert sys.getrecursionlimit() == limit
+
+
+@pytest.mark.parametrize("end", [rb"\\", rb"\"", rb"\\\"", rb"\"\\"])
+def test_brackets_in_a_text_are_no_nesting_whatever_escapes_stand_before_it(end: bytes) -> None:
+    body = b'{"phone":1,"email":"a%s","creo":"%s"}' % (end, b"[" * (json_payload.MAX_NESTING + 1))
+    assert columns_of(body)["creo"] == "[" * (json_payload.MAX_NESTING + 1)
+
+
+@pytest.mark.parametrize("fault", [KeyError, AttributeError, AssertionError, MemoryError, ValueError])
+def test_no_fault_of_ours_keeps_a_body_from_being_kept(monkeypatch: pytest.MonkeyPatch, fault: type[Exception]) -> None:
+    def fail(_: object) -> NoReturn:
+        raise fault("a-payload-no-log-may-hold")
+
+    monkeypatch.setattr(submission, "normalize", fail)
+    done = submission.process(b"{}", content_type="", content_encoding="", max_decoded_bytes=MAX_BODY_BYTES)
+    assert done == (State.FAILED, f"normalizing failed: {fault.__name__}", None)
 
 
 def test_deep_documents_are_read_in_several_threads_at_once() -> None:
