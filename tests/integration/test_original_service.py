@@ -30,7 +30,7 @@ CREATE TABLE leads (
 );
 INSERT INTO leads_raw VALUES
     ('{RAW_ID}', 'old-key', '{{"email": "a@example.com", "firstName": "Žanna"}}', 'req-1', '2024-01-15 10:30:00'),
-    ('{LONELY_ID}', NULL, '{{"email": "b@example.com"}}', NULL, '2024-01-16 10:30:00');
+    ('{LONELY_ID}', '', '{{"email": "b@example.com"}}', NULL, '2024-01-16 10:30:00');
 INSERT INTO leads VALUES
     ('{LEAD_ID}', '{RAW_ID}', 'Žanna', 'a@example.com', NULL, 'called', 'maria',
      '2024-01-15 10:30:00', '2024-02-01 08:00:00');
@@ -63,6 +63,8 @@ def test_the_originals_leads_and_keys_are_taken_over(
         (LEAD_ID, "Žanna", "a@example.com", None, "called", "maria", "2024-01-15 10:30:00")
     ]
     assert postgres.execute("SELECT count(*) FROM original_leads_raw", url=originals) == [(2,)]
+    of_empty_key = "SELECT key_sha256 FROM leads_raw WHERE idempotency_key = ''"
+    assert postgres.execute(of_empty_key, url=originals) == [(None,)], "an empty key counts as absent"
     server = start_server(originals)
     answer = server.client.post_lead(b'{"email": "a@example.com"}', key="old-key")
     assert answer.status == 409

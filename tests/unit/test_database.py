@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import FrameType
 
+import psycopg2
 import pytest
+from pony.orm import select
 
-from leadcrm.database import sqlite
-from leadcrm.database.connections import open_connection
-from leadcrm.database.postgres import PostgresConnection
-from tests.support.crm import url_of
+from leadcrm.database import sessions, sqlite
+from leadcrm.database.connections import Connection, open_connection
+from leadcrm.database.data_dir import hold
+from leadcrm.database.postgres import PostgresConnection, deadline
+from leadcrm.database.sessions import bind, session
+from leadcrm.database.sqlite import busy_timeout
+from leadcrm.errors import StoreUnavailable
+from tests.support.crm import keep, url_of
+from tests.support.postgres import PostgresCluster
 
 
 def test_ponys_providers_are_imported_before_two_threads_can_bind_at_once() -> None:
@@ -79,3 +87,81 @@ def test_a_log_that_grew_beside_a_long_read_gives_the_disk_back(
         writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
         writer.execute("INSERT INTO t VALUES (1)")
         assert log.stat().st_size <= 1_000_000
+
+
+@pytest.mark.parametrize(("outer_s", "inner_s"), [(0.3, 30), (30, 0.3)])
+def test_the_shorter_of_two_deadlines_counts_and_the_outer_one_counts_again(
+    whole_database: str, outer_s: float, inner_s: float
+) -> None:
+    def wait_in_vain(connection: Connection) -> None:
+        assert isinstance(connection, PostgresConnection)
+        with pytest.raises(psycopg2.OperationalError, match="deadline"), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(20)")
+
+    first, second = (open_connection(url_of(whole_database), timeout_s=30) for _ in range(2))
+    started = time.monotonic()
+    with closing(first), closing(second), deadline(outer_s):
+        with deadline(inner_s):
+            wait_in_vain(first)
+        if outer_s < inner_s:
+            wait_in_vain(second)
+    assert time.monotonic() - started < 10
+
+
+def test_every_host_of_the_url_is_tried_though_the_name_of_one_is_gone(whole_database: str) -> None:
+    before, _, address = whole_database.rpartition("@")
+    host, _, database = address.partition("/")
+    port = host.rpartition(":")[2]
+    for hosts in (f"gone.invalid:{port},{host}", f"{host},gone.invalid:{port}", f"127.0.0.1:9,{host}"):
+        open_connection(url_of(f"{before}@{hosts}/{database}"), timeout_s=5).close()
+
+
+def test_the_server_and_the_kernel_give_up_what_we_give_up(whole_database: str) -> None:
+    url = url_of(f"{whole_database}?connect_timeout=2")
+    with closing(open_connection(url, timeout_s=3)) as connection:
+        assert isinstance(connection, PostgresConnection)
+        with connection.cursor() as cursor:
+            for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+                cursor.execute(f"SHOW {setting}")
+                assert cursor.fetchall() == [("3s",)], setting
+        assert connection.info.dsn_parameters["tcp_user_timeout"] == "3000"
+
+
+def test_a_session_of_the_crm_gives_a_hung_database_up(
+    own_postgres: PostgresCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(own_postgres.url, [])
+    entities = bind(url_of(own_postgres.url))
+    monkeypatch.setattr(sessions, "READ_TIMEOUT_S", 0.3)
+    with own_postgres.frozen(), pytest.raises(StoreUnavailable), session(entities):
+        select(row for row in entities.raw_lead).count()
+    with session(entities):
+        assert select(row for row in entities.raw_lead).count() == 0
+    entities.database.disconnect()
+
+
+def test_a_busy_timeout_is_restored_after_an_error_too(tmp_path: Path) -> None:
+    url = url_of(f"sqlite:///{tmp_path / 'leads.db'}")
+    with closing(open_connection(url, timeout_s=5, create=True)) as connection:
+        assert isinstance(connection, sqlite3.Connection)
+        with suppress(ValueError), busy_timeout(connection, 7):
+            assert connection.execute("PRAGMA busy_timeout").fetchall() == [(7,)]
+            raise ValueError
+        assert connection.execute("PRAGMA busy_timeout").fetchall() == [(5000,)]
+
+
+@pytest.mark.parametrize("shared", ["both", "the data folder", "the database's folder", "none"])
+def test_a_lock_is_free_only_if_no_other_uses_the_data_folder_or_the_database(tmp_path: Path, shared: str) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        for name in ("data", "database"):
+            (folder / name).mkdir(parents=True)
+    data = (ours if shared in ("both", "the data folder") else theirs) / "data"
+    database = (ours if shared in ("both", "the database's folder") else theirs) / "database" / "leads.db"
+    with hold(ours / "data", ours / "database" / "leads.db") as served, hold(data, database) as served_too:
+        assert (served, served_too) == (True, True)
+    with (
+        hold(ours / "data", ours / "database" / "leads.db") as served,
+        hold(data, database, exclusively=True) as is_free,
+    ):
+        assert (served, is_free) == (True, shared == "none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from leadcrm.database.migrations import (
     require_current,
 )
 from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
+from leadcrm.ingest.spool.spool import Spool
 from tests.support.crm import keep as keep_rows
 from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster
@@ -140,6 +142,8 @@ def test_a_table_of_another_program_is_named_and_left_alone(database: str, rows:
     rows.execute(f"CREATE TABLE {table} (id text)")
     with pytest.raises(ForeignTables, match=rf"\b{table}\b"):
         migrate(url_of(database))
+    with pytest.raises(ForeignTables, match=rf"\b{table}\b"):
+        migrations.reset(url_of(database))
     assert rows.select(f"SELECT * FROM {table}") == []
 
 
@@ -168,3 +172,16 @@ def test_the_spools_migrations_are_applied_once(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     assert [step.version for step in migrate_spool(path)] == list(range(1, newest_version("spool") + 1))
     assert migrate_spool(path) == []
+
+
+def test_a_spool_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    migrate_spool(path)
+    rows = Rows(f"sqlite:///{path}")
+    rows.execute("INSERT INTO leadcrm_migrations (version, name, applied_at) VALUES (9000, 'later', '')")
+    with pytest.raises(SchemaTooNew, match="9000"):
+        migrate_spool(path)
+    with closing(Spool(tmp_path, max_bytes=1 << 30, min_free_bytes=0)) as spool, pytest.raises(SchemaTooNew):
+        spool.write([submission(b"{}")])
+    assert rows.raw() == []
+    assert [other.name for other in tmp_path.glob("spool*.db")] == ["spool.db"]
