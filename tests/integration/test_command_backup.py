@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -168,15 +169,19 @@ def test_a_file_that_is_no_backup_is_not_restored(start_server: StartServer, tmp
     assert leads_in(data / "leads.db") == {"first@example.com"}
 
 
-def test_the_files_of_a_killed_backup_are_removed_by_the_next(start_server: StartServer, tmp_path: Path) -> None:
+def test_the_files_of_a_killed_backup_are_removed_by_the_next_and_those_of_a_running_one_are_not(
+    start_server: StartServer, tmp_path: Path
+) -> None:
     data = embedded(tmp_path / "data", start_server, "first@example.com")
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
     left = tmp_path / f".copy.db.{ended.pid}.part"
     left.touch()
     left.with_name(f"{left.name}.spool").mkdir()
+    running = tmp_path / f".copy.db.{os.getpid()}.part"
+    running.touch()
     assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
-    assert list(tmp_path.glob(".copy.db*")) == []
+    assert list(tmp_path.glob(".copy.db*")) == [running]
 
 
 def test_backups_of_postgresql_are_left_to_its_own_tools(tmp_path: Path) -> None:

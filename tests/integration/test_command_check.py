@@ -7,8 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.command import leadcrm
 from tests.support.ports import free_port
+from tests.support.postgres import PostgresServer
 
 
 def checked(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -30,6 +33,36 @@ def test_all_is_well_on_a_migrated_database(database: str, tmp_path: Path) -> No
     else:
         expected |= {"database file"}
     assert set(checks) == expected
+
+
+@pytest.mark.parametrize("setting", ["remote_apply", "remote_write", "local"])
+def test_commits_that_reach_a_disk_are_durable_whatever_else_they_wait_for(
+    whole_database: str, tmp_path: Path, postgres: PostgresServer, setting: str
+) -> None:
+    name = whole_database.rpartition("/")[2]
+    postgres.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = {setting}')
+
+    check = checked(leadcrm(tmp_path, "check", "--json", DATABASE_URL=whole_database))["synchronous_commit"]
+
+    assert (check["ok"], check["text"]) == (True, setting)
+
+
+@pytest.mark.parametrize("direction", ["-", "+"])
+def test_a_clock_that_is_off_either_way_fails_with_its_hint(
+    whole_database: str, tmp_path: Path, postgres: PostgresServer, direction: str
+) -> None:
+    name = whole_database.rpartition("/")[2]
+    postgres.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
+    postgres.execute(
+        "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
+        f"AS $$ SELECT pg_catalog.clock_timestamp() {direction} interval '2 minutes' $$",
+        url=whole_database,
+    )
+
+    check = checked(leadcrm(tmp_path, "check", "--json", DATABASE_URL=whole_database))["clock"]
+
+    assert not check["ok"]
+    assert "NTP" in check["hint"]
 
 
 def test_a_schema_that_was_not_migrated_fails_and_names_the_command(database: str, tmp_path: Path) -> None:

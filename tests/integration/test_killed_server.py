@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from leadcrm.ingest.spool.file import make_spool_file
 from leadcrm.ingest.spool.spool import Spool
 from tests.conftest import server_starter
 from tests.support.command import leadcrm
@@ -85,6 +86,14 @@ def test_a_restore_is_refused_while_the_spools_log_holds_leads(folder: Path) -> 
     refused = run(folder, "restore", "older.db", "--yes")
     assert refused.returncode == 1
     assert f"{len(IN_SPOOL)} leads wait in the spool" in refused.stderr
+    assert leads_in(folder / "data" / "leads.db") == IN_DATABASE
+
+
+def test_a_restore_is_refused_while_a_spool_set_aside_holds_leads(folder: Path) -> None:
+    make_spool_file(folder / "data" / "spool-2.db")
+    refused = run(folder, "restore", "older.db", "--yes")
+    assert refused.returncode == 1
+    assert "its rows are not in the spool yet" in refused.stderr
     assert leads_in(folder / "data" / "leads.db") == IN_DATABASE
 
 

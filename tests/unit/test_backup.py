@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from leadcrm.configuration.config import load
 from leadcrm.ingest.driving import block
+from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.operations import backup as backup_module
 from leadcrm.operations.backup import back_up
-from tests.support.crm import submission
+from tests.support.crm import MAX_DECODED_BYTES, submission
 from tests.support.rows import Rows
 from tests.support.stores import store_on
+from tests.support.writers import spool_in
 
 
 def test_a_backup_is_of_one_moment_whatever_is_committed_meanwhile(
@@ -40,3 +43,19 @@ def test_a_backup_is_of_one_moment_whatever_is_committed_meanwhile(
     copied = {row["id"] for row in Rows(f"sqlite:///{tmp_path / 'copy.db'}").raw()}
     assert copied == {row.id for row in before}
     assert done.rows == len(before)
+
+
+def test_a_row_that_is_drained_during_a_backup_is_in_it(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'leads.db'}"
+    config = load({}, {"DATABASE_URL": database, "DATA_DIR": str(tmp_path), "PATH": os.defpath}, tmp_path)
+    row = submission(b'{"email":"drained@example.com"}')
+    with store_on(database) as store, closing(spool_in(tmp_path)) as spool:
+        spool.write([row])
+
+        def on_progress(_done: int, _in_all: int) -> None:
+            drain_batch(spool, store, max_decoded_bytes=MAX_DECODED_BYTES)
+
+        done = back_up(config, tmp_path / "copy.db", on_progress)
+        assert spool.is_empty()
+    assert [lead["id"] for lead in Rows(f"sqlite:///{tmp_path / 'copy.db'}").leads()] == [row.id]
+    assert done.rows == 1
