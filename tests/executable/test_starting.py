@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -17,6 +18,9 @@ MOST_BYTES = 20 * 1024 * 1024
 MOST_START_S = 0.7
 MOST_TIMES_THE_SOURCE = 1.6
 MOST_VERSION_S = 0.5
+LIBRARIES_S = 0.25
+"""What importing the libraries takes on a machine for which the limits in seconds hold; a slower one gets more time."""
+
 MOST_TRIALS = 15
 """A trial may meet a busy machine, so the best of some counts: enough that one of them meets a quiet moment."""
 
@@ -105,7 +109,7 @@ def test_it_is_healthy_soon_and_not_much_later_than_the_source(
         if trial >= 4 and best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
             break
     print(f"healthy after {best_s:.3f} s, from source after {best_of_source_s:.3f} s")
-    assert best_s < MOST_START_S
+    assert best_s < MOST_START_S * slowness()
     assert best_s < MOST_TIMES_THE_SOURCE * best_of_source_s
 
 
@@ -118,7 +122,17 @@ def test_version_takes_less_than_half_a_second(executable: Path, tmp_path: Path)
         if best_s < MOST_VERSION_S:
             break
     print(f"leadcrm version took {best_s:.3f} s")
-    assert best_s < MOST_VERSION_S
+    assert best_s < MOST_VERSION_S * slowness()
+
+
+def slowness() -> float:
+    """Return how many times slower than such a machine this one is now, at least 1; none of our code counts."""
+    best_s = 60.0
+    for _ in range(5):
+        started = monotonic()
+        subprocess.run([sys.executable, "-c", "import sanic, pony.orm, psycopg2, uvloop"], check=True)
+        best_s = min(best_s, monotonic() - started)
+    return max(1.0, best_s / LIBRARIES_S)
 
 
 def _start_s(directory: Path) -> float:
