@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
 from leadcrm.database.states import Outcome
 from leadcrm.ingest.driving import Operation, Readable, Writable, block
-from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.postgres import MAX_LOOP_BYTES, PostgresStore
 from leadcrm.ingest.store.store import Known
@@ -28,6 +26,7 @@ from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster, PostgresServer
 from tests.support.receipts import submit_all
 from tests.support.rows import Rows
+from tests.support.writers import run_writer
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
 TIMEOUT_S = 1.0
@@ -92,23 +91,7 @@ def store(url: str) -> WatchedStore:
 
 def run(store: WatchedStore, use: Callable[[Writer], Awaitable[None]], spool: Spool | None = None) -> Writer:
     """Run a writer on a loop in this thread, as a worker does, and return it after it has stopped."""
-    writer = Writer(spool, lambda: None, QueueBudget(MAX_HELD_BYTES))
-
-    async def main() -> None:
-        writer.start(asyncio.get_running_loop())
-        writer.hand_over(store)
-        try:
-            await use(writer)
-        finally:
-            await asyncio.to_thread(writer.stop)
-
-    # uvloop, as in workers, because it watches sockets in its own way.
-    loop = uvloop.new_event_loop()
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
-    return writer
+    return run_writer(use, store=store, spool=spool, max_held_bytes=MAX_HELD_BYTES)
 
 
 def spool_in(directory: Path) -> Spool:

@@ -31,8 +31,8 @@ def run_writer(
     store: Store | None = None,
     spool: Spool | None = None,
     max_held_bytes: int = LARGE_BYTES,
-) -> None:
-    """Run a writer in this thread's loop until `use` is done, and stop it; it closes the store and the spool."""
+) -> Writer:
+    """Run a writer in this thread's loop until `use` is done, and return it stopped; it closes store and spool."""
     writer = Writer(spool, lambda: None, QueueBudget(max_held_bytes))
 
     async def main() -> None:
@@ -50,6 +50,7 @@ def run_writer(
         loop.run_until_complete(main())
     finally:
         loop.close()
+    return writer
 
 
 async def until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10) -> None:
