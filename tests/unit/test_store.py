@@ -18,6 +18,7 @@ from leadcrm.ingest.driving import block
 from leadcrm.ingest.store.store import LEDGER_BATCHES, Ledger, Store, WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
 from tests.support.crm import submission
+from tests.support.postgres import PostgresServer
 from tests.support.rows import Rows, sqlite_path
 from tests.support.stores import store_on
 
@@ -86,6 +87,33 @@ def test_writing_a_batch_in_doubt_again_changes_nothing(store: Store, rows: Rows
     assert receipts(block(store.write(list(reversed(batch))))) == list(reversed(again))
     assert (rows.raw(), rows.leads()) == (raw, leads)
     assert len(raw) == 8
+
+
+def test_finding_a_batch_in_doubt_commits_again(database: str, postgres: PostgresServer) -> None:
+    """A row that is found may never have been synced, or have reached no standby: only a commit's wait proves it."""
+
+    def written() -> int:
+        if database.startswith("sqlite"):
+            return Path(f"{sqlite_path(database)}-wal").stat().st_size
+        return int(postgres.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn", url=database)[0][0])
+
+    with store_on(database) as store:
+        batch = a_batch()
+        block(store.write(batch))
+        before = written()
+        block(store.write(batch))
+        assert written() > before
+
+
+def test_a_proof_on_sqlite_writes(tmp_path: Path) -> None:
+    """SQLite writes nothing for an update that leaves a row as it is."""
+    database = f"sqlite:///{tmp_path / 'leads.sqlite3'}"
+    with store_on(database) as store, closing(sqlite3.connect(sqlite_path(database))) as reader:
+        # A reader's snapshot keeps the checkpoint from emptying the log again.
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM leads").fetchall()
+        block(store.prove())
+        assert Path(f"{sqlite_path(database)}-wal").stat().st_size > 0
 
 
 def test_a_key_of_an_earlier_batch_stays_taken(store: Store) -> None:

@@ -35,8 +35,11 @@ _LOCK = 0x6C656164  # "lead": the key of PostgreSQL's advisory lock, held until 
 
 _LEAD_TABLES = ("leads_raw", "leads")
 
-REWRITE_SQL = "UPDATE {schema}leadcrm_migrations SET name = name"
-"""A real write that changes nothing. Its commit proves that the disk takes writes."""
+REWRITE_SQL = "UPDATE {schema}leadcrm_migrations SET version = version"
+"""A real write that changes nothing. Its commit proves that the disk takes writes.
+
+It sets the primary key, because SQLite writes no page for a row whose other columns stay as they are.
+"""
 
 STATUS_TIMEOUT_S = 5.0
 """The limit for reading which migrations are applied."""

@@ -211,11 +211,11 @@ class SqliteStore:
                 sleep(random.uniform(*LOCK_PAUSE_S))  # noqa: S311 - at random, so that two writers do not collide again
 
     def _rewrite(self) -> None:
+        with self._transaction():
+            self._connection.execute(REWRITE_SQL.format(schema=""))
         # The checkpoint locks out writers while it waits for readers, some of which take long.
         with busy_timeout(self._connection, CHECKPOINT_TIMEOUT_MS):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with self._transaction():
-            self._connection.execute(REWRITE_SQL.format(schema=""))
 
     def _statements(self, rows: Sequence[Submission]) -> list[Statement]:
         """Return the statements that insert the rows with their leads and their ledger entries."""
