@@ -68,6 +68,8 @@ class PostgresStore:
         self._find_sql = _find_sql(schema)
         self._may_prepare = may_prepare
         self._is_prepared = False
+        # Whether what was written or found last may be missing on a synchronous standby.
+        self._is_in_doubt = False
         self._ledger = Ledger()
         # The connection's default cursor would block until the statement has finished.
         self._cursor = connection.cursor(cursor_factory=psycopg2.extensions.cursor)
@@ -112,16 +114,39 @@ class PostgresStore:
         return (yield from write_bisected(batch, write, refusal, prove))
 
     def _prove_commit(self, until: float) -> Operation[None]:
-        """Commit a write that needs none of our tables. Raises `StoreUnavailable`."""
+        """Commit a write that needs none of our tables, and with it all that is visible now.
+
+        Raises:
+            StoreUnavailable: No commit reaches the disk, or the synchronous standby, now.
+        """
         try:
             yield from self._execute(until, "SELECT pg_logical_emit_message(true, 'leadcrm', '')")
         except psycopg2.Error as error:
             # Some databases that speak PostgreSQL's protocol lack the function.
             if error.pgcode is not None and error.pgcode.startswith("42"):
+                self._is_in_doubt = False
                 return
             failure = store_error(error)
             # No row is in it that could be at fault, whatever the class of the SQLSTATE says.
             raise StoreUnavailable(str(failure), hint=failure.hint, sqlstate=failure.sqlstate) from error
+        self._is_in_doubt = self._was_warned()
+        if self._is_in_doubt:
+            raise StoreUnavailable(
+                "the database committed with a warning: a standby may lack the commit",
+                hint="its log says why: a commit's wait for the synchronous standby was cancelled",
+            )
+
+    def _was_warned(self) -> bool:
+        """Return whether the last statement came with a notice, and forget the notice.
+
+        PostgreSQL answers success with a warning if a commit's wait for its standby was cancelled (its documentation,
+        section 26.2.8.3). The text is translated, so any notice counts.
+        """
+        notices = self._connection.notices
+        was_warned = bool(notices)
+        if was_warned:
+            notices.clear()
+        return was_warned
 
     def _write_settled(self, until: float, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
         """Insert the rows that may hold their keys first, and look up the holders of the other rows' keys."""
@@ -134,7 +159,8 @@ class PostgresStore:
             ahead = [row for row in settled.values() if row.duplicate_of not in settled]
             if (yield from self._insert(until, ahead)) == len(ahead):
                 if len(ahead) == len(left):
-                    return receipts_for(batch, rows | settled, "database")
+                    rows.update(settled)
+                    break
                 stored = {row.id: row for row in ahead}
                 known.update(
                     (row.key_sha256, (row.id, row.body_sha256)) for row in ahead if row.key_sha256 and row.holds_key
@@ -142,11 +168,17 @@ class PostgresStore:
             else:
                 # Some rows exist already, or their keys are taken.
                 stored, known = yield from self._find(until, left)
+                # Others see a commit as soon as its wait for the standby has ended, even if it ended in vain.
+                self._is_in_doubt = True
             rows.update(stored)
             left = [row for row in left if row.id not in stored]
             if not left:
-                return receipts_for(batch, rows, "database")
-        raise StoreUnavailable("rival rows for a key keep vanishing")
+                break
+        else:
+            raise StoreUnavailable("rival rows for a key keep vanishing")
+        if self._is_in_doubt:
+            yield from self._prove_commit(until)
+        return receipts_for(batch, rows, "database")
 
     def _insert(self, until: float, rows: Sequence[Submission]) -> Operation[int]:
         """Insert the rows, except those whose id or key exists already, and return how many were inserted."""
@@ -160,6 +192,10 @@ class PostgresStore:
         else:
             statement = self._encode(rows)
         ((inserted,),) = yield from self._execute(until, statement)
+        was_warned = self._was_warned()
+        if inserted:
+            # A commit that was waited for covers all commits before it.
+            self._is_in_doubt = was_warned
         return int(inserted)
 
     def _encode(self, rows: Iterable[Submission]) -> bytes:

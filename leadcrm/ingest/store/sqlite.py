@@ -160,8 +160,12 @@ class SqliteStore:
         with self._transaction():
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
             stored = self._stored_ids([*rows])
-            for statement in self._statements([row for row in rows.values() if row.id not in stored]):
+            new = [row for row in rows.values() if row.id not in stored]
+            for statement in self._statements(new):
                 self._connection.execute(*statement)
+            if not new:
+                # A killed process may have written the rows without a sync; only a commit that changes something syncs.
+                self._connection.execute(REWRITE_SQL.format(schema=""))
         return rows
 
     def _commit(self, statements: Sequence[Statement]) -> None:

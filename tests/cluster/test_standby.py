@@ -1,0 +1,82 @@
+"""Synchronous replication whose standby is away: no lead is acknowledged that only the primary has."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Answer
+from tests.support.command import leadcrm
+from tests.support.postgres import PostgresCluster
+from tests.support.rows import Rows
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+WAITING = "wait_event = 'SyncRep'"
+
+
+def set_standby(cluster: PostgresCluster, name: str) -> None:
+    """Have commits wait for the standby of this name; there is none, so they wait for ever. Empty: for none."""
+    cluster.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+    cluster.execute("SELECT pg_reload_conf()")
+    wait_until(lambda: cluster.execute("SHOW synchronous_standby_names") == [(name,)])
+
+
+def end_waits(cluster: PostgresCluster, function: str) -> int:
+    """Cancel or terminate the backends that wait for the standby, as impatient operators do; return how many."""
+    return len(cluster.execute(f"SELECT {function}(pid) FROM pg_stat_activity WHERE {WAITING}"))
+
+
+def waiting(cluster: PostgresCluster) -> int:
+    return int(cluster.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {WAITING}")[0][0])
+
+
+@pytest.fixture
+def server(start_server: StartServer, own_postgres: PostgresCluster) -> Iterator[Server]:
+    server = start_server(own_postgres.create_database())
+    wait_until(lambda: server.client.get("/ready").json()["database"] == "up")
+    set_standby(own_postgres, "nobody")
+    yield server
+    set_standby(own_postgres, "")
+
+
+def test_a_cancelled_wait_for_the_standby_acknowledges_nothing(server: Server, own_postgres: PostgresCluster) -> None:
+    """PostgreSQL then answers success with a warning."""
+    answers: list[Answer] = []
+    sender = threading.Thread(target=lambda: answers.append(server.client.post_lead({"email": "a@example.com"})))
+    sender.start()
+    wait_until(lambda: end_waits(own_postgres, "pg_cancel_backend"))
+    sender.join()
+    assert answers[0].receipt is not None
+    assert answers[0].receipt.stored == "spool"
+    set_standby(own_postgres, "")
+    server.wait_drained()
+
+
+def test_a_row_that_no_standby_has_stays_in_the_spool(server: Server, own_postgres: PostgresCluster) -> None:
+    """Once its wait has ended in vain, everybody sees the row, so that the drain finds it in the database."""
+    answer = server.client.post_lead({"email": "a@example.com"})
+    assert answer.receipt is not None
+    assert answer.receipt.stored == "spool"
+    assert server.terminate() == 0
+    wait_until(lambda: waiting(own_postgres) > 0)
+    rows = Rows(server.environment["DATABASE_URL"])
+    while not rows.leads():
+        end_waits(own_postgres, "pg_terminate_backend")
+    drain = leadcrm(server.directory, "spool", "drain", **server.environment)
+    assert drain.returncode == 1
+    assert spooled(server) == 1
+    set_standby(own_postgres, "")
+    drain = leadcrm(server.directory, "spool", "drain", **server.environment)
+    assert drain.returncode == 0, drain.stderr
+    assert spooled(server) == 0
+    assert len(rows.leads()) == 1
+
+
+def spooled(server: Server) -> int:
+    status = leadcrm(server.directory, "spool", "status", "--json", **server.environment)
+    return int(json.loads(status.stdout)["rows"])
