@@ -138,16 +138,19 @@ class Recovery:
 
     def _reconnect(self) -> None:
         try:
-            store = self._connect()
-            try:
-                block(store.prove())
-            except BaseException:
-                store.close()
-                raise
-            self._writer.hand_over(store)
+            self._writer.hand_over(self._proved_store())
         finally:
             self._has_tried.set()
         logger.info("the database takes leads", extra={"action": "recover"})
+
+    def _proved_store(self) -> Store:
+        store = self._connect()
+        try:
+            block(store.prove())
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def _salvage(self) -> None:
         """Salvage the rows of damaged spool files into the file in use."""
@@ -175,7 +178,7 @@ class Recovery:
             moved = 0
             while not self._stopping:
                 if self._store is None:
-                    self._store = self._connect()
+                    self._store = self._proved_store()
                 count = self._drain_batch(spool, self._store)
                 if not count:
                     break

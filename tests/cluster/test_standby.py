@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
@@ -17,6 +18,11 @@ from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 WAITING = "wait_event = 'SyncRep'"
+
+WORKERS = 2
+
+TRIAL_S = 8.0
+"""Enough for six attempts of each worker to reach the database."""
 
 
 def set_standby(cluster: PostgresCluster, name: str) -> None:
@@ -37,7 +43,7 @@ def waiting(cluster: PostgresCluster) -> int:
 
 @pytest.fixture
 def server(start_server: StartServer, own_postgres: PostgresCluster) -> Iterator[Server]:
-    server = start_server(own_postgres.create_database())
+    server = start_server(own_postgres.create_database(), environment={"WORKERS": str(WORKERS)})
     wait_until(lambda: server.client.get("/ready").json()["database"] == "up")
     set_standby(own_postgres, "nobody")
     yield server
@@ -75,6 +81,30 @@ def test_a_row_that_no_standby_has_stays_in_the_spool(server: Server, own_postgr
     assert drain.returncode == 0, drain.stderr
     assert spooled(server) == 0
     assert len(rows.leads()) == 1
+
+
+def test_without_its_standby_the_server_holds_few_connections(server: Server, own_postgres: PostgresCluster) -> None:
+    """A backend that waits for a standby notices neither a timeout nor that its client has gone."""
+    most = 0
+    rows = 0
+    ends_at = monotonic() + TRIAL_S
+    while monotonic() < ends_at:
+        answer = server.client.post_lead({"email": "a@example.com"})
+        assert answer.receipt is not None
+        assert answer.receipt.stored == "spool"
+        rows += 1
+        most = max(most, waiting(own_postgres))
+    # Each worker's batch, and one proof for the whole node.
+    print(
+        "MOST",
+        most,
+        rows,
+        own_postgres.execute("select state, wait_event, left(query,40), now()-query_start from pg_stat_activity"),
+    )
+    assert most <= WORKERS + 1
+    set_standby(own_postgres, "")
+    server.wait_drained()
+    assert len(Rows(server.environment["DATABASE_URL"]).leads()) == rows
 
 
 def spooled(server: Server) -> int:

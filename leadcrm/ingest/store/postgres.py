@@ -43,6 +43,18 @@ _RETRIED_SQLSTATES = ("40001", "40P01")  # serialization failure and deadlock: n
 
 _POOLED_SQLSTATES = ("26000", "42P05")  # a prepared statement is missing or exists: a pooler changes our sessions
 
+_PROVE_LOCK = 0x6C656166  # the key of the advisory lock that a proof holds until it is committed
+
+_PROVE_SQL = f"""
+    SELECT CASE WHEN pg_try_advisory_xact_lock({_PROVE_LOCK})
+    THEN pg_logical_emit_message(true, 'leadcrm', '') IS NOT NULL END
+"""
+
+_PROVE_PAUSE_S = (0.01, 0.05)
+"""The pause before a proof tries for the lock again, which a proof on a healthy server holds for milliseconds."""
+
+_STANDBY_HINT = "is the synchronous standby up (pg_stat_replication)?"
+
 
 class PostgresStore:
     """Writes batches to PostgreSQL over one connection; it needs a thread only to encode large bodies and to pause."""
@@ -116,11 +128,17 @@ class PostgresStore:
     def _prove_commit(self, until: float) -> Operation[None]:
         """Commit a write that needs none of our tables, and with it all that is visible now.
 
+        While no standby answers, a proof waits in the server for as long as that lasts, even if its client has gone.
+        The lock lets only one of them wait: else they would take all of the server's connections in time.
+
         Raises:
             StoreUnavailable: No commit reaches the disk, or the synchronous standby, now.
         """
         try:
-            yield from self._execute(until, "SELECT pg_logical_emit_message(true, 'leadcrm', '')")
+            while not (yield from self._execute(until, _PROVE_SQL))[0][0]:
+                if monotonic() > until:
+                    raise StoreUnavailable("another commit waits for the disk or the standby", hint=_STANDBY_HINT)
+                yield InThread(partial(sleep, random.uniform(*_PROVE_PAUSE_S)))  # noqa: S311
         except psycopg2.Error as error:
             # Some databases that speak PostgreSQL's protocol lack the function.
             if error.pgcode is not None and error.pgcode.startswith("42"):
@@ -132,8 +150,7 @@ class PostgresStore:
         self._is_in_doubt = self._was_warned()
         if self._is_in_doubt:
             raise StoreUnavailable(
-                "the database committed with a warning: a standby may lack the commit",
-                hint="its log says why: a commit's wait for the synchronous standby was cancelled",
+                "the database committed with a warning: a standby may lack the commit", hint=_STANDBY_HINT
             )
 
     def _was_warned(self) -> bool:
