@@ -21,7 +21,7 @@ from tests.support.rows import Rows  # noqa: E402
 from tests.support.secrets import assert_no_secret_in_the_log  # noqa: E402
 from tests.support.server import Server, StartServer  # noqa: E402
 
-pytest_plugins = ["tests.support.fault_table", "tests.support.skips"]
+pytest_plugins = ["tests.support.figure_tables", "tests.support.skips"]
 
 DATABASE_KINDS = ("sqlite", "postgres")
 SERVERS = pytest.StashKey[list[Server]]()

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.disk import Disk, small_disk
 from tests.faults.injection import Injection, compile_library, compiler
 from tests.faults.trial import Trial
-from tests.support.fault_table import FaultTable
+from tests.support.figure_tables import FigureTable
 
 ORDER = (
     "postgres",
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def trial(tmp_path: Path, fault_table: FaultTable) -> Iterator[Trial]:
+def trial(tmp_path: Path, fault_table: FigureTable) -> Iterator[Trial]:
     """A load with a journal and the comparison afterwards."""
     trial = Trial(tmp_path / "journal", fault_table)
     yield trial

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.comparison import Report, compare
-from tests.support.fault_table import FaultRow, FaultTable
+from tests.support.figure_tables import FaultRow, FigureTable
 from tests.support.journal import Entry, Journal, Outcome, read_journal
 from tests.support.load import Load, generated_leads
 from tests.support.rows import Rows
@@ -34,7 +34,7 @@ BROKEN = frozenset({Outcome.TORN, Outcome.TIMED_OUT})
 class Trial:
     """The load, the journal and the comparison of one fault test."""
 
-    def __init__(self, journal_path: Path, table: FaultTable) -> None:
+    def __init__(self, journal_path: Path, table: FigureTable) -> None:
         self._table = table
         self.journal = Journal(journal_path)
         self._closed = False

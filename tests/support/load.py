@@ -179,30 +179,31 @@ class Load:
             connection.close()
 
     async def _deliver(self, connection: Connection, lead: Lead) -> None:
-        request = self._request(lead)
-        body_sha256 = hashlib.sha256(lead.body).hexdigest()
+        request = request_of(lead, self._address, keep_alive=self._keep_alive)
         delay_s, longest_delay_s = RETRY_DELAY_S
         while True:
             started = time.monotonic()
             exchange = await connection.exchange(request, self._timeout_s)
-            self._journal.add(_entry(lead, body_sha256, exchange, started))
+            self._journal.add(entry_of(lead, exchange, started))
             if self._ends or not _wants_retry(lead, exchange):
                 return
             await asyncio.sleep(random.uniform(delay_s / 2, delay_s))
             delay_s = min(2 * delay_s, longest_delay_s)
 
-    def _request(self, lead: Lead) -> bytes:
-        lines = [
-            b"POST /api/lead HTTP/1.1",
-            b"Host: %s:%d" % (self._address[0].encode(), self._address[1]),
-            b"Content-Type: application/json",
-            b"Content-Length: %d" % len(lead.body),
-        ]
-        if lead.key is not None:
-            lines.append(b"Idempotency-Key: " + lead.key)
-        if not self._keep_alive:
-            lines.append(b"Connection: close")
-        return b"\r\n".join([*lines, b"", lead.body])
+
+def request_of(lead: Lead, address: tuple[str, int], *, keep_alive: bool = True) -> bytes:
+    """Return the bytes of the request that posts a lead to an address."""
+    lines = [
+        b"POST /api/lead HTTP/1.1",
+        b"Host: %s:%d" % (address[0].encode(), address[1]),
+        b"Content-Type: application/json",
+        b"Content-Length: %d" % len(lead.body),
+    ]
+    if lead.key is not None:
+        lines.append(b"Idempotency-Key: " + lead.key)
+    if not keep_alive:
+        lines.append(b"Connection: close")
+    return b"\r\n".join([*lines, b"", lead.body])
 
 
 def _wants_retry(lead: Lead, exchange: Exchange) -> bool:
@@ -214,7 +215,8 @@ def _wants_retry(lead: Lead, exchange: Exchange) -> bool:
     return certainly_not_kept or (in_doubt and lead.key is not None)
 
 
-def _entry(lead: Lead, body_sha256: str, exchange: Exchange, started: float) -> Entry:
+def entry_of(lead: Lead, exchange: Exchange, started: float) -> Entry:
+    """Return the journal's entry of an attempt that began at `started`, on the monotonic clock."""
     at_s = time.monotonic()
     status = lead_id = deduplicated = receipt = None
     if exchange.answer is not None:
@@ -226,7 +228,7 @@ def _entry(lead: Lead, body_sha256: str, exchange: Exchange, started: float) -> 
             lead_id, deduplicated = told["lead_id"], told["deduplicated"]
     return Entry(
         key=None if lead.key is None else lead.key.decode("latin-1"),
-        body_sha256=body_sha256,
+        body_sha256=hashlib.sha256(lead.body).hexdigest(),
         outcome=exchange.outcome,
         status=status,
         lead_id=lead_id,

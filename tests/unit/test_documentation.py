@@ -16,7 +16,7 @@ from leadcrm.ingest.spool.spool import SpoolStatus
 from leadcrm.web.metrics import render
 from leadcrm.web.node_metrics import NodeMetrics
 from tests.support.application import application
-from tests.support.fault_table import FRONT_PAGE, HEAD, WHOLE_TABLE, FaultRow, with_rows
+from tests.support.figure_tables import FAULT_HEAD, FRONT_PAGE, WHOLE_TABLE, FaultRow, with_rows
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -92,25 +92,29 @@ def test_every_route_stands_in_the_readme_and_no_other_does(routes: set[str]) ->
 
 
 def test_the_faults_of_the_readme_have_the_figures_of_the_whole_table() -> None:
-    rows = rows_of(HEAD[0], FRONT_PAGE)
+    rows = rows_of(FAULT_HEAD[0], FRONT_PAGE)
     assert rows
-    assert [row for row in rows if row not in rows_of(HEAD[0], WHOLE_TABLE)] == []
+    assert [row for row in rows if row not in rows_of(FAULT_HEAD[0], WHOLE_TABLE)] == []
 
 
 def test_the_sum_of_acknowledged_leads_is_that_of_the_table() -> None:
-    total = sum(int(row[1].replace(",", "")) for row in rows_of(HEAD[0], WHOLE_TABLE))
+    total = sum(int(row[1].replace(",", "")) for row in rows_of(FAULT_HEAD[0], WHOLE_TABLE))
     assert f"{total:,} leads were acknowledged" in " ".join(WHOLE_TABLE.read_text().split())
     assert f"{total:,} acknowledged leads" in " ".join(FRONT_PAGE.read_text().split())
 
 
 def test_new_figures_replace_those_of_the_same_fault_and_only_the_whole_table_grows() -> None:
-    head = f"| {' | '.join(HEAD)} |\n| --- |\n"
+    head = f"| {' | '.join(FAULT_HEAD)} |\n| --- |\n"
     page = f"# Title\n\n{head}| a cut | 1 |\n| a flood | 2 |\n\nAfter it.\n"
     rows = [FaultRow("a flood", 3, 3, 0, 0, 1.0, 0.5), FaultRow("a fire", 4, 3, 0, 1, 0.75, 0.25)]
     flood = "| a flood | 3 | 3 | 0 | 0 | 0 | 100.0% | 0.50 s |\n"
     fire = "| a fire | 4 | 3 | 1 | 0 | 1 | 75.0% | 0.25 s |\n"
-    assert with_rows(page, rows, may_grow=False) == f"# Title\n\n{head}| a cut | 1 |\n{flood}\nAfter it.\n"
-    assert with_rows(page, rows, may_grow=True) == f"# Title\n\n{head}| a cut | 1 |\n{flood}{fire}\nAfter it.\n"
+    updated = with_rows(page, FAULT_HEAD, rows, may_grow=False)
+    assert updated == f"# Title\n\n{head}| a cut | 1 |\n{flood}\nAfter it.\n"
+    assert (
+        with_rows(page, FAULT_HEAD, rows, may_grow=True)
+        == f"# Title\n\n{head}| a cut | 1 |\n{flood}{fire}\nAfter it.\n"
+    )
 
 
 @every_page
