@@ -36,8 +36,8 @@ def decode_body(body: bytes, content_encoding: str, max_decoded_bytes: int) -> b
     return body
 
 
-def possible_bodies(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iterator[bytes]:
-    """Yield what the body may be if its codings are not those of the header.
+def possible_bodies(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield what the body may be if its codings are not those of the header, and whether they are all the same.
 
     The codings that cannot be undone are taken as never applied. The body with all others undone comes first, the body
     as received last.
@@ -47,7 +47,8 @@ def possible_bodies(body: bytes, content_encoding: str, max_decoded_bytes: int) 
     for coding in reversed(codings if len(codings) <= _MAX_CODINGS else []):
         with suppress(InvalidPayload):
             bodies.append(_undo(coding, bodies[-1], max_decoded_bytes))
-    yield from reversed(bodies)
+    for undone in reversed(range(len(bodies))):
+        yield bodies[undone], undone == len(codings)
 
 
 def _codings(content_encoding: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reads HTML forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578).
+"""Reads HTML forms: `application/x-www-form-urlencoded`, `multipart/form-data` (RFC 7578) and, leniently, `text/plain`.
 
 The last of a repeated field counts. Text is UTF-8 unless the sender names another charset: in the Content-Type, in a
 part's own, or in the field `_charset_`, in which browsers tell the charset of the page (RFC 7578, section 4.6).
@@ -29,33 +29,92 @@ _DEFAULT_CHARSET = "utf-8"
 _BLANKS = b" \t\r\n"
 _PERCENT_ENCODED = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 
+_ESCAPED_SEPARATOR = b"&amp;"
+_ESCAPED_PAIR = re.compile(rb"&amp;(?:%s)=" % b"|".join(name.encode() for name in FIELDS))
+# A name at the start of a line: names of fields have few other characters, and sentences have blanks.
+_LINE_NAME = re.compile(rb"[\w.\[\]-]{1,100}")
+
 
 def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
     """Return the form's fields of a lead.
 
     Raises:
-        InvalidPayload: The body has no `name=value` pair, or too many.
+        InvalidPayload: The body has no `name=value` pair, or too many, or `&amp;` between them.
     """
-    body = _after_mark(body).rstrip(b"\r\n")
+    if _ESCAPED_SEPARATOR in body and has_escaped_separators(body):
+        raise InvalidPayload("the form's fields are separated by &amp;")
+    return _read_pairs(body, content_type, b"&")
+
+
+def read_escaped_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
+    """Return the fields of a form that `has_escaped_separators`.
+
+    Raises:
+        InvalidPayload: The body has too many pairs.
+    """
+    return _read_pairs(body, content_type, _ESCAPED_SEPARATOR)
+
+
+def has_escaped_separators(body: bytes) -> bool:
+    """Say whether every `&` of a form is written `&amp;`, and a lead's field stands behind one.
+
+    PHP writes so where `arg_separator.output` says it. Elsewhere `&amp;` may be part of a value.
+    """
+    escaped = _ESCAPED_PAIR.search(body)
+    return escaped is not None and body.count(b"&") == body.count(_ESCAPED_SEPARATOR)
+
+
+def _read_pairs(body: bytes, content_type: str, separator: bytes) -> dict[str, object]:
+    body = after_mark(body).rstrip(b"\r\n")
     if b"=" not in body:
         raise InvalidPayload("the body is no form: it has no name=value pair")
-    if body.count(b"&") >= _MAX_PAIRS:
+    if body.count(separator) >= _MAX_PAIRS:
         raise InvalidPayload(f"the form has more than {_MAX_PAIRS} fields")
     values: dict[str, bytes] = {}
-    for pair in body.split(b"&"):
+    for pair in body.split(separator):
         name, _, value = pair.partition(b"=")
         if b"%" in name:
             name = _percent_decoded(name)
         if name in _FIELDS:
             values[_FIELDS[name]] = value
-    named = _percent_decoded(values.pop(_CHARSET_FIELD, b""))
-    charset = _charset(_options(content_type)) or codec_of(named) or _DEFAULT_CHARSET
+    charset = _form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD, b"")))
     return {
         name: _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace") for name, value in values.items()
     }
 
 
-def _after_mark(body: bytes) -> bytes:
+def read_lines(body: bytes, content_type: str) -> dict[str, object]:
+    """Return the lead's fields of a form of the type `text/plain`: a `name=value` on each line, nothing encoded.
+
+    Browsers write so for `enctype=text/plain`. A line that begins no field belongs to the value above it.
+
+    Raises:
+        InvalidPayload: The body has too many lines.
+    """
+    lines = after_mark(body).rstrip(b"\r\n").splitlines(keepends=True)
+    if len(lines) > _MAX_PAIRS:
+        raise InvalidPayload(f"the form has more than {_MAX_PAIRS} lines")
+    values: dict[str, list[bytes]] = {}
+    value: list[bytes] = []
+    for line in lines:
+        name, separator, rest = line.partition(b"=")
+        if separator and _LINE_NAME.fullmatch(name):
+            value = [rest]
+            if name in _FIELDS:
+                values[_FIELDS[name]] = value
+        else:
+            value.append(line)
+    # The last line break ends the field.
+    texts = {name: _without_line_break(b"".join(value)) for name, value in values.items()}
+    charset = _form_charset(content_type, texts.pop(_CHARSET_FIELD, b""))
+    return {name: text.decode(charset, "replace") for name, text in texts.items()}
+
+
+def _without_line_break(text: bytes) -> bytes:
+    return text[:-1].removesuffix(b"\r") if text.endswith(b"\n") else text.removesuffix(b"\r")
+
+
+def after_mark(body: bytes) -> bytes:
     """Return a form without the byte order mark and the blanks in front, which would become part of its first name."""
     return body.lstrip(_BLANKS).removeprefix(BOM_UTF8).lstrip(_BLANKS)
 
@@ -73,10 +132,23 @@ def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
         InvalidPayload: The boundary is missing, a part is malformed, there are too many parts, or the closing boundary
             is missing: the rest of the body may have been lost.
     """
-    options = _options(content_type)
-    boundary = options.get(b"boundary")
+    boundary = boundary_of(content_type)
     if not boundary:
         raise InvalidPayload("the multipart form's Content-Type names no boundary")
+    return read_parts(after_mark(body), content_type, boundary)
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary that the Content-Type names, empty if it names none."""
+    return _options(content_type).get(b"boundary", b"")
+
+
+def read_parts(body: bytes, content_type: str, boundary: bytes) -> dict[str, object]:
+    """Return the fields of a multipart form that begins with its boundary.
+
+    Raises:
+        InvalidPayload: As `read_multipart` does, but for a missing boundary.
+    """
     parts = _Parts()
     try:
         parser = MultipartParser(
@@ -92,13 +164,13 @@ def read_multipart(body: bytes, content_type: str) -> dict[str, object]:
             },
             max_header_size=_MAX_PART_HEADER_BYTES,
         )
-        parser.write(_after_mark(body))
+        parser.write(body)
     except FormParserError as error:
         raise InvalidPayload("the multipart form is malformed") from error
     if not parts.finished:
         raise InvalidPayload("the multipart form has no closing boundary")
     named = parts.fields.pop(_CHARSET_FIELD, None)
-    form_charset = _charset(options) or (codec_of(named.data) if named else None) or _DEFAULT_CHARSET
+    form_charset = _form_charset(content_type, named.data if named else b"")
     return {name: part.text(form_charset) for name, part in parts.fields.items()}
 
 
@@ -173,6 +245,10 @@ class _Parts:
 def _options(content_type: str) -> dict[bytes, bytes]:
     # The parser encodes to latin-1, which cannot encode the surrogate escapes of header bytes.
     return parse_options_header(content_type.encode("latin-1", "replace").decode("latin-1"))[1]
+
+
+def _form_charset(content_type: str, named: bytes) -> str:
+    return _charset(_options(content_type)) or codec_of(named) or _DEFAULT_CHARSET
 
 
 def _charset(options: dict[bytes, bytes]) -> str | None:

@@ -11,6 +11,8 @@ from leadcrm.ingest.payload.content_coding import decode_body
 from leadcrm.ingest.payload.form import read_multipart, read_urlencoded
 from leadcrm.ingest.payload.json import read_json
 
+URLENCODED = "application/x-www-form-urlencoded"
+
 _JSON_BLANKS = b" \t\n\r"
 
 
@@ -41,13 +43,18 @@ def read_decoded(body: bytes, content_type: str) -> dict[str, object]:
     Raises:
         InvalidPayload: The body holds no readable JSON object and no readable form.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = media_type_of(content_type)
     # `curl -d '{…}'` and many HTTP libraries send JSON under a form's type. No form begins with an unencoded bracket.
-    if media_type == "application/x-www-form-urlencoded" and not begins_as_json(body):
+    if media_type == URLENCODED and not begins_as_json(body):
         return read_urlencoded(body, content_type)
     if media_type == "multipart/form-data" and not begins_as_json(body):
         return read_multipart(body, content_type)
     return read_json(body)
+
+
+def media_type_of(content_type: str) -> str:
+    """Return a Content-Type without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def begins_as_json(body: bytes) -> bool:
