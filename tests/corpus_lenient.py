@@ -93,6 +93,7 @@ def _untyped_forms() -> Iterator[LenientCase]:
     cyrillic = b"firstName=%C0%ED%ED%E0"
     anna = "\u0410\u043d\u043d\u0430"
     yield case("in a charset", cyrillic, b"text/plain; charset=windows-1251", first_name=anna)
+    yield case("a plus that is not encoded", b"email=a&phone=+371+20", None, email="a", phone="+371 20")
     escaped = _FORM.replace(b"&", b"&amp;")
     yield case("&amp; between the fields", escaped, b"application/x-www-form-urlencoded", ESCAPED)
     yield case("&amp; without a type", escaped, None, UNTYPED, ESCAPED)

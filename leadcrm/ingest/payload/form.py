@@ -33,6 +33,8 @@ _ESCAPED_SEPARATOR = b"&amp;"
 _ESCAPED_PAIR = re.compile(rb"&amp;(?:%s)=" % b"|".join(name.encode() for name in FIELDS))
 # A name at the start of a line: names of fields have few other characters, and sentences have blanks.
 _LINE_NAME = re.compile(rb"[\w.\[\]-]{1,100}")
+# Where a number begins behind a plus that its sender did not encode, so that it was decoded as a blank.
+_NUMBER_WITHOUT_PLUS = re.compile(r" [ (]*\d")
 
 
 def read_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
@@ -78,9 +80,17 @@ def _read_pairs(body: bytes, content_type: str, separator: bytes) -> dict[str, o
         if name in _FIELDS:
             values[_FIELDS[name]] = value
     charset = _form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD, b"")))
-    return {
+    fields: dict[str, object] = {
         name: _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace") for name, value in values.items()
     }
+    if values.get("phone", b"").startswith(b"+"):
+        fields["phone"] = _with_plus(str(fields["phone"]))
+    return fields
+
+
+def _with_plus(phone: str) -> str:
+    """Return the phone with the plus that became a blank. Nobody writes a blank before a number on purpose."""
+    return "+" + phone[1:] if _NUMBER_WITHOUT_PLUS.match(phone) else phone
 
 
 def read_lines(body: bytes, content_type: str) -> dict[str, object]:
