@@ -30,6 +30,7 @@ MAX_COMMIT_TIMEOUT_S = 2.5
 """A lead is answered within 3 s, and the rest of that time is for the spool."""
 MAX_WORKERS = 256
 MAX_SHUTDOWN_TIMEOUT_S = 3600.0
+MAX_KEEP_ALIVE_TIMEOUT_S = 3600.0
 
 _SIZES = "a number of bytes, or one with a unit such as 64MiB, 64MB or 64k"
 
@@ -183,6 +184,13 @@ class Config:
         help="seconds to finish what is in flight",
         accepted=f"more than 0 and at most {MAX_SHUTDOWN_TIMEOUT_S:g} seconds",
         parse=parsing.seconds(MAX_SHUTDOWN_TIMEOUT_S),
+    )
+    keep_alive_timeout_s: float = variable(
+        "KEEP_ALIVE_TIMEOUT",
+        default="75",
+        help="seconds that an idle connection stays open; more than the load balancer's",
+        accepted=f"more than 0 and at most {MAX_KEEP_ALIVE_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MAX_KEEP_ALIVE_TIMEOUT_S),
     )
     min_free_bytes: int = variable(
         "MIN_FREE_BYTES",

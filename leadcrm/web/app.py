@@ -28,9 +28,6 @@ BODY_TIMEOUT_S = 60
 """Seconds without a received byte, or without an answer, after which a connection is closed; up to half as many more,
 because the framework looks at the time every so often."""
 
-KEEP_ALIVE_S = 75
-"""nginx's default for its own connections: a proxy in front must not find this end closed first."""
-
 
 def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     """Return the application of the worker that these metrics belong to."""
@@ -43,7 +40,8 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
     app.config.REQUEST_TIMEOUT = BODY_TIMEOUT_S
     app.config.RESPONSE_TIMEOUT = BODY_TIMEOUT_S
-    app.config.KEEP_ALIVE_TIMEOUT = KEEP_ALIVE_S
+    # Declared as whole seconds, but only compared and halved.
+    app.config.KEEP_ALIVE_TIMEOUT = config.keep_alive_timeout_s  # type: ignore[assignment]
 
     cors = Cors(config.cors_origins)
     request_log = RequestLog(node.log, metrics)
@@ -57,6 +55,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
 
     health = Health(ingestion, node.metrics, cors, request_log)
+    app.add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
     app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
     app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")
     app.add_route(health.ready, "/ready", methods=["GET", "HEAD"], name="ready")

@@ -1,4 +1,4 @@
-"""`GET /health`, `/ready` and `/metrics`: whether a lead sent now would be kept, and why."""
+"""`GET /health`, `/ready` and `/metrics`: whether a lead sent now would be kept, and why; `/` says nothing."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ class Health:
         self._verdict: Verdict | None = None
         self._judged_at = 0.0
         self._judging = asyncio.Lock()
+
+    async def presence(self, request: Request) -> HTTPResponse:
+        """Answer 200 to whoever asks for `/`, as HAProxy's checks do unless they are told to ask for `/health`."""
+        started = perf_counter()
+        request_id = request_id_of(request) or new_request_id()
+        self._log.record(request, started, 200, request_id)
+        headers = {"x-request-id": request_id, "cache-control": "no-store"}
+        return HTTPResponse("leadcrm\n", headers=headers, content_type="text/plain; charset=utf-8")
 
     async def health(self, request: Request) -> HTTPResponse:
         """Answer 200 while a lead sent now would be kept, else 503."""

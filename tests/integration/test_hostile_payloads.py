@@ -78,7 +78,8 @@ def raw_id_of(answer: ParsedAnswer) -> str:
 
 def kept_of(answer: ParsedAnswer, raw: dict[str, Row], leads: dict[str, Row]) -> Kept:
     raw_id = raw_id_of(answer)
-    headers = tuple(sorted((name.lower(), value.replace(raw_id, "ID")) for name, value in answer.headers))
+    named = [(name.lower(), value.replace(raw_id, "ID")) for name, value in answer.headers]
+    headers = tuple(sorted(header for header in named if header[0] != "date"))
     body = answer.body.replace(raw_id.encode(), b"ID")
     return Kept(answer.status, body, headers, raw[raw_id], leads.get(raw_id))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from itertools import chain
 
 import pytest
@@ -49,6 +50,50 @@ def test_health_says_ok_and_the_time(two_workers: Server) -> None:
     assert answer.header("Content-Type") == "application/json"
     assert answer.header("X-Request-Id") == "probe-1"
     assert answer.header("Cache-Control") == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("check", "body"),
+    [
+        (b"OPTIONS / HTTP/1.0\r\n\r\n", b"leadcrm\n"),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b""),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"leadcrm\n"),
+    ],
+)
+def test_the_default_checks_of_a_load_balancer_are_answered(two_workers: Server, check: bytes, body: bytes) -> None:
+    with Conversation(two_workers.client) as connection:
+        connection.send(check)
+        head, _, rest = connection.rest().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert rest == body
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (lead_request(b"{}"), 201),
+        (b"OPTIONS /api/lead HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\n\r\n", 204),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /studio HTTP/1.1\r\nHost: x\r\n\r\n", 403),
+        (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"no HTTP\r\n\r\n", 400),
+    ],
+)
+def test_every_answer_has_its_date(two_workers: Server, request_bytes: bytes, status: int) -> None:
+    with Conversation(two_workers.client) as connection:
+        connection.send(request_bytes)
+        answer = connection.answer()
+    assert answer.status == status
+    told = parsedate_to_datetime(answer.header("Date") or "")
+    assert abs((datetime.now(timezone.utc) - told).total_seconds()) < 10
+
+
+def test_an_idle_connection_is_closed_when_keep_alive_times_out(start_server: StartServer) -> None:
+    server = start_server(environment={"KEEP_ALIVE_TIMEOUT": "0.2"})
+    with Conversation(server.client) as connection:
+        connection.send(lead_request(b"{}"))
+        assert connection.answer().header("Connection") == "keep-alive"
+        assert connection.rest() == b""
 
 
 @pytest.mark.parametrize("target", ["/health", "/ready", "/metrics"])

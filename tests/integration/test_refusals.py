@@ -29,7 +29,7 @@ def refusal(status: int, error: str) -> tuple[int, bytes]:
     return status, b'{"ok":false,"error":"%s"}' % error.encode()
 
 
-@pytest.mark.parametrize("target", ["/", "/api", "/api/leed", "/api/lead/1", "/%00", "/api/%2e%2e/x?y=z", "/health/x"])
+@pytest.mark.parametrize("target", ["/x", "/api", "/api/leed", "/api/lead/1", "/%00", "/api/%2e%2e/x?y=z", "/health/x"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_path_is_answered_404(shared_server: Server, method: str, target: str) -> None:
     answer = shared_server.client.request(method, target, body=b"{}" if method == "POST" else None)

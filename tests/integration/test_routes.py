@@ -17,6 +17,7 @@ ID = "00000000-0000-7000-8000-%012x"
 
 ROUTES = {
     "/api/lead": {"POST", "OPTIONS"},
+    "/": {"GET", "HEAD", "OPTIONS"},
     "/health": {"GET", "HEAD", "OPTIONS"},
     "/ready": {"GET", "HEAD"},
     "/metrics": {"GET", "HEAD"},
@@ -86,7 +87,7 @@ def test_a_method_that_a_route_does_not_have_is_answered_405_with_those_it_has(s
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/api", "/api/", "//api/lead", "/API/lead", "/api/lead.json", "/api/lead/x", "/api/leads/x/y",
+        "/x", "/api", "/api/", "//api/lead", "/API/lead", "/api/lead.json", "/api/lead/x", "/api/leads/x/y",
         "/api/leads/bulk/x", "/api/leads/{id}/replay", "/api/raw/{id}/x", "/api/raw/{id}/replay/x", "/api/stats/x",
         "/api/openapi", "/healthz", "/ready/x", "/metrics/x", "/studio/../api/leads", "/studio/x/y",
     ],

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine
+from email.utils import formatdate
+from time import time
 from typing import Any, NoReturn
 
 from sanic.compat import Header
@@ -45,6 +47,24 @@ _FORBIDDEN_TRAILER = re.compile(
 _TARGET = re.compile(r"/|\*$|[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+/")
 
 
+class _Clock:
+    """The time as answers carry it (RFC 9110, section 6.6.1), written once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._date = ""
+
+    def date(self) -> str:
+        second = int(time())
+        if second != self._second:
+            self._date = formatdate(second, usegmt=True)
+            self._second = second
+        return self._date
+
+
+_clock = _Clock()
+
+
 class StrictHttp(Http):
     """Reads the requests of one connection."""
 
@@ -80,7 +100,9 @@ class StrictHttp(Http):
             self.expecting_continue = False
 
     def http1_response_header(self, data: bytes, end_stream: bool) -> Coroutine[Any, Any, None]:
-        """Send the head of an answer, without the 100 that the framework would send before it."""
+        """Send the head of an answer with its date, without the 100 that the framework would send before it."""
+        assert self.response is not None
+        self.response.headers["date"] = _clock.date()
         if self.expecting_continue:
             self.expecting_continue = False
             # The line break before the first chunk stays in the buffer.
