@@ -179,7 +179,7 @@ def _parse_query(query: str) -> dict[str, str]:
     for part in filter(None, query.split("&")):
         name, equals, text = part.partition("=")
         if not equals:
-            raise ValueError("a parameter is not written name=value")
+            raise ValueError(f"a parameter is not written name=value: {_ENCODE_HINT}")
         parameters[_decode(name)] = _decode(text)
     if parameters.get("ssl") == "true":
         # JDBC's spelling, which libpq understands in URLs alone, not in keywords.
@@ -285,6 +285,9 @@ def _boolean(text: str) -> bool:
 def _identifier(text: str) -> str:
     if not text or "\0" in text or len(text.encode()) > 63:
         raise ValueError("is no name of 1 to 63 bytes")
+    if "%" in text:
+        # Drivers take it for the beginning of a placeholder.
+        raise ValueError("holds a %, which leadcrm cannot use in a schema's name")
     return text
 
 

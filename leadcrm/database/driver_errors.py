@@ -6,12 +6,14 @@ quotes a row's data.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
 import psycopg2
 import psycopg2.errorcodes
 
+from leadcrm.database.hints import hint_for
 from leadcrm.errors import StoreDamaged, StoreUnavailable, SubmissionRefused
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: cardinality violation, data exception, integrity
@@ -22,6 +24,10 @@ _SQLSTATE_CLASSES_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
 DAMAGE_HINT = "the file is damaged: stop, keep a copy, then `leadcrm restore` a backup"
 
 _AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
+# A trigger may raise any code with any text, but hardly this one.
+_MISSING_RIGHT = re.compile(
+    r"(?:permission denied for|must be owner of) (?:schema|table|sequence|database|view) \w{1,63}"
+)
 
 
 def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable | SubmissionRefused:
@@ -47,7 +53,7 @@ def _postgres_error(error: psycopg2.Error) -> StoreUnavailable | SubmissionRefus
     sqlstate = error.pgcode
     if sqlstate is None:
         lines = str(error).strip().splitlines()
-        return StoreUnavailable(lines[0] if lines else type(error).__name__)
+        return StoreUnavailable(lines[0] if lines else type(error).__name__, hint=hint_for(None, str(error)))
     diagnostics = error.diag
     detail = {
         name: value
@@ -62,9 +68,10 @@ def _postgres_error(error: psycopg2.Error) -> StoreUnavailable | SubmissionRefus
     text = f"{condition} (SQLSTATE {sqlstate})"
     if sqlstate[:2] in _SQLSTATE_CLASSES_OF_A_ROW:
         return SubmissionRefused(text, sqlstate=sqlstate, detail=detail)
-    if sqlstate[:2] in _AUTHORIZATION_AND_CONNECTION and diagnostics.message_primary:
-        text = f"{diagnostics.message_primary} (SQLSTATE {sqlstate})"
-    return StoreUnavailable(text, sqlstate=sqlstate, detail=detail)
+    message = diagnostics.message_primary or ""
+    if (sqlstate[:2] in _AUTHORIZATION_AND_CONNECTION and message) or _MISSING_RIGHT.fullmatch(message):
+        text = f"{message} (SQLSTATE {sqlstate})"
+    return StoreUnavailable(text, hint=hint_for(sqlstate, message), sqlstate=sqlstate, detail=detail)
 
 
 def _is_known(sqlstate: str) -> bool:
@@ -78,7 +85,7 @@ def _is_known(sqlstate: str) -> bool:
 _SQLITE_HINTS = {
     "locked": "another process holds it: `fuser` on the file names it",
     "readonly": "make the file and its folder writable for the service's user",
-    "unable to open": "does the folder exist, and may the service's user write there?",
+    "unable to open": "does the folder exist, may the service's user write there, and are inodes free (`df -i`)?",
     "full": "make room on the disk",
     "disk i/o": "look at the kernel's log for the disk's errors",
 }

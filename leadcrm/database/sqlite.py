@@ -93,3 +93,9 @@ def free_bytes(folder: Path) -> int:
     """Return how many bytes an unprivileged process may still write to the disk of `folder`."""
     statistics = os.statvfs(folder)
     return statistics.f_bavail * statistics.f_frsize
+
+
+def may_create_files(folder: Path) -> bool:
+    """Say whether the disk of `folder` has an inode left for an unprivileged process. Some file systems count none."""
+    statistics = os.statvfs(folder)
+    return statistics.f_files == 0 or statistics.f_favail > 0

@@ -15,7 +15,7 @@ from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
 from leadcrm.database.migrations import SchemaConnection, newest_version, require_current
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
-from leadcrm.database.sqlite import free_bytes
+from leadcrm.database.sqlite import free_bytes, may_create_files
 from leadcrm.errors import LeadcrmError, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.ingestion import open_spool
 
@@ -192,5 +192,10 @@ def _check_disk(config: Config) -> str:
     if free < config.min_free_bytes:
         raise StoreUnavailable(
             f"{free} bytes free, fewer than MIN_FREE_BYTES ({config.min_free_bytes})", hint="make room on the disk"
+        )
+    if not may_create_files(config.data_dir):
+        raise StoreUnavailable(
+            f"{free // 1_000_000} MB free, but no inodes: no file can be created there",
+            hint="delete files on that disk: `df -i`",
         )
     return f"{free // 1_000_000} MB free"

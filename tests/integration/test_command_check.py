@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from leadcrm.configuration.config import load
+from leadcrm.operations.checks import run_checks
 from tests.support.command import leadcrm
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -93,6 +96,21 @@ def test_a_disk_without_headroom_fails(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert not checked(done)["disk"]["ok"]
     assert not checked(done)["spool"]["ok"]
+
+
+def test_a_disk_without_inodes_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs
+
+    def without_inodes(path: Path) -> os.statvfs_result:
+        fields = list(real(path))
+        fields[7] = 0  # f_favail
+        return os.statvfs_result(fields)
+
+    monkeypatch.setattr(os, "statvfs", without_inodes)
+    disk = {check.name: check for check in run_checks(load({}, {}, tmp_path))}["disk"]
+    assert not disk.ok
+    assert "no inodes" in disk.text
+    assert "df -i" in disk.hint
 
 
 def test_every_variable_is_shown_with_its_source(tmp_path: Path) -> None:

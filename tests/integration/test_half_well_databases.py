@@ -54,6 +54,27 @@ def test_a_database_that_takes_no_write_is_away_until_it_does(
     assert [lead["phone"] for lead in Rows(whole_database).leads()] == ["0", "1", "2"]
 
 
+def test_a_connection_that_is_refused_tells_the_next_step(postgres: PostgresServer, whole_database: str) -> None:
+    name = whole_database.rpartition("/")[2]
+    missing = f"{whole_database}_missing"
+    with pytest.raises(StoreUnavailable, match="does not exist") as caught:
+        open_connection(url_of(missing), timeout_s=10)
+    assert "createdb" in caught.value.hint
+    alter(postgres, whole_database, "SET search_path = nowhere")
+    with pytest.raises(StoreUnavailable) as caught:
+        migrate(url_of(whole_database))
+    assert "?schema=" in caught.value.hint
+    postgres.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0')
+    postgres.execute("CREATE ROLE limited LOGIN")
+    try:
+        limited = "postgresql://limited@" + whole_database.rpartition("@")[2].removeprefix("postgresql://")
+        with pytest.raises(StoreUnavailable, match="too many connections") as caught:
+            open_connection(url_of(limited), timeout_s=10)
+        assert "CONNECTION LIMIT" in caught.value.hint
+    finally:
+        postgres.execute("DROP ROLE limited")
+
+
 def test_behind_a_pooler_a_database_that_commits_without_its_disk_is_refused(
     postgres: PostgresServer, whole_database: str
 ) -> None:

@@ -189,6 +189,8 @@ def test_ssl_true_becomes_sslmode_require() -> None:
         ("postgresql://a,b:1,c:2,d/e?port=1,2", "4 hosts and 2 ports"),
         ("postgresql://h/d?dbname=postgresql://u:hidden%40h/d", "connection string"),
         ("postgresql://h/d%", "percent"),
+        ("postgresql://u:hid?den@h/d", "percent"),
+        ("postgresql://h/d?schema=a%25b", "schema holds a %"),
         ("postgresql://h/d?options=%zz", "percent"),
         ("postgresql://h/d?options=%ff", "UTF-8"),
         ("postgresql://[::1/d", "cannot be read"),

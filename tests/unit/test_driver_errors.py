@@ -116,6 +116,59 @@ def test_why_a_connection_is_refused_is_told_in_the_servers_words(connection: An
         assert str(store_error(raised(connection, sqlstate))) == f"in words (SQLSTATE {sqlstate})"
 
 
+@pytest.mark.parametrize(
+    ("sqlstate", "step"),
+    [
+        ("25006", "target_session_attrs=read-write"), ("28P01", "password"), ("28000", "pg_hba.conf"),
+        ("3D000", "createdb"), ("3F000", "?schema="), ("42501", "GRANT"), ("42P01", "leadcrm migrate"),
+        ("53100", "room"), ("53300", "max_connections"), ("55P03", "pg_locks"), ("57014", "pg_stat_activity"),
+        ("57P03", "by itself"), ("58030", "disk"), ("XX001", "backup"), ("XX002", "REINDEX"),
+        ("42P05", "pgbouncer=true"),
+    ],
+)  # fmt: skip
+def test_a_condition_of_the_server_has_its_next_step(connection: Any, sqlstate: str, step: str) -> None:
+    assert step in store_error(raised(connection, sqlstate)).hint
+
+
+@pytest.mark.parametrize(
+    ("sentence", "step"),
+    [
+        ("FATAL:  unsupported startup parameter: options", "pgbouncer=true"),
+        ("FATAL:  unsupported startup parameter in options: lock_timeout", "pgbouncer=true"),
+        ('FATAL:  password authentication failed for user "u"', "password"),
+        ("fe_sendauth: no password supplied", "password"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption', "pg_hba.conf"),
+        ("FATAL:  sorry, too many clients already", "max_connections"),
+        ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "max_connections"),
+        ('FATAL:  too many connections for role "u"', "CONNECTION LIMIT"),
+        ("FATAL:  no more connections allowed (max_client_conn)", "end idle connections"),
+        ('FATAL:  database "d" does not exist', "createdb"),
+        ('FATAL:  role "u" does not exist', "CREATE ROLE"),
+        ('FATAL:  role "u" is not permitted to log in', "CREATE ROLE"),
+        ('root certificate file "/x" does not exist', "sslrootcert"),
+        ("SSL error: certificate verify failed", "sslrootcert"),
+        ("server does not support SSL, but SSL was required", "sslmode"),
+        ("FATAL:  the database system is starting up", "by itself"),
+        ("session is read-only", "target_session_attrs"),
+    ],
+)
+def test_a_refused_connection_has_its_next_step(sentence: str, step: str) -> None:
+    prefix = 'connection to server at "127.0.0.1", port 5432 failed: '
+    assert step in store_error(psycopg2.OperationalError(prefix + sentence)).hint
+
+
+def test_what_a_role_lacks_is_named(postgres: PostgresServer) -> None:
+    postgres.execute("CREATE ROLE lacking LOGIN")
+    try:
+        with closing(postgres.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE SCHEMA closed; SET ROLE lacking")
+            with pytest.raises(psycopg2.Error) as caught:
+                cursor.execute("CREATE TABLE closed.leads ()")
+        assert str(store_error(caught.value)) == "permission denied for schema closed (SQLSTATE 42501)"
+    finally:
+        postgres.execute("DROP ROLE lacking")
+
+
 def test_an_error_without_a_code_is_the_databases() -> None:
     for error in (psycopg2.OperationalError("server closed the connection\n\tunexpectedly"), psycopg2.InterfaceError()):
         assert type(store_error(error)) is StoreUnavailable
