@@ -34,6 +34,10 @@ MAX_KEEP_ALIVE_TIMEOUT_S = 3600.0
 
 _SIZES = "a number of bytes, or one with a unit such as 64MiB, 64MB or 64k"
 
+_READ_ELSEWHERE = frozenset(("NODE_ENV", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY"))
+_CLOSE = 0.85
+"""How much of a name is a variable's, where that may be meant: a letter too few or too many in a short one."""
+
 Value = TypeVar("Value")
 
 
@@ -269,6 +273,8 @@ class Config:
     )
     sources: Mapping[str, str]
     """Where each variable's value came from: `flag`, `environment`, `.env`, `file PATH`, `credential` or `default`."""
+    misspelt: Mapping[str, str]
+    """The names in `.env` that are no variable but nearly one, with the variable that may be meant."""
 
 
 _VARIABLES_BY_FIELD: Mapping[str, Variable] = {
@@ -291,7 +297,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory:
     """
     settings = _Settings(flags, environ, directory)
     values = {name: settings.value(variable) for name, variable in _VARIABLES_BY_FIELD.items()}
-    config = Config(**values, sources=settings.sources)
+    config = Config(**values, sources=settings.sources, misspelt=settings.misspelt())
     if config.queue_bytes < config.max_body_bytes:
         fault = f"{config.queue_bytes} is less than MAX_BODY_BYTES, so the largest body could never wait its turn"
         raise ConfigError("QUEUE_BYTES", fault, f"at least {config.max_body_bytes}")
@@ -334,6 +340,16 @@ class _Settings:
             )
         return value
 
+    def misspelt(self) -> dict[str, str]:
+        """Return the names in `.env` that are nearly a variable's, with that variable.
+
+        Other programs may have theirs in the same file, so that a name like none is nobody's mistake.
+        """
+        known = {variable.name for variable in VARIABLES} | {one.file_name for one in VARIABLES if one.secret}
+        _, dotenv = self._texts[-1]
+        strange = dotenv.keys() - known - _READ_ELSEWHERE
+        return {name: meant for name in sorted(strange) if (meant := _closest(name, known))}
+
     def node_env(self) -> str:
         """Return the text of NODE_ENV, which has no flag; empty where it is unset."""
         return next((values["NODE_ENV"] for _, values in self._texts[1:] if "NODE_ENV" in values), "")
@@ -361,6 +377,13 @@ class _Settings:
                 if not _is_absent(path):
                     return _read_secret(variable, path), "credential"
         return None
+
+
+def _closest(name: str, known: set[str]) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
+    close = get_close_matches(name.upper().removeprefix("LEADCRM_"), known, n=1, cutoff=_CLOSE)
+    return close[0] if close else None
 
 
 def _is_absent(path: Path) -> bool:

@@ -76,6 +76,8 @@ def list_settings(config: Config) -> list[Setting]:
 
 def run_checks(config: Config) -> Iterator[Check]:
     """Run the checks one after the other."""
+    for name, meant in config.misspelt.items():
+        yield Check("variables", False, f"{name} in .env is no variable and sets nothing", f"did you mean {meant}?")
     yield _run("data folder", lambda: _check_data_dir(config))
     try:
         connection = open_connection(config.database, timeout_s=TIMEOUT_S)

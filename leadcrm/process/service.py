@@ -43,6 +43,9 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         ForeignTables: another program made the tables.
     """
     _ignore_idle_signals()
+    for name, meant in config.misspelt.items():
+        text = "%s in .env is no variable and sets nothing"
+        logger.warning(text, name, extra={"action": "start", "hint": f"did you mean {meant}?"})
     # Read now: see `migrations_for`.
     for kind in (config.database.provider, "spool"):
         migrations_for(kind)

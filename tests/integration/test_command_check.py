@@ -98,6 +98,17 @@ def test_a_disk_without_headroom_fails(tmp_path: Path) -> None:
     assert not checked(done)["spool"]["ok"]
 
 
+def test_a_misspelt_variable_fails_and_names_the_one_that_is_meant(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("INGEST_TOKN=a-token\n")
+
+    done = leadcrm(tmp_path, "check")
+
+    assert done.returncode == 1
+    assert "INGEST_TOKN in .env is no variable" in done.stdout
+    assert "to do: did you mean INGEST_TOKEN?" in done.stdout
+    assert "a-token" not in done.stdout
+
+
 def test_a_disk_without_inodes_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.statvfs
 

@@ -63,6 +63,23 @@ def test_a_flag_overrides_the_environment_and_that_overrides_dotenv_and_the_defa
     assert [config.sources[name] for name in names] == ["flag", "environment", ".env", "default"]
 
 
+def test_a_name_in_dotenv_that_is_nearly_a_variable_is_misspelt(directory: Path) -> None:
+    (directory / ".env").write_text(
+        "INGEST_TOKN=a\nport=4001\nLEADCRM_WORKERS=2\nADMIN_TOKEN_FIL=x\nMAXBODYBYTES=1\n"
+        "PORT=4000\nNODE_ENV=production\nPOSTGRES_PASSWORD=x\nSMTP_HOST=x\nTEST_DATABASE_URL=x\nPATH=x\n"
+    )
+    assert read(directory).misspelt == {
+        "ADMIN_TOKEN_FIL": "ADMIN_TOKEN_FILE",
+        "INGEST_TOKN": "INGEST_TOKEN",
+        "LEADCRM_WORKERS": "WORKERS",
+        "MAXBODYBYTES": "MAX_BODY_BYTES",
+        "port": "PORT",
+    }
+    assert read(directory, INGEST_TOKN="the environment is full of others' names").misspelt.keys() == {
+        "ADMIN_TOKEN_FIL", "INGEST_TOKN", "LEADCRM_WORKERS", "MAXBODYBYTES", "port"
+    }  # fmt: skip
+
+
 def test_an_empty_string_counts_as_unset(directory: Path) -> None:
     (directory / ".env").write_text("PORT=\nHOST\nADMIN_TOKEN=''\n")
     config = read(directory, PORT="", LOG_LEVEL="", ADMIN_TOKEN="", ADMIN_TOKEN_FILE="", DATABASE_URL="")
