@@ -68,6 +68,26 @@ def test_a_clock_that_is_off_either_way_fails_with_its_hint(
     assert "NTP" in check["hint"]
 
 
+def test_a_role_that_may_only_keep_leads_is_enough(
+    whole_database: str, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    assert leadcrm(tmp_path, "migrate", DATABASE_URL=whole_database).returncode == 0
+    postgres.execute(
+        "CREATE ROLE keeper LOGIN; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO keeper", url=whole_database
+    )
+    postgres.execute("GRANT UPDATE ON leads_ledger TO keeper", url=whole_database)
+    try:
+        keeper = "postgresql://keeper@" + whole_database.rpartition("@")[2].removeprefix("postgresql://")
+        checks = checked(leadcrm(tmp_path, "check", "--json", DATABASE_URL=keeper))
+        assert [name for name, check in checks.items() if not check["ok"]] == []
+        postgres.execute("REVOKE INSERT ON leads_raw FROM keeper", url=whole_database)
+        check = checked(leadcrm(tmp_path, "check", "--json", DATABASE_URL=keeper))["database write"]
+        assert (check["ok"], check["text"]) == (False, "permission denied for table leads_raw (SQLSTATE 42501)")
+        assert "GRANT" in check["hint"]
+    finally:
+        postgres.execute("DROP OWNED BY keeper; DROP ROLE keeper", url=whole_database)
+
+
 def test_a_schema_that_was_not_migrated_fails_and_names_the_command(database: str, tmp_path: Path) -> None:
     if database.startswith("sqlite"):
         Path(database.removeprefix("sqlite:///")).touch()
