@@ -80,7 +80,7 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
         if not may_drain:
             print("a running server is draining it: leadcrm spool status")
             return EXIT_FAILED
-        salvage_all(spool)
+        salvage_all(spool, config.database.path)
         spool.release_refused()
         total = spool.status().depth
         store = open_store(config)

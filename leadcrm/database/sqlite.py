@@ -89,6 +89,11 @@ def busy_timeout(connection: sqlite3.Connection, milliseconds: int) -> Iterator[
         connection.execute(f"PRAGMA busy_timeout = {before}")
 
 
+def log_of(path: Path) -> str:
+    """Return the path of a database's log."""
+    return f"{path}-wal"
+
+
 def free_bytes(folder: Path) -> int:
     """Return how many bytes an unprivileged process may still write to the disk of `folder`."""
     statistics = os.statvfs(folder)

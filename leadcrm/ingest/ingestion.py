@@ -11,6 +11,7 @@ from time import monotonic
 from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate, newest_version, require_current
+from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, deadline, server_encoding
 from leadcrm.database.sessions import bind
 from leadcrm.database.sqlite import free_bytes
@@ -123,6 +124,7 @@ class Ingestion:
             self._connect,
             self._replay_failed,
             max_decoded_bytes=config.max_body_bytes,
+            database=config.database.path,
         )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -154,6 +156,8 @@ class Ingestion:
         is_refusing = has_refused or writer.is_stuck
         if is_refusing:
             faults.append("the latest leads could not be kept")
+        if config.database.path is not None and (overwriting := describe_overwriting(config.database.path)):
+            faults.append(overwriting)
         spool, spool_keeps = self._look_at_spool(faults)
         keeps_leads = (database or spool_keeps) and not is_refusing
         schema_version = newest_version(config.database.provider) if writer.has_store else None

@@ -13,6 +13,7 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from time import monotonic
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
@@ -51,6 +52,7 @@ class Recovery:
         replay_failed: Callable[[Callable[[], bool]], int],
         *,
         max_decoded_bytes: int,
+        database: Path | None = None,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -60,9 +62,11 @@ class Recovery:
             connect: Opens a store, after applying pending migrations if that is its task; raises a `LeadcrmError`.
             replay_failed: Replays failed rows until its argument returns True, and returns how many became leads.
             max_decoded_bytes: The limit of a spooled body once its content codings are undone.
+            database: The embedded database, if what was kept of it must be salvaged too.
         """
         self._writer = writer
         self._spool = spool
+        self._database = database
         self._connect = connect
         self._replay_failed = replay_failed
         self._has_replayed = False
@@ -153,17 +157,17 @@ class Recovery:
         return store
 
     def _salvage(self) -> None:
-        """Salvage the rows of damaged spool files into the file in use."""
-        if self._spool is None or not unsalvaged_files(self._spool.data_dir):
+        """Salvage the rows of damaged spool files, and of overwritten ones, into the file in use."""
+        if self._spool is None or not unsalvaged_files(self._spool.data_dir, self._database):
             return
         try:
             with self._spool.drain_lock() as may_salvage:
                 if may_salvage:
-                    salvage_all(self._spool)
+                    salvage_all(self._spool, self._database)
         except (SpoolUnavailable, OSError) as error:
             # A failed salvage must not stop the attempts to reach the database.
             hint = error.hint if isinstance(error, SpoolUnavailable) else ""
-            text = "the damaged spool's rows will be salvaged later: %s"
+            text = "the rows of damaged or overwritten files will be salvaged later: %s"
             logger.warning(text, error, extra={"action": "salvage", "hint": hint, "repeat_key": text})
 
     def _drain(self) -> None:

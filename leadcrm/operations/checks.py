@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from time import monotonic
+from pathlib import Path
 
 from leadcrm.configuration.config import VARIABLES, Config
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
-from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
+from leadcrm.database.file_check import require_whole
 from leadcrm.database.migrations import SchemaConnection, newest_version, require_current
+from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
 from leadcrm.database.sqlite import free_bytes, may_create_files
 from leadcrm.errors import LeadcrmError, StoreDamaged, StoreUnavailable
@@ -90,7 +91,8 @@ def run_checks(config: Config) -> Iterator[Check]:
             yield _run("schema", lambda: _check_schema(connection, config))
             yield _run("database write", lambda: _check_write(connection, config))
             if isinstance(connection, sqlite3.Connection):
-                yield _run("database file", partial(_check_file, connection))
+                assert config.database.path is not None
+                yield _run("database file", partial(_check_file, connection, config.database.path))
             else:
                 yield _run("encoding", lambda: _check_encoding(connection))
                 yield from _check_durability(connection)
@@ -131,22 +133,11 @@ def _check_write(connection: Connection, config: Config) -> str:
     return "a commit was synced"
 
 
-def _check_file(connection: sqlite3.Connection) -> str:
-    ends_at = monotonic() + MAX_FILE_CHECK_S
-    connection.set_progress_handler(lambda: monotonic() > ends_at, 10_000)
-    try:
-        (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError as error:
-        if "interrupted" in str(error):
-            return f"no damage found within {MAX_FILE_CHECK_S:g} s: `leadcrm verify` reads all of it"
-        raise store_error(error) from error
-    except sqlite3.Error as error:
-        raise store_error(error) from error
-    finally:
-        connection.set_progress_handler(None, 0)
-    if result != "ok":
-        raise StoreDamaged(f"it is damaged: {result}", hint=DAMAGE_HINT)
-    return "no damage found"
+def _check_file(connection: sqlite3.Connection, path: Path) -> str:
+    is_all = require_whole(connection, path, timeout_s=MAX_FILE_CHECK_S)
+    if overwriting := describe_overwriting(path):
+        raise StoreDamaged(overwriting, hint="replace a database with `leadcrm restore` alone")
+    return "no damage found" if is_all else f"no damage found within {MAX_FILE_CHECK_S:g} s: `leadcrm verify` reads all"
 
 
 def _check_encoding(connection: PostgresConnection) -> str:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 from pony.orm import count, db_session, raw_sql, select, sum
 
 from leadcrm.database.entities import Entities, SpoolEntities
+from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.sessions import bind_spool, forget_results, snapshot
 from leadcrm.database.states import KEY_HOLDING_STATES, TALLIES, State
 from leadcrm.ingest.spool.file import unsalvaged_files
@@ -85,7 +87,11 @@ class _Hashes(NamedTuple):
 
 
 def verify(
-    entities: Entities, spool: Spool | None, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    entities: Entities,
+    spool: Spool | None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    database: Path | None = None,
 ) -> Verification:
     """Verify everything.
 
@@ -93,12 +99,15 @@ def verify(
         entities: A binding that only this thread uses.
         spool: This node's spool, if there is one.
         on_progress: Called with the number of raw rows done and their total.
+        database: The embedded database's file, which may have been overwritten with its ledger.
 
     Raises:
         StoreUnavailable: The database cannot be read.
         SpoolUnavailable: The spool cannot be read.
     """
     verification = Verification()
+    if database is not None and (overwriting := describe_overwriting(database)):
+        verification.report(database.name, overwriting)
     # The spool first: a row that is drained meanwhile is then found in both, never in neither.
     spooled = _check_spool(spool, verification)
     with snapshot(entities):

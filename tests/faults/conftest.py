@@ -18,6 +18,7 @@ ORDER = (
     "kills",
     "spool_damage",
     "deleted_logs",
+    "overwritten_files",
     "disk_full",
     "failing_disk",
     "embedded",

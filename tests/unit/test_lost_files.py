@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
+from leadcrm.database.overwritten import overwritten_files
 from leadcrm.errors import StoreUnavailable
 from leadcrm.ingest.driving import block
+from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.submission import Submission
 from leadcrm.ingest.writer import Writer
@@ -41,6 +45,16 @@ def database(tmp_path: Path) -> str:
     return url
 
 
+def take(path: Path, away: Path, what: str) -> None:
+    """Delete the file, or put one of the same content but a page in its place or into it."""
+    if what == "overwritten":
+        away.write_bytes(path.read_bytes())
+    else:
+        path.rename(away)
+    if what != "deleted":
+        path.write_bytes(away.read_bytes() + b"\0" * 4096)
+
+
 def sends_to_the_spool(store: SqliteStore, batch: list[Submission], folder: Path) -> bool:
     """Say whether a writer keeps the batch in the spool, all of it, and gives the store up."""
 
@@ -59,7 +73,7 @@ def open_sqlite(database: str, *, min_free_bytes: int = 0) -> tuple[SqliteStore,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("what", ["deleted", "replaced"])
+@pytest.mark.parametrize("what", ["deleted", "replaced", "overwritten"])
 def test_a_batch_that_is_committed_into_a_file_that_is_not_there_any_more_goes_to_the_spool(
     database: str, tmp_path: Path, kind: str, what: str
 ) -> None:
@@ -69,10 +83,9 @@ def test_a_batch_that_is_committed_into_a_file_that_is_not_there_any_more_goes_t
 
     def take_away(statement: str) -> None:
         if statement.startswith(last_statement) and not away.exists():
-            path.rename(away)
-            if what == "replaced":
-                path.write_bytes(away.read_bytes())
+            take(path, away, what)
 
+    block(store.write(batch_of([b"earlier"])))
     connection.set_trace_callback(take_away)
     assert sends_to_the_spool(store, batch_of(keys), tmp_path / "spool")
     assert away.exists()
@@ -87,7 +100,7 @@ def test_no_write_to_a_full_disk_is_let_through_because_another_has_just_looked(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("what", ["deleted", "replaced", "full"])
+@pytest.mark.parametrize("what", ["deleted", "replaced", "overwritten", "full"])
 def test_no_batch_is_begun_on_a_file_that_is_not_as_it_should_be(
     database: str, tmp_path: Path, kind: str, what: str
 ) -> None:
@@ -95,10 +108,65 @@ def test_no_batch_is_begun_on_a_file_that_is_not_as_it_should_be(
     store, connection = open_sqlite(database, min_free_bytes=1 << 62 if what == "full" else 0)
     path, away = sqlite_path(database), tmp_path / "away.db"
     if what != "full":
-        path.rename(away)
-    if what == "replaced":
-        path.write_bytes(away.read_bytes())
+        take(path, away, what)
     written: list[str] = []
     connection.set_trace_callback(lambda sql: written.append(sql) if sql.startswith("INSERT") else None)
     assert sends_to_the_spool(store, batch_of(keys), tmp_path / "spool")
     assert written == []
+
+
+def overwrite_head(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(24)
+        file.write(b"\xff" * 4)
+
+
+@pytest.mark.parametrize("overwrite", [overwrite_head, lambda path: path.write_bytes(b"")], ids=["same size", "empty"])
+def test_a_file_that_anything_but_a_checkpoint_changes_was_overwritten(
+    database: str, overwrite: Callable[[Path], None]
+) -> None:
+    store, connection = open_sqlite(database)
+    path = sqlite_path(database)
+    with closing(store):
+        for number in range(3):
+            block(store.write(batch_of([f"{number}".encode()])))
+            os.utime(path)
+            block(store.write([]))
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            block(store.write([]))
+        overwrite(path)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=r"leads\.db was overwritten"):
+                block(store.write([]))
+
+
+def test_rows_that_only_an_overwritten_file_held_are_kept_from_memory(database: str, tmp_path: Path) -> None:
+    """The log is empty after a checkpoint that truncates it, and the rows are in the connection's memory alone."""
+    store, connection = open_sqlite(database)
+    path = sqlite_path(database)
+    backup = path.read_bytes()
+    batch = [submission(b"{}"), submission(b"x" * 100_000), submission(b"{}")]
+    block(store.write(batch))
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    block(store.write([]))
+    path.write_bytes(backup)
+    with pytest.raises(StoreUnavailable, match="was overwritten"):
+        block(store.write([]))
+    store.close()
+    spool = spool_in(tmp_path / "spool")
+    with closing(spool):
+        salvage_all(spool, path)
+    spooled = {row["id"]: row["body"] for row in Rows(f"sqlite:///{tmp_path / 'spool' / 'spool.db'}").raw()}
+    assert {row.id: row.body for row in batch}.items() <= spooled.items()
+
+
+def test_of_several_connections_one_keeps_what_an_overwritten_file_had(database: str) -> None:
+    stores = [open_sqlite(database)[0] for _ in range(3)]
+    path = sqlite_path(database)
+    block(stores[0].write(batch_of([b"new"])))
+    path.write_bytes(path.read_bytes() + b"\0" * 4096)
+    for store in stores:
+        with pytest.raises(StoreUnavailable, match="was overwritten"):
+            block(store.write([]))
+        store.close()
+    assert len(overwritten_files(path)) == 1

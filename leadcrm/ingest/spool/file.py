@@ -24,6 +24,7 @@ from pathlib import Path
 from leadcrm.database.data_dir import sync_folder
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.migrations import migrate_spool, newest_version
+from leadcrm.database.overwritten import overwritten_files
 from leadcrm.database.sqlite import open_sqlite
 from leadcrm.errors import SpoolUnavailable, StoreDamaged, StoreUnavailable
 
@@ -104,9 +105,17 @@ def set_aside_files(data_dir: Path) -> list[Path]:
     return sorted(_files(data_dir), key=parse_file_number)[:-1]
 
 
-def unsalvaged_files(data_dir: Path) -> list[Path]:
-    """Return the files set aside whose rows have not been salvaged into the file in use."""
-    return [path for path in set_aside_files(data_dir) if not _marker(path).exists()]
+def unsalvaged_files(data_dir: Path, database: Path | None = None) -> list[Path]:
+    """Return the files set aside, and those kept of overwritten ones, whose rows are not in the file in use yet.
+
+    Args:
+        data_dir: The spool's folder.
+        database: The embedded database, if what was kept of it counts too.
+    """
+    overwritten = [kept for path in _files(data_dir) for kept in overwritten_files(path)]
+    if database is not None:
+        overwritten += overwritten_files(database)
+    return [path for path in (*set_aside_files(data_dir), *overwritten) if not _marker(path).exists()]
 
 
 def mark_salvaged(path: Path, outcome: str) -> None:

@@ -1,5 +1,7 @@
 """Salvage: moves the rows that can still be read in a file set aside into the file in use.
 
+The same is done with what was kept of a file, the spool's or the embedded database's, that was overwritten in use.
+
 A row is whole if it has all of its columns and a body that matches its hash. Rows that the database has already may
 reappear; their ids make writing them again harmless.
 """
@@ -7,10 +9,13 @@ reappear; their ids make writing them again harmless.
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
 from leadcrm.database.entities import RAW_COLUMNS
+from leadcrm.database.overwritten import is_kept_of_overwritten, kept_log
 from leadcrm.ingest.raw_row import submission_from_sqlite
 from leadcrm.ingest.spool.file import mark_salvaged, unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
@@ -22,22 +27,25 @@ SALVAGE_ROWS = 100
 _LATER_COLUMNS: dict[str, Value] = {"source": API_SOURCE}
 """The columns that later migrations added, with their defaults: rows written before lack a value for them."""
 
-_COLUMNS = (*(column for column in RAW_COLUMNS if column not in _LATER_COLUMNS), "refusal", *_LATER_COLUMNS)
+_FIRST_COLUMNS = tuple(column for column in RAW_COLUMNS if column not in _LATER_COLUMNS)
+_SPOOL_COLUMNS = (*_FIRST_COLUMNS, "refusal", *_LATER_COLUMNS)
+_DATABASE_COLUMNS = (*_FIRST_COLUMNS, *_LATER_COLUMNS)
 """The columns in the order of a record's values, which is the order in which the migrations created them."""
 
 logger = logging.getLogger("leadcrm.ingest.spool.salvage")
 
 
-def salvage_all(spool: Spool) -> None:
-    """Move the rows of every file set aside into the spool; durable on return.
+def salvage_all(spool: Spool, database: Path | None = None) -> None:
+    """Move the rows of every file set aside into the spool, and those kept of the database; durable on return.
 
     Only one process of the node may run it at a time.
 
     Raises:
         SpoolUnavailable: The spool cannot take the rows now; call it again later.
     """
-    for path in unsalvaged_files(spool.data_dir):
-        salvaged, damaged = _salvage(path, spool)
+    of_spool = unsalvaged_files(spool.data_dir)
+    for path in unsalvaged_files(spool.data_dir, database):
+        salvaged, damaged = _salvage(path, spool, _SPOOL_COLUMNS if path in of_spool else _DATABASE_COLUMNS)
         summary = f"{salvaged} rows were salvaged from {path}, {len(damaged)} are damaged{': ' if damaged else ''}"
         summary += " ".join(sorted(damaged))
         mark_salvaged(path, summary)
@@ -51,14 +59,14 @@ def salvage_all(spool: Spool) -> None:
         )
 
 
-def _salvage(path: Path, spool: Spool) -> tuple[int, set[str]]:
+def _salvage(path: Path, spool: Spool, columns: Sequence[str]) -> tuple[int, set[str]]:
     """Return how many rows were salvaged, and the ids of the rows whose body no longer matches its hash."""
     seen: set[str] = set()
     damaged: set[str] = set()
     batch: list[Submission] = []
-    with Pages(path) as pages:
-        for values in pages.records():
-            if (row := _row(values)) is None or row[0].id in seen:
+    with closing(_records(path)) as records:
+        for values in records:
+            if (row := _row(values, columns)) is None or row[0].id in seen:
                 continue
             submission, refusal = row
             if submission.body is not None and sha256(submission.body).digest() != submission.body_sha256:
@@ -77,12 +85,20 @@ def _salvage(path: Path, spool: Spool) -> tuple[int, set[str]]:
     return len(seen), damaged - seen
 
 
-def _row(values: list[Value]) -> tuple[Submission, str | None] | None:
+def _records(path: Path) -> Generator[list[Value], None, None]:
+    with Pages(path) as pages:
+        yield from pages.records()
+    if is_kept_of_overwritten(path):
+        with Pages(kept_log(path), with_old_frames=True) as pages:
+            yield from pages.records()
+
+
+def _row(values: list[Value], columns: Sequence[str]) -> tuple[Submission, str | None] | None:
     """Return the record's row and why the database refused it, if it did; None if the record is no whole row."""
-    if not len(_COLUMNS) - len(_LATER_COLUMNS) <= len(values) <= len(_COLUMNS):
+    if not len(columns) - len(_LATER_COLUMNS) <= len(values) <= len(columns):
         return None
-    record = _LATER_COLUMNS | dict(zip(_COLUMNS, values, strict=False))
-    refusal = record["refusal"]
+    record = _LATER_COLUMNS | dict(zip(columns, values, strict=False))
+    refusal = record.get("refusal")
     try:
         submission = submission_from_sqlite([record[column] for column in RAW_COLUMNS])
     except (ValueError, TypeError):

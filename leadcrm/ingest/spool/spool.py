@@ -125,7 +125,7 @@ class Spool:
             else:
                 if self._is_in_use():
                     return results
-            raise StoreDamaged(f"{self.path} or its log was taken away during the write")
+            raise StoreDamaged(f"{self.path} or its log was taken away or overwritten during the write")
 
     def known(self, keys: Sequence[bytes]) -> Known:
         """Return the holders of those keys that rows in the spool hold."""
@@ -287,7 +287,7 @@ class Spool:
     def _opened(self) -> SpoolStore:
         if self._store is not None and not self._is_in_use():
             self.close()
-            self._file.set_aside("it or its log was deleted or replaced")
+            self._file.set_aside("it or its log was deleted, replaced or overwritten")
         if self._store is None:
             self._connection = self._file.open(busy_timeout_s=BUSY_TIMEOUT_S)
             self._store = SpoolStore(self._connection, self.path, min_free_bytes=self._min_free_bytes)

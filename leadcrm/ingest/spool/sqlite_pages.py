@@ -56,8 +56,12 @@ class _Bytes:
 class Pages:
     """Every copy of every page that a file and its log still hold; a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, with_old_frames: bool = False) -> None:
         """Open the file at `path` and its log.
+
+        Args:
+            path: The file.
+            with_old_frames: Read the frames that earlier rounds of the log have left behind too.
 
         Raises:
             OSError: One of them cannot be opened.
@@ -65,7 +69,9 @@ class Pages:
         self._file = _Bytes(path)
         self._log = _Bytes(Path(f"{path}-wal"))
         self.size = _page_size(self._file, self._log)
-        self._latest = dict(self._frames())
+        self._frames = [*self._list_frames(with_old_frames)]
+        # Where both hold a page, the frame of the current round is the newer one.
+        self._latest = dict(self._frames) | dict(self._list_frames(False))
 
     def __enter__(self) -> Pages:
         return self
@@ -78,15 +84,15 @@ class Pages:
         """Yield the readable rows of all tables, in no order; a row may appear more than once."""
         for number in range(len(self._file) // self.size + 1):
             yield from self._records_in(self._file[number * self.size : (number + 1) * self.size], number == 0)
-        for number, start in self._frames():
+        for number, start in self._frames:
             yield from self._records_in(self._log[start : start + self.size], number == 1)
 
-    def _frames(self) -> Iterator[tuple[int, int]]:
-        """Yield the page number and the start of each frame with the log's current salt, right checksum or not."""
+    def _list_frames(self, with_old_frames: bool) -> Iterator[tuple[int, int]]:
+        """Yield the page number and the start of each frame that counts, right checksum or not."""
         salts = self._log[16:24]
         step = _FRAME_HEAD_BYTES + self.size
         for at in range(_LOG_HEAD_BYTES, len(self._log) - step + 1, step):
-            if self._log[at + 8 : at + 16] == salts:
+            if with_old_frames or self._log[at + 8 : at + 16] == salts:
                 yield int.from_bytes(self._log[at : at + 4], "big"), at + _FRAME_HEAD_BYTES
 
     def _records_in(self, page: bytes, is_first: bool) -> Iterator[list[Value]]:

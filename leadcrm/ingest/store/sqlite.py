@@ -128,8 +128,8 @@ class SqliteStore:
             raise store_error(error, self._path) from error
 
     def close(self) -> None:
-        """Close the connection; the last one to close runs a checkpoint. A log that was deleted is saved before."""
-        self.files.save_log()
+        """Close the connection; the last one to close runs a checkpoint. What files lose is saved before."""
+        self.files.save()
         self._connection.close()
 
     def _write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
@@ -259,7 +259,7 @@ class SqliteStore:
         )
 
     def _require_file(self) -> None:
-        """Raise `StoreUnavailable` if the file or its log was deleted or replaced, so that commits would be lost."""
+        """Raise `StoreUnavailable` if the file or its log was taken away or overwritten, so that commits are lost."""
         if fault := self.files.fault():
             raise StoreUnavailable(fault)
 

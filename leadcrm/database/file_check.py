@@ -1,0 +1,37 @@
+"""Looks through a SQLite file for damage, for a bounded time."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from time import monotonic
+
+from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
+from leadcrm.errors import StoreDamaged
+
+_STEPS = 10_000
+"""The steps of SQLite's machine between two looks at the time, less than a millisecond."""
+
+
+def require_whole(connection: sqlite3.Connection, path: Path, *, timeout_s: float) -> bool:
+    """Look through the file for damage and return whether all of it was looked through within `timeout_s`.
+
+    Raises:
+        StoreDamaged: The file is damaged.
+        StoreUnavailable: The file cannot be read now.
+    """
+    ends_at = monotonic() + timeout_s
+    connection.set_progress_handler(lambda: monotonic() > ends_at, _STEPS)
+    try:
+        (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            return False
+        raise store_error(error, path) from error
+    except sqlite3.Error as error:
+        raise store_error(error, path) from error
+    finally:
+        connection.set_progress_handler(None, 0)
+    if result != "ok":
+        raise StoreDamaged(f"{path} is damaged: {' '.join(result.split())}", hint=DAMAGE_HINT)
+    return True
