@@ -1,6 +1,7 @@
 """Put a backup in the place of the embedded database. The old one is kept beside it.
 
-Stop the server first. Refused while the spool has rows: they belong to the database that is there now.
+Stop the server first. Refused while the spool has rows, which belong to the database that is there now; unless that is
+damaged: then they go to the restored one.
 
 examples:
   leadcrm restore /var/backups/leadcrm-2026-01-31.db

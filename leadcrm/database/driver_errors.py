@@ -21,7 +21,10 @@ from leadcrm.errors import StoreDamaged, StoreUnavailable, SubmissionRefused
 # (raised by a trigger). Every other class concerns the server, the session or the schema, not the row.
 _SQLSTATE_CLASSES_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
 
-DAMAGE_HINT = "the file is damaged: stop, keep a copy, then `leadcrm restore` a backup"
+DAMAGE_HINT = (
+    "the file is damaged: stop the server, then `leadcrm restore BACKUP --yes`, which keeps the damaged file; leads "
+    "in the spool go to the restored one"
+)
 
 _AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
 # A trigger may raise any code with any text, but hardly this one.

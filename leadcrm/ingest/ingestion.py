@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
 
 from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
+from leadcrm.database.file_check import require_whole
 from leadcrm.database.migrations import migrate, newest_version, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, deadline, server_encoding
 from leadcrm.database.sessions import bind
-from leadcrm.database.sqlite import free_bytes
+from leadcrm.database.sqlite import free_bytes, open_sqlite
 from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import (
     ForeignTables,
@@ -22,6 +24,7 @@ from leadcrm.errors import (
     SchemaTooNew,
     SchemaTooOld,
     SpoolUnavailable,
+    StoreDamaged,
     StoreUnavailable,
 )
 from leadcrm.ingest.queue_budget import QueueBudget
@@ -36,6 +39,12 @@ from leadcrm.ingest.writer import Writer
 REFUSAL_CACHE_S = 2.0
 """How long a refused lead keeps /health at 503. It must expire: a node out of rotation gets no lead that could clear
 it."""
+
+INSPECTION_S = 0.5
+"""How long an embedded database is looked through for damage before leads go there: half of what the start waits."""
+
+MAX_INSPECTION_S = 60.0
+"""The same after a batch has met damage."""
 
 logger = logging.getLogger("leadcrm.ingest.ingestion")
 
@@ -125,6 +134,7 @@ class Ingestion:
             self._replay_failed,
             max_decoded_bytes=config.max_body_bytes,
             database=config.database.path,
+            inspect=self._inspect,
         )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -148,10 +158,7 @@ class Ingestion:
         free = self._free_bytes(faults)
         database = writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
         if not database:
-            # Anyone may read this at /ready. Only the schema's faults are certain to hold no driver's text.
-            fault = self._recovery.fault
-            is_ours = isinstance(fault, (SchemaTooOld, SchemaTooNew, ForeignTables))
-            faults.append(str(fault) if is_ours else "the database is away")
+            faults.append(self._database_fault())
         has_refused = writer.refused_at is not None and monotonic() - writer.refused_at < REFUSAL_CACHE_S
         is_refusing = has_refused or writer.is_stuck
         if is_refusing:
@@ -162,6 +169,16 @@ class Ingestion:
         keeps_leads = (database or spool_keeps) and not is_refusing
         schema_version = newest_version(config.database.provider) if writer.has_store else None
         return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))
+
+    def _database_fault(self) -> str:
+        """Return why leads do not go to the database, in words that anyone may read at /ready."""
+        fault = self._recovery.fault
+        # Only the schema's faults are certain to hold no driver's text.
+        if isinstance(fault, (SchemaTooOld, SchemaTooNew, ForeignTables)):
+            return str(fault)
+        if isinstance(fault, StoreDamaged) or isinstance(self.writer.loss, StoreDamaged):
+            return "the database is damaged: `leadcrm check`"
+        return "the database is away"
 
     def _free_bytes(self, faults: list[str]) -> int:
         try:
@@ -203,7 +220,17 @@ class Ingestion:
             migrate(self._config.database)
             self._may_migrate = False
         self._require_same_file()
+        # After a loss to damage, nothing less than the whole file will do: the leads wait in the spool.
+        self._inspect(MAX_INSPECTION_S if isinstance(self.writer.loss, StoreDamaged) else INSPECTION_S)
         return open_store(self._config)
+
+    def _inspect(self, timeout_s: float = INSPECTION_S) -> None:
+        """Look through the embedded database; raise `StoreDamaged` if it is damaged."""
+        path = self._config.database.path
+        if path is None:
+            return
+        with closing(open_sqlite(path, busy_timeout_s=self._config.commit_timeout_s)) as connection:
+            require_whole(connection, path, timeout_s=timeout_s)
 
     def _require_same_file(self) -> None:
         """Raise `StoreUnavailable` if the embedded database was deleted or replaced while this process ran.

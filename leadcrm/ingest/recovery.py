@@ -1,7 +1,8 @@
 """Recovery: reconnects the writer to the database and drains the spool.
 
 Each process has one recovery thread. While the writer has no store, the thread tries to connect (capped backoff with
-jitter), proves the new connection with a real write and hands it over. Then it drains the spool over a second
+jitter), proves the new connection with a real write and hands it over. Now and then it looks through an embedded
+database for damage, and makes the writer abandon a damaged one. Then it drains the spool over a second
 connection, in one process of the node at a time, while new leads go straight to the database. Once after each start,
 and so after every upgrade, it replays the failed rows.
 """
@@ -16,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
 
-from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable
+from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.spool.drain import DRAIN_ROWS, drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
@@ -36,6 +37,9 @@ MAX_REFUSED_PAUSE_S = 3600.0
 IDLE_PAUSE_S = 1.0
 """The interval between two checks of the spool, which another worker may have filled."""
 
+INSPECTION_PAUSE_S = 60.0
+"""The interval between two looks for damage, each of which reads the file for half a second at most."""
+
 STOP_TIMEOUT_S = 3.0
 
 logger = logging.getLogger("leadcrm.ingest.recovery")
@@ -53,6 +57,7 @@ class Recovery:
         *,
         max_decoded_bytes: int,
         database: Path | None = None,
+        inspect: Callable[[], None] = lambda: None,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -63,12 +68,15 @@ class Recovery:
             replay_failed: Replays failed rows until its argument returns True, and returns how many became leads.
             max_decoded_bytes: The limit of a spooled body once its content codings are undone.
             database: The embedded database, if what was kept of it must be salvaged too.
+            inspect: Looks through the database; raises `StoreDamaged`.
         """
         self._writer = writer
         self._spool = spool
         self._database = database
         self._connect = connect
         self._replay_failed = replay_failed
+        self._inspect = inspect
+        self._inspect_at = monotonic() + INSPECTION_PAUSE_S
         self._has_replayed = False
         self._max_decoded_bytes = max_decoded_bytes
         self._store: Store | None = None
@@ -110,6 +118,7 @@ class Recovery:
                 self._salvage()
                 if not self._writer.has_store:
                     self._reconnect()
+                self._inspect_now_and_then()
                 self._drain()
                 self._replay_once()
             except LeadcrmError as error:
@@ -155,6 +164,16 @@ class Recovery:
             store.close()
             raise
         return store
+
+    def _inspect_now_and_then(self) -> None:
+        if monotonic() < self._inspect_at:
+            return
+        self._inspect_at = monotonic() + INSPECTION_PAUSE_S
+        try:
+            self._inspect()
+        except StoreDamaged as damage:
+            self._writer.loss = damage
+            raise
 
     def _salvage(self) -> None:
         """Salvage the rows of damaged spool files, and of overwritten ones, into the file in use."""

@@ -99,6 +99,8 @@ class Writer:
         self.batches = 0
         self.rows = 0
         self.last_commit: float | None = None  # Unix time
+        self.loss: Exception | None = None
+        """Why the store was abandoned, or must be, although it still commits; None while it is trusted."""
 
     # For the event loop.
 
@@ -145,6 +147,7 @@ class Writer:
 
     def hand_over(self, store: Store) -> None:
         """Give the writer, while it has no store, one that has just committed; the writer owns it from now on."""
+        self.loss = None
         self._store = store
 
     def stop(self) -> None:
@@ -261,7 +264,7 @@ class Writer:
         if spooled_keys:
             direct = [row for row in submissions if not row.holds_key or row.key_sha256 not in spooled_keys]
         try:
-            written = yield from store.write(direct)
+            written = yield from self._write(store, direct)
         except Exception as error:
             yield from self._abandon(store, error)
             # A lead whose sender got 503 meanwhile must not be kept: the sender's retry would become a second lead.
@@ -273,6 +276,11 @@ class Writer:
         rest = partial(self._spool_the_rest, submissions, direct, written, spooled_keys)
         results: Sequence[Result] = yield InThread(rest)
         return results
+
+    def _write(self, store: Store, rows: list[Submission]) -> Operation[list[WriteResult]]:
+        if self.loss is not None:
+            raise self.loss
+        return (yield from store.write(rows))
 
     def _spool_all(self, batch: _Batch) -> Operation[Sequence[Result]]:
         if self._spool is None:
@@ -291,6 +299,7 @@ class Writer:
             text = "the database failed a batch"
             logger.error(text, exc_info=error, extra={"action": "write_batch", "repeat_key": text})
         self._store = None
+        self.loss = error
         yield InThread(store.close)
         self._on_loss()
 
@@ -303,7 +312,7 @@ class Writer:
     def _probe(self, store: Store) -> Operation[None]:
         """Probe the idle store with an empty write."""
         try:
-            yield from store.write([])
+            yield from self._write(store, [])
         except Exception as error:  # else the next lead would meet it
             yield from self._abandon(store, error)
         self._end()

@@ -5,8 +5,8 @@ of the spool was drained. It has everything that was acknowledged before the bac
 
 Invariants:
 - No file has the backup's name before it is complete, verified and on stable storage.
-- A restore overwrites nothing: the old files are kept beside the new one. It needs the server stopped and the spool
-  empty.
+- A restore overwrites nothing: the old files are kept beside the new one. It needs the server stopped, and the spool
+  empty unless the database that is there is damaged.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from leadcrm.configuration.config import Config
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_folder
 from leadcrm.database.driver_errors import store_error
+from leadcrm.database.file_check import require_whole
 from leadcrm.database.migrations import migrate, status
 from leadcrm.database.sessions import bind
-from leadcrm.errors import BackupFailed
+from leadcrm.errors import BackupFailed, StoreUnavailable
 from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.operations.verification import Verification, verify
 
 _PAGES_A_STEP = 2000
+
+MAX_LOOK_S = 600.0
+"""How long the database that is to be replaced is looked through: it may be large, and nobody waits."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -109,7 +113,8 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             )
         prepare_spool(config)
         _require_salvaged_spools(config)
-        _require_empty_spool(config)
+        if _is_whole(target):
+            _require_empty_spool(config)
         if target.exists() and not may_replace:
             raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
         with _temporary(target) as temporary:
@@ -251,9 +256,20 @@ def _require_empty_spool(config: Config) -> None:
     if depth:
         raise BackupFailed(
             f"{depth} leads wait in the spool for the database that is there now",
-            hint="`leadcrm spool drain`, or, if that database is damaged, restore with `--spool off`: the leads then "
-            "go to the restored one at the next start",
+            hint="`leadcrm spool drain`; or restore with `--spool off`: they then go to the restored one",
         )
+
+
+def _is_whole(path: Path) -> bool:
+    """Say whether leads in the spool could go to the database that is there."""
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            require_whole(connection, path, timeout_s=MAX_LOOK_S)
+    except (sqlite3.Error, StoreUnavailable):
+        return False
+    return True
 
 
 def _set_old_aside(target: Path) -> Path | None:

@@ -105,7 +105,7 @@ def test_a_damaged_database_is_named_and_leads_wait_in_the_spool_for_its_backup(
     assert server.terminate() == 0
     said = said_by(server)
     assert f"{path}: file is not a database" in said or f"{path}: database disk image is malformed" in said
-    assert "keep a copy, then `leadcrm restore` a backup" in said
+    assert "`leadcrm restore BACKUP --yes`" in said
     os.replace(path.with_suffix(".backup"), path)
     server.start()
     with trial.load(server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -201,6 +202,23 @@ def test_the_spool_is_drained_without_a_server(start_server: StartServer, tmp_pa
     assert leads_in(data / "leads.db") == {"kept@example.com", "spooled@example.com"}
 
 
+def commands_in(text: str) -> list[str]:
+    return re.findall("`(leadcrm [^`]+)`", text)
+
+
+def follow(text: str, folder: Path, *, backup: str, **environment: str) -> list[str]:
+    """Run the first command that a text names, then the first that its output names, until one succeeds."""
+    followed: list[str] = []
+    while True:
+        command = commands_in(text)[0]
+        assert command not in followed, f"a circle: {followed}"
+        followed.append(command)
+        done = leadcrm(folder, *command.replace("BACKUP", backup).split()[1:], **environment)
+        if done.returncode == 0:
+            return followed
+        text = done.stdout + done.stderr
+
+
 def test_the_hints_lead_from_a_damaged_database_with_a_full_spool_back_to_health(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -212,17 +230,20 @@ def test_the_hints_lead_from_a_damaged_database_with_a_full_spool_back_to_health
         for page in range(5, (data / "leads.db").stat().st_size // 4096, 2):
             file.seek(page * 4096)
             file.write(b"\xff" * 4096)
-    spooled(data, start_server, "spooled@example.com")
-
-    check = leadcrm(tmp_path, "check", **on(data))
-    assert (check.returncode, "damaged" in check.stdout + check.stderr) == (1, True), check.stdout
-    assert "leadcrm restore" in check.stdout + check.stderr
-    refused = leadcrm(tmp_path, "restore", str(tmp_path / "copy.db"), "--yes", **on(data))
-    assert (refused.returncode, "--spool off" in refused.stderr) == (1, True)
-    done = leadcrm(tmp_path, "restore", str(tmp_path / "copy.db"), "--yes", "--spool", "off", **on(data))
-    assert done.returncode == 0, done.stderr
-
     server = start_server(on(data)["DATABASE_URL"], environment={"DATA_DIR": str(data)})
+    assert server.client.post_lead({"email": "spooled@example.com"}).receipt.stored == "spool"
+    ready = json.loads(server.client.get("/ready").body)
+    assert (ready["ok"], ready["fault"]) == (True, "the database is damaged: `leadcrm check`")
+    assert server.terminate() == 0
+    hints = {record["hint"] for record in server.log_records() if record.get("hint")}
+    assert [*map(commands_in, hints)] == [["leadcrm restore BACKUP --yes"]]
+    assert follow(ready["fault"], tmp_path, backup="copy.db", **on(data)) == [
+        "leadcrm check",
+        "leadcrm restore BACKUP --yes",
+    ]
+
+    server.start()
+    assert json.loads(server.client.get("/ready").body)["fault"] is None
     wait_until(lambda: "spooled@example.com" in leads_in(data / "leads.db"))
     assert len(leads_in(data / "leads.db")) == 301
     assert server.terminate() == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -21,10 +23,11 @@ from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
 from tests.support.crm import MAX_DECODED_BYTES, submission
+from tests.support.receipts import submit_all
 from tests.support.rows import Rows
 from tests.support.stores import open_store
 from tests.support.waiting import wait_until
-from tests.support.writers import spool_in
+from tests.support.writers import spool_in, until
 
 
 class UnhurriedRecovery(Recovery):
@@ -151,4 +154,33 @@ def test_a_node_that_refused_a_lead_is_well_again_after_a_while(tmp_path: Path) 
     assert not ingestion.verdict().keeps_leads
     ingestion.writer.refused_at -= REFUSAL_CACHE_S
     assert ingestion.verdict().keeps_leads
+    ingestion.end_verdicts()
+
+
+def test_damage_found_beside_batches_that_still_commit_sends_the_next_leads_to_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery_module, "INSPECTION_PAUSE_S", 0.0)
+    monkeypatch.setattr(recovery_module, "IDLE_PAUSE_S", 0.05)
+    ingestion = Ingestion(load({}, {"DATA_DIR": str(tmp_path), "PATH": os.defpath}, tmp_path), may_migrate=True)
+    path = tmp_path / "leadcrm.db"
+
+    async def main() -> None:
+        ingestion.start(asyncio.get_running_loop())
+        await until(lambda: ingestion.writer.has_store, "the database to take leads")
+        receipts = await submit_all(ingestion.writer, *(submission(b"{}") for _ in range(300)))
+        assert {receipt.stored for receipt in receipts} == {"database"}
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with path.open("r+b") as file:
+            file.seek(-4096, os.SEEK_END)
+            file.write(b"\xff" * 4096)
+        await until(lambda: not ingestion.writer.has_store, "the damage to be found")
+        (receipt,) = await submit_all(ingestion.writer, submission(b"{}"))
+        assert receipt.stored == "spool"
+        verdict = await asyncio.to_thread(ingestion.verdict)
+        assert (verdict.keeps_leads, verdict.fault) == (True, "the database is damaged: `leadcrm check`")
+        await asyncio.to_thread(ingestion.stop)
+
+    asyncio.run(main())
     ingestion.end_verdicts()
