@@ -1,7 +1,7 @@
 """Development: the program restarts when one of its source files changes.
 
 Imported modules stay as they were read, also in processes forked later, so the whole program is replaced. It keeps its
-process id and its listening socket: senders wait for a moment instead of being refused.
+process id and its listening sockets: senders wait for a moment instead of being refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,11 +40,13 @@ class Sources:
         return {path: path.stat().st_mtime_ns for path in self._folder.rglob("*.py") if path.exists()}
 
 
-def start_anew(listener: socket.socket) -> NoReturn:
-    """Replace this process by one that runs the same command on the same socket. All children must have ended."""
-    os.dup2(listener.fileno(), _PASSED_FD)
-    os.set_inheritable(_PASSED_FD, True)
-    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+def start_anew(listeners: Sequence[socket.socket]) -> NoReturn:
+    """Replace this process by one that runs the same command on the same sockets. All children must have ended."""
+    # Several come from systemd, and are at these numbers already.
+    for number, listener in enumerate(listeners, _PASSED_FD):
+        os.dup2(listener.fileno(), number)
+        os.set_inheritable(number, True)
+    os.environ.update(LISTEN_FDS=str(len(listeners)), LISTEN_PID=str(os.getpid()))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the command that started this process
 

@@ -1,4 +1,4 @@
-"""`leadcrm serve` from start to end: the data folder, the spool, the socket, the database, the workers."""
+"""`leadcrm serve` from start to end: the data folder, the spool, the sockets, the database, the workers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     """Run the service until a signal and return the exit status. A database that is away does not prevent the start.
 
     Raises:
-        ConfigError: `HOST`, `PORT` or `DATA_DIR` cannot be used.
+        ConfigError: `HOST`, `PORT`, `DATA_DIR` or a socket from systemd cannot be used.
         AddressInUse: another process listens on the address.
         DataDirInUse: a restore is under way.
         SchemaTooNew: a newer leadcrm has migrated the database.
@@ -57,20 +57,21 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
                 hint=f"wait for it; `fuser {config.data_dir / LOCK_FILE}` names it",
             )
         prepare_spool(config)
-        passed_listener = systemd.listen_socket(environ)
-        listener = passed_listener or _listen(config.host, config.port)
+        passed_listeners = systemd.listen_sockets(environ)
+        listeners = passed_listeners or (_listen(config.host, config.port),)
         if may_migrate:
             _migrate_if_reachable(config)
         node = Node(
             config=config,
-            listener=listener,
-            owns_listener=passed_listener is None,
+            listeners=listeners,
+            owns_listeners=not passed_listeners,
             metrics=NodeMetrics(config.workers),
             limiter=RateLimiter(config.rate_limit) if config.rate_limit else None,
             log=log,
             may_migrate=may_migrate,
         )
-        logger.info("listening", extra={"action": "start", "address": _format_address(listener.getsockname())})
+        address = ", ".join(_format_address(listener.getsockname()) for listener in listeners)
+        logger.info("listening", extra={"action": "start", "address": address})
         manager = ServiceManager(node.metrics, environ)
         if config.workers == 1 and config.environment == "production":
             all_answered = run_worker(node, 0, on_checkpoint=manager.tick, on_stop=manager.say_stopping)
@@ -92,8 +93,9 @@ def _serve_in_children(node: Node, manager: ServiceManager) -> int:
 
     def stop() -> None:
         manager.say_stopping()
-        # While any process holds the socket, the kernel accepts connections that no worker will answer.
-        node.listener.close()
+        # While any process holds a socket, the kernel accepts connections that no worker will answer.
+        for listener in node.listeners:
+            listener.close()
 
     exit_status = Supervisor(
         partial(run_worker, node),
@@ -106,7 +108,7 @@ def _serve_in_children(node: Node, manager: ServiceManager) -> int:
     ).run()
     if exit_status is None:
         node.log.close()
-        start_anew(node.listener)
+        start_anew(node.listeners)
     return exit_status
 
 

@@ -1,4 +1,4 @@
-"""systemd's protocols, without a library: a listening socket from it, states and watchdog to it.
+"""systemd's protocols, without a library: listening sockets from it, states and watchdog to it.
 
 Sources: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
 """
@@ -8,18 +8,35 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
+
+from leadcrm.errors import ConfigError
 
 _FIRST_FD = 3
 
 
-def listen_socket(environ: Mapping[str, str]) -> socket.socket | None:
-    """Return the listening socket that systemd passed to this process, or None."""
-    if int(environ.get("LISTEN_FDS") or 0) < 1 or not _is_for_us(environ.get("LISTEN_PID")):
-        return None
-    os.set_inheritable(_FIRST_FD, False)
-    listener = socket.socket(fileno=_FIRST_FD)
-    listener.setblocking(False)
-    return listener
+def listen_sockets(environ: Mapping[str, str]) -> tuple[socket.socket, ...]:
+    """Return the listening sockets that systemd passed to this process; none if it passed none.
+
+    Raises:
+        ConfigError: One of them accepts no connections.
+    """
+    if not _is_for_us(environ.get("LISTEN_PID")):
+        return ()
+    numbers = range(_FIRST_FD, _FIRST_FD + int(environ.get("LISTEN_FDS") or 0))
+    return tuple(map(_listener, numbers))
+
+
+def _listener(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    listener = socket.socket(fileno=descriptor)
+    # A socket of another kind has no such option.
+    with suppress(OSError):
+        if listener.type == socket.SOCK_STREAM and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.setblocking(False)
+            return listener
+    fault = f"systemd passed a socket that accepts no connections: {listener.getsockname()}"
+    raise ConfigError("LISTEN_FDS", fault, "stream sockets that listen: ListenStream= without Accept=yes")
 
 
 def notify(state: str, environ: Mapping[str, str] = os.environ) -> None:

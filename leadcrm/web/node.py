@@ -13,17 +13,17 @@ from leadcrm.web.rate_limit import RateLimiter
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The configuration, socket, metrics, limiter and log of this node; made once, before the workers are forked.
+    """The configuration, sockets, metrics, limiter and log of this node; made once, before the workers are forked.
 
     Args:
-        owns_listener: the socket ends with this service, so connections that wait in the kernel's queue at the stop
-            must still be accepted. A socket that a service manager passed on outlives the service.
+        owns_listeners: the sockets end with this service, so connections that wait in the kernel's queue at the stop
+            must still be accepted. Sockets that a service manager passed on outlive the service.
         may_migrate: workers apply pending migrations when they reach the database.
     """
 
     config: Config
-    listener: socket.socket
-    owns_listener: bool
+    listeners: tuple[socket.socket, ...]
+    owns_listeners: bool
     metrics: NodeMetrics
     limiter: RateLimiter | None
     log: LogWriter

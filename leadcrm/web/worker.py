@@ -80,7 +80,7 @@ def run_worker(
     on_checkpoint: Callable[[], None] = _do_nothing,
     on_stop: Callable[[], None] = _do_nothing,
 ) -> bool:
-    """Serve on the node's socket until a signal.
+    """Serve on the node's sockets until a signal.
 
     Args:
         node: the parts that all workers share.
@@ -116,7 +116,7 @@ class _Worker:
         self._ingestion.start(loop)
         await loop.run_in_executor(None, self._ingestion.wait_for_database, DATABASE_WAIT_S)
         app = create_app(self._node, self._ingestion, self._metrics)
-        server = await _start_server(app, self._node.listener)
+        servers = await _start_servers(app, self._node.listeners)
         checkpoints = loop.create_task(self._checkpoint(on_checkpoint))
         # Objects made at the start live for ever, so later garbage collections can skip them.
         gc.collect()
@@ -129,30 +129,30 @@ class _Worker:
         on_stop()
         logger.info("stopping", extra={"action": "stop"})
         ends_at = monotonic() + self._node.config.shutdown_timeout_s
-        all_answered = await self._wind_down(app, server, stop, ends_at)
+        all_answered = await self._wind_down(app, servers, stop, ends_at)
         checkpoints.cancel()
         await self._end_ingestion(stop, ends_at)
-        await server.after_stop()
+        await servers[0].after_stop()
         self._metrics.set("serving", 0)
         logger.info("stopped", extra={"action": "stop", "all_answered": all_answered})
         return all_answered
 
-    async def _wind_down(self, app: App, server: AsyncioServer, stop: Stop, ends_at: float) -> bool:
+    async def _wind_down(self, app: App, servers: list[AsyncioServer], stop: Stop, ends_at: float) -> bool:
         """Stop accepting, and let every connection finish its request; return whether none was cut off."""
-        connections: set[LingeringProtocol] = server.connections
         # From now on, every answer says `Connection: close`.
         app.config.KEEP_ALIVE = False
-        for connection in tuple(connections):
+        for connection in _connections(servers):
             connection.wind_down()
-        if self._node.owns_listener:
-            await _accept_pending(self._node.listener)
-        server.close()
-        while connections and monotonic() < ends_at and not stop.at_once.is_set():
-            for connection in tuple(connections):
+        if self._node.owns_listeners:
+            await _accept_pending(self._node.listeners)
+        for server in servers:
+            server.close()
+        while (connections := _connections(servers)) and monotonic() < ends_at and not stop.at_once.is_set():
+            for connection in connections:
                 connection.wind_down()
             await asyncio.sleep(0.02)
         all_answered = not any(connection.is_busy() for connection in connections)
-        for connection in tuple(connections):
+        for connection in connections:
             connection.abort()
         return all_answered
 
@@ -187,23 +187,34 @@ class _Worker:
             await asyncio.sleep(CHECKPOINT_S)
 
 
-async def _start_server(app: App, listener: socket.socket) -> AsyncioServer:
-    allow_new_handshakes(listener)
-    server = await app.create_server(
-        sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
-    )
-    assert server is not None
+async def _start_servers(app: App, listeners: tuple[socket.socket, ...]) -> list[AsyncioServer]:
+    """Start a server of the application on each socket."""
+    servers: list[AsyncioServer] = []
+    for listener in listeners:
+        allow_new_handshakes(listener)
+        server = await app.create_server(
+            sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
+        )
+        assert server is not None
+        servers.append(server)
     # The framework registers only servers that it started itself. Without an entry, every answer would carry an empty
     # Alt-Svc header.
     app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
-    await server.startup()
-    await server.before_start()
-    await server.after_start()
-    await server.start_serving()
-    return server
+    # These are events of the application, not of one server.
+    await servers[0].startup()
+    await servers[0].before_start()
+    await servers[0].after_start()
+    for server in servers:
+        await server.start_serving()
+    return servers
 
 
-async def _accept_pending(listener: socket.socket) -> None:
-    """Let the loop accept the connections in the kernel's queue, while the kernel completes no new ones."""
-    stop_new_handshakes(listener)
+def _connections(servers: list[AsyncioServer]) -> set[LingeringProtocol]:
+    return {connection for server in servers for connection in server.connections}
+
+
+async def _accept_pending(listeners: tuple[socket.socket, ...]) -> None:
+    """Let the loop accept the connections in the kernel's queues, while the kernel completes no new ones."""
+    for listener in listeners:
+        stop_new_handshakes(listener)
     await asyncio.sleep(HANDSHAKE_S)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,64 @@ def test_a_restart_under_socket_activation_refuses_no_connection(
     assert {entry.status for entry in journal.entries} == {201}
     assert server.terminate() == 0
     assert compare(journal.entries, server.embedded_rows()).faults() == {}
+
+
+def address_of(listener: socket.socket) -> Any:
+    name = listener.getsockname()
+    return name if isinstance(name, str) else name[:2]
+
+
+def post_to(address: Any, family: int) -> bytes:
+    """Post a lead on a new connection and return the beginning of the answer."""
+    with socket.socket(family) as sender:
+        sender.settimeout(10)
+        sender.connect(address)
+        sender.sendall(lead_request(b"{}"))
+        return sender.recv(12)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_worker_serves_each_of_several_sockets(
+    start_server: StartServer, listening_socket: socket.socket, tmp_path: Path, workers: str
+) -> None:
+    with (
+        closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as ipv6,
+        closing(socket.socket(socket.AF_UNIX)) as unix,
+    ):
+        unix.bind(str(tmp_path / "socket"))
+        unix.listen(512)
+        listeners = [listening_socket, ipv6, unix]
+        server = start_server(
+            listening_socket=listening_socket, more_sockets=[ipv6, unix], environment={"WORKERS": workers}
+        )
+        (listening,) = [record for record in server.log_records() if record["msg"] == "listening"]
+        assert len(listening["address"].split(", ")) == 3
+        # A worker that is suspended accepts nothing, so each of the others has to serve all.
+        for suspended in worker_pids(server) if workers == "2" else [None]:
+            if suspended is not None:
+                os.kill(suspended, signal.SIGSTOP)
+            for listener in listeners:
+                assert post_to(address_of(listener), listener.family) == b"HTTP/1.1 201"
+            if suspended is not None:
+                os.kill(suspended, signal.SIGCONT)
+        assert server.terminate() == 0
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.connect(str(tmp_path / "socket"))
+            waiting.sendall(lead_request(b"{}"))
+            server.start()
+            assert waiting.recv(12) == b"HTTP/1.1 201"
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["datagrams", "does not listen"])
+def test_a_passed_socket_that_accepts_no_connections_prevents_the_start(
+    start_server: StartServer, listening_socket: socket.socket, kind: socket.SocketKind
+) -> None:
+    with closing(socket.socket(socket.AF_INET, kind)) as other:
+        other.bind(("127.0.0.1", 0))
+        server = start_server(listening_socket=listening_socket, more_sockets=[other], wait=False)
+        assert server.exit_status() == 78
+        assert "LISTEN_FDS: systemd passed a socket that accepts no connections" in server.log_text()
+        assert not (server.data_dir / "leadcrm.db").exists()
 
 
 def test_in_development_a_changed_source_restarts_the_program(start_server: StartServer, tmp_path: Path) -> None:

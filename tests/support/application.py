@@ -26,8 +26,8 @@ def application(folder: Path) -> Iterator[App]:
     with (folder / "log").open("wb") as file, socket.socket() as listener:
         node = Node(
             config=config,
-            listener=listener,
-            owns_listener=True,
+            listeners=(listener,),
+            owns_listeners=True,
             metrics=metrics,
             limiter=None,
             log=logs.configure("info", development=False, stream_fd=os.dup(file.fileno())),

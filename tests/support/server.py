@@ -33,10 +33,13 @@ STOP_TIMEOUT_S = 40.0
 MEMORY_SAMPLE_INTERVAL_S = 0.1
 LONGEST_LOG_SHOWN = 6_000
 # LISTEN_PID must be the id of the serving process, so it is set in that process.
-PASS_SOCKET = """\
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+PASS_SOCKETS = """\
+import fcntl, os, sys
+passed = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 100) for number in sys.argv[1].split(",")]
+for number, descriptor in enumerate(passed, 3):
+    os.dup2(descriptor, number)
+    os.close(descriptor)
+os.environ.update(LISTEN_FDS=str(len(passed)), LISTEN_PID=str(os.getpid()))
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
@@ -76,6 +79,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
         listening_socket: socket.socket | None = None,
+        more_sockets: Sequence[socket.socket] = (),
         tracer: Sequence[str] = (),
     ) -> None:
         """Prepare a server that keeps all its files under `directory`.
@@ -86,13 +90,14 @@ class Server:
             environment: variables added to a clean environment; they take precedence.
             arguments: further arguments of `leadcrm serve`.
             listening_socket: passed to the server as systemd does.
+            more_sockets: passed behind it.
             tracer: a command that runs the server's command.
         """
         self.directory = directory
         self.stdout_path = directory / "stdout.log"
         self.stderr_path = directory / "stderr.log"
         self.arguments = list(arguments)
-        self.listening_socket = listening_socket
+        self.listening_sockets = [*filter(None, (listening_socket,)), *more_sockets]
         self.tracer = list(tracer)
         self.host = "127.0.0.1"
         port = listening_socket.getsockname()[1] if listening_socket else free_port()
@@ -120,10 +125,9 @@ class Server:
         for folder in (self.directory, Path(self.environment["TMPDIR"])):
             folder.mkdir(parents=True, exist_ok=True)
         line = [*self.tracer, *command(), "serve", *self.arguments]
-        inherited: tuple[int, ...] = ()
-        if self.listening_socket is not None:
-            inherited = (self.listening_socket.fileno(),)
-            line = [sys.executable, "-S", "-c", PASS_SOCKET, str(inherited[0]), *line]
+        inherited = [listener.fileno() for listener in self.listening_sockets]
+        if inherited:
+            line = [sys.executable, "-S", "-c", PASS_SOCKETS, ",".join(map(str, inherited)), *line]
         with self.stdout_path.open("ab") as stdout, self.stderr_path.open("ab") as stderr:
             self._process = subprocess.Popen(
                 line,

@@ -14,16 +14,16 @@ from time import monotonic
 import pytest
 
 from leadcrm.process.service_manager import PROGRESS_S, ServiceManager
-from leadcrm.process.systemd import listen_socket, notify, watchdog_interval_s
+from leadcrm.process.systemd import listen_sockets, notify, watchdog_interval_s
 from leadcrm.web.node_metrics import NodeMetrics
 from tests.support.server import REPOSITORY, clean_environment
 
 SERVE = """\
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
-from leadcrm.process.systemd import listen_socket
-listener = listen_socket({"LISTEN_FDS": "1", "LISTEN_PID": sys.argv[2].replace("own", str(os.getpid()))})
-print(listener and (listener.getsockname()[1], listener.getblocking(), os.get_inheritable(3)))
+from leadcrm.process.systemd import listen_sockets
+listeners = listen_sockets({"LISTEN_FDS": "1", "LISTEN_PID": sys.argv[2].replace("own", str(os.getpid()))})
+print(*((listener.getsockname()[1], listener.getblocking(), os.get_inheritable(3)) for listener in listeners))
 """
 
 
@@ -50,12 +50,12 @@ def test_a_socket_for_the_parent_is_taken_since_that_may_be_a_bootloader() -> No
 
 
 def test_a_socket_for_another_process_is_left_alone() -> None:
-    assert listened_by_a_child("1") == "None"
+    assert listened_by_a_child("1") == ""
 
 
 @pytest.mark.parametrize("environ", [{}, {"LISTEN_FDS": "0"}, {"LISTEN_FDS": ""}, {"LISTEN_PID": "1"}])
 def test_without_a_socket_from_systemd_there_is_none(environ: dict[str, str]) -> None:
-    assert listen_socket(environ) is None
+    assert listen_sockets(environ) == ()
 
 
 @pytest.fixture
