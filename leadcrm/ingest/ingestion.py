@@ -125,6 +125,7 @@ class Ingestion:
         self._may_migrate = may_migrate
         self._inode: int | None = None
         self._verdict_spool = open_spool(config)
+        self._is_spool_proven = False
         self.budget = QueueBudget(config.queue_bytes)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(
@@ -202,10 +203,13 @@ class Ingestion:
             if status.refused:
                 faults.append(f"the database refuses {status.refused} leads, which wait in the spool: `leadcrm check`")
             self._verdict_spool.check()
-            # A failing disk shows only in a write, which is worth its cost only after a lead has failed.
-            if self.writer.refused_at is not None:
+            # A disk that fails and a file that is read-only show only in a write. It is worth its cost after a lead has
+            # failed, and until one has gone well: a healthy database would hide that the spool keeps nothing.
+            if self.writer.refused_at is not None or not self._is_spool_proven:
                 self._verdict_spool.prove_write()
+                self._is_spool_proven = True
         except LeadcrmError as error:
+            self._is_spool_proven = False
             faults.append(str(error))
             return status, False
         return status, True

@@ -14,6 +14,7 @@ from tests.conftest import StartServer
 from tests.support.command import leadcrm
 from tests.support.crm_client import BEARER, ENVIRONMENT
 from tests.support.postgres import PostgresServer
+from tests.support.waiting import wait_until
 from tests.support.workers import worker_pids
 
 MIGRATIONS_LOCK = 0x6C656164
@@ -73,3 +74,22 @@ def test_what_root_makes_before_the_first_start_belongs_to_the_service(tmp_path:
     made = [*data_dir.iterdir()]
     assert {file.name: file.stat().st_uid for file in made} == {file.name: nobody.pw_uid for file in made}
     assert made or command != "check"
+
+
+def test_a_spool_that_the_service_cannot_write_is_told_of_at_once(
+    start_server: StartServer, whole_database: str, tmp_path: Path
+) -> None:
+    """A healthy database would hide it until it goes away."""
+    spool = tmp_path / "data" / "spool.db"
+    leadcrm(tmp_path, "check", DATA_DIR=str(spool.parent), DATABASE_URL=whole_database)
+    spool.chmod(0o444)
+    # Root may write to any file, unless it gives that right up.
+    tracer = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    server = start_server(whole_database, environment={"DATA_DIR": str(spool.parent)}, tracer=tracer)
+    text = "spool.db is not writable"
+    (told,) = [record for record in server.log_records() if text in record["msg"]]
+    assert (told["level"], "writable" in told["hint"]) == ("warn", True)
+    ready = server.client.get("/ready")
+    assert (ready.status, text in ready.json()["fault"]) == (200, True)
+    spool.chmod(0o644)
+    wait_until(lambda: server.client.get("/ready").json()["fault"] is None)

@@ -164,6 +164,9 @@ def open_spool_file(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
         make_spool_file(path)
     if path.stat().st_size == 0:
         raise StoreDamaged(f"{path} is empty")
+    if not os.access(path, os.W_OK):
+        # A read-only connection would make all later ones of this process read-only too.
+        raise StoreUnavailable(f"{path} is not writable", hint="make it and its folder writable for the service's user")
     connection = open_sqlite(path, busy_timeout_s=busy_timeout_s)
     try:
         if _version(connection, path) != newest_version("spool"):
