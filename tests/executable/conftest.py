@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,11 +30,17 @@ def executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip(
         "PyInstaller", reason="PyInstaller is not installed, and dist/leadcrm is older than its sources"
     )
-    folder = tmp_path_factory.mktemp("build")
-    line = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "ERROR"]
-    line += ["--distpath", str(folder), "--workpath", str(folder / "work"), "leadcrm.spec"]
-    subprocess.run(line, cwd=REPOSITORY, check=True, timeout=BUILD_TIMEOUT_S)
-    return folder / "leadcrm"
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which the processes of a parallel run share
+    built = folder / "leadcrm"
+    with (folder / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            line = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "ERROR"]
+            line += ["--distpath", str(folder), "--workpath", str(folder / "work"), "leadcrm.spec"]
+            subprocess.run(line, cwd=REPOSITORY, check=True, timeout=BUILD_TIMEOUT_S)
+    return built
 
 
 @pytest.fixture(autouse=True)
