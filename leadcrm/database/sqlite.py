@@ -17,6 +17,9 @@ from leadcrm.errors import StoreUnavailable
 
 SQLITE_CACHE_KIB = 16_384
 
+_FILE_MODE = 0o640
+"""Leads are not for every user of the machine, whatever the umask. The folder's group may read them."""
+
 SQLITE_LOG_BYTES = 64 * 1024 * 1024
 """What a log that grew beside a long read keeps of the disk once it is begun anew."""
 
@@ -61,7 +64,7 @@ def _create(path: Path) -> None:
     """
     # A folder that is missing or read-only SQLite reports better.
     with suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         try:
             give_to_owner_of(path.parent, descriptor)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import hold
 from leadcrm.database.postgres import PostgresConnection, deadline
 from leadcrm.database.sessions import bind, session
-from leadcrm.database.sqlite import busy_timeout
+from leadcrm.database.sqlite import busy_timeout, open_sqlite
 from leadcrm.errors import StoreUnavailable
 from tests.support.crm import keep, url_of
 from tests.support.postgres import PostgresCluster
@@ -165,3 +166,14 @@ def test_a_lock_is_free_only_if_no_other_uses_the_data_folder_or_the_database(tm
         hold(data, database, exclusively=True) as is_free,
     ):
         assert (served, is_free) == (True, shared == "none")
+
+
+def test_a_new_file_is_not_for_every_user(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with closing(open_sqlite(tmp_path / "leads.db", busy_timeout_s=1, create=True)) as connection:
+            connection.execute("CREATE TABLE t (c)")
+            modes = {path.name: path.stat().st_mode & 0o007 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"leads.db": 0, "leads.db-wal": 0, "leads.db-shm": 0}
