@@ -14,7 +14,8 @@ from leadcrm.configuration.config import load
 from leadcrm.operations.checks import run_checks
 from tests.support.command import leadcrm
 from tests.support.ports import free_port
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, split_schema
+from tests.support.rows import Rows
 
 
 def checked(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -97,6 +98,18 @@ def test_a_schema_that_was_not_migrated_fails_and_names_the_command(database: st
     assert done.returncode == 1
     assert "FAILED  schema" in done.stdout
     assert "to do: leadcrm migrate" in done.stdout
+
+
+def test_a_missing_index_of_the_keys_fails(database: str, tmp_path: Path) -> None:
+    assert leadcrm(tmp_path, "migrate", DATABASE_URL=database).returncode == 0
+    schema = split_schema(database)[1]
+    Rows(database).execute(f"DROP INDEX {f'{schema}.' if schema else ''}leads_raw_key")
+
+    check = checked(leadcrm(tmp_path, "check", "--json", DATABASE_URL=database))["schema"]
+
+    assert not check["ok"]
+    assert "leads_raw_key is gone" in check["text"]
+    assert "leadcrm verify" in check["hint"]
 
 
 def test_a_database_that_is_away_fails_alone(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ _LOCK = 0x6C656164  # "lead": the key of PostgreSQL's advisory lock, held until 
 
 _LEAD_TABLES = ("leads_raw", "leads")
 
+KEY_INDEX = "leads_raw_key"
+
 REWRITE_SQL = "UPDATE {schema}leadcrm_migrations SET version = version"
 """A real write that changes nothing. Its commit proves that the disk takes writes.
 
@@ -207,6 +209,13 @@ class SchemaConnection:
             sql = "SELECT 1 FROM pg_tables WHERE schemaname = COALESCE(%s, current_schema()) AND tablename = %s"
             return bool(self.execute(sql, (self.name, name)))
         return bool(self.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = %s", (name,)))
+
+    def has_key_index(self) -> bool:
+        """Say whether the index is there that lets a key have one holder."""
+        if self.is_postgres:
+            sql = "SELECT 1 FROM pg_indexes WHERE schemaname = COALESCE(%s, current_schema()) AND indexname = %s"
+            return bool(self.execute(sql, (self.name, KEY_INDEX)))
+        return bool(self.execute("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = %s", (KEY_INDEX,)))
 
     def applied(self) -> list[Applied]:
         """Return the applied migrations.
