@@ -23,6 +23,7 @@ from leadcrm.errors import (
     LeadcrmError,
     SchemaTooNew,
     SchemaTooOld,
+    SpoolFull,
     SpoolUnavailable,
     StoreDamaged,
     StoreUnavailable,
@@ -167,6 +168,9 @@ class Ingestion:
         if config.database.path is not None and (overwriting := describe_overwriting(config.database.path)):
             faults.append(overwriting)
         spool, spool_keeps = self._look_at_spool(faults)
+        # A spool that has room, but not for the lead that just came, does not say so by itself.
+        if is_refusing and isinstance(writer.refusal, SpoolFull) and str(writer.refusal) not in faults:
+            faults.append(str(writer.refusal))
         keeps_leads = (database or spool_keeps) and not is_refusing
         schema_version = newest_version(config.database.provider) if writer.has_store else None
         return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))

@@ -96,6 +96,8 @@ class Writer:
         self._ended_at = 0.0  # monotonic; the end of the last batch or probe
         self.busy_since: float | None = None  # monotonic; None while idle
         self.refused_at: float | None = None  # monotonic; None while batches are kept
+        self.refusal: LeadcrmError | None = None
+        """Why a submission of the last batch could not be kept."""
         self.batches = 0
         self.rows = 0
         self.last_commit: float | None = None  # Unix time
@@ -244,7 +246,8 @@ class Writer:
             logger.exception("a batch failed", extra={"action": "write_batch", "repeat_key": "a batch failed"})
             results = [StoreUnavailable(f"unforeseen: {type(error).__name__}")] * len(batch.pending)
         if results:
-            self.refused_at = None if _are_receipts(results) else monotonic()
+            self.refusal = _first_error(results)
+            self.refused_at = None if self.refusal is None else monotonic()
         try:
             self._end()
         finally:
@@ -398,6 +401,10 @@ def _is_wanted(pending: Pending) -> bool:
     """
     _, future = pending
     return not future.done() or future.cancelled()
+
+
+def _first_error(results: Sequence[Result]) -> LeadcrmError | None:
+    return next((result for result in results if isinstance(result, LeadcrmError)), None)
 
 
 def _are_receipts(results: Sequence[Result]) -> bool:

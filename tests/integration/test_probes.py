@@ -131,6 +131,14 @@ def test_readiness_tells_when_leads_wait_in_the_spool(start_server: StartServer)
     assert server.client.metric("leadcrm_spool_rows") == 1
 
 
+def test_readiness_says_that_a_lead_found_no_room_in_the_spool(start_server: StartServer) -> None:
+    server = start_server("postgresql://nobody@127.0.0.1:9/none", environment={"SPOOL_BYTES": "100kB"})
+    assert server.client.post_lead({"description": "x" * 90_000}).status == 503
+    # An answer of a quarter of a second ago may be given again.
+    wait_until(lambda: "could not be kept" in server.client.get("/ready").json()["fault"])
+    assert server.client.get("/ready").json()["fault"].count("has reached SPOOL_BYTES") == 1
+
+
 def test_without_database_and_spool_the_probes_say_503(start_server: StartServer) -> None:
     server = start_server("postgresql://nobody@127.0.0.1:9/none", wait=False, environment={"SPOOL": "off"})
     server.wait_answering()
