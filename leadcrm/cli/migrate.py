@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         print(f"leadcrm: --from-original does not go with {arguments.action}", file=sys.stderr)
         return EXIT_USAGE
     config = configuration.read(arguments, environ, directory)
-    make_data_dir(config.data_dir)
+    if config.uses_data_dir:
+        make_data_dir(config.data_dir)
     if arguments.action == "status":
         return _status(config, as_json=arguments.json)
     if arguments.action == "reset":

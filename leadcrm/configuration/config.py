@@ -276,6 +276,11 @@ class Config:
     misspelt: Mapping[str, str]
     """The names in `.env` that are no variable but nearly one, with the variable that may be meant."""
 
+    @property
+    def uses_data_dir(self) -> bool:
+        """Whether leads may lie in `DATA_DIR`: in the spool or an embedded database. Else it need not be there."""
+        return self.spool or self.database.path is not None
+
 
 _VARIABLES_BY_FIELD: Mapping[str, Variable] = {
     declared.name: declared.metadata["variable"] for declared in fields(Config) if "variable" in declared.metadata

@@ -32,6 +32,11 @@ def make_data_dir(data_dir: Path) -> None:
         raise ConfigError("DATA_DIR", f"{data_dir} is not writable", "a folder that the service may write to")
 
 
+def nearest_folder(path: Path) -> Path:
+    """Return a folder, or the nearest one above it where it is missing: it would be made on the same disk."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
 def sync_folder(folder: Path) -> None:
     """Make a new entry of the folder durable. SQLite syncs only the folder that it writes in, not the ones above."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -11,6 +11,7 @@ from time import monotonic
 
 from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
+from leadcrm.database.data_dir import nearest_folder
 from leadcrm.database.file_check import require_whole
 from leadcrm.database.migrations import migrate, newest_version, require_current
 from leadcrm.database.overwritten import describe_overwriting
@@ -187,7 +188,8 @@ class Ingestion:
 
     def _free_bytes(self, faults: list[str]) -> int:
         try:
-            return free_bytes(self._config.data_dir)
+            folder = self._config.data_dir
+            return free_bytes(folder if self._config.uses_data_dir else nearest_folder(folder))
         except OSError as error:
             # The folder or its disk is gone, but the database may be elsewhere.
             faults.append(f"{self._config.data_dir}: {error.strerror}")

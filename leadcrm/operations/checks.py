@@ -80,7 +80,8 @@ def run_checks(config: Config) -> Iterator[Check]:
     """Run the checks one after the other."""
     for name, meant in config.misspelt.items():
         yield Check("variables", False, f"{name} in .env is no variable and sets nothing", f"did you mean {meant}?")
-    yield _run("data folder", lambda: _check_data_dir(config))
+    if config.uses_data_dir:
+        yield _run("data folder", lambda: _check_data_dir(config))
     try:
         connection = open_connection(config.database, timeout_s=TIMEOUT_S)
     except LeadcrmError as error:
@@ -195,6 +196,8 @@ def _check_spool(config: Config) -> str:
 
 
 def _check_disk(config: Config) -> str:
+    if not config.uses_data_dir:
+        return "no lead is kept on it"
     free = free_bytes(config.data_dir)
     if free < config.min_free_bytes:
         raise StoreUnavailable(

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 
 from leadcrm.configuration.config import Config
@@ -49,8 +50,9 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     # Read now: see `migrations_for`.
     for kind in (config.database.provider, "spool"):
         migrations_for(kind)
-    make_data_dir(config.data_dir)
-    with hold(config.data_dir, config.database.path) as held:
+    if config.uses_data_dir:
+        make_data_dir(config.data_dir)
+    with hold(config.data_dir, config.database.path) if config.uses_data_dir else nullcontext(True) as held:
         if not held:
             raise DataDirInUse(
                 f"{config.data_dir} is held by another command: a restore is under way",

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import StartServer, server_starter
 from tests.support.client import Client
+from tests.support.command import leadcrm
 from tests.support.conversation import Conversation, lead_request
 from tests.support.postgres import PostgresCluster
 from tests.support.server import Server
@@ -137,6 +138,18 @@ def test_readiness_says_that_a_lead_found_no_room_in_the_spool(start_server: Sta
     # An answer of a quarter of a second ago may be given again.
     wait_until(lambda: "could not be kept" in server.client.get("/ready").json()["fault"])
     assert server.client.get("/ready").json()["fault"].count("has reached SPOOL_BYTES") == 1
+
+
+def test_without_a_spool_and_an_embedded_database_the_data_folder_may_be_missing(
+    start_server: StartServer, whole_database: str
+) -> None:
+    """As in a container whose root is read-only. Not even root can make a folder there."""
+    server = start_server(whole_database, environment={"SPOOL": "off", "DATA_DIR": "/proc/leadcrm"})
+    assert server.client.post_lead({}).status == 201
+    told = server.client.get("/ready").json()
+    assert (told["ok"], told["fault"]) == (True, None)
+    checked = leadcrm(server.directory, "check", **server.environment)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_without_database_and_spool_the_probes_say_503(start_server: StartServer) -> None:
