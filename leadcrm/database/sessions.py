@@ -47,6 +47,26 @@ pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes = [
 ]
 
 
+class _PooledConnections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[misc]
+    """Connections to a pooler, which gives each transaction to any of its sessions with the server.
+
+    Pony discards a session's state after each use. Here that could be another client's, and with it would go the style
+    of dates, which the driver sets when it connects, the pooler keeps for its client, and Pony needs.
+    """
+
+    def release(self, con: Any) -> None:
+        try:
+            con.rollback()
+        except BaseException:
+            self.drop(con)
+            raise
+
+
+class _PooledProvider(pony.orm.dbproviders.postgres.PGProvider):  # type: ignore[misc]
+    def get_pool(self, *args: Any, **kwargs: Any) -> _PooledConnections:
+        return _PooledConnections(self.dbapi_module, *args, **kwargs)
+
+
 def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
     """Return the entities of a database, bound and mapped, for use in a `session`.
 
@@ -59,7 +79,8 @@ def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
     entities = define_entities(database, url.schema)
     try:
         with deadline(url.connect_timeout_s):
-            database.bind(provider="postgres", **postgres_arguments(url, timeout_s))
+            provider = _PooledProvider if url.pgbouncer else pony.orm.dbproviders.postgres.PGProvider
+            database.bind(provider=provider, **postgres_arguments(url, timeout_s))
     except (psycopg2.Error, DBException, StoreUnavailable) as error:
         raise unreachable(url, error) from error
     _reconnect_between_transactions_only(database)

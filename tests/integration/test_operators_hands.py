@@ -33,19 +33,23 @@ def test_signals_that_tools_send_to_daemons_do_no_harm(start_server: StartServer
     assert server.terminate() == 0
 
 
-@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+@pytest.mark.parametrize(
+    ("style", "pooled"),
+    [("SQL, DMY", ""), ("German", ""), ("Postgres, MDY", ""), ("German", "?pgbouncer=true")],
+)
 def test_a_database_may_write_dates_in_its_own_style(
-    start_server: StartServer, postgres: PostgresServer, whole_database: str, style: str
+    start_server: StartServer, postgres: PostgresServer, whole_database: str, style: str, pooled: str
 ) -> None:
     name = whole_database.rpartition("/")[2]
     postgres.execute(f"ALTER DATABASE {name} SET datestyle = '{style}'")
-    server = start_server(whole_database, environment=ENVIRONMENT)
+    url = whole_database + pooled
+    server = start_server(url, environment=ENVIRONMENT)
     lead_id = server.client.post_lead({"email": "a@example.com"}).json()["lead_id"]
     # More than once: a session that was used is reset to the database's own settings.
     for _ in range(3):
         answer = server.client.get("/api/leads", headers=[BEARER])
         assert [lead["id"] for lead in answer.json()["leads"]] == [lead_id]
-    done = leadcrm(server.data_dir.parent, "verify", DATABASE_URL=whole_database, DATA_DIR=str(server.data_dir))
+    done = leadcrm(server.data_dir.parent, "verify", DATABASE_URL=url, DATA_DIR=str(server.data_dir))
     assert done.returncode == 0, done.stderr
 
 

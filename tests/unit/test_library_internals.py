@@ -82,7 +82,7 @@ LIBRARIES = {
         "0.7.20",
         {
             # Replaces the converter of times, drops the results that a session keeps, and forbids Pony to connect anew
-            # within a transaction.
+            # within a transaction and to discard the state of a pooler's session.
             "leadcrm/database/sessions.py": (
                 "SQLiteDatetimeConverter",
                 "converter_classes",
@@ -91,6 +91,10 @@ LIBRARIES = {
                 "query_results",
                 "in_transaction",
                 "should_reconnect",
+                "PGPool",
+                "PGProvider",
+                "get_pool",
+                "release",
             ),
             # Unwraps the driver's error.
             "leadcrm/database/driver_errors.py": ("original_exc",),
