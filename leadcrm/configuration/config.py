@@ -219,6 +219,13 @@ class Config:
         parse=parsing.networks,
         default_value=lambda _: (),
     )
+    proxy_protocol: bool = variable(
+        "PROXY_PROTOCOL",
+        default="off",
+        help="take the PROXY protocol's header from TRUSTED_PROXIES, versions 1 and 2",
+        accepted="on or off",
+        parse=parsing.switch,
+    )
     ingest_token: str | None = variable(
         "INGEST_TOKEN",
         default="none",
@@ -306,6 +313,8 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory:
     if config.queue_bytes < config.max_body_bytes:
         fault = f"{config.queue_bytes} is less than MAX_BODY_BYTES, so the largest body could never wait its turn"
         raise ConfigError("QUEUE_BYTES", fault, f"at least {config.max_body_bytes}")
+    if config.proxy_protocol and not config.trusted_proxies:
+        raise ConfigError("PROXY_PROTOCOL", "is on, but nobody is trusted", "off, or TRUSTED_PROXIES with the proxies")
     return config
 
 

@@ -64,6 +64,7 @@ def list_settings(config: Config) -> list[Setting]:
         ),
         "INGEST_TOKEN": "set" if config.ingest_token else "none",
         "ADMIN_TOKEN": "set" if config.admin_token else "none",
+        "PROXY_PROTOCOL": "on" if config.proxy_protocol else "off",
         "SPOOL": "on" if config.spool else "off",
     }
     return [

@@ -12,6 +12,7 @@ from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.crm.api import CrmApi
 from leadcrm.web.errors import JsonErrors
 from leadcrm.web.health import Health
+from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.responses import Cors
 from leadcrm.web.ingest import LeadIngest
 from leadcrm.web.node import Node
@@ -42,6 +43,9 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.config.RESPONSE_TIMEOUT = BODY_TIMEOUT_S
     # Declared as whole seconds, but only compared and halved.
     app.config.KEEP_ALIVE_TIMEOUT = config.keep_alive_timeout_s  # type: ignore[assignment]
+
+    if config.proxy_protocol:
+        app.ctx.trusts_proxy_header_of = ClientAddress(config.trusted_proxies).trusts_peer
 
     cors = Cors(config.cors_origins)
     request_log = RequestLog(node.log, metrics)

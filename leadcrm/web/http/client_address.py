@@ -46,6 +46,11 @@ class ClientAddress:
                 break
         return str(address)
 
+    def trusts_peer(self, peer: str) -> bool:
+        """Say whether the address at the other end of a connection is a trusted proxy's."""
+        address = _parse(peer)
+        return address is not None and self._trusts(address)
+
     def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._trusted)
 

@@ -14,6 +14,7 @@ the sender took too long, and closes the connection.
 
 from __future__ import annotations
 
+import logging
 import select
 from asyncio import BaseTransport, Transport
 from collections.abc import Coroutine
@@ -24,7 +25,10 @@ from sanic.exceptions import BadRequest, RequestCancelled, RequestTimeout
 from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from leadcrm.web.http.proxy_protocol import read_proxy_header
 from leadcrm.web.http.strict_http import StrictHttp, may_begin_head
+
+logger = logging.getLogger("leadcrm.web.http.protocol")
 
 LINGER_S = 0.25
 """How long an idle connection may still send a request after the stop: more than one round trip."""
@@ -63,18 +67,45 @@ class LingeringProtocol(HttpProtocol):
     """Answers every request that was sent, even if the server stops or the sender hangs up."""
 
     HTTP_CLASS = StrictHttp
-    __slots__ = ("_lingers", "_sender_is_done")
+    __slots__ = ("_begun", "_lingers", "_sender_is_done")
     _burst = _Burst()
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Initialize the state of a new connection."""
         self._lingers = self._sender_is_done = False
         super().connection_made(transport)
+        # The first bytes, while they may be the PROXY protocol's header; None from then on.
+        self._begun = b"" if self._may_begin_with_proxy_header() else None
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes towards the burst, and hand them on."""
         self._burst.count(len(data), self)
-        super().data_received(data)
+        if self._begun is None or (data := self._without_proxy_header(self._begun + data)):
+            super().data_received(data)
+
+    def _may_begin_with_proxy_header(self) -> bool:
+        trusts = getattr(self.app.ctx, "trusts_proxy_header_of", None)
+        return trusts is not None and self.conn_info is not None and trusts(self.conn_info.client_ip)
+
+    def _without_proxy_header(self, begun: bytes) -> bytes:
+        """Take the client's address from the header and return what follows it; a malformed one ends the connection."""
+        assert self.conn_info is not None
+        assert self.transport is not None
+        try:
+            header = read_proxy_header(begun)
+        except ValueError:
+            text = "a connection from a trusted proxy was closed: it begins with a malformed PROXY header"
+            hint = "compare the proxy's settings, such as send-proxy, with PROXY_PROTOCOL"
+            logger.warning(text, extra={"action": "connect", "hint": hint, "repeat_key": text})
+            # No answer: who sends this speaks no HTTP yet.
+            self.transport.abort()
+            return b""
+        self._begun = begun if header is None else None
+        if header is None:
+            return b""
+        if header.address is not None:
+            self.conn_info.client_ip = header.address
+        return begun[header.size :]
 
     def eof_received(self) -> bool:
         """Return whether to keep the connection open for an answer, as one to an incomplete request is too."""
