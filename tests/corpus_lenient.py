@@ -119,6 +119,8 @@ def _multipart_forms() -> Iterator[LenientCase]:
     preamble = b"This is a message\r\nin parts.\r\n\r\n"
     for media_type in (untold, untold + b"; boundary=", untold + b"; boundary=front", None, b"application/json"):
         yield case(f"its boundary in the body, as {media_type!r}", body, media_type, BOUNDARY)
+    type_first = body.replace(b"frontier\r\nContent-D", b"frontier\r\nContent-Type: text/plain\r\nContent-D", 1)
+    yield case("its boundary in the body before a type", type_first, untold, BOUNDARY)
     yield case("a preamble", preamble + body, typed, PREAMBLE)
     yield case("a preamble in multipart/mixed", preamble + body, b"multipart/mixed; boundary=frontier", PREAMBLE)
     yield case("a preamble and no boundary", preamble + body, untold, BOUNDARY, PREAMBLE)

@@ -21,8 +21,9 @@ _FIRST_PAIR = re.compile(rb'[^<>{}"\\/?\r\n=]{0,200}=')
 # A pair on a line of its own, as in a form of the type text/plain. No encoder leaves a line break in a urlencoded form.
 _LATER_LINE = re.compile(rb"[\r\n][\w.\[\]-]{1,100}=")
 
-# The delimiter of a boundary (RFC 2046, section 5.1.1, allows 70 characters) with the header that follows it.
-_DELIMITER = re.compile(rb"^--([^\r\n]{1,70})\r?\nContent-Disposition:", re.MULTILINE | re.IGNORECASE)
+# The delimiter of a boundary (RFC 2046, section 5.1.1, allows 70 characters) with the header that follows it. .NET
+# writes a part's Content-Type before its Content-Disposition.
+_DELIMITER = re.compile(rb"^--([^\r\n]{1,70})\r?\nContent-(?:Disposition|Type):", re.MULTILINE | re.IGNORECASE)
 
 _UNTYPED = "the form's Content-Type is missing or names something else"
 _ESCAPED_SEPARATORS = "&amp; separates the form's fields"
