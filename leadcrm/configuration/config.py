@@ -29,6 +29,7 @@ __all__ = ["VARIABLES", "Config", "Network", "RateLimit", "Variable", "load"]
 MAX_COMMIT_TIMEOUT_S = 2.5
 """A lead is answered within 3 s, and the rest of that time is for the spool."""
 MAX_WORKERS = 256
+MAX_REQUEST_TIMEOUT_S = 600.0
 MAX_SHUTDOWN_TIMEOUT_S = 3600.0
 MAX_KEEP_ALIVE_TIMEOUT_S = 3600.0
 
@@ -181,6 +182,13 @@ class Config:
         help="origins that may send leads from a browser, comma-separated",
         accepted="* or origins such as https://example.com, comma-separated",
         parse=parsing.origins,
+    )
+    request_timeout_s: float = variable(
+        "REQUEST_TIMEOUT",
+        default="20",
+        help="seconds for the head of a request and for its body; again, for one that brings 500 bytes a second",
+        accepted=f"more than 0 and at most {MAX_REQUEST_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MAX_REQUEST_TIMEOUT_S),
     )
     shutdown_timeout_s: float = variable(
         "SHUTDOWN_TIMEOUT",

@@ -118,6 +118,10 @@ def prepare_spool(config: Config) -> None:
         spool.close()
 
 
+def _is_recent(refused_at: float | None) -> bool:
+    return refused_at is not None and monotonic() - refused_at < REFUSAL_CACHE_S
+
+
 class Ingestion:
     """One process's ingestion: its writer, its spool and its recovery."""
 
@@ -128,7 +132,7 @@ class Ingestion:
         self._inode: int | None = None
         self._verdict_spool = open_spool(config)
         self._is_spool_proven = False
-        self.budget = QueueBudget(config.queue_bytes)
+        self.budget = QueueBudget(config.queue_bytes, largest_bytes=config.max_body_bytes)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(
             self.writer,
@@ -162,17 +166,19 @@ class Ingestion:
         database = writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
         if not database:
             faults.append(self._database_fault())
-        has_refused = writer.refused_at is not None and monotonic() - writer.refused_at < REFUSAL_CACHE_S
+        has_refused = _is_recent(writer.refused_at)
         is_refusing = has_refused or writer.is_stuck
         if is_refusing:
             faults.append("the latest leads could not be kept")
         if config.database.path is not None and (overwriting := describe_overwriting(config.database.path)):
             faults.append(overwriting)
+        if has_no_room := _is_recent(self.budget.refused_at):
+            faults.append("leads that wait fill the memory for them (QUEUE_BYTES), so that others are refused")
         spool, spool_keeps = self._look_at_spool(faults)
         # A spool that has room, but not for the lead that just came, does not say so by itself.
         if is_refusing and isinstance(writer.refusal, SpoolFull) and str(writer.refusal) not in faults:
             faults.append(str(writer.refusal))
-        keeps_leads = (database or spool_keeps) and not is_refusing
+        keeps_leads = (database or spool_keeps) and not is_refusing and not has_no_room
         schema_version = newest_version(config.database.provider) if writer.has_store else None
         return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))
 

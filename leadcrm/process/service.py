@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Mapping
@@ -22,10 +23,14 @@ from leadcrm.process import systemd
 from leadcrm.process.reload import Sources, start_anew
 from leadcrm.process.service_manager import ServiceManager
 from leadcrm.process.supervisor import Supervisor
+from leadcrm.web.http.connections import listen_backlog
 from leadcrm.web.node import Node
 from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
-from leadcrm.web.worker import LISTEN_BACKLOG, run_worker
+from leadcrm.web.worker import run_worker
+
+MOST_DESCRIPTORS = 65_536
+"""As the systemd unit has it; no worker holds a quarter as many connections."""
 
 DATABASE_WAIT_S = 1.0
 """How long the start waits for the database: senders already wait at the socket, for three seconds at most."""
@@ -44,6 +49,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         ForeignTables: another program made the tables.
     """
     _ignore_idle_signals()
+    _raise_descriptor_limit()
     for name, meant in config.misspelt.items():
         text = "%s in .env is no variable and sets nothing"
         logger.warning(text, name, extra={"action": "start", "hint": f"did you mean {meant}?"})
@@ -90,6 +96,14 @@ def _ignore_idle_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def _raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system does: a shell starts programs with 1,024, and each sender takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _serve_in_children(node: Node, manager: ServiceManager) -> int:
     """Run the workers as children of this process; in development, start anew when a source file changes."""
 
@@ -128,7 +142,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(LISTEN_BACKLOG)
+        listener.listen(listen_backlog())
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from math import ceil
 from types import SimpleNamespace
 
 from sanic import Sanic
@@ -12,7 +12,9 @@ from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.crm.api import CrmApi
 from leadcrm.web.errors import JsonErrors
 from leadcrm.web.health import Health
+from leadcrm.web.http.bodiless import BodilessRequest
 from leadcrm.web.http.client_address import ClientAddress
+from leadcrm.web.http.connections import Connections, max_connections
 from leadcrm.web.http.responses import Cors
 from leadcrm.web.ingest import LeadIngest
 from leadcrm.web.node import Node
@@ -25,27 +27,31 @@ App = Sanic[SanicConfig, SimpleNamespace]
 MAX_HEADER_BYTES = 16_384
 """Sanic's hard limit for a head, with room for keys of 6,000 bytes."""
 
-BODY_TIMEOUT_S = 60
-"""Seconds without a received byte, or without an answer, after which a connection is closed; up to half as many more,
-because the framework looks at the time every so often."""
+ANSWER_TIMEOUT_S = 60
+"""Seconds without an answer after which a connection is closed; up to half as many more, because the framework looks at
+the time every so often."""
 
 
 def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     """Return the application of the worker that these metrics belong to."""
     config = node.config
-    app: App = Sanic("leadcrm", configure_logging=False)
+    app: App = Sanic("leadcrm", configure_logging=False, request_class=BodilessRequest)
     app.config.ACCESS_LOG = False
     app.config.FALLBACK_ERROR_FORMAT = "json"
     # The handler enforces MAX_BODY_BYTES itself; the framework applies this limit to the head too.
     app.config.REQUEST_MAX_SIZE = max(config.max_body_bytes, MAX_HEADER_BYTES)
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
-    app.config.REQUEST_TIMEOUT = BODY_TIMEOUT_S
-    app.config.RESPONSE_TIMEOUT = BODY_TIMEOUT_S
+    # The protocol ends a slow request itself: the framework counts from the last byte.
+    app.config.REQUEST_TIMEOUT = app.config.RESPONSE_TIMEOUT = max(ANSWER_TIMEOUT_S, ceil(2 * config.request_timeout_s))
     # Declared as whole seconds, but only compared and halved.
     app.config.KEEP_ALIVE_TIMEOUT = config.keep_alive_timeout_s  # type: ignore[assignment]
 
     if config.proxy_protocol:
         app.ctx.trusts_proxy_header_of = ClientAddress(config.trusted_proxies).trusts_peer
+    app.ctx.trusted_proxies = config.trusted_proxies
+    app.ctx.connections = Connections(
+        max_connections(), config.request_timeout_s, lambda reason: metrics.add(f"turned_away_{reason}")
+    )
 
     cors = Cors(config.cors_origins)
     request_log = RequestLog(node.log, metrics)
@@ -53,9 +59,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
 
     leads = LeadIngest(config, ingestion, metrics, request_log, node.limiter)
 
-    # With `stream`, the handler reads the body under its own limit; the framework would read all of it first. The
-    # framework stores that as an attribute of the handler, which a bound method cannot have.
-    app.add_route(partial(leads.post), "/api/lead", methods=["POST"], name="post_lead", stream=True)
+    app.add_route(leads.post, "/api/lead", methods=["POST"], name="post_lead")
     app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
 
     health = Health(ingestion, node.metrics, cors, request_log)

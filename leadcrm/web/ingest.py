@@ -3,12 +3,12 @@
 The handler mints an id, reads the body, makes a submission and gives it to the writer, which decides where to keep it.
 Only a receipt is answered with 201, 400 or 409.
 
-Memory is bounded: bodies that arrive and submissions that wait share one budget of bytes. Past it, senders get 503.
+Memory is bounded: bodies that arrive and submissions that wait share one budget of bytes. Where it is short, bodies
+that arrive slowly give way to whole leads, and past it senders get 503.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -16,6 +16,7 @@ from math import ceil
 from time import perf_counter
 
 from sanic.compat import Header
+from sanic.exceptions import PayloadTooLarge, RequestTimeout, ServiceUnavailable
 from sanic.http import Http
 from sanic.request import Request
 from sanic.response import HTTPResponse
@@ -27,6 +28,7 @@ from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import API_SOURCE, READERS, Receipt, Submission
 from leadcrm.web.http import responses
+from leadcrm.web.http.body import read_body
 from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.header_text import header_text, readable
 from leadcrm.web.http.request_id import new_request_id, request_id_of
@@ -34,10 +36,6 @@ from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog
-
-LINGER_BYTES = 1024 * 1024
-LINGER_S = 1.0
-"""How much of a body that is too large is read and dropped, so that its sender sees the answer."""
 
 _REDACTED = frozenset(("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "x-csrf-token"))
 
@@ -78,7 +76,7 @@ class LeadIngest:
         self._log = log
         self._limiter = limiter
 
-    async def post(self, request: Request) -> HTTPResponse | None:
+    async def post(self, request: Request) -> HTTPResponse:
         """Keep the request and answer with its receipt, or with the reason why it cannot be kept."""
         started = perf_counter()
         lead_id = str(uuid7())
@@ -86,20 +84,9 @@ class LeadIngest:
         address = self._addresses.of(request)
         if refusal := self._refusal(request.headers, address):
             return self._refuse(request, started, request_id, *refusal)
-        chunks: list[bytes] = []
-        try:
-            fault = await self._read(request, chunks)
-        finally:
-            # `submit` takes the bytes from the budget again before the event loop can run anything else.
-            self._budget.give_back(sum(map(len, chunks)))
-        if fault is responses.PAYLOAD_TOO_LARGE:
-            chunks.clear()
-            await self._refuse_too_large(request, started, request_id)
-            return None
-        if fault is not None:
-            return self._refuse(request, started, request_id, fault)
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
+        body = await self._read(request, address)
+        if isinstance(body, Refusal):
+            return self._refuse(request, started, request_id, body)
         submission = self._mint(request, lead_id, request_id, address, body)
         self._metrics.add("received_bytes", len(body))
         result = await self._writer.submit(submission)
@@ -122,22 +109,20 @@ class LeadIngest:
             return (responses.RATE_LIMITED, ceil(delay_s))
         return None
 
-    async def _read(self, request: Request, chunks: list[bytes]) -> Refusal | None:
-        """Read the body into `chunks` and take their bytes from the budget; return the reason to refuse it, if any."""
+    async def _read(self, request: Request, address: str) -> bytes | Refusal:
+        """Return the body, or the reason why it is not read."""
         if self._says_too_large(request.headers):
             return responses.PAYLOAD_TOO_LARGE
         stream = _stream(request)
-        # The handler enforces the limit: past its own, the framework would close before the sender read the answer.
-        stream.request_max_size = float("inf")
-        body_bytes = 0
-        while stream.request_body and (chunk := await stream.read()) is not None:
-            body_bytes += len(chunk)
-            if body_bytes > self._max_body_bytes:
-                return responses.PAYLOAD_TOO_LARGE
-            if not self._budget.take(len(chunk)):
-                return responses.UNAVAILABLE
-            chunks.append(chunk)
-        return None
+        stream.request_max_size = self._max_body_bytes
+        try:
+            return await read_body(stream, self._budget, self._addresses.client_of(address))
+        except PayloadTooLarge:
+            return responses.PAYLOAD_TOO_LARGE
+        except RequestTimeout:
+            return responses.REQUEST_TIMEOUT
+        except ServiceUnavailable:
+            return responses.UNAVAILABLE
 
     def _says_too_large(self, headers: Header) -> bool:
         length = headers.get("content-length")
@@ -218,25 +203,6 @@ class LeadIngest:
         outcome = Outcome.ERROR if refusal.status >= 500 else Outcome.REJECTED
         self._log.record(request, started, refusal.status, request_id, outcome, key, None)
         return responses.json_response(refusal.status, refusal.body, headers)
-
-    async def _refuse_too_large(self, request: Request, started: float, request_id: str) -> None:
-        """Answer first, then read on for a moment: a sender that is still sending would see a reset instead."""
-        stream = _stream(request)
-        stream.keep_alive = False
-        response = self._refuse(request, started, request_id, responses.PAYLOAD_TOO_LARGE)
-        stream.respond(response)
-        await response.send(end_stream=True)
-        stream.request_max_size = float("inf")
-
-        async def discard() -> None:
-            dropped = 0
-            while dropped <= LINGER_BYTES and (chunk := await stream.read()) is not None:
-                dropped += len(chunk)
-
-        try:
-            await asyncio.wait_for(discard(), LINGER_S)
-        except (asyncio.TimeoutError, TimeoutError):
-            return
 
 
 def _stream(request: Request) -> Http:

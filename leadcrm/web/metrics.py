@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from leadcrm import __version__
 from leadcrm.ingest.ingestion import Verdict
-from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, NodeMetrics
+from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, TURNED_AWAY, NodeMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -49,6 +49,14 @@ def _node_families(node_metrics: NodeMetrics) -> Iterator[Metric]:
         ("failed_rows", "Requests that were answered 201 and kept as failed: they are no lead yet."),
     ):
         yield CounterMetricFamily(f"leadcrm_{name}", text, node_metrics.total(name))
+    turned_away = CounterMetricFamily(
+        "leadcrm_turned_away",
+        "Requests and connections that were ended for others' sake, by reason.",
+        labels=["reason"],
+    )
+    for reason in TURNED_AWAY:
+        turned_away.add_metric([reason], node_metrics.total(f"turned_away_{reason}"))
+    yield turned_away
     yield GaugeMetricFamily(
         "leadcrm_last_commit_timestamp_seconds",
         "Unix time of the last commit, 0 before the first.",

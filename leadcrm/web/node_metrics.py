@@ -18,6 +18,10 @@ DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
+TURNED_AWAY = ("no_room", "body", "too_slow", "connections")
+"""Why senders were turned away: leads that wait filled `QUEUE_BYTES`; an unfinished body had to give way to others; a
+request came too slowly; there were too many connections."""
+
 _NAMES = (
     *(f"outcome_{outcome}" for outcome in OUTCOMES),
     *(f"duration_{bound}" for bound in DURATION_BUCKETS_S),
@@ -27,6 +31,7 @@ _NAMES = (
     "batches",
     "batch_rows",
     "failed_rows",
+    *(f"turned_away_{reason}" for reason in TURNED_AWAY),
     "last_commit",  # Unix time
     "queue_bytes",
     "has_store",

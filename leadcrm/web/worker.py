@@ -24,6 +24,7 @@ from sanic.server import AsyncioServer
 from leadcrm.errors import EXIT_FAILED
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.app import App, create_app
+from leadcrm.web.http.connections import listen_backlog
 from leadcrm.web.http.listener import allow_new_handshakes, stop_new_handshakes
 from leadcrm.web.http.protocol import LingeringProtocol
 from leadcrm.web.node import Node
@@ -37,8 +38,6 @@ SAME_SIGNAL_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
 """How long the event loop may keep the interpreter's lock while the writer's thread waits for it, before and after a
 commit. At Python's default of 5 ms, SQLite takes some 5 percent fewer leads."""
-
-LISTEN_BACKLOG = 1024
 
 DATABASE_WAIT_S = 1.0
 """How long the start waits for a slow database: leads can wait in the spool, senders cannot wait."""
@@ -138,7 +137,7 @@ class _Worker:
         return all_answered
 
     async def _wind_down(self, app: App, servers: list[AsyncioServer], stop: Stop, ends_at: float) -> bool:
-        """Stop accepting, and let every connection finish its request; return whether none was cut off."""
+        """Stop accepting, and answer every request that was sent; return whether all of those were answered."""
         # From now on, every answer says `Connection: close`.
         app.config.KEEP_ALIVE = False
         for connection in _connections(servers):
@@ -171,7 +170,8 @@ class _Worker:
 
     async def _checkpoint(self, on_checkpoint: Callable[[], None]) -> None:
         metrics, writer = self._metrics, self._ingestion.writer
-        batches = rows = 0
+        batches = rows = refused = given_way = 0
+        budget = self._ingestion.budget
         while True:
             now = monotonic()
             metrics.set("loop_seen", now)
@@ -179,10 +179,13 @@ class _Worker:
             metrics.set("writer_seen", writer.busy_since or now)
             metrics.add("batches", writer.batches - batches)
             metrics.add("batch_rows", writer.rows - rows)
+            metrics.add("turned_away_no_room", budget.refused - refused)
+            metrics.add("turned_away_body", budget.given_way - given_way)
             batches, rows = writer.batches, writer.rows
+            refused, given_way = budget.refused, budget.given_way
             metrics.set("last_commit", writer.last_commit or metrics.get("last_commit"))
             metrics.set("has_store", writer.has_store)
-            metrics.set("queue_bytes", self._ingestion.budget.held_bytes)
+            metrics.set("queue_bytes", budget.held_bytes)
             on_checkpoint()
             await asyncio.sleep(CHECKPOINT_S)
 
@@ -193,7 +196,7 @@ async def _start_servers(app: App, listeners: tuple[socket.socket, ...]) -> list
     for listener in listeners:
         allow_new_handshakes(listener)
         server = await app.create_server(
-            sock=listener, protocol=LingeringProtocol, backlog=LISTEN_BACKLOG, return_asyncio_server=True
+            sock=listener, protocol=LingeringProtocol, backlog=listen_backlog(), return_asyncio_server=True
         )
         assert server is not None
         servers.append(server)

@@ -14,6 +14,7 @@ from sanic import Sanic
 from sanic.config import Config as SanicConfig
 from sanic.response import HTTPResponse
 
+from leadcrm.web.http.connections import Connections
 from leadcrm.web.http.protocol import LINGER_S, LingeringProtocol
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -42,6 +43,8 @@ async def converse(*, handed_over: bool) -> bytes:
     """
     app: Sanic[SanicConfig, SimpleNamespace] = Sanic(f"paused-{handed_over}", configure_logging=False)
     app.config.ACCESS_LOG = False
+    app.ctx.trusted_proxies = ()
+    app.ctx.connections = Connections(most=10, window_s=20, count=lambda _: None)
 
     @app.get("/health")
     async def _(_: object) -> HTTPResponse:

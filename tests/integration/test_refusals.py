@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import chain
 
 import pytest
@@ -272,16 +272,42 @@ def test_senders_that_hang_up_within_their_bodies_give_their_room_back(start_ser
     assert server.client.post_lead(b" " * 1_048_574 + b"{}").status == 201
 
 
-def test_bodies_over_queue_bytes_are_answered_503(start_server: StartServer) -> None:
-    server = start_server(environment={"QUEUE_BYTES": "2097152"})
-    with Conversation(server.client) as first, Conversation(server.client) as second:
-        half = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + b" " * 1_000_000
-        first.send(half)
-        second.send(half)
-
-        wait_until(lambda: server.client.metric("leadcrm_queue_bytes") == 2_000_000)
-        assert answered(server.client.post_lead(b" " * 200_000)) == refusal(503, "unavailable")
-        for connection in (first, second):
-            connection.send(b" " * 48_574 + b"{}")
-            assert connection.answer().status == 201
+def test_where_leads_that_wait_fill_queue_bytes_large_ones_get_503_and_small_ones_find_room(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environment={"QUEUE_BYTES": "2097152", "COMMIT_TIMEOUT": "2.5"})
+    with ExitStack() as stack:
+        senders = [stack.enter_context(Conversation(server.client)) for _ in range(3)]
+        with server.embedded_rows().writes_blocked():
+            # One after the other: together, unfinished bodies of one client may fill half of the memory.
+            received = 0
+            for sender, size in zip(senders, (950_000, 950_000, 1_000), strict=True):
+                sender.send(lead_request(b" " * (size - 2) + b"{}"))
+                received += size
+                wait_until(lambda bytes=received: server.client.metric("leadcrm_received_bytes_total") == bytes)  # type: ignore[misc]
+            assert answered(server.client.post_lead(b" " * 200_000)) == refusal(503, "unavailable")
+            wait_until(lambda: server.client.get("/health").status == 503)
+            assert "QUEUE_BYTES" in server.client.get("/ready").json()["fault"]
+        assert [sender.answer().status for sender in senders] == [201] * 3
+    wait_until(lambda: server.client.metric("leadcrm_turned_away_total", reason="no_room") == 1)
     assert server.client.post_lead(b" " * 200_000).status == 400
+    assert [record["msg"] for record in server.log_records() if record["level"] == "warn"] == [
+        "leads are refused: those that wait to be written fill the memory for them"
+    ]
+
+
+def test_a_body_that_arrives_slowly_gives_way_to_whole_leads(start_server: StartServer) -> None:
+    server = start_server(environment={"QUEUE_BYTES": "2097152"})
+    half = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + b" " * 1_000_000
+    with Conversation(server.client) as slow, Conversation(server.client) as small:
+        small.send(b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b" " * 900)
+        slow.send(half)
+        wait_until(lambda: server.client.metric("leadcrm_queue_bytes") == 1_000_900)
+        assert server.client.post_lead(b" " * 1_000_000).status == 400
+        answer = slow.answer()
+        assert answered(answer) == refusal(503, "unavailable")
+        assert (answer.header("Retry-After"), answer.header("Connection")) == ("5", "close")
+        small.send(b" " * 98 + b"{}")
+        assert small.answer().status == 201
+    wait_until(lambda: server.client.metric("leadcrm_turned_away_total", reason="body") == 1)
+    assert server.client.get("/health").status == 200

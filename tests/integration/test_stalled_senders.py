@@ -16,8 +16,8 @@ from leadcrm.web.app import App
 from leadcrm.web.http.protocol import LingeringProtocol
 from tests.support.application import application
 
-TIMEOUT_S = 0.2
-"""In place of a minute."""
+TIMEOUT_S = "0.2"
+"""In place of 20 seconds."""
 
 BODY_HEAD = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"
 CHUNKED_HEAD = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -73,8 +73,7 @@ def test_a_sender_that_stalls_gets_408_and_its_connection_is_closed(
 ) -> None:
     # Sanic allows several applications in one process only in this mode.
     monkeypatch.setattr(Sanic, "test_mode", True)
-    with application(tmp_path) as app:
-        app.config.REQUEST_TIMEOUT = app.config.RESPONSE_TIMEOUT = app.config.KEEP_ALIVE_TIMEOUT = TIMEOUT_S
+    with application(tmp_path, REQUEST_TIMEOUT=TIMEOUT_S) as app:
         received, held = run(answers_to(app, list(STALLS.values())))
     for stall, answer in zip(STALLS, received, strict=True):
         head, _, body = answer.partition(b"\r\n\r\n")

@@ -19,9 +19,9 @@ from leadcrm.web.node_metrics import NodeMetrics
 
 
 @contextmanager
-def application(folder: Path) -> Iterator[App]:
-    """Hold the application with its default configuration, its data and its log in `folder`."""
-    config = load({}, {"DATA_DIR": str(folder)}, folder)
+def application(folder: Path, **environment: str) -> Iterator[App]:
+    """Hold the application with its default configuration but for `environment`, its data and its log in `folder`."""
+    config = load({}, {"DATA_DIR": str(folder), **environment}, folder)
     metrics = NodeMetrics(1)
     with (folder / "log").open("wb") as file, socket.socket() as listener:
         node = Node(

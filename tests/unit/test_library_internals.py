@@ -29,7 +29,8 @@ LIBRARIES = {
     "sanic": Library(
         "25.12.1",
         {
-            # Overrides how a connection ends: at a stop, when the sender stops or stalls, and in a burst of data.
+            # Overrides how a connection ends: at a stop, when the sender stops or stalls, and before the end of a body;
+            # and how a burst of data is read.
             "leadcrm/web/http/protocol.py": (
                 "HTTP_CLASS",
                 "_data_received",
@@ -37,13 +38,10 @@ LIBRARIES = {
                 "receive_more",
                 "close_if_idle",
                 "Stage.IDLE",
-                "Stage.HANDLER",
-                "check_timeouts",
-                "request_timeout",
+                "Stage.REQUEST",
                 "self._time",
-                "self._task",
-                "request_body",
-                "http.exception",
+                "self.conn_info",
+                "def close(",
             ),
             # Overrides how a head and a chunk are read.
             "leadcrm/web/http/strict_http.py": (
@@ -67,9 +65,13 @@ LIBRARIES = {
                 "after_stop",
             ),
             # Reads the body piece by piece under a limit of its own, and the key from the head as it came.
-            "leadcrm/web/ingest.py": ("request_max_size", "request_body", "keep_alive", "respond", "request.head"),
-            # REQUEST_MAX_SIZE limits the head too; `stream=True` is noted on the handler, which must take attributes.
-            "leadcrm/web/app.py": ("REQUEST_MAX_SIZE", "stream=True"),
+            "leadcrm/web/ingest.py": ("request_max_size", "request.head"),
+            "leadcrm/web/http/body.py": ("request_body", "request_bytes_left", "stream.read()"),
+            "leadcrm/web/crm/api.py": ("request_max_size", "request_bytes_left", "request.body ="),
+            # Does not read bodies before handlers run.
+            "leadcrm/web/http/bodiless.py": ("receive_body",),
+            # REQUEST_MAX_SIZE limits the head too.
+            "leadcrm/web/app.py": ("REQUEST_MAX_SIZE", "request_class"),
             # Tells too large a head by the text of its exception, and finds the methods of a path in the router.
             "leadcrm/web/errors.py": ('"header" in str(exception)', "router.get"),
             # Takes over the handlers and levels that the framework gives its loggers.

@@ -12,12 +12,15 @@ from time import perf_counter
 from typing import Any
 
 import orjson
+from sanic.exceptions import PayloadTooLarge
+from sanic.http import Http
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.config import Config
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.errors import ChangeRefused, StoreUnavailable
+from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.gate import HOW_TO_OPEN, Gate
@@ -29,6 +32,7 @@ from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import SCHEMAS, reference
 from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
+from leadcrm.web.http.body import read_body
 from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import RATE_LIMITED, RETRY_AFTER_S, UNAUTHORIZED, UNAVAILABLE, Refusal
@@ -38,13 +42,19 @@ FORBIDDEN = Refusal(403, "forbidden")
 
 REFUSED = Refusal(422, "refused")
 
+MAX_BODY_BYTES = 256 * 1024
+"""The largest change, of a thousand leads, takes some 50 kB."""
+
+BODIES_BYTES = 4 * 1024 * 1024
+"""What all bodies that are being read may take together."""
+
 _ERROR = {"application/json": reference("Error")}
 
 COMMON_RESPONSES = {
     400: Response("The request is not as declared; the message names what is wrong.", _ERROR),
     401: Response("The token is wrong or missing; the answer to a wrong one is slow.", _ERROR),
     403: Response("ADMIN_TOKEN is not set: the CRM is closed.", _ERROR),
-    413: Response("The body is longer than MAX_BODY_BYTES.", _ERROR),
+    413: Response("The body is longer than 256 KiB or than MAX_BODY_BYTES.", _ERROR),
     429: Response("Too many wrong tokens came from this address.", _ERROR, {"Retry-After": "Seconds to wait."}),
     431: Response("The head of the request, its address included, is longer than 16 KiB.", _ERROR),
     503: Response(
@@ -78,6 +88,8 @@ class CrmApi:
             rows_taken: Counts the rows that ingestion has taken on this node so far.
         """
         self.gate = Gate(config.admin_token, ClientAddress(config.trusted_proxies))
+        self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
+        self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
         self._readers = Readers(config.database)
         spool = SpoolReader(config.data_dir)
@@ -122,6 +134,8 @@ class CrmApi:
         if refusal := await self._refusal(request):
             return refusal
         try:
+            if endpoint.route.body is not None:
+                request.body = await self._read_body(request)
             return await endpoint.handler(endpoint.route.check(request, request_id, path_values))
         except InvalidRequest as error:
             return refuse(Refusal(400, "invalid_request"), str(error))
@@ -135,6 +149,15 @@ class CrmApi:
             logger.warning(text, error, extra={"action": "read", "hint": error.hint, "repeat_key": text})
             headers = {"retry-after": str(RETRY_AFTER_S)}
             return refuse(UNAVAILABLE, "The database is away; leads are still taken.", headers)
+
+    async def _read_body(self, request: Request) -> bytes:
+        stream = request.stream
+        assert isinstance(stream, Http)
+        stream.request_max_size = self._max_body_bytes
+        if (stream.request_bytes_left or 0) > self._max_body_bytes:
+            raise PayloadTooLarge("the body is too large")
+        # Nobody's share: whoever comes here has the token.
+        return await read_body(stream, self._bodies, None)
 
     async def _refusal(self, request: Request) -> HTTPResponse | None:
         if self.gate.is_closed:

@@ -51,8 +51,33 @@ class ClientAddress:
         address = _parse(peer)
         return address is not None and self._trusts(address)
 
+    def client_of(self, address: str) -> str | None:
+        """Return what counts as one client with this address; None for a trusted proxy, which has many behind it."""
+        return client_of(address, self._trusted)
+
     def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._trusted)
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 address, all of which one host has."""
+    if ":" not in address:
+        return address
+    parsed = _parse(address)
+    if not isinstance(parsed, IPv6Address):
+        return address if parsed is None else str(parsed)
+    return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
+def client_of(peer: str, trusted_proxies: tuple[IPv4Network | IPv6Network, ...]) -> str | None:
+    """Return what counts as one client at the other end of a connection; None for a proxy, which has many behind it."""
+    if not peer:
+        return None  # a Unix socket
+    if trusted_proxies:
+        address = _parse(peer)
+        if address is not None and any(address in network for network in trusted_proxies):
+            return None
+    return network_of(peer)
 
 
 def _plain(address: str) -> str:

@@ -7,9 +7,9 @@ When a sender stops sending, the framework drops everything it has not handled y
 without looking at the answer; others close only their sending side and wait. This protocol reads everything that was
 sent, and answers it.
 
-When a sender stalls within a body, the framework answers that the service is unavailable, then waits for the rest of
-the body for ever. A phone that lost its network would hold a descriptor until it returns. This protocol answers that
-the sender took too long, and closes the connection.
+The framework lets a sender take all the time there is for a request, as long as a byte comes now and then, and reads a
+body that nobody wants to its end. This protocol ends a request that is too slow, and answers without the rest of its
+body: it drops what still comes for a moment, so that the sender sees the answer, and closes the connection.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
 
-from sanic.exceptions import BadRequest, RequestCancelled, RequestTimeout
+from sanic.exceptions import BadRequest, RequestCancelled, RequestTimeout, SanicException, ServiceUnavailable
 from sanic.http.constants import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from leadcrm.web.http.client_address import client_of
+from leadcrm.web.http.connections import Connections
 from leadcrm.web.http.proxy_protocol import read_proxy_header
 from leadcrm.web.http.strict_http import StrictHttp, may_begin_head
 
@@ -35,6 +37,10 @@ LINGER_S = 0.25
 
 BURST_BYTES = 8 * 1024 * 1024
 """How much all connections of a worker may receive before their handlers run."""
+
+DROPPED_BYTES = 1024 * 1024
+DROPPING_S = 1.0
+"""How much of a body that nobody wants is read and dropped, so that its sender sees the answer and no reset."""
 
 
 class _Burst:
@@ -67,21 +73,55 @@ class LingeringProtocol(HttpProtocol):
     """Answers every request that was sent, even if the server stops or the sender hangs up."""
 
     HTTP_CLASS = StrictHttp
-    __slots__ = ("_begun", "_lingers", "_sender_is_done")
+    __slots__ = (
+        "_begun",
+        "_droppable_bytes",
+        "_fault",
+        "_gives_way",
+        "_held",
+        "_lingers",
+        "_sender_is_done",
+        "arriving_since",
+        "awaits_part",
+        "client",
+        "has_unwanted_body",
+        "window_at",
+        "window_bytes",
+    )
     _burst = _Burst()
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Initialize the state of a new connection."""
-        self._lingers = self._sender_is_done = False
+        self._lingers = self._sender_is_done = self._gives_way = False
+        self.awaits_part = self.has_unwanted_body = False
+        self._fault: SanicException | None = None
+        self._droppable_bytes = self.window_bytes = 0
+        self.arriving_since = self.window_at = 0.0
         super().connection_made(transport)
+        self._time = monotonic()
+        self._held: Connections = self.app.ctx.connections
         # The first bytes, while they may be the PROXY protocol's header; None from then on.
         self._begun = b"" if self._may_begin_with_proxy_header() else None
+        assert self.conn_info is not None
+        self.client = client_of(self.conn_info.client_ip, self.app.ctx.trusted_proxies)
+        self._held.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free the connection's place."""
+        self._held.leave(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes towards the burst, and hand them on."""
         self._burst.count(len(data), self)
-        if self._begun is None or (data := self._without_proxy_header(self._begun + data)):
-            super().data_received(data)
+        if self._droppable_bytes:
+            self._drop(len(data))
+            return
+        if self._begun is not None and not (data := self._without_proxy_header(self._begun + data)):
+            return
+        self.awaits_part = False
+        self.window_bytes += len(data)
+        super().data_received(data)
 
     def _may_begin_with_proxy_header(self) -> bool:
         trusts = getattr(self.app.ctx, "trusts_proxy_header_of", None)
@@ -110,6 +150,9 @@ class LingeringProtocol(HttpProtocol):
     def eof_received(self) -> bool:
         """Return whether to keep the connection open for an answer, as one to an incomplete request is too."""
         self._sender_is_done = True
+        self.awaits_part = False
+        if self._droppable_bytes:
+            return False
         if self.is_busy():
             self._data_received.set()
         return self._data_received.is_set()
@@ -120,27 +163,77 @@ class LingeringProtocol(HttpProtocol):
         Raises:
             BadRequest: the sender stopped sending within its request, or what it sent is no HTTP.
             RequestCancelled: the sender stopped sending between requests.
+            RequestTimeout: the sender is too slow.
+            ServiceUnavailable: the request must give way.
         """
         if self._sender_is_done:
             if self.is_busy():
                 raise BadRequest("the sender stopped within its request")
             raise RequestCancelled
-        if self.recv_buffer and self.http.stage is Stage.REQUEST and not may_begin_head(self.recv_buffer):
-            raise BadRequest("no HTTP")
+        if self.is_busy():
+            return self._receive_part()
         # Returned, not awaited: another coroutine around the framework's would cost each request half a microsecond.
         return super().receive_more()
 
-    def check_timeouts(self) -> None:
-        """End a request whose sender stalls; called every half of the shortest timeout."""
-        http, task = self.http, self._task
-        reads_body = http is not None and http.stage is Stage.HANDLER and http.request_body
-        if task is None or not reads_body or monotonic() - self._time <= self.request_timeout:
-            super().check_timeouts()
-            return
-        http.exception = RequestTimeout("the sender stalled within its body")
-        # The framework would wait for the rest of the body, and never look at the time again.
-        http.request_body = None
-        task.cancel()
+    async def _receive_part(self) -> None:
+        if self.recv_buffer and self.http.stage is Stage.REQUEST and not may_begin_head(self.recv_buffer):
+            raise BadRequest("no HTTP")
+        if not self.arriving_since:
+            self.arriving_since = self.window_at = monotonic()
+            self.window_bytes = 0
+            self._held.watch(self)
+        self.awaits_part = True
+        await super().receive_more()
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+
+    def fail(self, fault: SanicException) -> None:
+        """End the request that waits for its rest with this fault, if one does."""
+        if self.awaits_part:
+            self.awaits_part = False
+            self._fault = fault
+            self._data_received.set()
+
+    def be_too_slow(self) -> None:
+        """End the present request: its sender is slower than any should be."""
+        # It does not send, so it will see the answer: there is nothing to drop before the connection is closed.
+        self._gives_way = True
+        self.fail(RequestTimeout("the sender is too slow"))
+
+    @property
+    def unused_since(self) -> float | None:
+        """When the connection was last of use; None while it is."""
+        if not self.is_busy():
+            return None if self.recv_buffer else float(self._time)
+        return self.arriving_since if self.awaits_part else None
+
+    def give_way(self) -> None:
+        """Close the connection soon: another needs its place."""
+        self._gives_way = True
+        if self.awaits_part:
+            self.fail(ServiceUnavailable("too many connections"))
+        else:
+            self.close()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close the connection; after an answer that came before the end of its body, only once the sender saw it."""
+        if self.has_unwanted_body and not self._gives_way and self.transport and not self.transport.is_closing():
+            self.has_unwanted_body = False
+            if not self._sender_is_done and self.transport.can_write_eof():
+                self._droppable_bytes = DROPPED_BYTES
+                self.transport.write_eof()
+                self.transport.resume_reading()
+                self.loop.call_later(DROPPING_S, self.close)
+                return
+        super().close(timeout=timeout)
+
+    def _drop(self, count: int) -> None:
+        self._droppable_bytes -= count
+        if self._droppable_bytes <= 0:
+            # Not 0: what still comes until the connection is closed must be dropped too.
+            self._droppable_bytes = 1
+            self.close()
 
     def wind_down(self) -> None:
         """Answer requests on the way with `Connection: close`, and close the connection once it is idle."""
@@ -152,10 +245,11 @@ class LingeringProtocol(HttpProtocol):
 
     def _close_if_unused(self) -> None:
         # The loop runs timers before it reads sockets: after a suspension of the process, requests may be waiting.
-        if not self.recv_buffer and not self._has_unread():
+        if not self.recv_buffer and not self.has_unread():
             self.close_if_idle()
 
-    def _has_unread(self) -> bool:
+    def has_unread(self) -> bool:
+        """Return whether bytes have come that the loop has not read."""
         if self.transport is None or self.transport.is_closing():
             return False
         poller = select.poll()

@@ -69,6 +69,8 @@ class StrictHttp(Http):
     """Reads the requests of one connection."""
 
     __slots__ = ()
+    # A `LingeringProtocol`, which imports this module.
+    protocol: Any
 
     async def http1_request_header(self) -> None:
         """Read a head.
@@ -76,6 +78,8 @@ class StrictHttp(Http):
         Raises:
             BadRequest: two readers could understand the head differently.
         """
+        # The protocol measures the time of each head and of each body by itself.
+        self.protocol.arriving_since = 0.0
         if self.recv_buffer.startswith(b"\r\n"):
             # Section 2.2: some senders send a line break after a body that does not belong to it.
             del self.recv_buffer[:2]
@@ -98,9 +102,13 @@ class StrictHttp(Http):
         if self.expecting_continue and self.request.version == "1.0":
             # RFC 9110, section 10.1.1: such a sender would take the 100 for the answer.
             self.expecting_continue = False
+        self.protocol.arriving_since = 0.0
 
     def http1_response_header(self, data: bytes, end_stream: bool) -> Coroutine[Any, Any, None]:
-        """Send the head of an answer with its date, without the 100 that the framework would send before it."""
+        """Send the head of an answer with its date, without the 100 that the framework would send before it.
+
+        An answer that comes before the body was read is the last one, unless all of the body has come with the head.
+        """
         assert self.response is not None
         self.response.headers["date"] = _clock.date()
         if self.expecting_continue:
@@ -110,7 +118,20 @@ class StrictHttp(Http):
                 # The sender waits for its 100. It may send its body or not, so no request can follow.
                 self.keep_alive = False
                 self.request_body = None
+        if self.request_body:
+            self._leave_body()
         return super().http1_response_header(data, end_stream)
+
+    def _leave_body(self) -> None:
+        # Declared as bytes, but the framework stores True or the word "chunked" in it.
+        kind: object = self.request_body
+        self.request_body = None
+        if kind is True and (self.request_bytes_left or 0) <= len(self.recv_buffer):
+            del self.recv_buffer[: self.request_bytes_left]
+            return
+        self.keep_alive = False
+        self.recv_buffer.clear()
+        self.protocol.has_unwanted_body = True
 
     def _respell(self) -> bool:
         """Write the values of a refused head as the framework knows them; return whether that changed any."""
