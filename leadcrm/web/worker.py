@@ -45,6 +45,9 @@ DATABASE_WAIT_S = 1.0
 LAST_BATCH_S = 3.0
 """How long the last batch may take even at an immediate stop: as long as a lead may wait for its answer."""
 
+INCOMPLETE_S = 1.0
+"""How long a request that is incomplete at the stop may take to come; nobody was promised anything for it."""
+
 HANDSHAKE_S = 0.2
 """How long a handshake under way at the stop may take: a round trip around the world."""
 
@@ -146,9 +149,12 @@ class _Worker:
             await _accept_pending(self._node.listeners)
         for server in servers:
             server.close()
+        incomplete_end_at = monotonic() + INCOMPLETE_S
         while (connections := _connections(servers)) and monotonic() < ends_at and not stop.at_once.is_set():
             for connection in connections:
                 connection.wind_down()
+                if connection.awaits_part and monotonic() > incomplete_end_at:
+                    connection.give_way()
             await asyncio.sleep(0.02)
         all_answered = not any(connection.is_busy() for connection in connections)
         for connection in connections:

@@ -117,12 +117,11 @@ def test_signals_in_quick_succession_count_as_one(server: Server, rows: Rows) ->
 def test_a_second_signal_later_stops_at_once_and_loses_nothing_acknowledged(
     start_server: StartServer, workers: str
 ) -> None:
-    server = start_server(environment={"WORKERS": workers})
+    server = start_server(environment={"WORKERS": workers, "SPOOL": "off", "COMMIT_TIMEOUT": "2.5"})
     answers = [server.client.post_lead({}) for _ in range(20)]
-    with Conversation(server.client) as incomplete:
-        # This request would delay the stop for the thirty seconds of SHUTDOWN_TIMEOUT.
-        incomplete.send(lead_request(b"{}")[:-1])
-        wait_until(lambda: server.client.get("/health").status == 200)
+    with Conversation(server.client) as waiting, server.embedded_rows().writes_blocked():
+        waiting.send(lead_request(b"{}"))
+        wait_until(lambda: received_bytes(server) == 21 * 2)
         started = time.monotonic()
         server.send_signal(signal.SIGTERM)
         wait_until(lambda: any(record["msg"] == "stopping" for record in server.log_records()))
@@ -131,19 +130,24 @@ def test_a_second_signal_later_stops_at_once_and_loses_nothing_acknowledged(
             time.sleep(0.1)
         assert time.monotonic() - started < 10
         assert server.exit_status() == 1, "a request was cut off"
-        assert incomplete.rest() == b""
+        assert waiting.rest() == b""
     assert server.pids() == []
     assert {lead["id"] for lead in server.embedded_rows().leads()} == {answer.json()["lead_id"] for answer in answers}
 
 
-def test_an_incomplete_request_delays_the_stop_no_longer_than_the_shutdown_timeout(start_server: StartServer) -> None:
-    server = start_server(environment={"SHUTDOWN_TIMEOUT": "1", "WORKERS": "2"})
-    with Conversation(server.client) as connection:
-        connection.send(lead_request(b"{}")[:-1])
+def test_a_request_that_stays_incomplete_is_answered_503_soon_after_the_stop(start_server: StartServer) -> None:
+    server = start_server(environment={"WORKERS": "2"})
+    parts = (lead_request(b"{}")[:-1], lead_request(b"{}")[:30], b"GET /health HTTP/1.1\r\n")
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Conversation(server.client)) for _ in parts]
+        for connection, part in zip(connections, parts, strict=True):
+            connection.send(part)
         wait_until(lambda: server.client.get("/health").status == 200)
         started = time.monotonic()
-        assert server.terminate() == 1
-        assert 0.9 < time.monotonic() - started < 8
+        assert server.terminate() == 0
+        assert time.monotonic() - started < 3
+        assert [connection.answer().status for connection in connections] == [503] * 3
+    assert {record["level"] for record in server.log_records()} == {"info"}
 
 
 def test_a_stop_during_the_start_leaves_no_process(start_server: StartServer) -> None:
