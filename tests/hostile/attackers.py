@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from tests.support.server import Server
@@ -13,15 +14,15 @@ CONNECT_TIMEOUT_S = 5.0
 
 @contextmanager
 def open_connections(
-    server: Server, count: int, content: bytes = b"", *, source: str = "127.0.0.2"
+    server: Server, count: int, content: bytes = b"", *, sources: Sequence[str] = ("127.0.0.2",)
 ) -> Iterator[list[socket.socket]]:
-    """Open connections from one address and send the same bytes on each; they stay open for the block.
+    """Open connections, from these addresses in turn, and send the same bytes on each; they stay open for the block.
 
     The server may end some of them at any time; sending to such a one is no error.
     """
     with ExitStack() as stack:
         connections = []
-        for _ in range(count):
+        for _, source in zip(range(count), itertools.cycle(sources)):
             connection = socket.create_connection(
                 (server.host, server.port), timeout=CONNECT_TIMEOUT_S, source_address=(source, 0)
             )

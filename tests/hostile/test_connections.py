@@ -12,3 +12,16 @@ def test_idle_connections_hold_nobody_up(start_server: StartServer, database: st
     server = start_server(database, tracer=["prlimit", "--nofile=1024"])
     with siege.of(server, rows, "1,200 idle connections, 1,024 descriptors"), open_connections(server, 1200):
         siege.wait_acknowledged(20)
+
+
+def test_half_open_connections_from_many_addresses_hold_nobody_up(start_server: StartServer, siege: Siege) -> None:
+    server = start_server(tracer=["prlimit", "--nofile=1024"])
+    half = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+    addresses = [f"127.0.1.{number}" for number in range(1, 200)]
+    with (
+        siege.of(server, server.embedded_rows(), "1,200 half-open connections from 200 addresses, 1,024 descriptors"),
+        open_connections(server, 600, half, sources=addresses),
+        open_connections(server, 600, half[:40], sources=addresses),
+    ):
+        siege.wait_acknowledged(20)
+    assert server.client.metric("leadcrm_turned_away_total", reason="connections") > 300

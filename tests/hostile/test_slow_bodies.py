@@ -1,0 +1,81 @@
+"""Attackers that begin bodies and do not end them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from tests.conftest import StartServer
+from tests.hostile.attackers import is_closed, open_connections, send
+from tests.hostile.siege import Siege
+from tests.support.rows import Rows
+from tests.support.waiting import wait_until
+
+HEAD = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"
+NEARLY_ALL = b" " * (1_048_576 - 5_000)
+
+
+def test_unfinished_bodies_hold_no_room_that_a_lead_needs(
+    start_server: StartServer, database: str, rows: Rows, siege: Siege
+) -> None:
+    """Each from an address of its own, they would fill the memory for leads."""
+    server = start_server(database)
+    content = HEAD % b"/api/lead" + NEARLY_ALL
+    with siege.of(server, rows, "130 MB of unfinished bodies for 64 MB of memory"):
+        addresses = [f"127.0.1.{number}" for number in range(1, 14)]
+        with open_connections(server, 130, content, sources=addresses) as connections:
+            siege.wait_acknowledged(20)
+            for connection in connections:
+                send(connection, b" ")
+            siege.wait_acknowledged(20)
+    assert server.client.metric("leadcrm_turned_away_total", reason="body") > 50
+    assert server.client.metric("leadcrm_turned_away_total", reason="no_room") == 0
+
+
+def test_one_client_fills_no_more_than_its_share(start_server: StartServer, siege: Siege) -> None:
+    server = start_server()
+    content = HEAD % b"/api/lead" + NEARLY_ALL
+    with (
+        siege.of(server, server.embedded_rows(), "65 MB of unfinished bodies from one address"),
+        open_connections(server, 65, content),
+    ):
+        siege.wait_acknowledged(20)
+        assert 20_000_000 < server.client.metric("leadcrm_queue_bytes") <= 33_600_000
+
+
+def test_a_byte_now_and_then_keeps_no_request_open(start_server: StartServer, siege: Siege) -> None:
+    server = start_server(environment={"REQUEST_TIMEOUT": "2"})
+    half_head = b"POST /api/lead HTTP/1.1\r\nX: "
+    half_body = HEAD % b"/api/lead" + b" " * 100_000
+    half_chunk = b"POST /api/lead HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n"
+    with (
+        siege.of(server, server.embedded_rows(), "150 requests that come byte by byte"),
+        open_connections(server, 50, half_head) as heads,
+        open_connections(server, 50, half_body) as bodies,
+        open_connections(server, 50, half_chunk) as chunks,
+    ):
+        connections = [*heads, *bodies, *chunks]
+
+        def are_closed() -> bool:
+            for connection in connections:
+                send(connection, b" ")
+            return all(is_closed(connection) for connection in connections)
+
+        wait_until(are_closed, timeout_s=9)
+    assert server.client.metric("leadcrm_turned_away_total", reason="too_slow") == 150
+
+
+def test_bodies_that_no_route_wants_take_no_memory(start_server: StartServer, siege: Siege) -> None:
+    server = start_server(environment={"ADMIN_TOKEN": "secret"})
+    idle_bytes = server.memory_bytes()
+    targets = (b"/api/leads/bulk", b"/health", b"/metrics", b"/api/lead/", b"/api/leads")
+    requests = [HEAD.replace(b"POST", method) % target for target in targets for method in (b"POST", b"GET", b"PATCH")]
+    with (
+        siege.of(server, server.embedded_rows(), "300 bodies for other routes, without a token"),
+        server.memory_peak() as memory,
+        ExitStack() as attack,
+    ):
+        for request in requests:
+            content = request + NEARLY_ALL
+            attack.enter_context(open_connections(server, 300 // len(requests), content))
+        siege.wait_acknowledged(10)
+    assert memory.peak_bytes - idle_bytes < 60_000_000
