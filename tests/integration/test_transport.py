@@ -260,6 +260,13 @@ AMBIGUOUS_HEADS = {
     "a length in other digits": "Content-Length: \uff15\r\n".encode(),
     "a length with an underscore": b"Content-Length: 0_5\r\n",
     "an empty length": b"Content-Length: \r\n",
+    **{
+        f"a length after the blank {blank!r}, which is none": b"Content-Length: " + blank + b"5\r\n"
+        for blank in (b"\x0b", b"\x0c", b"\x1c", b"\x1f", b"\xc2\x85", b"\xc2\xa0", b"\xe3\x80\x80")
+    },
+    "a length before a vertical tab": b"Content-Length: 5\x0b\r\n",
+    "a second host": b"Content-Length: 5\r\nHost: x\r\n",
+    "another host": b"Content-Length: 5\r\nhost: y\r\n",
 }
 
 
@@ -273,6 +280,72 @@ def test_an_ambiguous_head_is_refused(shared_server: Server, stored: Rows, head:
         assert answer.header("Connection") == "close"
         assert connection.rest() == b""
     assert_nothing_was_smuggled(shared_server, stored)
+
+
+NO_HOSTS = (
+    *(b"", b"Host: x y\r\n", b"Host: x/z\r\n", b"Host: y@x\r\n", b"Host: x,y\r\nHost: x\r\n", b"Host: x#\r\n"),
+    *(
+        b"Host: [::1\r\n",
+        b"Host: x:80:80\r\n",
+        b"Host: x:8a\r\n",
+        b"Host: x\x00\r\n",
+        b"Host: \xc4\x81.lv\r\n",
+        b"Host: %\r\n",
+    ),
+)
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+def test_a_request_without_one_good_host_is_refused(shared_server: Server, stored: Rows, host: bytes) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(b"POST /api/lead HTTP/1.1\r\n" + host + b"Content-Length: 2\r\n\r\n{}" + SMUGGLED)
+        assert (connection.answer().status, connection.rest()) == (400, b"")
+    assert_nothing_was_smuggled(shared_server, stored)
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b" ", b"x", b"x.example:8443", b"x_y.example.", b"192.0.2.1:80", b"[2001:db8::1]:443", b"xn--p1ai:"]
+)
+def test_a_good_host_is_taken_an_empty_one_too(shared_server: Server, host: bytes) -> None:
+    request = b"POST /api/lead HTTP/1.1\r\nHost:%s\r\nContent-Length: 2\r\n\r\n{}" % host
+    with Conversation(shared_server.client) as connection:
+        connection.send(request * 2)
+        assert [connection.answer().status, connection.answer().status] == [201, 201]
+
+
+def test_http_1_0_needs_no_host_and_has_no_chunks(shared_server: Server) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(b"POST /api/lead HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
+        assert connection.answer().status == 201
+    with Conversation(shared_server.client) as connection:
+        chunks = b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        connection.send(b"POST /api/lead HTTP/1.0\r\nHost: x\r\n" + chunks)
+        answer = connection.answer()
+        assert (answer.status, answer.header("Connection"), connection.rest()) == (400, "close", b"")
+
+
+@pytest.mark.parametrize("target", [b"/api/lead#x", b"/api/lead?a=b#x", b"http://x/api/lead#", b"http://x#/api/lead"])
+def test_a_target_with_a_fragment_is_refused(shared_server: Server, target: bytes) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(lead_request(b"{}", target=target))
+        answer = connection.answer()
+        assert (answer.status, answer.header("Connection")) == (400, "close")
+
+
+@pytest.mark.parametrize("size", [b"100000000", b"fffffffffffffff", b"100001", b"100001;x"])
+def test_a_chunk_over_the_limit_is_answered_413_before_any_of_it_comes(shared_server: Server, size: bytes) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(CHUNKED_HEAD + b"2\r\n{}\r\n" + size + b"\r\n")
+        answer = connection.answer()
+        assert (answer.status, answer.body) == (413, b'{"ok":false,"error":"payload_too_large"}')
+        assert answer.header("Connection") == "close"
+
+
+@pytest.mark.parametrize("extension", [b";a", b";a=b", b';a="b;c"', b';a="\\"";b', b" ; a", b";a=\\"])
+def test_a_chunk_may_have_extensions(shared_server: Server, extension: bytes) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(CHUNKED_HEAD + b"2" + extension + b"\r\n{}\r\n0" + extension + b"\r\n\r\n")
+        assert connection.answer().status == 201
 
 
 NO_HTTP = {
@@ -339,6 +412,10 @@ AMBIGUOUS_CHUNKS = {
     "no size": b"\r\n{}\r\n0\r\n\r\n",
     "a chunk longer than it says": b"2\r\n{}xx0\r\n\r\n",
     "a line feed for a line break": b"2\n{}\n0\n\n",
+    "a NUL within an extension": b"2;a\x00\r\n{}\r\n0\r\n\r\n",
+    "a quote that is not closed": b'2;a="b\r\n{}\r\n0\r\n\r\n',
+    "a quote that is closed by an escaped one": b'2;a="b\\"\r\n{}\r\n0\r\n\r\n',
+    "a quote that is not closed after the last chunk": b'2\r\n{}\r\n0;"\r\n\r\n',
     "a line feed within an extension": b"2;a\n\r\n{}\r\n0\r\n\r\n",
     "a length as a trailer": b"2\r\n{}\r\n0\r\nX-T: 1\r\nContent-Length: 5\r\n\r\n",
     "a key as a trailer": b"2\r\n{}\r\n0\r\nidempotency-key: late\r\n\r\n",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Coroutine
 from email.utils import formatdate
+from functools import lru_cache
 from time import time
 from typing import Any, NoReturn
 
-from sanic.compat import Header
 from sanic.exceptions import BadRequest, ExpectationFailed
 from sanic.http import Http
+from sanic.request import Request
 
 MAX_CHUNK_HEAD_BYTES = 1024
 """A chunk's size and its extensions."""
@@ -34,9 +35,16 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?:\r\n|$)", r
 _OTHER_SPELLING = re.compile(
     rb"(?<=\r\n)(transfer-encoding:[ \t]*chunked|expect:[ \t]*100-continue)[ \t]*(?=\r\n)", re.IGNORECASE
 )
-# Section 7.1, preceded by the line break that ends the head or the chunk before.
-_CHUNK_HEAD = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
-_LAST_CHUNK_HEAD = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n")
+# RFC 9110, section 8.6. The framework strips whatever Unicode calls white space before it reads the number.
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*[0-9]+[ \t]*(?:\r\n|$)", re.IGNORECASE)
+# Section 3.2 and RFC 3986, section 3.2.2: a name, an address, or nothing, and a port.
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(?::[0-9]*)?|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+# Section 7.1, preceded by the line break that ends the head or the chunk before. An extension holds no control
+# characters, and closes its quotes.
+_TEXT = rb"[^\"\\\x00-\x08\x0a-\x1f\x7f]"
+_ESCAPED = rb"\\[^\x00-\x08\x0a-\x1f\x7f]"
+_EXTENSION = rb"[ \t]*(?:;(?:" + _TEXT + rb"|\\|\"(?:" + _TEXT + rb"|" + _ESCAPED + rb")*\")*)?"
+_CHUNK_HEAD = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})" + _EXTENSION + rb"\r\n")
 # Section 7.1.2. Fields about the length, the sender or the key of a request are allowed in its head alone.
 _TRAILERS = re.compile(rb"(?:" + _TOKEN + rb":[^\r\n]*\r\n)+")
 _FORBIDDEN_TRAILER = re.compile(
@@ -44,7 +52,7 @@ _FORBIDDEN_TRAILER = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 # Section 3.2: a path with its query, or a whole URL with a path.
-_TARGET = re.compile(r"/|\*$|[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+/")
+_TARGET = re.compile(r"(?:/|\*$|[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+/)[^#]*\Z")
 
 
 class _Clock:
@@ -94,7 +102,7 @@ class StrictHttp(Http):
             self._refuse_target()
         if self.url is None or not _TARGET.match(self.url):
             self._refuse_target()
-        if not _is_unambiguous(self.request.head, self.request.headers):
+        if not _is_unambiguous(self.request):
             if not _METHOD.match(self.request.head):
                 # It is the end of a body that was longer than its Content-Length, and no log may hold that.
                 self._refuse_target()
@@ -180,9 +188,13 @@ class StrictHttp(Http):
             await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         while (end := buffer.find(b"\r\n", 2)) < 0 and len(buffer) <= MAX_CHUNK_HEAD_BYTES:
             await self._receive_more()
-        if not 0 <= end <= MAX_CHUNK_HEAD_BYTES or not _CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
+        head = _CHUNK_HEAD.fullmatch(buffer, 0, end + 2) if 0 <= end <= MAX_CHUNK_HEAD_BYTES else None
+        if head is None:
             self._refuse_connection("an ambiguous chunk")
-        if _LAST_CHUNK_HEAD.fullmatch(buffer, 0, end + 2):
+        is_last = not int(head[1], 16)
+        # While a buffer is matched, it cannot be changed.
+        del head
+        if is_last:
             await self._drop_trailers(end + 2)
 
     async def _drop_trailers(self, start: int) -> None:
@@ -206,10 +218,24 @@ def may_begin_head(received: bytes | bytearray) -> bool:
     return bool(_HEAD_BEGINNING.match(received)) and received.count(b"\n") == received.count(b"\r\n")
 
 
-def _is_unambiguous(head: bytes, headers: Header) -> bool:
+def _is_unambiguous(request: Request) -> bool:
+    head, headers = request.head, request.headers
     if not _HEAD.fullmatch(head):
+        return False
+    hosts = headers.getall("host", ())
+    if len(hosts) != 1 and (hosts or request.version != "1.0"):
+        return False
+    if hosts and not _is_host(hosts[0]):
         return False
     length: str | None = headers.get("content-length")
     if length is not None:
-        return length.isascii() and length.strip(" \t").isdigit()
-    return "transfer-encoding" not in headers or _CHUNKED.search(head) is not None
+        # The first is how nearly all write it, and found in a fraction of the time.
+        plain = b"\r\nContent-Length: %b\r\n" % length.encode(errors="surrogateescape")
+        return length.isdigit() and length.isascii() and (plain in head or _LENGTH.search(head) is not None)
+    # Section 6.1: a sender of HTTP/1.0 knows no chunks, so whatever came before it may not have known them either.
+    return "transfer-encoding" not in headers or (request.version != "1.0" and _CHUNKED.search(head) is not None)
+
+
+@lru_cache(256)
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None
