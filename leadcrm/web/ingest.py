@@ -29,7 +29,7 @@ from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import API_SOURCE, READERS, Receipt, Submission
 from leadcrm.web.http import responses
 from leadcrm.web.http.body import read_body
-from leadcrm.web.http.client_address import ClientAddress
+from leadcrm.web.http.client_address import ClientAddress, network_of
 from leadcrm.web.http.header_text import header_text, readable
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors, Refusal
@@ -105,7 +105,7 @@ class LeadIngest:
         """Return the reason to refuse the request before its body is read, if there is one."""
         if self._token is not None and not _bears(headers, self._token):
             return (responses.UNAUTHORIZED,)
-        if self._limiter is not None and (delay_s := self._limiter.delay_s(address)):
+        if self._limiter is not None and (delay_s := self._limiter.delay_s(network_of(address))):
             return (responses.RATE_LIMITED, ceil(delay_s))
         return None
 

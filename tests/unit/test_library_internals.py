@@ -41,6 +41,7 @@ LIBRARIES = {
                 "Stage.REQUEST",
                 "self._time",
                 "self.conn_info",
+                "_can_write",
                 "def close(",
             ),
             # Overrides how a head and a chunk are read.

@@ -11,6 +11,7 @@ watched.
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 from collections.abc import Callable, Iterable
 from heapq import nsmallest
@@ -33,6 +34,9 @@ BATCH = 64
 
 LEAST_BYTES_PER_S = 500
 """The slowest sender there is: a hundredth of what the worst mobile networks carry."""
+
+
+logger = logging.getLogger("leadcrm.web.http.connections")
 
 
 def descriptor_limit() -> int:
@@ -146,6 +150,9 @@ class Connections:
 
     def _give_way(self, connection: Held) -> None:
         self._count("connections")
+        text = "too many connections: those without a complete request for the longest are closed"
+        hint = "`ss -tn state established` counts them by address; raise LimitNOFILE, or `ulimit -n`"
+        logger.warning(text, extra={"action": "connections", "hint": hint, "repeat_key": text})
         # Its descriptor is closed later in this turn of the loop: it must not be counted, or asked, again.
         self.leave(connection)
         connection.give_way()

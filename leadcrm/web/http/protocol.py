@@ -204,17 +204,23 @@ class LingeringProtocol(HttpProtocol):
     @property
     def unused_since(self) -> float | None:
         """When the connection was last of use; None while it is."""
-        if not self.is_busy():
-            return None if self.recv_buffer else float(self._time)
-        return self.arriving_since if self.awaits_part else None
+        if self.awaits_part:
+            return self.arriving_since
+        if self.is_busy() and self._can_write.is_set():
+            return None
+        # Idle, or its client does not read what it asked for.
+        return None if self.recv_buffer and not self.is_busy() else float(self._time)
 
     def give_way(self) -> None:
         """Close the connection soon: another needs its place."""
         self._gives_way = True
         if self.awaits_part:
             self.fail(ServiceUnavailable("too many connections"))
-        else:
+        elif self._can_write.is_set():
             self.close()
+        elif self.transport is not None:
+            # A close would wait for the client to read.
+            self.transport.abort()
 
     def close(self, timeout: float | None = None) -> None:
         """Close the connection; after an answer that came before the end of its body, only once the sender saw it."""
