@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from itertools import chain
 
 import pytest
 
-from tests.conftest import StartServer
+from tests.conftest import StartServer, server_starter
 from tests.support.client import Answer
 from tests.support.conversation import Conversation, lead_request
 from tests.support.http1 import parse_answer
@@ -19,6 +20,12 @@ from tests.support.waiting import wait_until
 from tests.support.workers import connections_to_each_worker
 
 MEGABYTE = 1_048_576
+
+
+@pytest.fixture(scope="module")
+def crm_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    for start in server_starter(request.node, tmp_path_factory.mktemp("crm")):
+        yield start(environment={"ADMIN_TOKEN": "secret"})
 
 
 def answered(answer: Answer) -> tuple[int, bytes]:
@@ -311,3 +318,36 @@ def test_a_body_that_arrives_slowly_gives_way_to_whole_leads(start_server: Start
         assert small.answer().status == 201
     wait_until(lambda: server.client.metric("leadcrm_turned_away_total", reason="body") == 1)
     assert server.client.get("/health").status == 200
+
+
+@pytest.mark.parametrize(
+    ("token", "request_line", "status"),
+    [
+        (b"wrong", b"POST /api/leads/bulk", 401),
+        (b"secret", b"POST /api/leads/bulk", 413),
+        (b"secret", b"GET /api/leads", 200),
+        (b"wrong", b"GET /health", 200),
+        (b"wrong", b"POST /nowhere", 404),
+        (b"wrong", b"PUT /api/lead", 405),
+    ],
+)
+def test_an_answer_does_not_wait_for_a_body_that_is_not_wanted(
+    crm_server: Server, token: bytes, request_line: bytes, status: int
+) -> None:
+    head = b"%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1048576\r\n\r\n"
+    with Conversation(crm_server.client) as connection:
+        connection.send(head % (request_line, token) + b"{")
+        answer = connection.answer()
+        assert (answer.status, answer.header("Connection")) == (status, "close")
+        with suppress(ConnectionError):
+            connection.send(b" " * 1_048_575)
+        assert connection.rest() == b""
+
+
+def test_a_body_that_came_whole_costs_no_connection(crm_server: Server) -> None:
+    with Conversation(crm_server.client) as connection:
+        for line, status in ((b"GET /health", 200), (b"POST /nowhere", 404), (b"POST /api/leads/bulk", 401)):
+            connection.send(line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            answer = connection.answer()
+            assert (answer.status, answer.header("Connection")) == (status, "keep-alive")
+    assert {record["level"] for record in crm_server.log_records()} == {"info"}

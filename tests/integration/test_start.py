@@ -207,3 +207,9 @@ def test_flags_override_the_environment_and_that_overrides_dotenv(start_server: 
     assert server.client.post_lead({}, headers=[("Origin", "https://from.dotenv")]).header("Vary") == "Origin"
     (row,) = [row for row in server.embedded_rows().raw() if row["state"] == "stored"]
     assert row["node"] == "from-the-environment"
+
+
+def test_the_service_may_have_as_many_descriptors_as_the_system_allows(start_server: StartServer) -> None:
+    server = start_server(tracer=["prlimit", "--nofile=128:4096"])
+    limits = Path(f"/proc/{server.pid}/limits").read_text()
+    assert re.findall(r"^Max open files +(\d+) +(\d+)", limits, re.MULTILINE) == [("4096", "4096")]

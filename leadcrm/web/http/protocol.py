@@ -85,6 +85,7 @@ class LingeringProtocol(HttpProtocol):
         "awaits_part",
         "client",
         "has_unwanted_body",
+        "has_waited",
         "window_at",
         "window_bytes",
     )
@@ -94,6 +95,7 @@ class LingeringProtocol(HttpProtocol):
         """Initialize the state of a new connection."""
         self._lingers = self._sender_is_done = self._gives_way = False
         self.awaits_part = self.has_unwanted_body = False
+        self.has_waited = True
         self._fault: SanicException | None = None
         self._droppable_bytes = self.window_bytes = 0
         self.arriving_since = self.window_at = 0.0
@@ -172,6 +174,7 @@ class LingeringProtocol(HttpProtocol):
             raise RequestCancelled
         if self.is_busy():
             return self._receive_part()
+        self.has_waited = True
         # Returned, not awaited: another coroutine around the framework's would cost each request half a microsecond.
         return super().receive_more()
 
@@ -206,17 +209,17 @@ class LingeringProtocol(HttpProtocol):
         """When the connection was last of use; None while it is."""
         if self.awaits_part:
             return self.arriving_since
-        if self.is_busy() and self._can_write.is_set():
-            return None
-        # Idle, or its client does not read what it asked for.
-        return None if self.recv_buffer and not self.is_busy() else float(self._time)
+        if self.is_busy() == bool(self.recv_buffer) or not self._can_write.is_set():
+            # It is idle; or its client sends more requests before it has its answer, or does not read that.
+            return float(self._time)
+        return None
 
     def give_way(self) -> None:
         """Close the connection soon: another needs its place."""
         self._gives_way = True
         if self.awaits_part:
             self.fail(ServiceUnavailable("too many connections"))
-        elif self._can_write.is_set():
+        elif not self.is_busy():
             self.close()
         elif self.transport is not None:
             # A close would wait for the client to read.
