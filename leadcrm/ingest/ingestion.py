@@ -118,6 +118,12 @@ def prepare_spool(config: Config) -> None:
         spool.close()
 
 
+def _warn_of_no_room() -> None:
+    text = "leads are refused: those that wait to be written fill the memory for them"
+    hint = "look at the database's speed, or raise QUEUE_BYTES"
+    logger.warning(text, extra={"action": "refuse", "hint": hint, "repeat_key": text})
+
+
 def _is_recent(refused_at: float | None) -> bool:
     return refused_at is not None and monotonic() - refused_at < REFUSAL_CACHE_S
 
@@ -132,7 +138,7 @@ class Ingestion:
         self._inode: int | None = None
         self._verdict_spool = open_spool(config)
         self._is_spool_proven = False
-        self.budget = QueueBudget(config.queue_bytes, largest_bytes=config.max_body_bytes)
+        self.budget = QueueBudget(config.queue_bytes, largest_bytes=config.max_body_bytes, on_refusal=_warn_of_no_room)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(
             self.writer,

@@ -7,7 +7,6 @@ leads that wait have filled the budget, large leads are refused before small one
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from time import monotonic
 
@@ -22,8 +21,6 @@ SHARE = 2
 
 BATCH = 32
 """Where bodies give way, one of so many parts of the budget becomes free, so that it is not needed for each lead."""
-
-logger = logging.getLogger("leadcrm.ingest.queue_budget")
 
 
 class Arrival:
@@ -48,8 +45,17 @@ class QueueBudget:
         refused_at: The monotonic time of the latest refusal; any thread may read it.
     """
 
-    def __init__(self, max_bytes: int, *, largest_bytes: int = 0) -> None:
-        """Allow `max_bytes` to be held at once; the largest body always has room in an empty budget."""
+    def __init__(
+        self, max_bytes: int, *, largest_bytes: int = 0, on_refusal: Callable[[], None] = lambda: None
+    ) -> None:
+        """Allow `max_bytes` to be held at once.
+
+        Args:
+            max_bytes: All that may be held.
+            largest_bytes: The size of the largest body, which always has room in an empty budget.
+            on_refusal: Called for each lead that is refused for lack of room.
+        """
+        self._on_refusal = on_refusal
         self._max_bytes = max_bytes
         self._max_large_bytes = max(max_bytes - max_bytes // RESERVE, min(largest_bytes, max_bytes))
         self._share_bytes = max(max_bytes // SHARE, largest_bytes)
@@ -139,6 +145,4 @@ class QueueBudget:
     def _refuse(self) -> None:
         self.refused += 1
         self.refused_at = monotonic()
-        text = "leads are refused: those that wait to be written fill the memory for them"
-        hint = "look at the database's speed, or raise QUEUE_BYTES"
-        logger.warning(text, extra={"action": "refuse", "hint": hint, "repeat_key": text})
+        self._on_refusal()

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from tests.conftest import StartServer
 from tests.hostile.attackers import is_closed, open_connections, send
 from tests.hostile.siege import Siege
+from tests.support.conversation import lead_request
 from tests.support.rows import Rows
 from tests.support.waiting import wait_until
 
@@ -68,9 +69,11 @@ def test_a_byte_now_and_then_keeps_no_request_open(start_server: StartServer, si
 
 def test_bodies_that_no_route_wants_take_no_memory(start_server: StartServer, siege: Siege) -> None:
     server = start_server(environment={"ADMIN_TOKEN": "secret"})
+    guess = b"\r\nAuthorization: Bearer wrong\r\n\r\n"
     idle_bytes = server.memory_bytes()
     targets = (b"/api/leads/bulk", b"/health", b"/metrics", b"/api/lead/", b"/api/leads")
-    requests = [HEAD.replace(b"POST", method) % target for target in targets for method in (b"POST", b"GET", b"PATCH")]
+    methods = (b"POST", b"GET", b"PATCH")
+    requests = [(method + HEAD[4:-4] + guess) % target for target in targets for method in methods]
     with (
         siege.of(server, server.embedded_rows(), "300 bodies for other routes, without a token"),
         server.memory_peak() as memory,
@@ -81,3 +84,20 @@ def test_bodies_that_no_route_wants_take_no_memory(start_server: StartServer, si
             attack.enter_context(open_connections(server, 300 // len(requests), content))
         siege.wait_acknowledged(10)
     assert memory.peak_bytes - idle_bytes < 60_000_000
+
+
+def test_what_comes_ahead_of_its_turn_takes_little_memory(start_server: StartServer, siege: Siege) -> None:
+    """While the database is away for a moment, requests wait, and bytes come after them."""
+    server = start_server()
+    idle_bytes = server.memory_bytes()
+    lead = lead_request(b"{}")
+    with (
+        siege.of(server, server.embedded_rows(), "150 MB sent ahead by 600 connections"),
+        server.memory_peak() as memory,
+        ExitStack() as attack,
+    ):
+        with server.embedded_rows().writes_blocked():
+            attack.enter_context(open_connections(server, 600, lead + b"x" * 250_000))
+            siege.wait_acknowledged(10)
+        siege.wait_acknowledged(10)
+    assert memory.peak_bytes - idle_bytes < 50_000_000

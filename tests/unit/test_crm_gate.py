@@ -14,7 +14,7 @@ from leadcrm.web.http.client_address import ClientAddress
 
 
 def guess_from(address: str) -> Any:
-    return SimpleNamespace(ip=address, headers={"authorization": "Bearer wrong"})
+    return SimpleNamespace(ip=address, headers={"authorization": "Bearer wrong"}, stream=None)
 
 
 def test_the_addresses_that_guessed_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

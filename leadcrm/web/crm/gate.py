@@ -15,6 +15,7 @@ from time import monotonic
 from sanic.request import Request
 
 from leadcrm.web.http.client_address import ClientAddress
+from leadcrm.web.http.strict_http import StrictHttp
 
 GUESS_INTERVAL_S = 0.5
 """Between two responses to wrong tokens from one address."""
@@ -54,6 +55,9 @@ class Gate:
         digest = sha256(token.strip().encode(errors="surrogateescape")).digest()
         if self._digest is not None and hmac.compare_digest(digest, self._digest):
             return True
+        if isinstance(request.stream, StrictHttp):
+            # It would be held for as long as the response takes.
+            request.stream.leave_body()
         await asyncio.sleep(self._count_guess(self._addresses.of(request)))
         return False
 

@@ -88,7 +88,11 @@ class Held(Protocol):
 
 
 class Connections:
-    """All connections of one worker; only for the event loop's thread."""
+    """All connections of one worker; only for the event loop's thread.
+
+    Attributes:
+        ahead_bytes: What all of them have sent before anybody waited for it.
+    """
 
     def __init__(self, most: int, window_s: float, count: Callable[[str], None]) -> None:
         """Take the limits.
@@ -102,6 +106,7 @@ class Connections:
         self._most_of_client = most // SHARE
         self._window_s = window_s
         self._count = count
+        self.ahead_bytes = 0
         self._all: set[Held] = set()
         self._by_client: dict[str, set[Held]] = {}
         self._arriving: set[Held] = set()

@@ -43,6 +43,11 @@ DROPPING_S = 1.0
 """How much of a body that nobody wants is read and dropped, so that its sender sees the answer and no reset."""
 
 
+AHEAD_BYTES = 16 * 1024 * 1024
+"""How much all connections of a worker may send ahead: more requests while one is answered, or a body before its turn.
+"""
+
+
 class _Burst:
     """Counts the bytes received within one loop iteration, and pauses reading when they are too many."""
 
@@ -74,6 +79,7 @@ class LingeringProtocol(HttpProtocol):
 
     HTTP_CLASS = StrictHttp
     __slots__ = (
+        "_ahead_bytes",
         "_begun",
         "_droppable_bytes",
         "_fault",
@@ -97,7 +103,7 @@ class LingeringProtocol(HttpProtocol):
         self.awaits_part = self.has_unwanted_body = False
         self.has_waited = True
         self._fault: SanicException | None = None
-        self._droppable_bytes = self.window_bytes = 0
+        self._ahead_bytes = self._droppable_bytes = self.window_bytes = 0
         self.arriving_since = self.window_at = 0.0
         super().connection_made(transport)
         self._time = monotonic()
@@ -111,6 +117,7 @@ class LingeringProtocol(HttpProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the connection's place."""
         self._held.leave(self)
+        self.count_none_ahead()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,6 +128,8 @@ class LingeringProtocol(HttpProtocol):
             return
         if self._begun is not None and not (data := self._without_proxy_header(self._begun + data)):
             return
+        if not (self.has_waited or self.awaits_part):
+            self.count_ahead(len(data))
         self.awaits_part = False
         self.window_bytes += len(data)
         super().data_received(data)
@@ -149,6 +158,20 @@ class LingeringProtocol(HttpProtocol):
             self.conn_info.client_ip = header.address
         return begun[header.size :]
 
+    def count_ahead(self, size: int) -> None:
+        """Count bytes that came before anybody waits for them, and read no more until somebody does."""
+        self._ahead_bytes += size
+        self._held.ahead_bytes += size
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+            if self._held.ahead_bytes > AHEAD_BYTES:
+                self.transport.abort()
+
+    def count_none_ahead(self) -> None:
+        """Note that what came ahead is being read."""
+        self._held.ahead_bytes -= self._ahead_bytes
+        self._ahead_bytes = 0
+
     def eof_received(self) -> bool:
         """Return whether to keep the connection open for an answer, as one to an incomplete request is too."""
         self._sender_is_done = True
@@ -172,6 +195,8 @@ class LingeringProtocol(HttpProtocol):
             if self.is_busy():
                 raise BadRequest("the sender stopped within its request")
             raise RequestCancelled
+        if self._ahead_bytes:
+            self.count_none_ahead()
         if self.is_busy():
             return self._receive_part()
         self.has_waited = True

@@ -94,6 +94,7 @@ class StrictHttp(Http):
         else:
             # It came together with the request before. A thousand of them fit into 64 KiB, and others have their turn.
             await sleep(0)
+            self.protocol.count_none_ahead()
         if self.recv_buffer.startswith(b"\r\n"):
             # Section 2.2: some senders send a line break after a body that does not belong to it.
             del self.recv_buffer[:2]
@@ -117,6 +118,9 @@ class StrictHttp(Http):
             # RFC 9110, section 10.1.1: such a sender would take the 100 for the answer.
             self.expecting_continue = False
         self.protocol.arriving_since = 0.0
+        ahead = len(self.recv_buffer) - (self.request_bytes_left or 0)
+        if ahead > 0:
+            self.protocol.count_ahead(ahead)
 
     def http1_response_header(self, data: bytes, end_stream: bool) -> Coroutine[Any, Any, None]:
         """Send the head of an answer with its date, without the 100 that the framework would send before it.
@@ -132,11 +136,13 @@ class StrictHttp(Http):
                 # The sender waits for its 100. It may send its body or not, so no request can follow.
                 self.keep_alive = False
                 self.request_body = None
-        if self.request_body:
-            self._leave_body()
+        self.leave_body()
         return super().http1_response_header(data, end_stream)
 
-    def _leave_body(self) -> None:
+    def leave_body(self) -> None:
+        """Drop what has come of a body that nobody wants, and read no more of it."""
+        if not self.request_body:
+            return
         # Declared as bytes, but the framework stores True or the word "chunked" in it.
         kind: object = self.request_body
         self.request_body = None
