@@ -138,5 +138,13 @@ class InvalidPayload(LeadcrmError):
     """A body carries no JSON object and no form."""
 
 
+class TooDeep(InvalidPayload):
+    """A body is JSON that is nested too deep: no other reading of it finds a payload."""
+
+
+class TooLaborious(LeadcrmError):
+    """A body takes too long to be read while its sender and others wait; it can be read at leisure."""
+
+
 class AddressInUse(LeadcrmError):
     """Another process listens on the address already."""

@@ -29,9 +29,10 @@ from leadcrm.errors import (
     StoreDamaged,
     StoreUnavailable,
 )
+from leadcrm.ingest.leisure import Leisure
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
-from leadcrm.ingest.replay import replay_failed
+from leadcrm.ingest.replay import replay_failed, replay_postponed
 from leadcrm.ingest.spool.spool import Spool, SpoolStatus
 from leadcrm.ingest.store.postgres import PostgresStore
 from leadcrm.ingest.store.sqlite import SqliteStore
@@ -148,12 +149,18 @@ class Ingestion:
             max_decoded_bytes=config.max_body_bytes,
             database=config.database.path,
             inspect=self._inspect,
+            replay_postponed=self._replay_postponed,
         )
+        self.leisure = Leisure(max_decoded_bytes=config.max_body_bytes)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads of writer and recovery; futures resolve on `loop`."""
         self.writer.start(loop)
         self._recovery.start()
+
+    def replay_soon(self) -> None:
+        """Make the lead of a row that was kept as postponed, in the recovery's own time."""
+        self._recovery.replay_soon()
 
     def wait_for_database(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` for the first attempt to connect. Blocks: call it in a thread."""
@@ -281,6 +288,16 @@ class Ingestion:
             return replay_failed(entities, max_decoded_bytes=self._config.max_body_bytes, is_stopping=is_stopping)
         finally:
             entities.database.disconnect()
+
+    def _replay_postponed(self) -> bool:
+        entities = bind(self._config.database)
+        try:
+            replayed = replay_postponed(entities, max_decoded_bytes=self._config.max_body_bytes)
+        finally:
+            entities.database.disconnect()
+        if replayed.leads:
+            logger.info("laborious bodies became leads", extra={"action": "replay", "rows": replayed.leads})
+        return replayed.are_left
 
     def _wake_recovery(self) -> None:
         self._recovery.wake()

@@ -10,17 +10,23 @@ from collections.abc import Mapping
 
 from leadcrm.database.entities import FIELDS
 
-NORMALIZER_VERSION = 2
+NORMALIZER_VERSION = 3
 
 # PostgreSQL's text type rejects NUL, and UTF-8, which every driver uses, cannot encode surrogates.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
     """Return the text with NULs and lone surrogates replaced by U+FFFD, so that every store can hold it."""
-    if text.isascii() and "\x00" not in text:
+    text = text.replace("\x00", "\ufffd")
+    if text.isascii():
         return text
-    return _UNSTORABLE.sub("\ufffd", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Seldom, and slow where there are many.
+        return _LONE_SURROGATE.sub("\ufffd", text)
+    return text
 
 
 def normalize(payload: Mapping[str, object]) -> tuple[str | None, ...]:

@@ -4,7 +4,8 @@ Each process has one recovery thread. While the writer has no store, the thread 
 jitter), proves the new connection with a real write and hands it over. Now and then it looks through an embedded
 database for damage, and makes the writer abandon a damaged one. Then it drains the spool over a second
 connection, in one process of the node at a time, while new leads go straight to the database. Once after each start,
-and so after every upgrade, it replays the failed rows.
+and so after every upgrade, it replays the failed rows. Between its pauses it makes the leads of bodies that were too
+laborious to be read on arrival.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Recovery:
         max_decoded_bytes: int,
         database: Path | None = None,
         inspect: Callable[[], None] = lambda: None,
+        replay_postponed: Callable[[], bool] = lambda: False,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -69,6 +71,7 @@ class Recovery:
             max_decoded_bytes: The limit of a spooled body once its content codings are undone.
             database: The embedded database, if what was kept of it must be salvaged too.
             inspect: Looks through the database; raises `StoreDamaged`.
+            replay_postponed: Makes the leads of postponed rows for a moment, and says whether others are left.
         """
         self._writer = writer
         self._spool = spool
@@ -78,6 +81,8 @@ class Recovery:
         self._inspect = inspect
         self._inspect_at = monotonic() + INSPECTION_PAUSE_S
         self._has_replayed = False
+        self._replay_postponed = replay_postponed
+        self._are_postponed = True  # at the start there may be some
         self._max_decoded_bytes = max_decoded_bytes
         self._store: Store | None = None
         self._drain_rows = DRAIN_ROWS
@@ -102,6 +107,10 @@ class Recovery:
         """End the current pause, because the writer has lost its store."""
         self._woken.set()
 
+    def replay_soon(self) -> None:
+        """Make the leads of postponed rows, of which there is one now, after the current pause."""
+        self._are_postponed = True
+
     def stop(self) -> None:
         """End the thread after its current batch. Rows left in the spool wait for the next start.
 
@@ -121,6 +130,7 @@ class Recovery:
                 self._inspect_now_and_then()
                 self._drain()
                 self._replay_once()
+                self._replay_for_a_moment()
             except LeadcrmError as error:
                 self.fault = error
                 text = "the database cannot be reached, or the spool cannot be drained: %s"
@@ -207,6 +217,7 @@ class Recovery:
                     break
                 moved += count
             if moved:
+                self._are_postponed = True
                 logger.info("the spool was drained", extra={"action": "drain", "rows": moved})
             if spool.is_empty():
                 spool.compact()
@@ -246,6 +257,17 @@ class Recovery:
         self._has_replayed = True
         if leads:
             logger.info("failed rows became leads", extra={"action": "replay", "rows": leads})
+
+    def _replay_for_a_moment(self) -> None:
+        """Make the leads of some postponed rows, unless another process of the node does."""
+        if not self._are_postponed:
+            return
+        lock = nullcontext(True) if self._spool is None else self._spool.drain_lock()
+        with lock as may_replay:
+            if may_replay:
+                # Before the rows are read: one that is postponed meanwhile sets it again.
+                self._are_postponed = False
+                self._are_postponed |= self._replay_postponed()
 
     def _drop_store(self) -> None:
         if self._store is not None:

@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,12 +26,15 @@ from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.raw_row import submission_from_entity
-from leadcrm.ingest.submission import Fields, Submission
+from leadcrm.ingest.submission import POSTPONED, Fields, Submission
 
 CLAIM_ATTEMPTS = 5
 """A new lead may take the key between the look-up and the claim; the next look-up then finds that lead."""
 
 PAGE_ROWS = 200
+
+LEISURE_S = 0.1
+"""How long postponed rows are read at a time. Reading holds the interpreter, and leads that arrive meanwhile wait."""
 
 
 class Replay(NamedTuple):
@@ -48,6 +52,13 @@ class Replay(NamedTuple):
     changed: bool
     lead_id: str | None
     error: str | None
+
+
+class Postponed(NamedTuple):
+    """How many postponed rows became leads, and whether others are left."""
+
+    leads: int
+    are_left: bool
 
 
 def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | None:
@@ -74,13 +85,13 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
 def replay_failed(
     entities: Entities, *, max_decoded_bytes: int, is_stopping: Callable[[], bool] = lambda: False
 ) -> int:
-    """Replay every `failed` row and return how many became leads.
+    """Replay every `failed` row but the postponed ones, and return how many became leads.
 
     Raises:
         StoreUnavailable: The database cannot be used now.
     """
     leads = 0
-    for id in replayable_ids(entities, ("failed",)):
+    for id in _failed_ids(entities, are_postponed=False):
         if is_stopping():
             break
         replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
@@ -88,19 +99,50 @@ def replay_failed(
     return leads
 
 
+def replay_postponed(entities: Entities, *, max_decoded_bytes: int) -> Postponed:
+    """Make the leads of postponed rows, in order of arrival, for `LEISURE_S`.
+
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+    """
+    leads = 0
+    ends_at = monotonic() + LEISURE_S
+    for id in _failed_ids(entities, are_postponed=True):
+        if monotonic() > ends_at:
+            return Postponed(leads, are_left=True)
+        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
+        leads += replayed is not None and replayed.changed
+    return Postponed(leads, are_left=False)
+
+
+def _failed_ids(entities: Entities, *, are_postponed: bool) -> Iterator[UUID]:
+    """Yield the ids of the `failed` rows that are postponed or of those that are not, in order of arrival."""
+    postponed = POSTPONED
+    failed = select(row for row in entities.raw_lead if row.state == "failed")
+    if are_postponed:
+        return _ids(entities, failed.where(lambda row: row.error == postponed))
+    return _ids(entities, failed.where(lambda row: row.error is None or row.error != postponed))
+
+
 def replayable_ids(entities: Entities, states: tuple[str, ...]) -> Iterator[UUID]:
     """Yield the ids of the rows in these states in order of arrival, reading page by page."""
-    raw_lead = entities.raw_lead
+    return _ids(entities, select(row for row in entities.raw_lead if row.state in states))
+
+
+def _ids(entities: Entities, query: Any) -> Iterator[UUID]:
     after = UUID(int=0)
     while True:
         with session(entities):
-            page = list(
-                select(row.id for row in raw_lead if row.state in states and row.id > after).order_by(1)[:PAGE_ROWS]
-            )
+            page = _page_of_ids(query, after)
         yield from page
         if len(page) < PAGE_ROWS:
             return
         after = page[-1]
+
+
+def _page_of_ids(query: Any, after: UUID) -> list[UUID]:
+    rows = query.where(lambda row: row.id > after).order_by(lambda row: row.id)
+    return list(select(row.id for row in rows)[:PAGE_ROWS])
 
 
 def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | None:

@@ -12,12 +12,16 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from leadcrm.database.states import Outcome, State
-from leadcrm.errors import InvalidPayload
+from leadcrm.errors import InvalidPayload, TooDeep, TooLaborious
 from leadcrm.ingest.normalize import normalize
+from leadcrm.ingest.payload.amplification import within_ratio
 from leadcrm.ingest.payload.lenient import read_leniently
 from leadcrm.ingest.payload.reader import read_payload
 
 FAILED_HINT = "`leadcrm raw list --state failed` lists such rows; `leadcrm replay` makes their leads once it can"
+
+POSTPONED = "reading it takes long: its lead is made later"
+"""The error of a row that is `failed` only until recovery has read it at leisure."""
 
 logger = logging.getLogger("leadcrm.ingest.submission")
 
@@ -79,10 +83,15 @@ class Submission(NamedTuple):
         """Return this row without a lead, in the state `failed` with the reason."""
         return self._replace(state=State.FAILED, error=error, fields=None)
 
-    def reprocessed(self, *, max_decoded_bytes: int) -> Submission:
+    @property
+    def is_postponed(self) -> bool:
+        """Say whether the row waits to be read at leisure."""
+        return self.state is State.FAILED and self.error == POSTPONED
+
+    def reprocessed(self, *, max_decoded_bytes: int, at_leisure: bool = True) -> Submission:
         """Return this row with its body read again by its source's reader, as if it had just arrived.
 
-        The row must have its body.
+        The row must have its body. Without leisure a laborious one is postponed.
         """
         assert self.body is not None
         read = READERS.get(self.source)
@@ -93,6 +102,7 @@ class Submission(NamedTuple):
             content_type=self.content_type or "",
             content_encoding=self.headers.get("content-encoding", ""),
             max_decoded_bytes=max_decoded_bytes,
+            at_leisure=at_leisure,
         )
         return self._replace(state=state, error=error, fields=fields)
 
@@ -100,7 +110,7 @@ class Submission(NamedTuple):
 class Processed(NamedTuple):
     """The result of parsing and normalizing a body: `STORED` with fields, or `INVALID` or `FAILED` with an error.
 
-    The error of a `STORED` body says why it could be read only leniently.
+    The error of a `STORED` body says why it could be read only leniently, and which of its values were cut.
     """
 
     state: State
@@ -108,16 +118,24 @@ class Processed(NamedTuple):
     fields: Fields | None
 
 
-def process(body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int) -> Processed:
-    """Parse and normalize a body. Never raises, because no body may prevent its own row from being kept."""
+def process(
+    body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int, at_leisure: bool = True
+) -> Processed:
+    """Parse and normalize a body. Never raises, because no body may prevent its own row from being kept.
+
+    Without leisure it takes some milliseconds at most, and postpones the body if that is not enough.
+    """
     try:
         payload = read_payload(
             body,
             content_type=content_type,
             content_encoding=content_encoding,
             max_decoded_bytes=max_decoded_bytes,
+            at_leisure=at_leisure,
         )
-        return Processed(State.STORED, None, normalize(payload))
+        return _stored(payload, None, body, content_encoding)
+    except TooDeep as error:
+        return Processed(State.INVALID, str(error), None)
     except InvalidPayload as error:
         return _process_leniently(
             body,
@@ -125,13 +143,16 @@ def process(body: bytes, *, content_type: str, content_encoding: str, max_decode
             content_type=content_type,
             content_encoding=content_encoding,
             max_decoded_bytes=max_decoded_bytes,
+            at_leisure=at_leisure,
         )
+    except TooLaborious:
+        return Processed(State.FAILED, POSTPONED, None)
     except Exception as error:  # our own fault: the row stays failed until we have fixed it
         return _failed(error)
 
 
 def _process_leniently(
-    body: bytes, refusal: str, *, content_type: str, content_encoding: str, max_decoded_bytes: int
+    body: bytes, refusal: str, *, content_type: str, content_encoding: str, max_decoded_bytes: int, at_leisure: bool
 ) -> Processed:
     try:
         reading = read_leniently(
@@ -139,12 +160,23 @@ def _process_leniently(
             content_type=content_type,
             content_encoding=content_encoding,
             max_decoded_bytes=max_decoded_bytes,
+            at_leisure=at_leisure,
         )
         if reading is None:
             return Processed(State.INVALID, refusal, None)
-        return Processed(State.STORED, f"read leniently: {reading.mistake}", normalize(reading.payload))
+        return _stored(reading.payload, f"read leniently: {reading.mistake}", body, content_encoding)
+    except TooLaborious:
+        return Processed(State.FAILED, POSTPONED, None)
     except Exception as error:
         return _failed(error)
+
+
+def _stored(payload: Mapping[str, object], remark: str | None, body: bytes, content_encoding: str) -> Processed:
+    fields = normalize(payload)
+    if content_encoding:
+        fields, cut = within_ratio(fields, len(body))
+        remark = "; ".join(filter(None, (remark, cut))) or None
+    return Processed(State.STORED, remark, fields)
 
 
 def _failed(error: Exception) -> Processed:
@@ -157,8 +189,10 @@ def _failed(error: Exception) -> Processed:
 class Reader(Protocol):
     """Reads the bodies of a source; never raises."""
 
-    def __call__(self, body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int) -> Processed:
-        """Parse and normalize a body."""
+    def __call__(
+        self, body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int, at_leisure: bool = True
+    ) -> Processed:
+        """Parse and normalize a body; without leisure in some milliseconds at most."""
 
 
 API_SOURCE = "api"

@@ -70,6 +70,7 @@ class LeadIngest:
         self._token = config.ingest_token.encode() if config.ingest_token else None
         self._addresses = ClientAddress(config.trusted_proxies)
         self._cors = Cors(config.cors_origins)
+        self._ingestion = ingestion
         self._writer = ingestion.writer
         self._budget = ingestion.budget
         self._metrics = metrics
@@ -88,11 +89,21 @@ class LeadIngest:
         if isinstance(body, Refusal):
             return self._refuse(request, started, request_id, body)
         submission = self._mint(request, lead_id, request_id, address, body)
+        if submission.is_postponed:
+            submission = await self._read_at_leisure(submission)
         self._metrics.add("received_bytes", len(body))
         result = await self._writer.submit(submission)
         if not isinstance(result, Receipt):
             return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
         return self._answer(request, started, submission, result)
+
+    async def _read_at_leisure(self, submission: Submission) -> Submission:
+        try:
+            return await self._ingestion.leisure.read(submission)
+        except asyncio.CancelledError:
+            # The sender hung up, but its lead has arrived whole.
+            self._writer.submit(submission)
+            raise
 
     async def options(self, request: Request) -> HTTPResponse:
         """Answer a preflight."""
@@ -138,6 +149,7 @@ class LeadIngest:
             # As a replay finds it: several headers are one list.
             content_encoding=stored_headers.get("content-encoding", ""),
             max_decoded_bytes=self._max_body_bytes,
+            at_leisure=False,
         )
         key = _idempotency_key(request) if "idempotency-key" in headers else None
         return Submission(
@@ -167,7 +179,10 @@ class LeadIngest:
         else:
             status, deduplicated = _ANSWERS[receipt.outcome]
             body = b'{"ok":true,"lead_id":"%s","deduplicated":%s}' % (receipt.lead_id.encode(), deduplicated)
-        if receipt.is_failed:
+        if submission.is_postponed:
+            self._metrics.add("postponed_rows")
+            self._ingestion.replay_soon()
+        elif receipt.is_failed:
             self._metrics.add("failed_rows")
         headers = self._cors.headers(request)
         headers["x-request-id"] = submission.request_id

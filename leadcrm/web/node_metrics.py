@@ -32,6 +32,7 @@ _NAMES = (
     "batch_rows",
     "failed_rows",
     *(f"turned_away_{reason}" for reason in TURNED_AWAY),
+    "postponed_rows",
     "last_commit",  # Unix time
     "queue_bytes",
     "has_store",

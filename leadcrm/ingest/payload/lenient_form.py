@@ -32,7 +32,9 @@ _PREAMBLE = "text precedes the multipart form"
 _LINE_FEEDS = "the multipart form's lines end in bare line feeds"
 
 
-def read_untyped_form(text: bytes, content_type: str, mistakes: list[str]) -> dict[str, object] | None:
+def read_untyped_form(
+    text: bytes, content_type: str, mistakes: list[str], *, at_leisure: bool
+) -> dict[str, object] | None:
     """Return the lead's fields of a urlencoded form, or of one of the type `text/plain`; None if there are none.
 
     Args:
@@ -51,15 +53,17 @@ def read_untyped_form(text: bytes, content_type: str, mistakes: list[str]) -> di
         mistakes.append(_UNTYPED)
     if has_escaped_separators(text):
         mistakes.append(_ESCAPED_SEPARATORS)
-        return read_escaped_urlencoded(text, content_type)
-    fields = read_urlencoded(text, content_type)
+        return read_escaped_urlencoded(text, content_type, at_leisure=at_leisure)
+    fields = read_urlencoded(text, content_type, at_leisure=at_leisure)
     if _LATER_LINE.search(text):
         lines = read_lines(text, content_type)
         fields = lines if len(lines) >= len(fields) else fields
     return fields or None
 
 
-def read_multipart_leniently(body: bytes, content_type: str, mistakes: list[str]) -> dict[str, object] | None:
+def read_multipart_leniently(
+    body: bytes, content_type: str, mistakes: list[str], *, at_leisure: bool
+) -> dict[str, object] | None:
     """Return the lead's fields of a multipart form that the strict reading refused; None if it is none or has none.
 
     Args:
@@ -90,9 +94,9 @@ def read_multipart_leniently(body: bytes, content_type: str, mistakes: list[str]
     mistakes += found
     if _LINE_FEEDS in found:
         form = form.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        fields = read_parts(form, content_type, boundary)
+        fields = read_parts(form, content_type, boundary, at_leisure=at_leisure)
         return {name: str(text).replace("\r\n", "\n") for name, text in fields.items()} or None
-    return read_parts(form, content_type, boundary) or None
+    return read_parts(form, content_type, boundary, at_leisure=at_leisure) or None
 
 
 def _first_delimiter(body: bytes, boundary: bytes) -> int:

@@ -59,7 +59,7 @@ def _string_value(text: bytes) -> bytes | None:
         return None
 
 
-def read_json_leniently(text: bytes, mistakes: list[str]) -> dict[str, object] | None:
+def read_json_leniently(text: bytes, mistakes: list[str], *, at_leisure: bool) -> dict[str, object] | None:
     """Return the object in a text in which the strict reading finds none, or None.
 
     Args:
@@ -73,7 +73,7 @@ def read_json_leniently(text: bytes, mistakes: list[str]) -> dict[str, object] |
     if escaped is None:
         return None
     mistakes.append(_RAW_BREAKS)
-    return read_json(escaped)
+    return read_json(escaped, at_leisure=at_leisure)
 
 
 def _with_breaks_escaped(text: bytes) -> bytes | None:

@@ -8,6 +8,7 @@ they are never changed.
 from codecs import BOM_UTF8
 
 from leadcrm.ingest.payload.content_coding import decode_body
+from leadcrm.ingest.payload.effort import require_short
 from leadcrm.ingest.payload.form import read_multipart, read_urlencoded
 from leadcrm.ingest.payload.json import read_json
 
@@ -16,7 +17,9 @@ URLENCODED = "application/x-www-form-urlencoded"
 _JSON_BLANKS = b" \t\n\r"
 
 
-def read_payload(body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int) -> dict[str, object]:
+def read_payload(
+    body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int, at_leisure: bool = True
+) -> dict[str, object]:
     """Return the payload in a request's body.
 
     Args:
@@ -24,6 +27,7 @@ def read_payload(body: bytes, *, content_type: str, content_encoding: str, max_d
         content_type: The header's value, empty if it is missing. A JSON object is read under any type.
         content_encoding: The header's value, empty if it is missing.
         max_decoded_bytes: The limit of the body's length once its content codings are undone.
+        at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
     Returns:
         The payload's members. The fields of a lead are str, bool or None; a number, an object or an array is its JSON
@@ -31,25 +35,29 @@ def read_payload(body: bytes, *, content_type: str, content_encoding: str, max_d
 
     Raises:
         InvalidPayload: The body holds no readable JSON object and no readable form.
+        TooLaborious: Without leisure, the body cannot be read.
     """
     if content_encoding:
         body = decode_body(body, content_encoding, max_decoded_bytes)
-    return read_decoded(body, content_type)
+        if not at_leisure:
+            require_short(body)
+    return read_decoded(body, content_type, at_leisure=at_leisure)
 
 
-def read_decoded(body: bytes, content_type: str) -> dict[str, object]:
+def read_decoded(body: bytes, content_type: str, *, at_leisure: bool = True) -> dict[str, object]:
     """Return the payload in a body whose content codings are undone.
 
     Raises:
         InvalidPayload: The body holds no readable JSON object and no readable form.
+        TooLaborious: Without leisure, the body cannot be read.
     """
     media_type = media_type_of(content_type)
     # `curl -d '{…}'` and many HTTP libraries send JSON under a form's type. No form begins with an unencoded bracket.
     if media_type == URLENCODED and not begins_as_json(body):
-        return read_urlencoded(body, content_type)
+        return read_urlencoded(body, content_type, at_leisure=at_leisure)
     if media_type == "multipart/form-data" and not begins_as_json(body):
-        return read_multipart(body, content_type)
-    return read_json(body)
+        return read_multipart(body, content_type, at_leisure=at_leisure)
+    return read_json(body, at_leisure=at_leisure)
 
 
 def media_type_of(content_type: str) -> str:

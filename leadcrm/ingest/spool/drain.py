@@ -41,7 +41,7 @@ def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, max_rows:
             continue
         # Only a row that holds its key can become a lead.
         is_lead = row.state.holds_key and row.body is not None
-        lead = row.reprocessed(max_decoded_bytes=max_decoded_bytes) if is_lead else row
+        lead = row.reprocessed(max_decoded_bytes=max_decoded_bytes, at_leisure=False) if is_lead else row
         # A compressed body's fields may be a thousand times longer. The remaining rows go into the next batch.
         batch_bytes += lead.held_bytes
         if batch and batch_bytes > DRAIN_BYTES:
