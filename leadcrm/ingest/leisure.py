@@ -1,8 +1,11 @@
-"""Reads the few laborious bodies of honest senders before they are answered, in a thread and within a budget of time.
+"""Reads the bodies that take more than a moment, one after the other, so that all others are read in between.
 
-A thread alone does not free the event loop: the parsers hold the interpreter for as long as one call takes. So it
-rests after each body for a multiple of the time that the body took, and reads no more than its budget allows. What
-does not fit is kept as postponed, and recovery makes its lead later.
+- Each iteration of the event loop reads one such body, however many have arrived.
+- The few laborious ones are read in a thread, within a budget of time. A thread alone does not free the event loop: the
+  parsers hold the interpreter for as long as one call takes. So it rests after each body for a multiple of the time
+  that the body took.
+
+What does not get its turn in time is kept as postponed, and recovery makes its lead later.
 """
 
 from __future__ import annotations
@@ -12,51 +15,63 @@ from time import monotonic, thread_time
 
 from leadcrm.ingest.submission import Submission
 
+TURN_S = 0.5
+"""How long a body waits for its turn on the event loop."""
+
 BUDGET_S = 0.5
-"""The processor's time for bodies that arrive together."""
+"""The processor's time for laborious bodies that arrive together."""
 
 REFILL_SHARE = 0.02
-"""The share of a processor that is spent in the long run."""
+"""The share of a processor that laborious bodies get in the long run."""
 
 REST_SHARE = 3.0
 """Seconds of rest after each second of reading, in which leads that arrive meanwhile are read and answered."""
 
 MAX_WAITING = 4
-WAIT_S = 1.5
-"""How many bodies wait for the thread, and how long: well within the time in which a sender must be answered."""
+WAIT_S = 1.0
+"""How many bodies wait for the thread, and how long. All waits together are well within a lead's deadline."""
 
 
 class Leisure:
-    """The thread and its budget; its methods are for the event loop."""
+    """The turns, the thread and its budget; for the event loop alone."""
 
     def __init__(self, *, max_decoded_bytes: int) -> None:
         """Take the limit of a body once its content codings are undone."""
         self._max_decoded_bytes = max_decoded_bytes
+        self._turn = asyncio.Lock()
+        self._thread_turn = asyncio.Lock()
+        self._waiting = 0
         self._left_s = BUDGET_S
         self._refilled_at = monotonic()
-        self._waiting = 0
-        self._turn = asyncio.Lock()
 
-    async def read(self, submission: Submission) -> Submission:
-        """Return a postponed submission with its body read, or as it is if there is no time for that now."""
-        if self._waiting >= MAX_WAITING or not self._has_time():
+    async def read(self, postponed: Submission) -> Submission:
+        """Return the submission with its body read, or as it is if there is no time for that now."""
+        if not await _acquire(self._turn, TURN_S):
+            return postponed
+        try:
+            submission = postponed.reprocessed(max_decoded_bytes=self._max_decoded_bytes, at_leisure=False)
+        finally:
+            # Not at once, or all that wait would have their turns in one iteration of the loop.
+            asyncio.get_running_loop().call_soon(self._turn.release)
+        if not submission.is_postponed or self._waiting >= MAX_WAITING or not self._has_time():
             return submission
         self._waiting += 1
         try:
-            await asyncio.wait_for(self._turn.acquire(), WAIT_S)
-        except (asyncio.TimeoutError, TimeoutError):
-            return submission
+            has_turn = await _acquire(self._thread_turn, WAIT_S)
         finally:
             self._waiting -= 1
+        return await self._read_in_thread(postponed) if has_turn else postponed
+
+    async def _read_in_thread(self, postponed: Submission) -> Submission:
         if not self._has_time():
-            self._turn.release()
-            return submission
-        reading = asyncio.get_running_loop().run_in_executor(None, self._read, submission)
-        reading.add_done_callback(self._rest)
+            self._thread_turn.release()
+            return postponed
+        job = asyncio.get_running_loop().run_in_executor(None, self._timed, postponed)
+        job.add_done_callback(self._rest)
         try:
-            return (await asyncio.wait_for(asyncio.shield(reading), WAIT_S))[0]
+            return (await asyncio.wait_for(asyncio.shield(job), WAIT_S))[0]
         except (asyncio.TimeoutError, TimeoutError):
-            return submission
+            return postponed
 
     def _has_time(self) -> bool:
         now = monotonic()
@@ -64,13 +79,19 @@ class Leisure:
         self._refilled_at = now
         return self._left_s > 0
 
-    def _read(self, submission: Submission) -> tuple[Submission, float]:
+    def _timed(self, postponed: Submission) -> tuple[Submission, float]:
         started = thread_time()
-        done = submission.reprocessed(max_decoded_bytes=self._max_decoded_bytes)
-        return done, thread_time() - started
+        return postponed.reprocessed(max_decoded_bytes=self._max_decoded_bytes), thread_time() - started
 
-    def _rest(self, reading: asyncio.Future[tuple[Submission, float]]) -> None:
-        """Charge the budget, and let the next body have its turn after a rest."""
-        took_s = reading.result()[1]
+    def _rest(self, job: asyncio.Future[tuple[Submission, float]]) -> None:
+        """Charge the budget, and let the next body have the thread after a rest."""
+        took_s = job.result()[1]
         self._left_s -= took_s
-        reading.get_loop().call_later(REST_SHARE * took_s, self._turn.release)
+        job.get_loop().call_later(REST_SHARE * took_s, self._thread_turn.release)
+
+
+async def _acquire(lock: asyncio.Lock, timeout_s: float) -> bool:
+    try:
+        return await asyncio.wait_for(lock.acquire(), timeout_s)
+    except (asyncio.TimeoutError, TimeoutError):
+        return False

@@ -118,6 +118,10 @@ class Processed(NamedTuple):
     fields: Fields | None
 
 
+NOT_YET = Processed(State.FAILED, POSTPONED, None)
+"""A body that was not read yet."""
+
+
 def process(
     body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int, at_leisure: bool = True
 ) -> Processed:
@@ -146,7 +150,7 @@ def process(
             at_leisure=at_leisure,
         )
     except TooLaborious:
-        return Processed(State.FAILED, POSTPONED, None)
+        return NOT_YET
     except Exception as error:  # our own fault: the row stays failed until we have fixed it
         return _failed(error)
 
@@ -166,7 +170,7 @@ def _process_leniently(
             return Processed(State.INVALID, refusal, None)
         return _stored(reading.payload, f"read leniently: {reading.mistake}", body, content_encoding)
     except TooLaborious:
-        return Processed(State.FAILED, POSTPONED, None)
+        return NOT_YET
     except Exception as error:
         return _failed(error)
 

@@ -26,7 +26,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.database.states import Outcome
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
-from leadcrm.ingest.submission import API_SOURCE, READERS, Receipt, Submission
+from leadcrm.ingest.submission import API_SOURCE, NOT_YET, READERS, Receipt, Submission
 from leadcrm.web.http import responses
 from leadcrm.web.http.body import read_body
 from leadcrm.web.http.client_address import ClientAddress, network_of
@@ -36,6 +36,9 @@ from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog
+
+MAX_BYTES_AT_ONCE = 4_096
+"""A longer body is read in its turn. Most leads are shorter, and wait for nobody."""
 
 _REDACTED = frozenset(("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "x-csrf-token"))
 
@@ -90,20 +93,25 @@ class LeadIngest:
             return self._refuse(request, started, request_id, body)
         submission = self._mint(request, lead_id, request_id, address, body)
         if submission.is_postponed:
-            submission = await self._read_at_leisure(submission)
+            submission = await self._read_in_turn(submission, body)
         self._metrics.add("received_bytes", len(body))
         result = await self._writer.submit(submission)
         if not isinstance(result, Receipt):
             return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
         return self._answer(request, started, submission, result)
 
-    async def _read_at_leisure(self, submission: Submission) -> Submission:
+    async def _read_in_turn(self, submission: Submission, body: bytes) -> Submission:
+        self._budget.take(len(body))
+        is_cancelled = True
         try:
-            return await self._ingestion.leisure.read(submission)
-        except asyncio.CancelledError:
-            # The sender hung up, but its lead has arrived whole.
-            self._writer.submit(submission)
-            raise
+            submission = await self._ingestion.leisure.read(submission)
+            is_cancelled = False
+        finally:
+            self._budget.give_back(len(body))
+            if is_cancelled:
+                # The sender hung up, but its lead has arrived whole.
+                self._writer.submit(submission)
+        return submission
 
     async def options(self, request: Request) -> HTTPResponse:
         """Answer a preflight."""
@@ -143,13 +151,18 @@ class LeadIngest:
         headers = request.headers
         content_type = headers.get("content-type")
         stored_headers = _stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
-        state, error, fields = self._read_payload(
-            body,
-            content_type=content_type or "",
-            # As a replay finds it: several headers are one list.
-            content_encoding=stored_headers.get("content-encoding", ""),
-            max_decoded_bytes=self._max_body_bytes,
-            at_leisure=False,
+        # As a replay finds it: several headers are one list.
+        content_encoding = stored_headers.get("content-encoding", "")
+        state, error, fields = (
+            NOT_YET
+            if content_encoding or len(body) > MAX_BYTES_AT_ONCE
+            else self._read_payload(
+                body,
+                content_type=content_type or "",
+                content_encoding="",
+                max_decoded_bytes=self._max_body_bytes,
+                at_leisure=False,
+            )
         )
         key = _idempotency_key(request) if "idempotency-key" in headers else None
         return Submission(

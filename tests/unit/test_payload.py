@@ -1,5 +1,6 @@
 """Reading a body to columns: the corpus, both JSON readers against each other, and random bytes."""
 
+import gc
 import gzip
 import json
 import sys
@@ -240,10 +241,12 @@ def test_no_fault_of_ours_keeps_a_body_from_being_kept(monkeypatch: pytest.Monke
 def test_deep_documents_are_read_in_several_threads_at_once() -> None:
     limit = sys.getrecursionlimit()
     body = b'{"email":' + b"[" * 1023 + b"1.10" + b"]" * 1023 + b"}"
+    large = b'{"phone":1.10,"x":[' + b"[]," * 12_000 + b"1]}"
     texts: list[str | None] = []
 
     def read() -> None:
         texts.extend(columns_of(body)["email"] for _ in range(50))
+        assert columns_of(large)["phone"] == "1.10"
 
     threads = [threading.Thread(target=read) for _ in range(8)]
     for thread in threads:
@@ -252,6 +255,7 @@ def test_deep_documents_are_read_in_several_threads_at_once() -> None:
         thread.join()
     assert texts == ["[" * 1023 + "1.10" + "]" * 1023] * 400
     assert sys.getrecursionlimit() == limit
+    assert gc.isenabled(), "the collector pauses only while a large document is read"
 
 
 def test_an_error_quotes_nothing_of_the_payload() -> None:
