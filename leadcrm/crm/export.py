@@ -13,13 +13,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from leadcrm.crm.documents import LEAD_NAMES, encode_line, lead_document
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter
+from leadcrm.crm.queries import get_lead
 from leadcrm.crm.search import read_page
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import forget_results, snapshot
@@ -52,12 +53,30 @@ def export_leads(entities: Entities, lead_filter: LeadFilter, kind: str) -> Gene
         after: Cursor | None = None
         while True:
             page = read_page(entities, lead_filter, limit=PAGE_ROWS, after=after)
-            if page.leads:
-                yield encode(page.leads)
+            for leads in _complete(entities, page.leads):
+                yield encode(leads)
             forget_results(entities)
             after = page.next
             if after is None:
                 return
+
+
+def _complete(entities: Entities, leads: Iterable[Lead]) -> Iterator[list[Lead]]:
+    """Yield a page's leads in groups; one with a long value is read again with the whole of it, and alone."""
+    group: list[Lead] = []
+    for lead in leads:
+        if not lead.may_be_cut:
+            group.append(lead)
+            continue
+        if group:
+            yield group
+        group = []
+        whole = get_lead(entities, lead.id)
+        assert whole is not None, "a snapshot keeps every lead"
+        yield [whole]
+        forget_results(entities)
+    if group:
+        yield group
 
 
 def _csv_head() -> bytes:

@@ -17,6 +17,9 @@ from uuid import UUID
 MAX_ROWS = 500
 """Rows of a page: some hundred kilobytes of JSON."""
 
+LONGEST_LISTED = 1_024
+"""The characters of a value that pages, searches and the stream carry: whole ones have no bound, nor would a page."""
+
 FILTER_COLUMNS = ("status", "assigned_to", "country", "offer", "marker", "domain", "sourcetype", "lang")
 """The columns that a filter compares with exact values."""
 
@@ -44,6 +47,11 @@ class Lead(NamedTuple):
     created_at: datetime
     updated_at: datetime
     normalizer_version: int
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Say whether a value of a listed lead may be the beginning of a longer one."""
+        return any(isinstance(value, str) and len(value) >= LONGEST_LISTED for value in self)
 
     @property
     def version(self) -> str:

@@ -14,37 +14,23 @@ from uuid import UUID
 from pony.orm import desc, raw_sql, select
 
 from leadcrm.crm.dialects import dialect_of
-from leadcrm.crm.leads import FILTER_COLUMNS, Cursor, Lead, LeadFilter
-from leadcrm.database.entities import Entities
+from leadcrm.crm.leads import FILTER_COLUMNS, LONGEST_LISTED, Cursor, Lead, LeadFilter
+from leadcrm.database.entities import FIELD_COLUMNS, Entities
+
+_LEAD = (
+    "(lead.raw.id, {}, lead.status, lead.assigned_to, lead.created_at, lead.updated_at, lead.normalizer_version) "
+    "for lead in entities.lead"
+)
+_WHOLE_LEADS = _LEAD.format(", ".join(f"lead.{name}" for name in FIELD_COLUMNS))
+_LISTED_LEADS = _LEAD.format(", ".join(f"lead.{name}[:{LONGEST_LISTED}]" for name in FIELD_COLUMNS))
 
 
-def select_leads(entities: Entities) -> Any:
-    """Return the query for all leads, as tuples for `to_leads`: entities would cost three times as much a row."""
-    return select(
-        (
-            lead.raw.id,
-            lead.click_id,
-            lead.country,
-            lead.creo,
-            lead.description,
-            lead.domain,
-            lead.email,
-            lead.first_name,
-            lead.ip,
-            lead.lang,
-            lead.last_name,
-            lead.marker,
-            lead.offer,
-            lead.phone,
-            lead.sourcetype,
-            lead.status,
-            lead.assigned_to,
-            lead.created_at,
-            lead.updated_at,
-            lead.normalizer_version,
-        )
-        for lead in entities.lead
-    ).without_distinct()
+def select_leads(entities: Entities, *, are_whole: bool = False) -> Any:
+    """Return the query for all leads, as tuples for `to_leads`: entities would cost three times as much a row.
+
+    Unless they are whole, of each value it returns no more than `LONGEST_LISTED`: a page of whole ones has no bound.
+    """
+    return select(_WHOLE_LEADS if are_whole else _LISTED_LEADS, {}, {"entities": entities}).without_distinct()
 
 
 def select_places(entities: Entities) -> Any:
@@ -58,8 +44,8 @@ def to_leads(rows: Iterable[tuple[Any, ...]]) -> Iterator[Lead]:
 
 
 def get_lead(entities: Entities, id: UUID) -> Lead | None:
-    """Return one lead."""
-    return next(to_leads(select_leads(entities).where(lambda lead: lead.raw.id == id)[:1]), None)
+    """Return one lead with its whole values."""
+    return next(to_leads(select_leads(entities, are_whole=True).where(lambda lead: lead.raw.id == id)[:1]), None)
 
 
 def newest_first(entities: Entities, query: Any) -> Any:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pony.orm import count, desc, raw_sql, select
 
+from leadcrm.crm.leads import LONGEST_LISTED
 from leadcrm.crm.states import SPOOLED
 from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import bind_spool, session
@@ -30,7 +31,7 @@ class Kept(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A raw row as lists show it: without headers and body, which may be long."""
+    """A raw row as lists show it: the beginnings of its texts, and neither headers nor body."""
 
     id: UUID
     received_at: datetime
@@ -168,14 +169,14 @@ def _select_summaries(entities: SpoolEntities, refusal: Any) -> Any:
         (
             row.id,
             row.received_at,
-            row.request_id,
-            row.idempotency_key,
+            row.request_id[:LONGEST_LISTED],
+            row.idempotency_key[:LONGEST_LISTED],
             row.method,
-            row.target,
+            row.target[:LONGEST_LISTED],
             row.remote_addr,
-            row.content_type,
+            row.content_type[:LONGEST_LISTED],
             row.state,
-            row.error,
+            row.error[:LONGEST_LISTED],
             row.duplicate_of,
             row.node,
             raw_sql('length("row".body)', int),

@@ -6,7 +6,7 @@ from sanic.response import HTTPResponse
 
 from leadcrm.crm.changes import ChangeOutcome, change_lead, change_leads
 from leadcrm.crm.documents import history_document, lead_document, lead_page_document
-from leadcrm.crm.leads import MAX_ROWS, Cursor, Lead
+from leadcrm.crm.leads import LONGEST_LISTED, MAX_ROWS, Cursor, Lead
 from leadcrm.crm.lookup import get_history
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.search import list_leads
@@ -66,6 +66,7 @@ LIST = Route(
             {"application/json": json_object(leads=array(reference("Lead")), next={"type": ["string", "null"]})},
         )
     },
+    f"Of a long value the first {LONGEST_LISTED} characters: the single lead has all of it.",
     parameters=(
         LIMIT,
         Parameter("cursor", "The `next` of the page before.", {"type": "string"}, _parse_cursor),

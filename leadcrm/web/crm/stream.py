@@ -41,6 +41,9 @@ CLIENT_TIMEOUT_S = 10.0
 
 MAX_LISTENERS = 100
 
+MAX_BEHIND = 16
+"""Events that wait for a listener. One has some hundred kilobytes at most, and all listeners share it."""
+
 ROUTE = Route(
     "GET",
     "/api/leads/stream",
@@ -74,7 +77,7 @@ class StreamRoutes:
         if len(self._listeners) >= MAX_LISTENERS:
             await response.eof()
             return None
-        events: asyncio.Queue[bytes] = asyncio.Queue(maxsize=100)
+        events: asyncio.Queue[bytes] = asyncio.Queue(maxsize=MAX_BEHIND)
         self._listeners.add(events)
         if self._polling is None or self._polling.done():
             self._polling = asyncio.get_running_loop().create_task(self._poll())
