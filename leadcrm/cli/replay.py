@@ -1,12 +1,14 @@
 """Make leads of requests that are none, under the ids they were given, once the fault behind it is mended.
 
 A request that is a lead already stays as it is, so replaying again is safe. A request whose Idempotency-Key another
-lead has taken meanwhile becomes a repeat or conflict of that lead.
+lead has taken meanwhile becomes a repeat or conflict of that lead. A conflict becomes a lead of its own, beside the
+first lead under its key.
 
 examples:
   leadcrm replay 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
   leadcrm replay --state failed
   leadcrm replay --state failed --state invalid --json
+  leadcrm replay --state conflict
 """
 
 from __future__ import annotations

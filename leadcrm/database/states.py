@@ -46,7 +46,7 @@ class State(str, Enum):
     REPEAT = "repeat", Outcome.DUPLICATE, "repeats", False, False, True
     """The same body arrived first under the same key; the first row keeps it."""
 
-    CONFLICT = "conflict", Outcome.CONFLICT, "conflicts", False, False, True
+    CONFLICT = "conflict", Outcome.CONFLICT, "conflicts", False, True, True
     """Another body arrived first under the same key."""
 
     INVALID = "invalid", Outcome.INVALID, "invalid", False, True, True

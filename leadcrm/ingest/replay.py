@@ -1,7 +1,8 @@
 """Replay: makes a lead of a raw row that has none, under the id that the row got on arrival.
 
 It serves `failed` rows (our own fault, or the database refused the lead) and `invalid` rows (no readable payload) once
-the cause is fixed. The row's bytes are processed again, as if they had just arrived.
+the cause is fixed, and `conflict` rows once a person has seen that they are leads of their own: whoever posts under a
+key first makes a conflict of the next one's lead. The row's bytes are processed again, as if they had just arrived.
 
 Invariants:
 - State, key and lead change in one transaction that has locked the row. Two replays of a row, even at once, make one
@@ -9,6 +10,7 @@ Invariants:
 - A `failed` row never stops holding its key, because its sender got 201.
 - An `invalid` row claims its key with its change of state. If another row has taken the key meanwhile, it becomes that
   row's conflict (different bytes) or repeat (same bytes).
+- A `conflict` row becomes `stored` without its key, which stays its first holder's. It goes on to point at that row.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class Postponed(NamedTuple):
 def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | None:
     """Try to make a lead of one raw row; durable on return.
 
-    A row that is stored, a repeat or a conflict stays as it is.
+    A row that is stored or a repeat stays as it is.
 
     Returns:
         The result, or None if no row has the id.
@@ -164,7 +166,9 @@ def _replay(entities: Entities, id: UUID, reprocessed: Submission | None) -> Rep
     if reprocessed.fields is None:
         row.error = reprocessed.error
         return _unchanged(kept._replace(error=reprocessed.error))
-    if not kept.state.holds_key and (holder := _find_holder(entities, kept)):
+    if kept.state is State.CONFLICT:
+        row.key_sha256 = None
+    elif not kept.state.holds_key and (holder := _find_holder(entities, kept)):
         duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
         row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
         return Replay(kept.id, duplicate.state, True, str(holder.id), None)

@@ -77,8 +77,14 @@ class _Row(NamedTuple):
     state: str
     body_sha256: bytes
     key_sha256: bytes | None
+    has_key: bool
     duplicate_of: UUID | None
     body_bytes: int
+
+    @property
+    def is_replayed_conflict(self) -> bool:
+        """Say whether the row was a conflict and is a lead now: its key stayed its first holder's."""
+        return self.state == State.STORED and self.has_key and self.key_sha256 is None
 
 
 class _Hashes(NamedTuple):
@@ -136,7 +142,16 @@ def _pages(entities: SpoolEntities) -> Iterator[list[_Row]]:
     while True:
         with db_session:
             page = select(
-                (r.id, r.received_at, r.state, r.body_sha256, r.key_sha256, r.duplicate_of, raw_sql("length(r.body)"))
+                (
+                    r.id,
+                    r.received_at,
+                    r.state,
+                    r.body_sha256,
+                    r.key_sha256,
+                    raw_sql("r.idempotency_key IS NOT NULL", bool),
+                    r.duplicate_of,
+                    raw_sql("length(r.body)"),
+                )
                 for r in raw_lead
                 if r.id > after
             ).order_by(1)[:PAGE_ROWS]
@@ -206,7 +221,7 @@ def _read_originals(entities: Entities, rows: list[_Row]) -> dict[UUID, _Hashes]
 
 def _duplicate_problems(row: _Row, originals: dict[UUID, _Hashes], spooled: dict[UUID, _Row]) -> Iterator[str]:
     if row.state not in (State.REPEAT, State.CONFLICT):
-        if row.duplicate_of is not None:
+        if row.duplicate_of is not None and not row.is_replayed_conflict:
             yield f"a {row.state} row that points at another"
         return
     if row.duplicate_of is None:

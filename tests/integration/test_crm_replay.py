@@ -6,12 +6,15 @@ import gzip
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
 from uuid_utils import uuid7
 
+from leadcrm.crm.lookup import follow
+from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind
 from leadcrm.database.states import State
@@ -19,8 +22,9 @@ from leadcrm.ingest import replay as replay_module
 from leadcrm.ingest.normalize import FIELDS
 from leadcrm.ingest.replay import Replay, replay, replay_failed, replayable_ids
 from leadcrm.ingest.submission import Submission, process
+from leadcrm.operations.verification import verify
 from tests.conftest import StartServer
-from tests.support.crm import MAX_DECODED_BYTES, keep, submission, url_of
+from tests.support.crm import MAX_DECODED_BYTES, keep, run_command, submission, url_of
 from tests.support.rows import Rows
 from tests.support.waiting import wait_until
 
@@ -94,7 +98,46 @@ def test_an_invalid_row_whose_key_was_taken_leads_to_the_lead_that_took_it(
     raw = rows.raw_row(row.id)
     assert (raw["state"], raw["duplicate_of"], raw["body"]) == (state, taker.id, body)
     assert [lead["id"] for lead in rows.leads()] == [taker.id]
-    assert replayed(entities, row.id) == Replay(row.id, state, False, taker.id, None)
+    if state == "repeat":
+        assert replayed(entities, row.id) == Replay(row.id, state, False, taker.id, None)
+
+
+def test_a_conflict_becomes_a_lead_of_its_own_and_its_key_stays_the_first_leads(
+    database: str, rows: Rows, entities: Entities, tmp_path: Path
+) -> None:
+    first, conflict = submission(b'{"email":"poison"}', key="order-1"), submission(GOOD, key="order-1")
+    keep(database, [first, conflict])
+    assert rows.raw_row(conflict.id)["state"] == "conflict"
+    made = replayed(entities, conflict.id)
+    assert made == Replay(conflict.id, "stored", True, conflict.id, None)
+    assert rows.lead(conflict.id)["email"] == "a@example.com"
+    raw = rows.raw_row(conflict.id)
+    assert (raw["state"], raw["duplicate_of"], raw["idempotency_key"]) == ("stored", first.id, "order-1")
+    assert replayed(entities, conflict.id) == Replay(conflict.id, "stored", False, conflict.id, None)
+    assert len(rows.leads()) == 2
+    again, other = submission(b'{"email":"poison"}', key="order-1"), submission(b"{}", key="order-1")
+    keep(database, [again, other])
+    for row, state in ((again, "repeat"), (other, "conflict")):
+        assert (rows.raw_row(row.id)["state"], rows.raw_row(row.id)["duplicate_of"]) == (state, first.id)
+    destination = follow(entities, SpoolReader(tmp_path), UUID(conflict.id))
+    assert destination is not None
+    assert destination.lead is not None
+    assert str(destination.lead.id) == conflict.id
+    assert verify(entities, None).problems == []
+    replays = run_command(tmp_path / "command", database, "replay", "--state", "conflict", "--json")
+    assert [done["id"] for done in json.loads(replays.stdout)] == [other.id], replays.stderr
+    assert len(rows.leads()) == 3
+    rows.execute("UPDATE leads_raw SET duplicate_of = %s WHERE id = %s", rows.as_id(other.id), rows.as_id(first.id))
+    assert [problem.what for problem in verify(entities, None).problems] == ["a stored row that points at another"]
+
+
+def test_a_conflict_that_cannot_be_read_stays_one(database: str, rows: Rows, entities: Entities) -> None:
+    first, conflict = submission(GOOD, key="k"), submission(b"hello", key="k", state="failed", error="a fault of ours")
+    keep(database, [first, conflict])
+    done = replayed(entities, conflict.id)
+    assert (done.state, done.changed, done.lead_id) == ("conflict", False, first.id)
+    assert done.error == rows.raw_row(conflict.id)["error"] == "the body is no JSON object"
+    assert len(rows.leads()) == 1
 
 
 def test_an_unknown_id_is_none(entities: Entities) -> None:

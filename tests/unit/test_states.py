@@ -68,7 +68,7 @@ def test_a_state_equals_its_text_in_every_form() -> None:
     [
         ("stored", Outcome.CREATED, "created", True, False, False),
         ("repeat", Outcome.DUPLICATE, "repeats", False, False, True),
-        ("conflict", Outcome.CONFLICT, "conflicts", False, False, True),
+        ("conflict", Outcome.CONFLICT, "conflicts", False, True, True),
         ("invalid", Outcome.INVALID, "invalid", False, True, True),
         ("failed", Outcome.CREATED, "failed", True, True, True),
     ],
@@ -85,4 +85,4 @@ def test_a_state_has_its_properties(
 def test_lists_of_states_have_the_order_that_people_are_shown() -> None:
     assert TALLIES == ("created", "repeats", "conflicts", "invalid", "failed")
     assert INBOX_STATES == ("failed", "invalid", "conflict", "repeat")
-    assert REPLAYABLE_STATES == ("failed", "invalid")
+    assert REPLAYABLE_STATES == ("failed", "invalid", "conflict")

@@ -57,7 +57,8 @@ REPLAY = Route(
     "replay",
     "Make a lead of a request that is none",
     {200: Response("What became of it.", {"application/json": _REPLAYED}), 404: UNKNOWN},
-    "For `failed` and `invalid` requests, under the id they were given. Replaying again changes nothing.",
+    "For `failed`, `invalid` and `conflict` requests, under the id they were given. The key of a conflict stays the "
+    "first lead's. Replaying a lead changes nothing.",
     (ID_PARAMETER,),
 )
 
