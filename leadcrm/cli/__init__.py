@@ -42,6 +42,8 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     _open_standard_streams()
+    # Every file that is made holds leads, or lies beside such files.
+    os.umask(0o077)
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _run(words)

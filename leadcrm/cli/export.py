@@ -1,10 +1,11 @@
 """Write leads to stdout or a file, newest first, as they were at one moment.
 
-CSV is for spreadsheets: UTF-8 with its mark, and an apostrophe in front of texts that would run as formulas. NDJSON
-is one JSON object a line, with every text as it is stored.
+CSV is for spreadsheets: UTF-8 with its mark, and an apostrophe in front of texts that would run as formulas. XLSX is a
+workbook of text cells, up to 32,767 characters each. NDJSON is one JSON object a line, with every text as it is stored.
 
 examples:
-  leadcrm export --format csv --output leads.csv
+  leadcrm export --format xlsx --output leads.xlsx
+  leadcrm export --format csv --separator semicolon --output leads.csv
   leadcrm export --format ndjson --status new --from 2024-01-01 | jq .email
 """
 
@@ -23,13 +24,21 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import add_filter, open_crm, parse_filter
-from leadcrm.crm.export import FORMATS, export_leads
-from leadcrm.errors import EXIT_DONE, LeadcrmError
+from leadcrm.crm.export import export_leads
+from leadcrm.crm.files import FORMATS, SEPARATORS, new_file
+from leadcrm.errors import EXIT_DONE, EXIT_USAGE, LeadcrmError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--format", choices=tuple(FORMATS), required=True)
+    parser.add_argument(
+        "--separator",
+        type=_separator,
+        default="comma",
+        metavar="|".join(SEPARATORS),
+        help="of a CSV, as the spreadsheet expects it; the character itself will do (default: comma)",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="a file to write (default: stdout)")
     add_filter(parser)
     configuration.add_flags(parser)
@@ -37,15 +46,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """Write the export."""
+    is_for_people = arguments.output is None and sys.stdout.isatty()
+    if is_for_people and arguments.format == "xlsx":
+        print("leadcrm: a workbook is no text: name an --output", file=sys.stderr)
+        return EXIT_USAGE
     with (
         open_crm(arguments, environ, directory) as crm,
-        closing(export_leads(crm.entities, parse_filter(arguments), arguments.format)) as pieces,
+        closing(
+            export_leads(crm.entities, parse_filter(arguments), new_file(arguments.format, arguments.separator))
+        ) as pieces,
         _target(arguments.output) as target,
     ):
-        is_for_people = arguments.output is None and sys.stdout.isatty()
         for piece in pieces if is_for_people else _with_progress(pieces):
             target.write(_harmless(piece) if is_for_people else piece)
     return EXIT_DONE
+
+
+def _separator(word: str) -> str:
+    names = {character: name for name, character in SEPARATORS.items()} | {name: name for name in SEPARATORS}
+    if word not in names:
+        raise argparse.ArgumentTypeError(f"{', '.join(SEPARATORS)} or the character itself is accepted")
+    return names[word]
 
 
 @contextmanager
@@ -62,7 +83,8 @@ def _target(path: Path | None) -> Iterator[BinaryIO]:
         # The name always has a whole file: the new one, or the one from before.
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as file:
+            # Whatever the umask is, no other user may read leads.
+            with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 yield file
             part.replace(path)
         finally:

@@ -284,6 +284,8 @@ def _set_old_aside(target: Path) -> Path | None:
     for part, kept_part in [(target, kept), *beside]:
         if part.exists():
             os.link(part, kept_part)
+            # An older version made it under the umask of its start.
+            kept_part.chmod(0o600)
     sync_folder(target.parent)
     # SQLite would take the old log for that of the new file. The old file goes when the new one takes its name.
     for part, _ in beside:

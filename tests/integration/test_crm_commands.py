@@ -170,8 +170,8 @@ def test_an_export_holds_every_text_and_runs_no_formula(database: str, run: Run,
     records = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     names = {record["id"]: record["firstName"] for record in records}
     led_in = [f"'{text}" for text in formulas]
-    # Some spreadsheets begin another cell after a tab.
-    led_in[4] = "'\t'=1"
+    # Some spreadsheets begin another cell after a tab, and another row after a line break.
+    led_in[4:7] = ["'\t'=1", "'\r'=1", "'\n'=1"]
     assert [names[row.id] for row in rows] == led_in + hostile[len(formulas) :]
     lines = run("export", "--format", "ndjson", "--from", "2024-01-01").stdout.splitlines()
     assert [json.loads(line)["firstName"] for line in lines] == hostile[::-1]
@@ -230,3 +230,25 @@ def test_a_database_with_an_older_schema_is_refused_with_what_to_do(tmp_path: Pa
     done = run_command(tmp_path, f"sqlite:///{tmp_path / 'leads.sqlite3'}", "leads", "list")
     assert done.returncode == 1
     assert "leadcrm migrate" in done.stderr
+
+
+def test_exported_files_are_for_their_owner_alone_and_have_the_separator_that_was_asked_for(
+    run: Run, database: str, tmp_path: Path
+) -> None:
+    keep(database, [submission(body(email="a;b", phone="+37120000000"))])
+    files = {
+        "leads.csv": ("csv", "--separator", "semicolon"),
+        "again.csv": ("csv", "--separator", ";"),
+        "leads.xlsx": ("xlsx",),
+    }
+    for name, words in files.items():
+        done = run("export", "--output", name, "--format", *words)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "run" / name).stat().st_mode & 0o777 == 0o600
+    text = (tmp_path / "run" / "leads.csv").read_bytes()
+    assert text == (tmp_path / "run" / "again.csv").read_bytes()
+    (row,) = csv.DictReader(io.StringIO(text.decode("utf-8-sig")), delimiter=";")
+    assert (row["email"], row["phone"]) == ("a;b", "+37120000000")
+    assert run("export", "--format", "csv", "--separator", "|").returncode == 2
+    data = [path for path in (tmp_path / "run" / "data").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o077 for path in data} <= {0}

@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from leadcrm.crm.export import export_leads
+from leadcrm.crm.files import new_file
 from leadcrm.crm.leads import LONGEST_LISTED, LeadFilter
 from leadcrm.crm.lookup import follow
 from leadcrm.crm.raw import SpoolReader, list_raw
@@ -72,7 +73,7 @@ def test_statistics_carry_the_beginnings_of_long_values(entities: Entities) -> N
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])
 def test_an_export_has_long_values_whole_and_all_leads_in_order(entities: Entities, kind: str) -> None:
-    pieces = list(export_leads(entities, LeadFilter(), kind))
+    pieces = list(export_leads(entities, LeadFilter(), new_file(kind)))
     assert max(map(len, pieces)) < 2 * 4 * len(LONG), "no more than one long lead at a time"
     text = b"".join(pieces).decode("utf-8-sig")
     csv.field_size_limit(len(LONG) * 2)

@@ -16,7 +16,8 @@ from typing import cast
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.database_url import DatabaseURL
-from leadcrm.crm.export import FORMATS, export_leads
+from leadcrm.crm.export import export_leads
+from leadcrm.crm.files import FORMATS, SEPARATORS, new_file
 from leadcrm.database.entities import Entities
 from leadcrm.errors import LeadcrmError, StoreUnavailable
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of
@@ -44,7 +45,9 @@ CLIENT_TIMEOUT_S = 30.0
 
 logger = logging.getLogger("leadcrm.web.crm")
 
-_MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+_MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson", "xlsx": _XLSX}
 
 ROUTE = Route(
     "GET",
@@ -54,19 +57,25 @@ ROUTE = Route(
     {
         200: Response(
             "The file, as of one moment.",
-            {"text/csv": {"type": "string"}, "application/x-ndjson": {"type": "string"}},
+            {"text/csv": {"type": "string"}, "application/x-ndjson": {"type": "string"}, _XLSX: {"type": "string"}},
             {"Content-Disposition": "The file's name."},
         )
     },
-    "CSV is UTF-8 with its mark, and what would be a formula, at the beginning of a cell or after a "
-    "semicolon or tab in it, is led in by an apostrophe. NDJSON has "
-    "every text as it is stored.",
+    "CSV is UTF-8 with its mark, and what would be a formula, at the beginning of a cell or after a semicolon, tab or "
+    "line break in it, is led in by an apostrophe. XLSX is a workbook of text cells. NDJSON has every text as it is "
+    "stored.",
     (
         Parameter(
             "format",
             "CSV unless said otherwise.",
             {"type": "string", "enum": list(FORMATS), "default": "csv"},
             one_of(*FORMATS),
+        ),
+        Parameter(
+            "separator",
+            "Of a CSV; comma unless said otherwise.",
+            {"type": "string", "enum": list(SEPARATORS), "default": "comma"},
+            one_of(*SEPARATORS),
         ),
         *FILTER_PARAMETERS,
     ),
@@ -88,13 +97,13 @@ class ExportRoutes:
         if self._running >= MAX_EXPORTS:
             raise TooBusy(f"{MAX_EXPORTS} exports are running already; one more can begin when one of them ends")
         self._running += 1
-        kind = call["format"] or "csv"
+        kind, separator = call["format"] or "csv", call["separator"] or "comma"
         lead_filter = parse_filter(call)
         reader = Readers(self._url, threads=1, name="leadcrm-export")
         pieces: Generator[bytes, None, None] | None = None
 
         def begin(entities: Entities) -> Generator[bytes, None, None]:
-            return export_leads(entities, lead_filter, kind)
+            return export_leads(entities, lead_filter, new_file(kind, separator))
 
         def take(_: Entities) -> bytes:
             assert pieces is not None

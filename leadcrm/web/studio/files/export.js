@@ -29,6 +29,7 @@ export function exportMenu() {
 		"div",
 		{ hidden: true },
 		button("CSV, for spreadsheets", () => choose("csv")),
+		button("Excel, as a workbook", () => choose("xlsx")),
 		button("NDJSON, for programs", () => choose("ndjson")),
 	);
 	const menu = h("div", { class: "menu", onkeydown: closeOnEscape }, opener, choices);

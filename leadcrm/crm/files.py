@@ -1,0 +1,119 @@
+"""The kinds of files that leads are exported as: each has a beginning, encodes leads and has an end.
+
+No cell of a CSV runs as a formula in a spreadsheet, whichever of comma, semicolon and tab it takes as separator
+(https://owasp.org/www-community/attacks/CSV_Injection). A text that begins like a formula gets an apostrophe in front,
+and so does one after a separator or a line break within a cell: a spreadsheet with another separator begins a cell
+there. A plain phone number is no formula.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from leadcrm.crm.documents import LEAD_NAMES, encode_line, lead_document
+from leadcrm.crm.leads import Lead
+from leadcrm.crm.xlsx import XlsxFile
+
+SEPARATORS = MappingProxyType({"comma": ",", "semicolon": ";", "tab": "\t"})
+"""The separators of a CSV by name. Excel expects a semicolon where the comma separates decimals."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Without it Excel reads UTF-8 as the encoding of its own country."""
+
+
+def _formula_begins(separators: str) -> re.Pattern[str]:
+    """Return the pattern of the places in a text where a formula would begin for a reader with these separators."""
+    ends = f"[{separators}\\r\\n]"
+    # A hyphen is arithmetic unless a blank or a bracket before it makes the number a text.
+    phone = rf"\+(?=(?:[ ().-]*[0-9]){{7}})[0-9]+(?:[ (][0-9 ().-]*)?(?={ends}|\Z)"
+    # Spreadsheets of East Asia also understand the wide forms. A quote begins a cell, and is no part of it.
+    begins = r"[\"\0]*[=+@\uff0b\uff0d\uff1d\uff20-]"
+    return re.compile(rf"(?:\A|(?<={ends}))(?!{phone})(?={begins}|\A[\t\r\n])")
+
+
+_QUOTED_COMMAS = _formula_begins(";\t")
+"""For a CSV with commas: whoever reads commas finds the others within quotes."""
+
+_ANY_SEPARATOR = _formula_begins(",;\t")
+
+
+class File(Protocol):
+    """One file while it is written."""
+
+    def begin(self) -> bytes:
+        """Return how it begins."""
+
+    def add(self, leads: Iterable[Lead]) -> bytes:
+        """Return some leads, or nothing where they wait for others."""
+
+    def end(self) -> bytes:
+        """Return how it ends."""
+
+
+class CsvFile:
+    """CSV for spreadsheets."""
+
+    def __init__(self, separator: str = ",") -> None:
+        """Set the character between two cells."""
+        self._separator = separator
+        self._formula_begins = _QUOTED_COMMAS if separator == "," else _ANY_SEPARATOR
+
+    def begin(self) -> bytes:
+        """Return the mark of UTF-8 and the names."""
+        return _BYTE_ORDER_MARK + self._lines([LEAD_NAMES])
+
+    def add(self, leads: Iterable[Lead]) -> bytes:
+        """Return a line a lead."""
+        return self._lines([self._formula_begins.sub("'", cell_text(value)) for value in lead] for lead in leads)
+
+    def end(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def _lines(self, rows: Iterable[Iterable[str]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, delimiter=self._separator, lineterminator="\r\n").writerows(rows)
+        return text.getvalue().encode()
+
+
+class NdjsonFile:
+    """One JSON object a line, with every text as it is stored."""
+
+    def begin(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def add(self, leads: Iterable[Lead]) -> bytes:
+        """Return a line a lead."""
+        return b"".join(encode_line(lead_document(lead)) for lead in leads)
+
+    def end(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+def cell_text(value: Any) -> str:
+    """Return a lead's value as a cell shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value.isoformat(timespec='milliseconds')}Z"
+    return str(value)
+
+
+FORMATS: Mapping[str, Callable[[], File]] = MappingProxyType(
+    {"csv": CsvFile, "ndjson": NdjsonFile, "xlsx": partial(XlsxFile, LEAD_NAMES, cell_text)}
+)
+"""What makes a file of each kind."""
+
+
+def new_file(kind: str, separator: str = "comma") -> File:
+    """Return a file of a kind of `FORMATS`; the separator, one of `SEPARATORS`, matters to a CSV alone."""
+    return CsvFile(SEPARATORS[separator]) if kind == "csv" else FORMATS[kind]()
