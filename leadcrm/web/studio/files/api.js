@@ -66,18 +66,24 @@ const query = (parameters) => {
 	return text ? `?${text}` : "";
 };
 
+/** An id as one segment of a path. An id comes from the address bar: whatever is no id must lead to no other path. */
+const segment = (id) => {
+	if (/^[0-9a-f-]+$/i.test(id)) return id;
+	throw new ApiError(404, { message: "That is no id of a lead or request." });
+};
+
 /** A lead's version for If-Match: the digits of its time of change, to the microsecond. */
 const versionOf = (lead) => `"${lead.updatedAt.replace(/\D/g, "").padEnd(20, "0")}"`;
 
 export const api = {
 	leads: (parameters, signal) => requestJson(`api/leads${query(parameters)}`, { signal }),
-	lead: (id) => requestJson(`api/leads/${id}`),
+	lead: (id) => requestJson(`api/leads/${segment(id)}`),
 	change: (lead, changes) =>
-		requestJson(`api/leads/${lead.id}`, withBody("PATCH", changes, { "If-Match": versionOf(lead) })),
+		requestJson(`api/leads/${segment(lead.id)}`, withBody("PATCH", changes, { "If-Match": versionOf(lead) })),
 	changeMany: (ids, changes) => requestJson("api/leads/bulk", withBody("POST", { ids, ...changes })),
 	exportLeads: (parameters, format) => request(`api/leads/export${query([...parameters, ["format", format]])}`),
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),
-	raw: (id) => requestJson(`api/raw/${id}`),
-	replay: (id) => requestJson(`api/raw/${id}/replay`, { method: "POST" }),
+	raw: (id) => requestJson(`api/raw/${segment(id)}`),
+	replay: (id) => requestJson(`api/raw/${segment(id)}/replay`, { method: "POST" }),
 	statistics: (parameters) => requestJson(`api/stats${query(parameters)}`),
 };

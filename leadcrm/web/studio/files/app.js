@@ -16,7 +16,8 @@ const WRONG_TOKEN = "That is not the token.";
 let views = null;
 let drawer = null;
 
-const currentView = () => views[place.view] ?? views.leads;
+// Only a name of its own is a view: `constructor` and `__proto__` are names of every object.
+const currentView = () => (Object.hasOwn(views, place.view) ? views[place.view] : views.leads);
 
 function show() {
 	for (const link of document.querySelectorAll("nav a")) {
