@@ -44,5 +44,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
 
 
 def _line(check: Check) -> str:
-    hint = f"\n        to do: {check.hint}" if check.hint and not check.ok else ""
-    return f"{'ok' if check.ok else 'FAILED':<8}{check.name:<20}{check.text}{hint}"
+    hint = f"\n        to do: {check.hint}" if check.hint and (check.is_warning or not check.ok) else ""
+    verdict = "WARNING" if check.is_warning else "ok" if check.ok else "FAILED"
+    return f"{verdict:<8}{check.name:<20}{check.text}{hint}"

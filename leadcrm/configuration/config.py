@@ -99,6 +99,19 @@ def variable(
     return declaration
 
 
+def _token_variable(name: str, help: str) -> Any:
+    return variable(
+        name,
+        default="none",
+        help=help,
+        accepted="visible ASCII characters without blanks",
+        parse=parsing.token,
+        default_value=lambda _: None,
+        secret=True,
+        flag_names_file=True,
+    )
+
+
 def _sqlite_in_data_dir(settings: _Settings) -> DatabaseURL:
     data_dir: Path = settings.value(_VARIABLES_BY_FIELD["data_dir"])
     return DatabaseURL(provider="sqlite", path=data_dir / "leadcrm.db")
@@ -222,7 +235,7 @@ class Config:
     trusted_proxies: tuple[Network, ...] = variable(
         "TRUSTED_PROXIES",
         default="none",
-        help="networks whose X-Forwarded-For is believed, comma-separated",
+        help="networks whose X-Forwarded-For or Forwarded is believed, comma-separated",
         accepted="networks such as 10.0.0.0/8 or single addresses, comma-separated",
         parse=parsing.networks,
         default_value=lambda _: (),
@@ -234,25 +247,10 @@ class Config:
         accepted="on or off",
         parse=parsing.switch,
     )
-    ingest_token: str | None = variable(
-        "INGEST_TOKEN",
-        default="none",
-        help="if set, POST /api/lead needs it as bearer token",
-        accepted="visible ASCII characters without blanks",
-        parse=parsing.token,
-        default_value=lambda _: None,
-        secret=True,
-        flag_names_file=True,
-    )
-    admin_token: str | None = variable(
-        "ADMIN_TOKEN",
-        default="none",
-        help="opens the CRM API and the studio",
-        accepted="visible ASCII characters without blanks",
-        parse=parsing.token,
-        default_value=lambda _: None,
-        secret=True,
-        flag_names_file=True,
+    ingest_token: str | None = _token_variable("INGEST_TOKEN", "if set, POST /api/lead needs it as bearer token")
+    admin_token: str | None = _token_variable("ADMIN_TOKEN", "opens the CRM API and the studio")
+    metrics_token: str | None = _token_variable(
+        "METRICS_TOKEN", "if set, /metrics and the parts of /ready need it as bearer token"
     )
     spool: bool = variable(
         "SPOOL",

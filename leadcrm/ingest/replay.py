@@ -16,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from time import monotonic
+from time import thread_time
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -36,7 +36,7 @@ CLAIM_ATTEMPTS = 5
 PAGE_ROWS = 200
 
 LEISURE_S = 0.05
-"""How long postponed rows are read at a time. Reading holds the interpreter, and leads that arrive meanwhile wait."""
+"""The processor's time for postponed rows between two pauses: leads that arrive meanwhile wait for the interpreter."""
 
 
 class Replay(NamedTuple):
@@ -116,9 +116,9 @@ def replay_postponed(entities: Entities, *, max_decoded_bytes: int) -> Postponed
         StoreUnavailable: The database cannot be used now.
     """
     leads = 0
-    ends_at = monotonic() + LEISURE_S
+    ends_at = thread_time() + LEISURE_S
     for id in _failed_ids(entities, are_postponed=True):
-        if monotonic() > ends_at:
+        if thread_time() > ends_at:
             return Postponed(leads, are_left=True)
         replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
         leads += replayed is not None and replayed.changed

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from leadcrm.configuration.config import VARIABLES, Config
+from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.file_check import require_whole
@@ -41,12 +42,17 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check, and what to do where it failed."""
+    """The result of one check, and what to do where it failed.
+
+    Attributes:
+        is_warning: Nothing prevents that leads are kept, but the operator should know.
+    """
 
     name: str
     ok: bool
     text: str
     hint: str = ""
+    is_warning: bool = False
 
 
 def list_settings(config: Config) -> list[Setting]:
@@ -65,6 +71,7 @@ def list_settings(config: Config) -> list[Setting]:
         "INGEST_TOKEN": "set" if config.ingest_token else "none",
         "ADMIN_TOKEN": "set" if config.admin_token else "none",
         "PROXY_PROTOCOL": "on" if config.proxy_protocol else "off",
+        "METRICS_TOKEN": "set" if config.metrics_token else "none",
         "SPOOL": "on" if config.spool else "off",
     }
     return [
@@ -103,6 +110,8 @@ def run_checks(config: Config) -> Iterator[Check]:
             connection.close()
     yield _run("spool", lambda: _check_spool(config))
     yield _run("disk", lambda: _check_disk(config))
+    if weak := "; ".join(weaknesses(config)):
+        yield Check("tokens", True, weak, HOW_TO_MAKE, is_warning=True)
 
 
 def _run(name: str, check: Callable[[], str]) -> Check:

@@ -13,6 +13,7 @@ from contextlib import nullcontext, suppress
 from functools import partial
 
 from leadcrm.configuration.config import Config
+from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
 from leadcrm.database.data_dir import LOCK_FILE, hold, make_data_dir
 from leadcrm.database.migrations import migrate, migrations_for, status
 from leadcrm.database.postgres import deadline
@@ -53,6 +54,8 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     for name, meant in config.misspelt.items():
         text = "%s in .env is no variable and sets nothing"
         logger.warning(text, name, extra={"action": "start", "hint": f"did you mean {meant}?"})
+    for weakness in weaknesses(config):
+        logger.warning("%s", weakness, extra={"action": "start", "hint": HOW_TO_MAKE})
     # Read now: see `migrations_for`.
     for kind in (config.database.provider, "spool"):
         migrations_for(kind)

@@ -10,8 +10,10 @@ from sanic.config import Config as SanicConfig
 
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.crm.api import CrmApi
+from leadcrm.web.crm.gate import Gate
 from leadcrm.web.errors import JsonErrors
-from leadcrm.web.health import Health
+from leadcrm.web.guesses import Guesses
+from leadcrm.web.health import Health, MetricsGate
 from leadcrm.web.http.bodiless import BodilessRequest
 from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.connections import Connections, max_connections
@@ -46,23 +48,24 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     # Declared as whole seconds, but only compared and halved.
     app.config.KEEP_ALIVE_TIMEOUT = config.keep_alive_timeout_s  # type: ignore[assignment]
 
-    if config.proxy_protocol:
-        app.ctx.trusts_proxy_header_of = ClientAddress(config.trusted_proxies).trusts_peer
     app.ctx.trusted_proxies = config.trusted_proxies
     app.ctx.connections = Connections(
         max_connections(), config.request_timeout_s, lambda reason: metrics.add(f"turned_away_{reason}")
     )
 
     cors = Cors(config.cors_origins)
-    request_log = RequestLog(node.log, metrics)
+    addresses, guesses = ClientAddress(config.trusted_proxies), Guesses()
+    if config.proxy_protocol:
+        app.ctx.trusts_proxy_header_of = addresses.trusts_peer
+    request_log = RequestLog(node.log, metrics, addresses)
     app.error_handler = JsonErrors(cors, request_log)
 
-    leads = LeadIngest(config, ingestion, metrics, request_log, node.limiter)
+    leads = LeadIngest(config, ingestion, metrics, request_log, node.limiter, addresses, guesses)
 
     app.add_route(leads.post, "/api/lead", methods=["POST"], name="post_lead")
     app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
 
-    health = Health(ingestion, node.metrics, cors, request_log)
+    health = Health(ingestion, node.metrics, cors, request_log, MetricsGate(config.metrics_token, addresses, guesses))
     app.add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
     app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
     app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")
@@ -70,7 +73,8 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
     app.after_server_stop(lambda *_: health.close())
 
-    crm = CrmApi(config, request_log, lambda: node.metrics.total("batch_rows"))
+    gate = Gate(config.admin_token, addresses, guesses)
+    crm = CrmApi(config, gate, request_log, lambda: node.metrics.total("batch_rows"))
     crm.register(app)
-    StudioPage(crm.gate, request_log).register(app)
+    StudioPage(gate, request_log).register(app)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from math import ceil
 from time import monotonic, perf_counter
 
 import orjson
@@ -13,9 +14,11 @@ from sanic.response import HTTPResponse
 
 from leadcrm.ingest.ingestion import Ingestion, Verdict
 from leadcrm.web import metrics
+from leadcrm.web.guesses import Guesses, Token, bearer_token
 from leadcrm.web.http import responses
+from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.request_id import new_request_id, request_id_of
-from leadcrm.web.http.responses import Cors
+from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.request_log import RequestLog
 
@@ -23,11 +26,36 @@ VERDICT_CACHE_S = 0.25
 """How long a verdict is reused, so that a dozen probes do not read the disk a dozen times."""
 
 
+class MetricsGate:
+    """Checks METRICS_TOKEN, where it is set: else everybody may read the metrics."""
+
+    def __init__(self, token: str | None, addresses: ClientAddress, guesses: Guesses) -> None:
+        """Set the token."""
+        self._token = Token(token)
+        self._addresses = addresses
+        self._guesses = guesses
+
+    def admits(self, request: Request) -> bool:
+        """Say whether the request may read the metrics."""
+        return not self._token.is_set or self._token.is_in(request.headers)
+
+    async def refusal(self, request: Request) -> tuple[Refusal, dict[str, str]]:
+        """Return the answer to a request that may not, with its headers; to a wrong token it comes slowly."""
+        if bearer_token(request.headers) is not None:
+            wait_s = await self._guesses.hold_back(self._addresses.of(request))
+            if wait_s:
+                return responses.RATE_LIMITED, {"retry-after": str(ceil(wait_s))}
+        return responses.UNAUTHORIZED, {"www-authenticate": "Bearer"}
+
+
 class Health:
     """The handlers, with a thread of their own: reading disk and spool must not block the event loop."""
 
-    def __init__(self, ingestion: Ingestion, node_metrics: NodeMetrics, cors: Cors, log: RequestLog) -> None:
-        """Take what the verdict is about, and what every answer needs."""
+    def __init__(
+        self, ingestion: Ingestion, node_metrics: NodeMetrics, cors: Cors, log: RequestLog, gate: MetricsGate
+    ) -> None:
+        """Take what the verdict is about, what every answer needs, and who may see more than the verdict."""
+        self._gate = gate
         self._ingestion = ingestion
         self._node_metrics = node_metrics
         self._cors = cors
@@ -55,6 +83,8 @@ class Health:
         """Answer with the same verdict and its parts."""
         started = perf_counter()
         verdict = await self._judge()
+        if not self._gate.admits(request):
+            return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
         spool = verdict.spool
         last_commit = max(worker.get("last_commit") for worker in self._node_metrics)
         parts = {
@@ -79,8 +109,13 @@ class Health:
     async def metrics(self, request: Request) -> HTTPResponse:
         """Answer with the metrics in Prometheus' format."""
         started = perf_counter()
-        text = metrics.render(self._node_metrics, await self._judge())
         request_id = request_id_of(request) or new_request_id()
+        if not self._gate.admits(request):
+            refusal, headers = await self._gate.refusal(request)
+            headers["x-request-id"] = request_id
+            self._log.record(request, started, refusal.status, request_id)
+            return responses.json_response(refusal.status, refusal.body, headers)
+        text = metrics.render(self._node_metrics, await self._judge())
         self._log.record(request, started, 200, request_id)
         return HTTPResponse(text, headers={"x-request-id": request_id}, content_type=metrics.CONTENT_TYPE)
 

@@ -9,7 +9,6 @@ that arrive slowly give way to whole leads, and past it senders get 503.
 
 from __future__ import annotations
 
-import hmac
 from datetime import datetime, timezone
 from hashlib import sha256
 from math import ceil
@@ -27,9 +26,12 @@ from leadcrm.database.states import Outcome
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import API_SOURCE, NOT_YET, READERS, Receipt, Submission
+from leadcrm.web.conflicts import ConflictWatch
+from leadcrm.web.guesses import Guesses, Token, bearer_token
 from leadcrm.web.http import responses
 from leadcrm.web.http.body import read_body
 from leadcrm.web.http.client_address import ClientAddress, network_of
+from leadcrm.web.http.credentials import REDACTED, is_credential, without_credentials
 from leadcrm.web.http.header_text import header_text, readable
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors, Refusal
@@ -40,7 +42,6 @@ from leadcrm.web.request_log import RequestLog
 MAX_BYTES_AT_ONCE = 4_096
 """A longer body is read in its turn. Most leads are shorter, and wait for nobody."""
 
-_REDACTED = frozenset(("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "x-csrf-token"))
 
 _KEY_HEADER = b"\r\nidempotency-key:"
 
@@ -65,13 +66,17 @@ class LeadIngest:
         metrics: WorkerMetrics,
         log: RequestLog,
         limiter: RateLimiter | None,
+        addresses: ClientAddress,
+        guesses: Guesses,
     ) -> None:
         """Set the parts that a request passes through."""
         self._max_body_bytes = config.max_body_bytes
         self._node = config.node_name
         self._read_payload = READERS[API_SOURCE]
-        self._token = config.ingest_token.encode() if config.ingest_token else None
-        self._addresses = ClientAddress(config.trusted_proxies)
+        self._token = Token(config.ingest_token)
+        self._addresses = addresses
+        self._guesses = guesses
+        self._conflicts = ConflictWatch()
         self._cors = Cors(config.cors_origins)
         self._ingestion = ingestion
         self._writer = ingestion.writer
@@ -86,7 +91,7 @@ class LeadIngest:
         lead_id = str(uuid7())
         request_id = request_id_of(request) or lead_id
         address = self._addresses.of(request)
-        if refusal := self._refusal(request.headers, address):
+        if refusal := await self._refusal(request.headers, address):
             return self._refuse(request, started, request_id, *refusal)
         body = await self._read(request, address)
         if isinstance(body, Refusal):
@@ -120,13 +125,19 @@ class LeadIngest:
         self._log.record(request, started, 204, request_id)
         return self._cors.preflight(request, request_id)
 
-    def _refusal(self, headers: Header, address: str) -> tuple[Refusal, int] | tuple[Refusal] | None:
+    async def _refusal(self, headers: Header, address: str) -> tuple[Refusal, int] | tuple[Refusal] | None:
         """Return the reason to refuse the request before its body is read, if there is one."""
-        if self._token is not None and not _bears(headers, self._token):
-            return (responses.UNAUTHORIZED,)
-        if self._limiter is not None and (delay_s := self._limiter.delay_s(network_of(address))):
+        is_admitted = not self._token.is_set or self._token.is_in(headers)
+        # Who has no token or a wrong one has a limit of his own: he takes nothing from others with his address.
+        client = network_of(address)
+        limited = client if is_admitted else f"{client} refused"
+        if self._limiter is not None and (delay_s := self._limiter.delay_s(limited)):
             return (responses.RATE_LIMITED, ceil(delay_s))
-        return None
+        if is_admitted:
+            return None
+        if bearer_token(headers) is not None and (delay_s := await self._guesses.hold_back(address)):
+            return (responses.RATE_LIMITED, ceil(delay_s))
+        return (responses.UNAUTHORIZED,)
 
     async def _read(self, request: Request, address: str) -> bytes | Refusal:
         """Return the body, or the reason why it is not read."""
@@ -171,7 +182,7 @@ class LeadIngest:
             request_id=request_id,
             idempotency_key=None if key is None else header_text(key),
             method=request.method,
-            target=storable(_target(request.raw_url).decode("ascii", "replace")),
+            target=without_credentials(storable(_target(request.raw_url).decode("ascii", "replace"))),
             remote_addr=address,
             content_type=None if content_type is None else readable(content_type),
             headers=stored_headers,
@@ -192,6 +203,8 @@ class LeadIngest:
         else:
             status, deduplicated = _ANSWERS[receipt.outcome]
             body = b'{"ok":true,"lead_id":"%s","deduplicated":%s}' % (receipt.lead_id.encode(), deduplicated)
+        if receipt.outcome is Outcome.CONFLICT and self._conflicts.is_one_of_many(submission.remote_addr):
+            self._metrics.add("clustered_conflicts")
         if submission.is_postponed:
             self._metrics.add("postponed_rows")
             self._ingestion.replay_soon()
@@ -239,12 +252,6 @@ def _stream(request: Request) -> Http:
     return stream
 
 
-def _bears(headers: Header, token: bytes) -> bool:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    # Compared in constant time, so that the time of an answer says nothing about the token.
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(errors="surrogateescape"), token)
-
-
 def _target(url: bytes) -> bytes:
     """Return the path with its query string, also of a whole URL (RFC 9112, section 3.2.2)."""
     return url if url.startswith(b"/") else url[url.index(b"/", url.index(b"://") + 3) :]
@@ -272,9 +279,9 @@ def _stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
     """
     # A plain string: the framework's own kind is no key of JSON.
     plain = {str(name): value for name, value in headers.items()}
-    if is_plain and len(plain) == len(headers) and _REDACTED.isdisjoint(plain):
+    if is_plain and len(plain) == len(headers) and not any(map(is_credential, plain)):
         return plain
     return {
-        readable(name): "[redacted]" if name in _REDACTED else ", ".join(map(readable, headers.getall(name)))
+        readable(name): REDACTED if is_credential(name) else ", ".join(map(readable, headers.getall(name)))
         for name in plain
     }

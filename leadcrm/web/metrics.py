@@ -47,6 +47,7 @@ def _node_families(node_metrics: NodeMetrics) -> Iterator[Metric]:
         ("batches", "Batches committed, in the database or the spool."),
         ("batch_rows", "Rows in these batches."),
         ("postponed_rows", "Requests that were answered 201 and whose leads are made later: reading them takes long."),
+        ("clustered_conflicts", "Conflicts from addresses that sent many of them."),
         ("failed_rows", "Requests that were answered 201 and kept as failed: they are no lead yet."),
     ):
         yield CounterMetricFamily(f"leadcrm_{name}", text, node_metrics.total(name))

@@ -33,6 +33,7 @@ _NAMES = (
     "failed_rows",
     *(f"turned_away_{reason}" for reason in TURNED_AWAY),
     "postponed_rows",
+    "clustered_conflicts",
     "last_commit",  # Unix time
     "queue_bytes",
     "has_store",

@@ -8,6 +8,7 @@ from sanic.request import Request
 
 from leadcrm.database.states import Outcome
 from leadcrm.logs.log_writer import LogWriter
+from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.header_text import MAX_ECHO
 from leadcrm.web.node_metrics import WorkerMetrics
 
@@ -15,8 +16,9 @@ from leadcrm.web.node_metrics import WorkerMetrics
 class RequestLog:
     """Logs every answer, and counts those of `POST /api/lead`."""
 
-    def __init__(self, log: LogWriter, metrics: WorkerMetrics) -> None:
-        """Take the log for the lines and the metrics for the counts."""
+    def __init__(self, log: LogWriter, metrics: WorkerMetrics, addresses: ClientAddress) -> None:
+        """Take the log for the lines, the metrics for the counts, and what finds the client's address."""
+        self._addresses = addresses
         self._log = log
         self._metrics = metrics
 
@@ -45,6 +47,7 @@ class RequestLog:
             "status": status,
             "duration_ms": round(duration_s * 1000, 3),
             "request_id": request_id,
+            "remote_addr": self._addresses.of(request),
         }
         if outcome is not None:
             self._metrics.count_answer(outcome.value, duration_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -51,3 +53,35 @@ def is_closed(connection: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+@contextmanager
+def flood(server: Server, connections: int, request: bytes) -> Iterator[None]:
+    """Send a request over and over on many connections, each as soon as the one before is answered, for the block."""
+
+    async def attack() -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            try:
+                while True:
+                    writer.write(request)
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                    await reader.readexactly(int(length))
+            finally:
+                writer.close()
+
+    async def attack_until_ended() -> None:
+        attacks = [asyncio.create_task(attack()) for _ in range(connections)]
+        await asyncio.to_thread(ended.wait)
+        for each in attacks:
+            each.cancel()
+
+    ended = threading.Event()
+    attackers = threading.Thread(target=lambda: asyncio.run(attack_until_ended()))
+    attackers.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        attackers.join()

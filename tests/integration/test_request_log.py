@@ -21,7 +21,7 @@ from tests.support.secrets import MARK
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
-FIELDS = {"time", "level", "msg", "method", "url", "status", "duration_ms", "request_id"}
+FIELDS = {"time", "level", "msg", "method", "url", "status", "duration_ms", "request_id", "remote_addr"}
 LEAD_FIELDS = FIELDS | {"idempotency_key", "lead_id", "outcome"}
 
 

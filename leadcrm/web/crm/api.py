@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from math import ceil
 from time import perf_counter
 from typing import Any
 
@@ -23,7 +22,7 @@ from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
-from leadcrm.web.crm.gate import HOW_TO_OPEN, Gate
+from leadcrm.web.crm.gate import Gate
 from leadcrm.web.crm.leads import LeadRoutes
 from leadcrm.web.crm.openapi import describe
 from leadcrm.web.crm.raw import RawRoutes
@@ -33,12 +32,9 @@ from leadcrm.web.crm.schemas import SCHEMAS, reference
 from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
 from leadcrm.web.http.body import read_body
-from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.request_id import new_request_id, request_id_of
-from leadcrm.web.http.responses import RATE_LIMITED, RETRY_AFTER_S, UNAUTHORIZED, UNAVAILABLE, Refusal
+from leadcrm.web.http.responses import RETRY_AFTER_S, UNAVAILABLE, Refusal
 from leadcrm.web.request_log import RequestLog
-
-FORBIDDEN = Refusal(403, "forbidden")
 
 REFUSED = Refusal(422, "refused")
 
@@ -55,7 +51,9 @@ COMMON_RESPONSES = {
     401: Response("The token is wrong or missing; the answer to a wrong one is slow.", _ERROR),
     403: Response("ADMIN_TOKEN is not set: the CRM is closed.", _ERROR),
     413: Response("The body is longer than 256 KiB or than MAX_BODY_BYTES.", _ERROR),
-    429: Response("Too many wrong tokens came from this address.", _ERROR, {"Retry-After": "Seconds to wait."}),
+    429: Response(
+        "Too many wrong tokens came; the right one is never refused.", _ERROR, {"Retry-After": "Seconds to wait."}
+    ),
     431: Response("The head of the request, its address included, is longer than 16 KiB.", _ERROR),
     503: Response(
         "The database is away or asked too much; the message says which.",
@@ -79,15 +77,16 @@ DESCRIBE = Route(
 class CrmApi:
     """The routes of one worker."""
 
-    def __init__(self, config: Config, log: RequestLog, rows_taken: Callable[[], float]) -> None:
+    def __init__(self, config: Config, gate: Gate, log: RequestLog, rows_taken: Callable[[], float]) -> None:
         """Assemble the routes; the first request that needs the database opens it.
 
         Args:
             config: The configuration.
+            gate: Who may pass.
             log: The log of requests.
             rows_taken: Counts the rows that ingestion has taken on this node so far.
         """
-        self.gate = Gate(config.admin_token, ClientAddress(config.trusted_proxies))
+        self.gate = gate
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
@@ -131,7 +130,7 @@ class CrmApi:
     async def _respond(
         self, endpoint: Endpoint, request: Request, request_id: str, path_values: dict[str, str]
     ) -> HTTPResponse | None:
-        if refusal := await self._refusal(request):
+        if refusal := await self.gate.refusal(request):
             return refusal
         try:
             if endpoint.route.body is not None:
@@ -158,19 +157,6 @@ class CrmApi:
             raise PayloadTooLarge("the body is too large")
         # Nobody's share: whoever comes here has the token.
         return await read_body(stream, self._bodies, None)
-
-    async def _refusal(self, request: Request) -> HTTPResponse | None:
-        if self.gate.is_closed:
-            return refuse(FORBIDDEN, HOW_TO_OPEN)
-        if wait_s := self.gate.wait_s(request):
-            return refuse(RATE_LIMITED, "Too many wrong tokens.", {"retry-after": str(ceil(wait_s))})
-        if not await self.gate.admits(request):
-            return refuse(
-                UNAUTHORIZED,
-                "Authorization: Bearer with ADMIN_TOKEN is needed.",
-                {"www-authenticate": "Bearer"},
-            )
-        return None
 
     async def _describe(self, _call: Call) -> HTTPResponse:
         return json_response(200, self._description)

@@ -1,50 +1,72 @@
-"""The address of the client: the peer's, or the one that a trusted proxy names."""
+"""The address of the client: the peer's, or the one that a trusted proxy names, in one canonical form.
+
+An address is written as RFC 5952 says, without port, brackets and scope, and an IPv4 address that is mapped to IPv6 as
+IPv4. So one client has one address, whichever way it comes, and what a header holds besides is stored nowhere.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from sanic.request import Request
+
+Address = IPv4Address | IPv6Address
+
+UNIX_SOCKET = "unix"
+"""The address of a peer on a Unix socket that names no client."""
+
+_FORWARDED_FOR, _FORWARDED = "x-forwarded-for", "forwarded"
 
 _NODE = re.compile(
     r"""
     (?P<quote>"?)
     (?:
         (?P<ipv4>[0-9.]+) (?: :[0-9]+ )?
-        | (?P<bracket>\[)? (?P<ipv6>[0-9A-Fa-f:.]+(?:%\w+)?) (?(bracket) \] (?: :[0-9]+ )? )
+        | (?P<bracket>\[)? (?P<ipv6>[0-9A-Fa-f:.]+) (?: %[^\]"]* )? (?(bracket) \] (?: :[0-9]+ )? )
     )
     (?P=quote)
     """,
     re.VERBOSE | re.ASCII,
 )
 
+# RFC 7239, section 4: elements separated by commas, of pairs separated by semicolons; values may be quoted.
+_ELEMENT = re.compile(r'(?:[^,"]|"[^"]*")+')
+_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;\s]*)', re.IGNORECASE)
+
+logger = logging.getLogger("leadcrm.web.http")
+
 
 class ClientAddress:
     """Finds the address of a request's client."""
 
     def __init__(self, trusted_proxies: tuple[IPv4Network | IPv6Network, ...]) -> None:
-        """Take the networks whose `X-Forwarded-For` is believed."""
+        """Take the networks whose `X-Forwarded-For` or `Forwarded` is believed."""
         self._trusted = trusted_proxies
+        self._has_warned = False
 
     def of(self, request: Request) -> str:
-        """Return the client's address: the last one in `X-Forwarded-For` that is no trusted proxy's."""
-        if not self._trusted:
-            return _plain(request.ip)
-        address = _parse(request.ip)
-        if address is None or not self._trusts(address):
-            return _plain(request.ip)
+        """Return the client's address: the last one that was forwarded and is no trusted proxy's."""
+        peer = request.ip
+        is_forwarded = _FORWARDED_FOR in request.headers or _FORWARDED in request.headers
+        if not is_forwarded:
+            return _written(peer)
+        address = _parse(peer)
+        # Nobody reaches a Unix socket but by a proxy of this machine.
+        if peer and (address is None or not self._trusts(address)):
+            self._warn(peer)
+            return _written(peer)
         # Proxies append, so anyone may have written the part to the left of the first untrusted address.
-        for part in reversed(",".join(request.headers.getall("x-forwarded-for", [])).split(",")):
-            if not (part := part.strip()):
-                continue  # an empty element of a list means nothing (RFC 9110, section 5.6.1.2)
+        for part in reversed(_forwarded(request)):
             forwarded = _parse(part)
             if forwarded is None:
                 break
             address = forwarded
             if not self._trusts(address):
                 break
-        return str(address)
+        return UNIX_SOCKET if address is None else str(address)
 
     def trusts_peer(self, peer: str) -> bool:
         """Say whether the address at the other end of a connection is a trusted proxy's."""
@@ -55,8 +77,19 @@ class ClientAddress:
         """Return what counts as one client with this address; None for a trusted proxy, which has many behind it."""
         return client_of(address, self._trusted)
 
-    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+    def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
+
+    def _warn(self, peer: str) -> None:
+        """Say once that a proxy seems to be in front: then all its clients share one limit, and one guesser's delay."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        logger.warning(
+            "X-Forwarded-For or Forwarded comes from %s, which TRUSTED_PROXIES does not name: it is not believed",
+            _written(peer),
+            extra={"action": "serve", "hint": "if it is your proxy, name it in TRUSTED_PROXIES"},
+        )
 
 
 def network_of(address: str) -> str:
@@ -71,8 +104,8 @@ def network_of(address: str) -> str:
 
 def client_of(peer: str, trusted_proxies: tuple[IPv4Network | IPv6Network, ...]) -> str | None:
     """Return what counts as one client at the other end of a connection; None for a proxy, which has many behind it."""
-    if not peer:
-        return None  # a Unix socket
+    if peer in ("", UNIX_SOCKET):
+        return None
     if trusted_proxies:
         address = _parse(peer)
         if address is not None and any(address in network for network in trusted_proxies):
@@ -80,14 +113,27 @@ def client_of(peer: str, trusted_proxies: tuple[IPv4Network | IPv6Network, ...])
     return network_of(peer)
 
 
-def _plain(address: str) -> str:
-    """Return an IPv4 address without the IPv6 prefix that a dual-stack socket gives it."""
-    ipv4 = address.removeprefix("::ffff:")
-    return ipv4 if "." in ipv4 else address
+def _forwarded(request: Request) -> list[str]:
+    """Return the addresses that proxies have added, those of the nearest proxy last.
+
+    An empty element of a list means nothing (RFC 9110, section 5.6.1.2). `X-Forwarded-For` comes first: a proxy that
+    writes it may pass on a `Forwarded` of the client's own.
+    """
+    if lines := request.headers.getall(_FORWARDED_FOR, []):
+        return [part for line in lines for each in line.split(",") if (part := each.strip())]
+    elements = _ELEMENT.findall(",".join(request.headers.getall(_FORWARDED, [])))
+    return [found[1] for element in elements if (found := _FOR.search(element))]
 
 
-def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in an element of `X-Forwarded-For`, or None.
+@lru_cache(maxsize=1024)
+def _written(peer: str) -> str:
+    """Return a peer's address in its canonical form."""
+    address = _parse(peer)
+    return (peer or UNIX_SOCKET) if address is None else str(address)
+
+
+def _parse(text: str) -> Address | None:
+    """Return an address, or None.
 
     Some proxies add the client's port, and quotes and brackets with it, as `Forwarded` has them (RFC 7239, section 6).
     """
