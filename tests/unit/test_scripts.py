@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -72,3 +73,27 @@ def test_time_crm_fills_a_database_and_times_it(tmp_path: Path, more: list[str])
     done = subprocess.run([*line, *more], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize("requirements", ["requirements.txt", "tests/requirements.txt"])
+def test_every_requirement_is_locked_with_hashes(requirements: str) -> None:
+    lock = (ROOT / requirements.replace(".txt", ".lock")).read_text()
+    entries = re.split(r"\n(?=\S)", lock)[1:]
+    pins = {entry.split(" ")[0].rstrip(";") for entry in entries}
+    assert all("--hash=sha256:" in entry for entry in entries)
+    wanted = re.findall(r"^([\w-]+==[^\s;]+)", (ROOT / requirements).read_text(), re.MULTILINE)
+    assert set(wanted) <= pins, "run scripts/lock"
+    assert len(pins) > len(wanted), "the packages that others need are there too"
+
+
+def test_the_bill_of_materials_has_all_packages_of_the_program_and_none_of_its_tests() -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "packaging" / "sbom.py", "1.2.3"], capture_output=True, text=True, check=True
+    )
+    document = json.loads(done.stdout)
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.5")
+    assert document["metadata"]["component"]["version"] == "1.2.3"
+    names = {component["name"] for component in document["components"]}
+    assert names >= {"sanic", "pony", "orjson", "httptools", "multidict", "uvloop"}
+    assert not names & {"pytest", "pyinstaller", "httpx"}
+    assert all(component["hashes"] and component["purl"] for component in document["components"])
