@@ -65,6 +65,7 @@ def list_settings(config: Config) -> list[Setting]:
         "SHUTDOWN_TIMEOUT": f"{config.shutdown_timeout_s:g}",
         "KEEP_ALIVE_TIMEOUT": f"{config.keep_alive_timeout_s:g}",
         "COMMIT_TIMEOUT": f"{config.commit_timeout_s:g}",
+        "REQUEST_TIMEOUT": f"{config.request_timeout_s:g}",
         "RATE_LIMIT": (
             f"{config.rate_limit.requests} in {config.rate_limit.per_s:g} s" if config.rate_limit else "none"
         ),
