@@ -89,5 +89,5 @@ def test_no_header_takes_long(header: str) -> None:
 
 def test_a_network_is_what_one_client_has() -> None:
     assert network_of("192.0.2.1") == "192.0.2.1"
-    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") == "2001:db8::"
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") == "2001:db8::/64"
     assert network_of("unix") == "unix"
