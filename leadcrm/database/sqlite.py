@@ -97,6 +97,14 @@ def log_of(path: Path) -> str:
     return f"{path}-wal"
 
 
+def file_bytes(path: Path | str) -> int:
+    """Return the size of a file, 0 if it is not there."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 def free_bytes(folder: Path) -> int:
     """Return how many bytes an unprivileged process may still write to the disk of `folder`."""
     statistics = os.statvfs(folder)

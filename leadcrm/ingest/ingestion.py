@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from leadcrm.configuration.config import Config
@@ -17,7 +17,7 @@ from leadcrm.database.migrations import migrate, newest_version, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, deadline, server_encoding
 from leadcrm.database.sessions import bind
-from leadcrm.database.sqlite import free_bytes, open_sqlite
+from leadcrm.database.sqlite import file_bytes, free_bytes, log_of, open_sqlite
 from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import (
     ForeignTables,
@@ -60,6 +60,7 @@ class Verdict:
         schema_version: None while the database is away.
         spool: None if spooling is off or the spool cannot be read.
         fault: The faults, in words for the operator; empty if there are none.
+        file_bytes: The sizes of the SQLite files: `database`, `database_log`, `spool` and `spool_log`.
     """
 
     keeps_leads: bool
@@ -68,6 +69,7 @@ class Verdict:
     spool: SpoolStatus | None
     disk_free_bytes: int
     fault: str
+    file_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 def open_spool(config: Config) -> Spool | None:
@@ -193,7 +195,19 @@ class Ingestion:
             faults.append(str(writer.refusal))
         keeps_leads = (database or spool_keeps) and not is_refusing and not has_no_room
         schema_version = newest_version(config.database.provider) if writer.has_store else None
-        return Verdict(keeps_leads, database, schema_version, spool, free, "; ".join(faults))
+        return Verdict(
+            keeps_leads, database, schema_version, spool, free, "; ".join(faults), dict(self._measure_files())
+        )
+
+    def _measure_files(self) -> Iterator[tuple[str, int]]:
+        files = {
+            "database": self._config.database.path,
+            "spool": None if self._verdict_spool is None else self._verdict_spool.path,
+        }
+        for name, path in files.items():
+            if path is not None:
+                yield name, file_bytes(path)
+                yield f"{name}_log", file_bytes(log_of(path))
 
     def _database_fault(self) -> str:
         """Return why leads do not go to the database, in words that anyone may read at /ready."""

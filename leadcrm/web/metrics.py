@@ -90,6 +90,10 @@ def _durations(node_metrics: NodeMetrics) -> Metric:
 def _verdict_families(verdict: Verdict) -> Iterator[Metric]:
     yield GaugeMetricFamily("leadcrm_ready", "1 while a lead sent now would be kept.", verdict.keeps_leads)
     yield GaugeMetricFamily("leadcrm_disk_free_bytes", "Free on the disk of DATA_DIR.", verdict.disk_free_bytes)
+    files = GaugeMetricFamily("leadcrm_file_bytes", "Sizes of the SQLite files and their logs.", labels=["file"])
+    for name, size in verdict.file_bytes.items():
+        files.add_metric([name], size)
+    yield files
     spool = verdict.spool
     if spool is None:
         return

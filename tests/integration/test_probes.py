@@ -16,6 +16,7 @@ from tests.support.client import Client
 from tests.support.command import leadcrm
 from tests.support.conversation import Conversation, lead_request
 from tests.support.postgres import PostgresCluster
+from tests.support.rows import sqlite_path
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import connections_to_each_worker
@@ -116,6 +117,24 @@ def test_readiness_names_the_parts_of_the_verdict(two_workers: Server) -> None:
     assert told["spool"].items() >= {"rows": 0, "refused": 0, "oldest": None}.items()
     assert told["disk_free_bytes"] > 0
     assert_now(told["timestamp"])
+
+
+def test_the_sizes_of_the_files_and_their_logs_are_metrics(two_workers: Server, shared_database: str) -> None:
+    files = {"spool": two_workers.data_dir / "spool.db"}
+    if shared_database.startswith("sqlite"):
+        files["database"] = sqlite_path(shared_database)
+
+    def are_told() -> bool:
+        families = text_string_to_metric_families(two_workers.client.get("/metrics").body.decode())
+        (sizes,) = [family for family in families if family.name == "leadcrm_file_bytes"]
+        told = {sample.labels["file"]: sample.value for sample in sizes.samples}
+        return told == {
+            f"{name}{suffix}": path.with_name(path.name + ending).stat().st_size
+            for name, path in files.items()
+            for suffix, ending in (("", ""), ("_log", "-wal"))
+        }
+
+    wait_until(are_told)
 
 
 def test_readiness_tells_when_leads_wait_in_the_spool(start_server: StartServer) -> None:

@@ -67,7 +67,7 @@ def test_every_command_shows_examples_in_its_help() -> None:
 
 
 def test_every_metric_stands_in_the_operators_page_and_no_other_does() -> None:
-    verdict = Verdict(True, True, 1, SpoolStatus(0, 0, None, 0, None), 0, "")
+    verdict = Verdict(True, True, 1, SpoolStatus(0, 0, None, 0, None), 0, "", {"spool": 0})
     exposed = set(re.findall(r"^# TYPE (\S+)", render(NodeMetrics(1), verdict).decode(), re.MULTILINE))
     assert {row[0].strip("`") for row in rows_of("metric", OPERATORS_PAGE)} == exposed
 
