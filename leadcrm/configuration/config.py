@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -358,6 +358,8 @@ class _Settings:
                 "the URL on the command line holds a password, which every user of this machine can read there",
                 "a URL without one; with one in the environment (DATABASE_URL) or a file (DATABASE_URL_FILE)",
             )
+        if isinstance(value, DatabaseURL) and source.startswith(("file ", "credential")):
+            value = replace(value, reread=lambda: self.value(variable))
         return value
 
     def misspelt(self) -> dict[str, str]:

@@ -18,13 +18,15 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote
 
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
+
+from leadcrm.errors import ConfigError
 
 DEFAULT_CONNECTION_LIMIT = 5
 DEFAULT_POOL_TIMEOUT_S = 10.0
@@ -67,6 +69,19 @@ class DatabaseURL:
     pool_timeout_s: float = DEFAULT_POOL_TIMEOUT_S
     connect_timeout_s: int = DEFAULT_CONNECT_TIMEOUT_S
     pgbouncer: bool = False
+    reread: Callable[[], DatabaseURL] | None = field(default=None, compare=False)
+    """Reads the URL again from the file that it came from; None if it came from elsewhere."""
+
+    def current(self) -> DatabaseURL:
+        """Return the URL as its file has it now: the password in it may have been changed.
+
+        It is this one if it came from no file, if the file cannot be read now, or names another kind of database.
+        """
+        try:
+            url = self if self.reread is None else self.reread()
+        except ConfigError:
+            return self
+        return url if (url.provider, url.schema) == (self.provider, self.schema) else self
 
     @property
     def has_password(self) -> bool:

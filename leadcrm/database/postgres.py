@@ -99,7 +99,8 @@ def server_encoding(connection: PostgresConnection) -> str:
 
 
 def postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
-    """Return psycopg2's connection arguments, with `timeout_s` as the limit of each statement."""
+    """Return psycopg2's arguments for a connection that is opened now, with `timeout_s` as each statement's limit."""
+    url = url.current()
     arguments: dict[str, Any] = dict(psycopg2.extensions.parse_dsn(url.dsn))
     arguments.setdefault("fallback_application_name", "leadcrm")
     arguments["client_encoding"] = "UTF8"

@@ -47,7 +47,15 @@ pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes = [
 ]
 
 
-class _PooledConnections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[misc]
+class _Connections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[misc]
+    """Takes the arguments anew for each connection, since a password may have been changed."""
+
+    def _connect(self) -> None:
+        url, timeout_s = self.args
+        self.con = self.dbapi_module.connect(**postgres_arguments(url, timeout_s))
+
+
+class _PooledConnections(_Connections):
     """Connections to a pooler, which gives each transaction to any of its sessions with the server.
 
     Pony discards a session's state after each use. Here that could be another client's, and with it would go the style
@@ -62,9 +70,10 @@ class _PooledConnections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[
             raise
 
 
-class _PooledProvider(pony.orm.dbproviders.postgres.PGProvider):  # type: ignore[misc]
-    def get_pool(self, *args: Any, **kwargs: Any) -> _PooledConnections:
-        return _PooledConnections(self.dbapi_module, *args, **kwargs)
+class _Provider(pony.orm.dbproviders.postgres.PGProvider):  # type: ignore[misc]
+    def get_pool(self, url: DatabaseURL, timeout_s: float) -> _Connections:
+        connections = _PooledConnections if url.pgbouncer else _Connections
+        return connections(self.dbapi_module, url, timeout_s)
 
 
 def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
@@ -79,8 +88,7 @@ def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
     entities = define_entities(database, url.schema)
     try:
         with deadline(url.connect_timeout_s):
-            provider = _PooledProvider if url.pgbouncer else pony.orm.dbproviders.postgres.PGProvider
-            database.bind(provider=provider, **postgres_arguments(url, timeout_s))
+            database.bind(_Provider, url, timeout_s)
     except (psycopg2.Error, DBException, StoreUnavailable) as error:
         raise unreachable(url, error) from error
     _reconnect_between_transactions_only(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.support.command import leadcrm
 from tests.support.crm_client import BEARER, ENVIRONMENT
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PASSWORD, PostgresServer
 from tests.support.waiting import wait_until
 from tests.support.workers import worker_pids
 
@@ -97,3 +98,36 @@ def test_a_spool_that_the_service_cannot_write_is_told_of_at_once(
     assert (ready.status, text in ready.json()["fault"]) == (200, True)
     spool.chmod(0o644)
     wait_until(lambda: server.client.get("/ready").json()["fault"] is None)
+
+
+def test_new_credentials_in_the_urls_file_are_used_without_a_restart(
+    start_server: StartServer, postgres: PostgresServer, whole_database: str, tmp_path: Path
+) -> None:
+    """The role is renamed, because the tests' PostgreSQL asks for no password."""
+    first, second = (f"{name}_{os.urandom(4).hex()}" for name in ("first", "second"))
+    file = tmp_path / "url"
+
+    def use(role: str) -> None:
+        file.write_text(re.sub("//[^@]*@", f"//{role}:{PASSWORD}@", whole_database) + "\n")
+
+    postgres.execute(f"CREATE ROLE {first} LOGIN SUPERUSER")
+    use(first)
+    server = start_server(environment={**ENVIRONMENT, "DATABASE_URL_FILE": str(file)})
+
+    def is_stored() -> bool:
+        receipt = server.client.post_lead({}).receipt
+        return receipt is not None and receipt.stored == "database"
+
+    assert is_stored()
+    assert server.client.get("/api/leads", headers=[BEARER]).status == 200
+    postgres.execute(f"ALTER ROLE {first} RENAME TO {second}")
+    use(second)
+    postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{second}'")
+    wait_until(is_stored)
+    wait_until(lambda: server.client.get("/api/leads", headers=[BEARER]).status == 200)
+    # A file that is being written has nothing to say.
+    file.write_text("")
+    assert is_stored()
+    assert server.terminate() == 0
+    postgres.execute(f"DROP OWNED BY {second} CASCADE", url=whole_database)
+    postgres.execute(f"DROP ROLE {second}")

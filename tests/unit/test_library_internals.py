@@ -84,8 +84,9 @@ LIBRARIES = {
     "pony": Library(
         "0.7.20",
         {
-            # Replaces the converter of times, drops the results that a session keeps, and forbids Pony to connect anew
-            # within a transaction and to discard the state of a pooler's session.
+            # Replaces the converter of times, drops the results that a session keeps, gives each connection arguments
+            # of its own, and forbids Pony to connect anew within a transaction and to discard the state of a pooler's
+            # session.
             "leadcrm/database/sessions.py": (
                 "SQLiteDatetimeConverter",
                 "converter_classes",
@@ -98,6 +99,9 @@ LIBRARIES = {
                 "PGProvider",
                 "get_pool",
                 "release",
+                "_connect",
+                "self.con",
+                "dbapi_module",
             ),
             # Unwraps the driver's error.
             "leadcrm/database/driver_errors.py": ("original_exc",),
