@@ -1,7 +1,7 @@
 """Put a backup in the place of the embedded database. The old one is kept beside it.
 
 Stop the server first. Refused while the spool has rows, which belong to the database that is there now; unless that is
-damaged: then they go to the restored one.
+damaged: then they go to the restored one, and rows that can still be read in the damaged one are added to it.
 
 examples:
   leadcrm restore /var/backups/leadcrm-2026-01-31.db
@@ -31,8 +31,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     """Restore the backup."""
     config = configuration.read(arguments, environ, directory)
     with progress("copying") as on_progress:
-        kept = restore(config, (directory / arguments.file).absolute(), on_progress, may_replace=arguments.yes)
+        restored = restore(config, (directory / arguments.file).absolute(), on_progress, may_replace=arguments.yes)
     print(f"{config.database.path} is restored and verified")
-    if kept is not None:
-        print(f"the old one is kept as {kept}")
+    if restored.salvaged:
+        print(f"{restored.salvaged} rows that the backup lacked were salvaged from the damaged one")
+    if restored.kept is not None:
+        print(f"the old one is kept as {restored.kept}")
     return EXIT_DONE

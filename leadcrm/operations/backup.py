@@ -31,6 +31,7 @@ from leadcrm.errors import BackupFailed, StoreUnavailable
 from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
+from leadcrm.ingest.spool.salvage import salvage_database
 from leadcrm.operations.verification import Verification, verify
 
 _PAGES_A_STEP = 2000
@@ -56,6 +57,19 @@ class Backup:
     rows: int
     from_spool: int
     refused_beside: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A finished restore.
+
+    Attributes:
+        kept: The file in which the old database is kept, if there was one.
+        salvaged: How many rows of a damaged database the backup lacked.
+    """
+
+    kept: Path | None
+    salvaged: int
 
 
 def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
@@ -88,17 +102,16 @@ def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
     return Backup(target, verification.rows, from_spool, beside)
 
 
-def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replace: bool) -> Path | None:
+def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replace: bool) -> Restored:
     """Put a backup in the place of the embedded database. Durable and verified on return.
+
+    If that database is damaged, the rows that can still be read there are added to the backup's.
 
     Args:
         config: The configuration. No server with it may run.
         backup: The file.
         on_progress: Called with the number of pages copied and their total.
         may_replace: A database that is there may be replaced.
-
-    Returns:
-        The file in which the old database is kept, if there was one.
 
     Raises:
         BackupFailed: The backup cannot be restored; the old database is still in its place.
@@ -113,7 +126,8 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             )
         prepare_spool(config)
         _require_salvaged_spools(config)
-        if _is_whole(target):
+        is_whole = _is_whole(target)
+        if is_whole:
             _require_empty_spool(config)
         if target.exists() and not may_replace:
             raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
@@ -125,11 +139,26 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
                 # A SQLite file of something else, or an empty one.
                 raise BackupFailed(f"{backup} is no backup of leadcrm: no migration was applied to it")
             migrate(url)
-            _verify_file(replace(config, database=url, spool=False))
+            copy = replace(config, database=url, spool=False, min_free_bytes=0)
+            rows = _verify_file(copy).rows
+            salvaged = 0 if is_whole else _salvage_into(copy, target) - rows
             give_to_owner_of(target if target.exists() else config.data_dir, temporary)
             kept = _set_old_aside(target)
             _publish(temporary, target)
-    return kept
+    return Restored(kept, salvaged)
+
+
+def _salvage_into(copy: Config, damaged: Path) -> int:
+    """Write the rows that can be read in a damaged database to a copy of a backup, and return how many it then has."""
+    assert copy.database.path is not None
+    store = open_store(copy)
+    try:
+        salvage_database(damaged, store, max_decoded_bytes=copy.max_body_bytes)
+    finally:
+        store.close()
+    _make_plain(copy.database.path)
+    with closing(sqlite3.connect(copy.database.path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM leads_raw").fetchone()[0])
 
 
 def _embedded(config: Config) -> Path:

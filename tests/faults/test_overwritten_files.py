@@ -66,6 +66,31 @@ def test_a_backup_is_copied_over_the_embedded_database(start_server: StartServer
     assert fault_of(server) == "None"
 
 
+def test_a_backup_is_copied_over_it_and_the_server_killed_before_it_notices(
+    start_server: StartServer, trial: Trial
+) -> None:
+    """The log of what is gone lies beside the backup, which is then malformed; the printed hints lead out of that."""
+    server = start_server()
+    with trial.load(server):
+        trial.wait_stored(300)
+        backup = back_up(server)
+        trial.wait_stored(300)
+        server.kill9()
+    shutil.copyfile(backup, server.data_dir / "leadcrm.db")
+    server.start()
+    with trial.load(server):
+        trial.wait_spooled(100)
+    assert fault_of(server) == "the database is damaged: `leadcrm check`"
+    assert server.terminate() == 0
+    assert "leadcrm restore BACKUP --yes" in run(server, "check", status=1)
+    assert "were salvaged from the damaged one" in run(server, "restore", str(backup), "--yes")
+    server.start()
+    server.wait_drained()
+    fault = "a backup copied over embedded SQLite's log, restored"
+    trial.judge(fault, server, server.embedded_rows(), killed=True)
+    run(server, "verify")
+
+
 def test_the_spool_is_emptied(start_server: StartServer, own_postgres: PostgresCluster, trial: Trial) -> None:
     url = own_postgres.create_database()
     server = start_server(url)

@@ -12,14 +12,17 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from leadcrm.database.entities import RAW_COLUMNS
 from leadcrm.database.overwritten import is_kept_of_overwritten, kept_log
+from leadcrm.ingest.driving import block
 from leadcrm.ingest.raw_row import submission_from_sqlite
 from leadcrm.ingest.spool.file import mark_salvaged, unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.spool.sqlite_pages import Pages, Value
+from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.submission import API_SOURCE, Submission
 
 SALVAGE_ROWS = 100
@@ -59,6 +62,34 @@ def salvage_all(spool: Spool, database: Path | None = None) -> None:
         )
 
 
+def salvage_database(path: Path, store: Store, *, max_decoded_bytes: int) -> None:
+    """Write the rows that can still be read in a damaged database to a store; durable on return.
+
+    Rows that the store has already stay as they are.
+
+    Raises:
+        StoreUnavailable: The store cannot take the rows.
+    """
+    with Pages(path, with_old_frames=True) as pages:
+        records = pages.records()
+        while some := [*islice(records, SALVAGE_ROWS)]:
+            rows = [row[0] for values in some if (row := _row(values, _DATABASE_COLUMNS)) and _is_undamaged(row[0])]
+            block(
+                store.write(
+                    [
+                        row.reprocessed(max_decoded_bytes=max_decoded_bytes)
+                        if row.state.holds_key and row.body is not None
+                        else row
+                        for row in {row.id: row for row in rows}.values()
+                    ]
+                )
+            )
+
+
+def _is_undamaged(row: Submission) -> bool:
+    return row.body is None or sha256(row.body).digest() == row.body_sha256
+
+
 def _salvage(path: Path, spool: Spool, columns: Sequence[str]) -> tuple[int, set[str]]:
     """Return how many rows were salvaged, and the ids of the rows whose body no longer matches its hash."""
     seen: set[str] = set()
@@ -69,7 +100,7 @@ def _salvage(path: Path, spool: Spool, columns: Sequence[str]) -> tuple[int, set
             if (row := _row(values, columns)) is None or row[0].id in seen:
                 continue
             submission, refusal = row
-            if submission.body is not None and sha256(submission.body).digest() != submission.body_sha256:
+            if not _is_undamaged(submission):
                 damaged.add(submission.id)
                 continue
             seen.add(submission.id)
