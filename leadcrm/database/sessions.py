@@ -124,7 +124,7 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
 
     @database.on_connect(provider="sqlite")  # type: ignore[untyped-decorator]
     def _(_database: Database, connection: sqlite3.Connection) -> None:
-        set_pragmas(connection)
+        set_pragmas(connection, path)
 
     try:
         # Pony resolves a relative path against the file of its caller.

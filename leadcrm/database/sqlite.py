@@ -23,6 +23,9 @@ _FILE_MODE = 0o640
 SQLITE_LOG_BYTES = 64 * 1024 * 1024
 """What a log that grew beside a long read keeps of the disk once it is begun anew."""
 
+LOG_HEAD_BYTES = 32
+"""The size of a log without pages."""
+
 SQLITE_CHECKPOINT_PAGES = 4000
 """Log pages of 4 KiB at which a commit also runs a checkpoint. At SQLite's default of 1,000, every hundredth lead of a
 single sender waited milliseconds for one."""
@@ -48,7 +51,7 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
             check_same_thread=False,
         )
         try:
-            set_pragmas(connection)
+            set_pragmas(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -71,9 +74,18 @@ def _create(path: Path) -> None:
             os.close(descriptor)
 
 
-def set_pragmas(connection: sqlite3.Connection) -> None:
+def set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
     """Make commits durable (https://www.sqlite.org/pragma.html#pragma_synchronous) and enforce foreign keys."""
-    connection.execute("PRAGMA journal_mode = WAL")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError:
+        if not _is_empty(log_of(path)):
+            raise
+        # A backup that was copied over the file says that it has no log, and SQLite takes an empty one for none. Others
+        # who use it hold the file then. Appending harms no page that they write meanwhile.
+        with open(log_of(path), "ab") as log:
+            log.write(bytes(LOG_HEAD_BYTES))
+        connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
@@ -103,6 +115,13 @@ def file_bytes(path: Path | str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return os.stat(path).st_size == 0
+    except OSError:
+        return False
 
 
 def free_bytes(folder: Path) -> int:

@@ -19,14 +19,10 @@ from pathlib import Path
 
 from leadcrm.database.log_index import LogIndex, is_plausible_successor, read_head
 from leadcrm.database.overwritten import keep_overwritten, overwritten_files
-from leadcrm.database.sqlite import busy_timeout, log_of
+from leadcrm.database.sqlite import LOG_HEAD_BYTES, busy_timeout, log_of
 
 SAVE_TIMEOUT_MS = 2000
 """How long saving a log waits for readers of what is not saved yet, and for writers."""
-
-LOG_HEAD_BYTES = 32
-"""A log without pages. With an empty one, SQLite would take the database for one without a log, and then find it locked
-by the connections that use the log."""
 
 logger = logging.getLogger("leadcrm.database.sqlite_files")
 

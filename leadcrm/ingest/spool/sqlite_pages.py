@@ -82,10 +82,12 @@ class Pages:
 
     def records(self) -> Iterator[list[Value]]:
         """Yield the readable rows of all tables, in no order; a row may appear more than once."""
+        # A log has dozens of versions of a page, nearly all of whose rows are in the one before.
+        seen: set[int] = set()
         for number in range(len(self._file) // self.size + 1):
-            yield from self._records_in(self._file[number * self.size : (number + 1) * self.size], number == 0)
+            yield from self._records_in(self._file[number * self.size : (number + 1) * self.size], number == 0, None)
         for number, start in self._frames:
-            yield from self._records_in(self._log[start : start + self.size], number == 1)
+            yield from self._records_in(self._log[start : start + self.size], number == 1, seen)
 
     def _list_frames(self, with_old_frames: bool) -> Iterator[tuple[int, int]]:
         """Yield the page number and the start of each frame that counts, right checksum or not."""
@@ -95,7 +97,7 @@ class Pages:
             if with_old_frames or self._log[at + 8 : at + 16] == salts:
                 yield int.from_bytes(self._log[at : at + 4], "big"), at + _FRAME_HEAD_BYTES
 
-    def _records_in(self, page: bytes, is_first: bool) -> Iterator[list[Value]]:
+    def _records_in(self, page: bytes, is_first: bool, seen: set[int] | None) -> Iterator[list[Value]]:
         head = 100 if is_first else 0
         if len(page) < head + 8 or page[head] != _TABLE_LEAF:
             return
@@ -103,7 +105,12 @@ class Pages:
         for index in range(cells):
             at = int.from_bytes(page[head + 8 + 2 * index : head + 10 + 2 * index], "big")
             try:
-                yield _record(self._payload(page, at))
+                payload = self._payload(page, at)
+                if seen is not None:
+                    if (key := hash(payload)) in seen:
+                        continue
+                    seen.add(key)
+                yield _record(payload)
             except (IndexError, ValueError, struct.error):
                 continue
 
