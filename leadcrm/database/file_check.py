@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
 from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
-from leadcrm.errors import StoreDamaged
+from leadcrm.errors import StoreDamaged, StoreUnavailable
 
 _BYTES_A_SECOND = 200_000_000
 """What a fast disk reads. From memory it is a gigabyte."""
 
 _STEPS = 10_000
 """The steps of SQLite's machine between two looks at the time, less than a millisecond."""
+
+
+def look_through(path: Path, *, timeout_s: float) -> bool:
+    """Do as `require_whole` over a connection that changes nothing, not even when it is the last to close.
+
+    Raises:
+        StoreDamaged: The file is damaged.
+        StoreUnavailable: The file cannot be read now, or is gone.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return require_whole(connection, path, timeout_s=timeout_s)
+    except sqlite3.Error as error:
+        raise store_error(error, path) from error
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
 
 
 def require_whole(connection: sqlite3.Connection, path: Path, *, timeout_s: float) -> bool:

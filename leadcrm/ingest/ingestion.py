@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from time import monotonic
 
 from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
 from leadcrm.database.data_dir import nearest_folder
-from leadcrm.database.file_check import require_whole
+from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate, newest_version, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, deadline, server_encoding
 from leadcrm.database.sessions import bind
-from leadcrm.database.sqlite import file_bytes, free_bytes, log_of, open_sqlite
+from leadcrm.database.sqlite import file_bytes, free_bytes, log_of
 from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import (
     ForeignTables,
@@ -269,11 +268,8 @@ class Ingestion:
 
     def _inspect(self, timeout_s: float = INSPECTION_S) -> None:
         """Look through the embedded database; raise `StoreDamaged` if it is damaged."""
-        path = self._config.database.path
-        if path is None:
-            return
-        with closing(open_sqlite(path, busy_timeout_s=self._config.commit_timeout_s)) as connection:
-            require_whole(connection, path, timeout_s=timeout_s)
+        if self._config.database.path is not None:
+            look_through(self._config.database.path, timeout_s=timeout_s)
 
     def _require_same_file(self) -> None:
         """Raise `StoreUnavailable` if the embedded database was deleted or replaced while this process ran.

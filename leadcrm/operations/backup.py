@@ -24,7 +24,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_folder
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.file_check import require_whole
+from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate, status
 from leadcrm.database.sessions import bind
 from leadcrm.errors import BackupFailed, StoreUnavailable
@@ -294,9 +294,8 @@ def _is_whole(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            require_whole(connection, path, timeout_s=MAX_LOOK_S)
-    except (sqlite3.Error, StoreUnavailable):
+        look_through(path, timeout_s=MAX_LOOK_S)
+    except StoreUnavailable:
         return False
     return True
 
