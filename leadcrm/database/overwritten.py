@@ -35,17 +35,20 @@ def keep_overwritten(connection: sqlite3.Connection, path: Path) -> Path:
     """
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     kept = path.with_name(f"{path.name}.overwritten-{moment}")
+    # The kept file is salvaged as soon as it has its name.
+    unfinished = kept.with_name(f".{kept.name}")
     log = Path(log_of(kept_log(kept)))
-    for new in (kept, log):
+    for new in (unfinished, log):
         # Whatever the umask is, no other user may read leads.
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         shutil.copyfile(log_of(path), log)
-        _keep_rows(connection, kept)
-        for new in (kept, log):
+        _keep_rows(connection, unfinished)
+        for new in (unfinished, log):
             _sync(new)
+        os.rename(unfinished, kept)
     except BaseException:
-        for new in (kept, log):
+        for new in (unfinished, log):
             new.unlink()
         raise
     sync_folder(kept.parent)

@@ -37,7 +37,7 @@ def fault_of(server: Server) -> str:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_backup_is_copied_over_the_embedded_database(start_server: StartServer, trial: Trial, workers: str) -> None:
     server = start_server(environment={"WORKERS": workers, **ENVIRONMENT})
-    with trial.load(server):
+    with trial.load(server, connections=4):
         trial.wait_stored(100)
         backup = back_up(server)
         # A reader has the database open too.
@@ -98,7 +98,7 @@ def test_the_spool_is_emptied(start_server: StartServer, own_postgres: PostgresC
         (server.data_dir / "spool.db").write_bytes(b"")
         trial.wait_spooled(300)
     assert "spool.db was overwritten under the running server" in server.stdout_path.read_text()
-    assert "damaged and set aside" in fault_of(server)
+    wait_until(lambda: "damaged and set aside" in fault_of(server))
     server.kill9()
     own_postgres.start()
     server.start()
