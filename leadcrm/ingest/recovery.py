@@ -24,6 +24,7 @@ from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.store import Store
+from leadcrm.ingest.submission import SourceReader
 from leadcrm.ingest.writer import Writer
 
 FIRST_PAUSE_S = 0.1
@@ -58,6 +59,7 @@ class Recovery:
         max_decoded_bytes: int,
         database: Path | None = None,
         inspect: Callable[[], None] = lambda: None,
+        sources: SourceReader | None = None,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -69,6 +71,7 @@ class Recovery:
             max_decoded_bytes: The limit of a spooled body once its content codings are undone.
             database: The embedded database, if what was kept of it must be salvaged too.
             inspect: Looks through the database; raises `StoreDamaged`.
+            sources: What reads the spooled bodies of sources; None if there are none.
         """
         self._writer = writer
         self._spool = spool
@@ -79,6 +82,7 @@ class Recovery:
         self._inspect_at = monotonic() + INSPECTION_PAUSE_S
         self._has_replayed = False
         self._max_decoded_bytes = max_decoded_bytes
+        self._sources = sources
         self._store: Store | None = None
         self._drain_rows = DRAIN_ROWS
         self._refused_pause_s = FIRST_REFUSED_PAUSE_S
@@ -229,7 +233,13 @@ class Recovery:
     def _drain_batch(self, spool: Spool, store: Store) -> int:
         """Drain one batch; halve its size after each failure of the database, double it after each success."""
         try:
-            count = drain_batch(spool, store, max_decoded_bytes=self._max_decoded_bytes, max_rows=self._drain_rows)
+            count = drain_batch(
+                spool,
+                store,
+                max_decoded_bytes=self._max_decoded_bytes,
+                sources=self._sources,
+                max_rows=self._drain_rows,
+            )
         except StoreUnavailable:
             self._drain_rows = max(1, self._drain_rows // 2)
             raise

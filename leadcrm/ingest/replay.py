@@ -1,13 +1,14 @@
 """Replay: makes a lead of a raw row that has none, under the id that the row got on arrival.
 
-It serves `failed` rows (our own fault, or the database refused the lead) and `invalid` rows (no readable payload) once
-the cause is fixed. The row's bytes are processed again, as if they had just arrived.
+It serves `failed` rows (our own fault, or the database refused the lead), `invalid` rows (no readable payload), and
+the `unverified`, `unrouted` and `event` rows of sources, once the cause is fixed. The row's bytes are processed again,
+as if they had just arrived.
 
 Invariants:
 - State, key and lead change in one transaction that has locked the row. Two replays of a row, even at once, make one
   lead.
 - A `failed` row never stops holding its key, because its sender got 201.
-- An `invalid` row claims its key with its change of state. If another row has taken the key meanwhile, it becomes that
+- Any other row claims its key with its change of state. If another row has taken the key meanwhile, it becomes that
   row's conflict (different bytes) or repeat (same bytes).
 """
 
@@ -18,14 +19,15 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pony.orm import flush, select
+from uuid_utils import uuid7
 
-from leadcrm.database.entities import FIELD_COLUMNS, Entities
+from leadcrm.database.entities import FIELD_COLUMNS, RAW_COLUMNS, Entities
 from leadcrm.database.sessions import session
 from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.raw_row import submission_from_entity
-from leadcrm.ingest.submission import Fields, Submission
+from leadcrm.ingest.submission import SourceReader, Submission
 
 CLAIM_ATTEMPTS = 5
 """A new lead may take the key between the look-up and the claim; the next look-up then finds that lead."""
@@ -50,7 +52,9 @@ class Replay(NamedTuple):
     error: str | None
 
 
-def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | None:
+def replay(
+    entities: Entities, id: UUID, *, max_decoded_bytes: int, sources: SourceReader | None = None
+) -> Replay | None:
     """Try to make a lead of one raw row; durable on return.
 
     A row that is stored, a repeat or a conflict stays as it is.
@@ -64,7 +68,7 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
     for _ in range(CLAIM_ATTEMPTS):
         try:
             with session(entities, writes=True):
-                return _replay(entities, id, max_decoded_bytes)
+                return _replay(entities, id, max_decoded_bytes, sources)
         except SubmissionRefused as refusal:
             if refusal.detail.get("constraint") != "leads_raw_key":
                 return _record_refusal(entities, id, f"the database refused the lead: {refusal}")
@@ -72,7 +76,11 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
 
 
 def replay_failed(
-    entities: Entities, *, max_decoded_bytes: int, is_stopping: Callable[[], bool] = lambda: False
+    entities: Entities,
+    *,
+    max_decoded_bytes: int,
+    sources: SourceReader | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> int:
     """Replay every `failed` row and return how many became leads.
 
@@ -83,7 +91,7 @@ def replay_failed(
     for id in replayable_ids(entities, ("failed",)):
         if is_stopping():
             break
-        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
+        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
         leads += replayed is not None and replayed.changed
     return leads
 
@@ -103,7 +111,7 @@ def replayable_ids(entities: Entities, states: tuple[str, ...]) -> Iterator[UUID
         after = page[-1]
 
 
-def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | None:
+def _replay(entities: Entities, id: UUID, max_decoded_bytes: int, sources: SourceReader | None) -> Replay | None:
     # The lock makes a concurrent replay wait here; it then finds the row as this one leaves it.
     row = entities.raw_lead.get_for_update(id=id)
     if row is None:
@@ -111,20 +119,54 @@ def _replay(entities: Entities, id: UUID, max_decoded_bytes: int) -> Replay | No
     kept = submission_from_entity(row)
     if not kept.state.is_replayable or kept.body is None:
         return _unchanged(kept)
-    reprocessed = kept.reprocessed(max_decoded_bytes=max_decoded_bytes)
+    reprocessed = kept.reprocessed(max_decoded_bytes=max_decoded_bytes, sources=sources)
+    if reprocessed.parts:
+        return _make_parts(entities, row, reprocessed)
     if reprocessed.fields is None:
-        row.error = reprocessed.error
-        return _unchanged(kept._replace(error=reprocessed.error))
-    if not kept.state.holds_key and (holder := _find_holder(entities, kept)):
-        duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
-        row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
-        return Replay(kept.id, duplicate.state, True, str(holder.id), None)
+        # A row that holds its key keeps doing so: its sender heard that it is a lead.
+        state = kept.state if kept.state.holds_key or reprocessed.state.holds_key else reprocessed.state
+        row.set(state=state.value, error=reprocessed.error)
+        return _unchanged(kept._replace(state=state, error=reprocessed.error))._replace(changed=state != kept.state)
+    if not kept.state.holds_key:
+        # The key of a source's row may stand in its body, so that it is known only now.
+        kept = kept._replace(idempotency_key=reprocessed.idempotency_key, key_sha256=reprocessed.key_sha256)
+        row.set(idempotency_key=kept.idempotency_key, key_sha256=kept.key_sha256)
+        if holder := _find_holder(entities, kept):
+            duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
+            row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
+            return Replay(kept.id, duplicate.state, True, str(holder.id), None)
     # The error of a body that was read leniently says so.
-    row.set(state=State.STORED.value, error=reprocessed.error)
+    row.set(state=State.STORED.value, error=reprocessed.error, mapping_version=reprocessed.mapping_version)
     # Claim the key before making the lead: if a new lead has just taken it, the error names the keys' index.
     flush()
-    _make_lead(entities, row, reprocessed.fields)
+    _make_lead(entities, row, reprocessed)
     return Replay(kept.id, State.STORED, True, kept.id, None)
+
+
+def _make_parts(entities: Entities, row: Any, batch: Submission) -> Replay:
+    """Make a row and a lead of each part of a body that turns out to hold several."""
+    row.set(state=State.BATCH.value, error=None, mapping_version=batch.mapping_version)
+    first = None
+    for minted in batch.parts:
+        holder = _find_holder(entities, minted)
+        part = minted.duplicating(str(holder.id), holder.body_sha256) if holder else minted
+        made = entities.raw_lead(**{name: _column(name, getattr(part, name)) for name in RAW_COLUMNS})
+        flush()
+        if part.fields is not None:
+            _make_lead(entities, made, part)
+        first = first or part.duplicate_of or part.id
+    # The ledger counts the days on which requests arrived.
+    entities.ledger_entry(day=row.received_at.date(), entry=UUID(bytes=uuid7().bytes), received=len(batch.parts))
+    return Replay(batch.id, State.BATCH, True, first, None)
+
+
+def _column(name: str, value: Any) -> Any:
+    """Return a part's value as its entity takes it."""
+    if name in ("id", "duplicate_of", "part_of"):
+        return value and UUID(value)
+    if name == "received_at":
+        return value.replace(tzinfo=None)
+    return value.value if name == "state" else value
 
 
 def _unchanged(kept: Submission) -> Replay:
@@ -145,14 +187,17 @@ def _find_holder(entities: Entities, kept: Submission) -> Any:
     ).first()
 
 
-def _make_lead(entities: Entities, row: Any, fields: Fields) -> None:
+def _make_lead(entities: Entities, row: Any, read: Submission) -> None:
+    assert read.fields is not None
     entities.lead(
         raw=row,
-        **dict(zip(FIELD_COLUMNS, fields, strict=True)),
+        **dict(zip(FIELD_COLUMNS, read.fields, strict=True)),
         status="new",
         created_at=row.received_at,
         updated_at=row.received_at,
         normalizer_version=NORMALIZER_VERSION,
+        source=row.source,
+        is_test=read.is_test,
     )
     flush()
 

@@ -66,7 +66,13 @@ class _Batch:
 
     @property
     def submissions(self) -> list[Submission]:
-        return [submission for submission, _ in self.pending]
+        """The rows to keep: each submission and, after it, its parts."""
+        rows = []
+        for submission, _ in self.pending:
+            rows.append(submission)
+            if submission.parts:
+                rows += submission.parts
+        return rows
 
     def drop_refused(self) -> None:
         """Drop the leads whose senders have got 503 meanwhile."""
@@ -238,7 +244,7 @@ class Writer:
         """Keep a batch in the database, else in the spool, and answer its senders."""
         results: Sequence[Result]
         try:
-            results = yield from self._keep_somewhere(batch)
+            results = _by_request(batch, (yield from self._keep_somewhere(batch)))
         except LeadcrmError as error:
             _report("leads cannot be kept and are answered 503: %s", error)
             results = [error] * len(batch.pending)
@@ -405,6 +411,25 @@ def _is_wanted(pending: Pending) -> bool:
 
 def _first_error(results: Sequence[Result]) -> LeadcrmError | None:
     return next((result for result in results if isinstance(result, LeadcrmError)), None)
+
+
+def _by_request(batch: _Batch, results: Sequence[Result]) -> Sequence[Result]:
+    """Return a result for each request of the batch: one with parts is kept once all of its rows are."""
+    if len(results) == len(batch.pending):
+        return results
+    requests: list[Result] = []
+    start = 0
+    for submission, _ in batch.pending:
+        whole, *parts = results[start : start + 1 + len(submission.parts)]
+        start += 1 + len(submission.parts)
+        kept = tuple(part for part in parts if isinstance(part, Receipt))
+        if isinstance(whole, Receipt) and len(kept) == len(parts):
+            requests.append(whole._replace(parts=kept))
+        else:
+            error = _first_error((whole, *parts))
+            assert error is not None
+            requests.append(error)
+    return requests
 
 
 def _are_receipts(results: Sequence[Result]) -> bool:
