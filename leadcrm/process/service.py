@@ -23,6 +23,7 @@ from leadcrm.process import systemd
 from leadcrm.process.reload import Sources, start_anew
 from leadcrm.process.service_manager import ServiceManager
 from leadcrm.process.supervisor import Supervisor
+from leadcrm.sources.live import LiveSources
 from leadcrm.web.http.connections import listen_backlog
 from leadcrm.web.node import Node
 from leadcrm.web.node_metrics import NodeMetrics
@@ -42,6 +43,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     """Run the service until a signal and return the exit status. A database that is away does not prevent the start.
 
     Raises:
+        SourcesFault: `SOURCES_FILE` cannot be used.
         ConfigError: `HOST`, `PORT`, `DATA_DIR` or a socket from systemd cannot be used.
         AddressInUse: another process listens on the address.
         DataDirInUse: a restore is under way.
@@ -58,6 +60,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         migrations_for(kind)
     if config.uses_data_dir:
         make_data_dir(config.data_dir)
+    sources = LiveSources(config.sources_file, config.data_dir, config.database)
     with hold(config.data_dir, config.database.path) if config.uses_data_dir else nullcontext(True) as held:
         if not held:
             raise DataDirInUse(
@@ -77,6 +80,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             limiter=RateLimiter(config.rate_limit) if config.rate_limit else None,
             log=log,
             may_migrate=may_migrate,
+            sources=sources,
         )
         address = ", ".join(_format_address(listener.getsockname()) for listener in listeners)
         logger.info("listening", extra={"action": "start", "address": address})

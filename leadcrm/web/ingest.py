@@ -131,25 +131,25 @@ class LeadIngest:
     def _mint(self, request: Request, lead_id: str, request_id: str, address: str, body: bytes) -> Submission:
         headers = request.headers
         content_type = headers.get("content-type")
-        stored_headers = _stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
+        kept_headers = stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
         state, error, fields = self._read_payload(
             body,
             content_type=content_type or "",
             # As a replay finds it: several headers are one list.
-            content_encoding=stored_headers.get("content-encoding", ""),
+            content_encoding=kept_headers.get("content-encoding", ""),
             max_decoded_bytes=self._max_body_bytes,
         )
-        key = _idempotency_key(request) if "idempotency-key" in headers else None
+        key = sent_key(request) if "idempotency-key" in headers else None
         return Submission(
             id=lead_id,
             received_at=datetime.now(timezone.utc),
             request_id=request_id,
             idempotency_key=None if key is None else header_text(key),
             method=request.method,
-            target=storable(_target(request.raw_url).decode("ascii", "replace")),
+            target=storable(target_of(request.raw_url).decode("ascii", "replace")),
             remote_addr=address,
             content_type=None if content_type is None else readable(content_type),
-            headers=stored_headers,
+            headers=kept_headers,
             body=body,
             body_sha256=sha256(body).digest(),
             state=state,
@@ -217,12 +217,12 @@ def _bears(headers: Header, token: bytes) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(errors="surrogateescape"), token)
 
 
-def _target(url: bytes) -> bytes:
+def target_of(url: bytes) -> bytes:
     """Return the path with its query string, also of a whole URL (RFC 9112, section 3.2.2)."""
     return url if url.startswith(b"/") else url[url.index(b"/", url.index(b"://") + 3) :]
 
 
-def _idempotency_key(request: Request) -> bytes | None:
+def sent_key(request: Request) -> bytes | None:
     """Return the bytes of the first Idempotency-Key, or None where it is none.
 
     Read from the head as it came: the framework's text of a header has lost blanks that are no HTTP white space
@@ -237,7 +237,7 @@ def _idempotency_key(request: Request) -> bytes | None:
     return None if key.lower() in _NO_KEYS else key
 
 
-def _stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
+def stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
     """Return the headers as they are stored: repeated ones joined (RFC 9110, section 5.2), credentials redacted.
 
     `is_plain` says that they are ASCII without NUL, as nearly all are.
