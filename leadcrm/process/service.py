@@ -118,12 +118,18 @@ def _serve_in_children(node: Node, manager: ServiceManager) -> int:
         for listener in node.listeners:
             listener.close()
 
+    def tick() -> None:
+        manager.tick()
+        if node.sources is not None:
+            # A worker that takes the place of a dead one begins with this process's sources.
+            node.sources.look()
+
     exit_status = Supervisor(
         partial(run_worker, node),
         workers=node.config.workers,
         shutdown_timeout_s=node.config.shutdown_timeout_s,
         before_fork=node.log.close,
-        on_tick=manager.tick,
+        on_tick=tick,
         on_stop=stop,
         is_outdated=Sources().have_changed if node.config.environment == "development" else lambda: False,
     ).run()

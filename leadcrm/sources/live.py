@@ -54,7 +54,8 @@ class LiveSources:
         self._path = path
         self._seen_path = data_dir / SEEN_FILE
         self._database = database
-        self._signature = _signature(path)
+        self._files = _files(path)
+        self._signature = _signature(self._files)
         self._catalogue = Catalogue() if path is None else read_catalogue(path)
         self._retired: Mapping[str, Source] = {}
         self.version: int | None = None
@@ -100,20 +101,20 @@ class LiveSources:
 
     def look(self) -> None:
         """Take the file's text if it has changed and can be used."""
-        assert self._path is not None
-        signature = _signature(self._path)
-        if signature == self._signature:
+        signature = _signature(self._files)
+        if self._path is None or signature == self._signature:
             return
+        self._files = _files(self._path)
+        # Of before the reading: a change during it is a change after it.
+        self._signature = _signature(self._files)
         try:
             catalogue = read_catalogue(self._path)
         except SourcesFault as fault:
-            self._signature = signature
             # Its reasons may quote the text, which /ready must not show to everyone.
             self.fault = "SOURCES_FILE has a fault, the text before it stays in force: `leadcrm sources check`"
             text = "the sources stay as they are: %s"
             logger.warning(text, fault, extra={"action": "sources", "hint": fault.hint, "repeat_key": str(fault)})
             return
-        self._signature = signature
         self.fault = ""
         if catalogue == self._catalogue:
             return
@@ -184,23 +185,25 @@ def _tables(text: str) -> dict[str, Mapping[str, Any]]:
     return {}
 
 
-def _signature(path: Path | None) -> tuple[Any, ...]:
-    """Return what changes with the file, or with a file of secrets that it names."""
+def _files(path: Path | None) -> tuple[Path, ...]:
+    """Return the file and those of secrets that it names."""
     if path is None:
         return ()
-    files = [path]
+    names: list[str] = []
     with suppress(OSError, UnicodeDecodeError):
-        files += [path.parent / name for name in _secret_files(path.read_text(encoding="utf-8-sig"))]
-    return tuple(_file_signature(file) for file in files)
+        tables = _tables(path.read_text(encoding="utf-8-sig")).values()
+        names = [name for table in tables if isinstance(name := table.get("secret_file"), str)]
+    return (path, *(path.parent / name for name in names))
 
 
-def _secret_files(text: str) -> list[str]:
-    return [table["secret_file"] for table in _tables(text).values() if isinstance(table.get("secret_file"), str)]
+def _signature(files: tuple[Path, ...]) -> tuple[tuple[int, int, int], ...]:
+    """Return what changes with the files."""
+    return tuple(map(_file_signature, files))
 
 
 def _file_signature(path: Path) -> tuple[int, int, int]:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return (0, 0, 0)
     return (status.st_mtime_ns, status.st_size, status.st_ino)
