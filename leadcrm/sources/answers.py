@@ -47,9 +47,8 @@ class Answers:
     titles: Titles | None = None
     options: Path | None = None
 
-    def read(self, inputs: Inputs) -> list[Leaf]:
-        """Return the labels and the value of each answer."""
-        found = self.place(inputs)
+    def read(self, found: Any, inputs: Inputs) -> list[Leaf]:
+        """Return the labels and the value of each answer in what is at `place`."""
         if type(found) is dict and not (self.keys and self.value):
             return list(leaves(found))
         if type(found) is dict:
@@ -60,18 +59,19 @@ class Answers:
             return list(leaves(found))
         titles = self._titles(inputs)
         answers: list[Leaf] = []
+        answer, keys, value_of = Inputs(None), self.keys, self.value
         for element in found[:MAX_ANSWERS]:
-            answer = Inputs(element)
-            labels = [label for key in self.keys if type(label := key(answer)) is str and label]
-            if self.titles is not None and titles and (title := titles.get(_hashable(self.titles.by(answer)))):
+            answer.document = element
+            labels = [label for key in keys if type(label := key(answer)) is str and label]
+            if titles and self.titles is not None and (title := titles.get(_hashable(self.titles.by(answer)))):
                 labels.insert(0, title)
             if labels:
-                answers.append((tuple(labels), self._value(answer)))
+                value = value_of(answer)
+                answers.append((tuple(labels), value if self.options is None else self._chosen(value, answer)))
         return answers
 
-    def _value(self, answer: Inputs) -> Any:
-        assert self.value is not None
-        value = self.value(answer)
+    def _chosen(self, value: Any, answer: Inputs) -> Any:
+        """Return the texts of the choices that a value names by their ids."""
         options = self.options(answer) if self.options is not None else None
         if type(options) is not list:
             return value

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from leadcrm.database.entities import COLUMN_OF_FIELD
+from leadcrm.database.entities import COLUMN_OF_FIELD, FIELD_COLUMNS
 from leadcrm.sources.answers import Answers, Titles
 from leadcrm.sources.labels import NAME, fold
 from leadcrm.sources.mapping import LeadMapping
@@ -80,11 +80,16 @@ def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any],
     has_answers = bool(table.get("answers"))
     paths = _Paths(fold if has_answers else None)
     own_map = own.get("map") if isinstance(own.get("map"), dict) else {}
+    mapped = _map(table.get("map", {}), paths)
+    keys = _keys(table.get("key", []), paths)
+    test = paths.first(table["test"], "test") if table.get("test") else None
+    only = _only(table["only"], paths) if table.get("only") else None
     mapping = LeadMapping(
         constants=_constants(table.get("set", {})),
-        paths=_map(table.get("map", {}), paths),
+        paths=mapped,
         own=frozenset(_COLUMNS[field] for field in own_map or () if field in _COLUMNS),
         answers=_answers(table["answers"], paths) if has_answers else (),
+        names_answers=paths.names_answers,
         with_query=_boolean(table, "query", default=True),
     )
     return Source(
@@ -96,9 +101,9 @@ def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any],
         enabled=_boolean(table, "enabled", default=True),
         json=tuple(_members(table.get("json", []))),
         each=paths.compile(table["each"], "each", plain=True) if table.get("each") else None,
-        keys=_keys(table.get("key", []), paths),
-        test=paths.first(table["test"], "test") if table.get("test") else None,
-        only=_only(table["only"], paths) if table.get("only") else None,
+        keys=keys,
+        test=test,
+        only=only,
         header_names=frozenset(paths.headers),
     )
 
@@ -109,6 +114,7 @@ class _Paths:
     def __init__(self, fold_label: Callable[[str], str] | None) -> None:
         self._fold_label = fold_label
         self.headers: set[str] = set()
+        self.names_answers = False
 
     def compile(self, text: Any, key: str, *, plain: bool = False) -> Path:
         if not isinstance(text, str) or not text:
@@ -118,6 +124,7 @@ class _Paths:
         except PathFault as fault:
             raise DefinitionFault(key, str(fault)) from None
         self.headers |= headers_in(text)
+        self.names_answers |= not plain and self._fold_label is not None and "answers" in text
         return path
 
     def first(self, texts: Any, key: str, *, plain: bool = False) -> Path:
@@ -161,12 +168,14 @@ def _constants(table: Any) -> dict[str, str]:
     return constants
 
 
-def _map(table: Any, paths: _Paths) -> dict[str, Path]:
+def _map(table: Any, paths: _Paths) -> list[tuple[int | None, Path]]:
     _know(table, (*_COLUMNS, NAME), "map")
     # The last of two names for one column counts, as it does in a payload.
-    return {
-        NAME if field == NAME else _COLUMNS[field]: paths.first(texts, f"map.{field}") for field, texts in table.items()
+    by_index = {
+        None if field == NAME else FIELD_COLUMNS.index(_COLUMNS[field]): paths.first(texts, f"map.{field}")
+        for field, texts in table.items()
     }
+    return list(by_index.items())
 
 
 def _answers(rules: Any, paths: _Paths) -> list[Answers]:

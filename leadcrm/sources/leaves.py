@@ -7,7 +7,7 @@ read to (labels, value), those on the outside first. Bounded: only so many value
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -29,15 +29,32 @@ Leaf = tuple[tuple[str, ...], Any]
 """The labels of a value, the best first, and the value."""
 
 
-def leaves(document: Any) -> Iterator[Leaf]:
-    """Yield the labelled values of a document, those on the outside first."""
+def leaves(document: Any) -> Iterable[Leaf]:
+    """Return the labelled values of a document, those on the outside first."""
+    return _flat(document) or _walk(document)
+
+
+def _flat(document: Any) -> list[Leaf] | None:
+    """Return the values of an object that holds no other, as most forms are; None of any other document."""
+    if type(document) is not dict or len(document) > MAX_LEAVES:
+        return None
+    found: list[Leaf] = []
+    for name, value in document.items():
+        kind = type(value)
+        if kind is dict or kind is list or name in _VALUES or (kind is str and value[:1] in ("{", "[")):
+            return None
+        found.append(((name,), value))
+    return found
+
+
+def _walk(document: Any) -> Iterator[Leaf]:
     queue: deque[tuple[str, Any, int]] = deque([("", document, 0)])
     left = MAX_LEAVES
     while queue and left > 0:
         label, value, depth = queue.popleft()
         kind = type(value)
         if kind is dict:
-            pair = _pair(label, value)
+            pair = _pair(label, value) or _phone(label, value)
             if pair is not None:
                 yield pair
                 continue
@@ -73,6 +90,14 @@ def _json(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
+
+
+def _phone(label: str, value: dict[str, Any]) -> Leaf | None:
+    """Return a number that is sent in pieces, as Jotform sends it, or None."""
+    if type(area := value.get("area")) is str and type(number := value.get("phone")) is str:
+        country = value.get("country")
+        return (label or "phone",), " ".join(piece for piece in (country, area, number) if type(piece) is str and piece)
+    return None
 
 
 def _pair(label: str, value: dict[str, Any]) -> Leaf | None:

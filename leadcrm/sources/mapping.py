@@ -17,7 +17,7 @@ from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
 from leadcrm.sources.labels import NAME, fold, meaning
 from leadcrm.sources.leaves import Leaf, leaves
-from leadcrm.sources.paths import Inputs, Path
+from leadcrm.sources.paths import NUMBERS, Inputs, Path
 
 MAX_JOINED = 100
 """Values of a list that are joined to one text, such as several choices."""
@@ -46,41 +46,55 @@ class LeadMapping:
 
     Attributes:
         constants: By column.
-        paths: By column, and of `name`, which is split; an empty path leaves a column NULL.
+        paths: By the index of the column; None is that of the whole name, which is split.
         own: The columns that are left to their paths, although these find nothing.
         answers: Where the answers are; without any, all of the document's values are looked at.
+        names_answers: A path names an answer by its label.
         with_query: The fields of the query string count, where the body has none.
     """
 
     constants: Mapping[str, str]
-    paths: Mapping[str, Path]
+    paths: Sequence[tuple[int | None, Path]]
     own: frozenset[str]
     answers: Sequence[Answers]
+    names_answers: bool
     with_query: bool
 
-    def read_answers(self, inputs: Inputs) -> list[Leaf]:
-        """Find the answers, which paths may then name, and return them."""
+    def read_answers(self, inputs: Inputs) -> list[Leaf] | None:
+        """Find the answers, which paths may then name, and return them; None if there is no place for answers."""
+        places = [(rule, place) for rule in self.answers if (place := rule.place(inputs)) is not None]
+        if not places:
+            return None
         found: list[Leaf] = []
-        for rule in self.answers:
-            found += rule.read(inputs)
-        by_label: dict[str, Any] = {}
-        for labels, value in found:
-            for label in labels:
-                by_label.setdefault(fold(label), value)
-        inputs.answers = by_label
+        for rule, place in places:
+            found += rule.read(place, inputs)
+        if self.names_answers:
+            by_label: dict[str, Any] = {}
+            for labels, value in found:
+                for label in labels:
+                    by_label.setdefault(fold(label), value)
+            inputs.answers = by_label
         return found
 
-    def columns(self, inputs: Inputs, answers: Sequence[Leaf]) -> list[str | None]:
-        """Return the columns of a lead, in the order of `FIELD_COLUMNS`."""
+    def columns(self, inputs: Inputs, answers: Sequence[Leaf] | None) -> list[str | None]:
+        """Return the columns of a lead, in the order of `FIELD_COLUMNS`.
+
+        Args:
+            inputs: What its paths lead into.
+            answers: The labelled values; None to look at all values of the document.
+        """
         columns: list[str | None] = [None] * len(FIELD_COLUMNS)
         name: str | None = None
-        for column, path in self.paths.items():
-            value = text_of(path(inputs), inputs)
-            if column == NAME:
-                name = value
+        for index, path in self.paths:
+            value = path(inputs)
+            if value is None:
+                continue
+            text = value or None if type(value) is str else text_of(value, inputs)
+            if index is None:
+                name = text
             else:
-                columns[_INDEX_OF_COLUMN[column]] = value
-        name = self._fill(columns, name, answers if self.answers else leaves(inputs.document), inputs)
+                columns[index] = text
+        name = self._fill(columns, name, leaves(inputs.document) if answers is None else answers, inputs)
         if self.with_query and inputs.query:
             name = self._fill(columns, name, (((label,), text) for label, text in inputs.query.items()), inputs)
         if name:
@@ -94,7 +108,7 @@ class LeadMapping:
         best: dict[str, tuple[int, Any]] = {}
         unlabelled: list[tuple[str, Any]] = []
         for labels, value in found:
-            if value is None or value in ("", []):
+            if not value and type(value) not in NUMBERS:
                 continue
             for label in labels:
                 if meant := meaning(label):

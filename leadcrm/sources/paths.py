@@ -22,6 +22,9 @@ _INDEX = re.compile(r"\[(-?[0-9]{1,6})\]")
 _INPUT = re.compile(r"(query|header):([^\s|]+)")
 _BLANKS = re.compile(r"[ \t\n]*")
 
+NUMBERS = frozenset((int, bool, float))
+"""Of these, nothing is empty."""
+
 Step = str | int | None
 """A member's name, a list's index, or None for `[]`."""
 
@@ -82,7 +85,7 @@ def first_of(alternatives: Sequence[Path]) -> Path:
     def read(inputs: Inputs) -> Any:
         for path in alternatives:
             value = path(inputs)
-            if value is not None and value not in ("", [], {}):
+            if value or type(value) in NUMBERS:
                 return value
         return None
 
@@ -155,8 +158,20 @@ def _compile(steps: list[Step] | tuple[str, str], fold_label: Callable[[str], st
         label = fold_label(steps[1])
         rest = _walk(steps[2:])
         return lambda inputs: rest(inputs.answers.get(label))
+    if len(steps) == 1 and isinstance(steps[0], str):
+        return _member(steps[0])
     walk = _walk(steps)
     return lambda inputs: walk(inputs.document)
+
+
+def _member(name: str) -> Path:
+    """Return the path to a member of the document, as most are."""
+
+    def read(inputs: Inputs) -> Any:
+        document = inputs.document
+        return document.get(name) if type(document) is dict else None
+
+    return read
 
 
 def _walk(steps: Sequence[Step]) -> Callable[[Any], Any]:

@@ -144,7 +144,7 @@ class Source:
 
     def _lead(self, item: Any, query: Mapping[str, str], headers: Mapping[str, str]) -> Lead | None:
         inputs = Inputs(item, query, headers)
-        answers = self.mapping.read_answers(inputs) if self.mapping.answers else ()
+        answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
         if self.only is not None and not self.only.holds(inputs):
             return None
         is_test = self.test is not None and (scalar_of(self.test(inputs), inputs) or "").strip().lower() in _TRUE
