@@ -180,7 +180,9 @@ class Ingestion:
 
     def wait_for_database(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` for the first attempt to connect. Blocks: call it in a thread."""
+        ends_at = monotonic() + timeout_s
         self._recovery.wait_for_first_attempt(timeout_s)
+        self.sources.wait_for_first_attempt(max(0.0, ends_at - monotonic()))
 
     def stop(self) -> None:
         """Keep all queued submissions, then end the threads. Blocks until then."""

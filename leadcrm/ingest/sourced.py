@@ -48,6 +48,9 @@ class SourceRows:
         source = self._live.get(row.source)
         if source is None:
             return None
+        if self._live.version is None:
+            # A drain begins as soon as the database is back, and its leads say by which version they were mapped.
+            self._live.learn()
         version = self._live.version
         if row.state.holds_key and not source.enabled:
             # Its sender heard that it is a lead, so it becomes one by the rules that are left.

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from leadcrm.configuration.database_url import DatabaseURL
@@ -63,7 +64,8 @@ class LiveSources:
         self.fault = ""
         """Why the file's present text is not in force, in words for the operator; empty if it is."""
         self._is_registered = path is None
-        self._register_at = 0.0
+        self._register_at = 0.0  # monotonic
+        self._has_tried = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leadcrm-sources", daemon=True)
         self._retire(self._read_seen())
@@ -89,18 +91,27 @@ class LiveSources:
     def _run(self) -> None:
         while True:
             try:
-                self.look()
-                if not self._is_registered:
-                    self.register()
+                self.look(registers=True)
+                self.learn()
             except Exception:
                 text = "the sources could not be looked at"
                 logger.exception(text, extra={"action": "sources", "repeat_key": text})
+            self._has_tried.set()
             pause_s = LOOK_S if self._is_registered else REGISTER_PAUSE_S
             if self._stopping.wait(pause_s):
                 return
 
-    def look(self) -> None:
-        """Take the file's text if it has changed and can be used."""
+    def wait_for_first_attempt(self, timeout_s: float) -> None:
+        """Wait up to `timeout_s` until the text in force has its version, or the attempt to get it has failed."""
+        if self._path is not None:
+            self._has_tried.wait(timeout_s)
+
+    def look(self, *, registers: bool = False) -> None:
+        """Take the file's text if it has changed and can be used.
+
+        Args:
+            registers: Give it its version first, so that no row lacks it.
+        """
         signature = _signature(self._files)
         if self._path is None or signature == self._signature:
             return
@@ -119,16 +130,30 @@ class LiveSources:
         if catalogue == self._catalogue:
             return
         before = _tables(self._catalogue.text)
-        self.version = None
-        self._is_registered = False
+        version = self._number(catalogue) if registers else None
         self._catalogue = catalogue
+        self.version = version
+        self._is_registered = False
+        self._register_at = 0.0
         self._retire({**self._read_seen(), **before})
         logger.info("the sources were read anew", extra={"action": "sources", "sources": len(catalogue.sources)})
 
     def learn(self) -> None:
-        """Register the text once, in this thread. A database that is away changes nothing."""
-        if not self._is_registered:
+        """Register the text in this thread, unless it is or that has just failed. It may block: not for a loop."""
+        if not self._is_registered and monotonic() >= self._register_at:
+            self._register_at = monotonic() + REGISTER_PAUSE_S
             self.register()
+
+    def _number(self, catalogue: Catalogue) -> int | None:
+        """Return a text's version; None while the database cannot be used."""
+        try:
+            entities = bind(self._database)
+            try:
+                return version_of(entities, catalogue)
+            finally:
+                entities.database.disconnect()
+        except LeadcrmError:
+            return None
 
     def register(self) -> None:
         """Give the text in force its version, and learn which sources there ever were."""
