@@ -79,6 +79,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value.isoformat(timespec='milliseconds')}Z"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     text = _FORMULA_WITHIN.sub("'", str(value))
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 

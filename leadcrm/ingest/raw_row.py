@@ -97,9 +97,17 @@ def sqlite_lead_values(row: Submission) -> tuple[Any, ...]:
     return (*row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION, row.source, row.is_test)
 
 
+_EVERY_ROW_HAS = RAW_COLUMNS[: RAW_COLUMNS.index("mapping_version")]
+"""The columns of the rows of /api/lead too, which pay for no others."""
+
+
 def postgres_record(row: Submission) -> dict[str, Any]:
     """Return the values of a row and its lead by column name, in types that JSON can hold."""
-    record: dict[str, Any] = dict(zip(RAW_COLUMNS, row))  # noqa: B905 - what follows them is the lead's
+    record: dict[str, Any] = dict(zip(_EVERY_ROW_HAS, row))  # noqa: B905 - what follows them is not every row's
+    if row.mapping_version is not None:
+        record["mapping_version"] = row.mapping_version
+    if row.part_of is not None:
+        record["part_of"] = row.part_of
     record["body_sha256"] = row.body_sha256.hex()
     if row.body is not None:
         record["body"] = b2a_base64(row.body, newline=False).decode()
