@@ -113,7 +113,7 @@ def open_sources(config: Config) -> SourceRows:
     Raises:
         SourcesFault: `SOURCES_FILE` cannot be used.
     """
-    live = LiveSources(config.sources_file, config.data_dir, config.database)
+    live = LiveSources(config)
     live.learn()
     return SourceRows(live, max_decoded_bytes=config.max_body_bytes)
 
@@ -158,7 +158,7 @@ class Ingestion:
         self._verdict_spool = open_spool(config)
         self._is_spool_proven = False
         self.budget = QueueBudget(config.queue_bytes, largest_bytes=config.max_body_bytes, on_refusal=_warn_of_no_room)
-        self.sources = sources or LiveSources(config.sources_file, config.data_dir, config.database)
+        self.sources = sources or LiveSources(config)
         self.source_rows = SourceRows(self.sources, max_decoded_bytes=config.max_body_bytes)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(

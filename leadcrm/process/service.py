@@ -60,7 +60,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         migrations_for(kind)
     if config.uses_data_dir:
         make_data_dir(config.data_dir)
-    sources = LiveSources(config.sources_file, config.data_dir, config.database)
+    sources = LiveSources(config)
     with hold(config.data_dir, config.database.path) if config.uses_data_dir else nullcontext(True) as held:
         if not held:
             raise DataDirInUse(

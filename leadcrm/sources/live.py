@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.configuration.config import Config
 from leadcrm.database.sessions import bind
 from leadcrm.errors import LeadcrmError, SourcesFault
 from leadcrm.sources.catalogue import Catalogue, read_catalogue, retired_source
@@ -41,20 +41,15 @@ logger = logging.getLogger("leadcrm.sources")
 class LiveSources:
     """The sources of one process. Reading them needs no lock: a new catalogue takes the old one's place whole."""
 
-    def __init__(self, path: Path | None, data_dir: Path, database: DatabaseURL) -> None:
+    def __init__(self, config: Config) -> None:
         """Read the file.
-
-        Args:
-            path: SOURCES_FILE; None if there is none.
-            data_dir: Where the names that were seen are kept.
-            database: Where the versions are kept.
 
         Raises:
             SourcesFault: The file cannot be used.
         """
-        self._path = path
-        self._seen_path = data_dir / SEEN_FILE
-        self._database = database
+        self._path = path = config.sources_file
+        self._seen_path = config.data_dir / SEEN_FILE if config.uses_data_dir else None
+        self._database = config.database
         self._files = _files(path)
         self._signature = _signature(self._files)
         self._catalogue = Catalogue() if path is None else read_catalogue(path)
@@ -182,6 +177,8 @@ class LiveSources:
         self._retired = {**self._retired, **{name: retired_source(name, table) for name, table in gone.items()}}
 
     def _read_seen(self) -> dict[str, Mapping[str, Any]]:
+        if self._seen_path is None:
+            return {}
         with suppress(OSError, ValueError):
             seen = json.loads(self._seen_path.read_text())
             return {str(name): table for name, table in seen.items() if isinstance(table, dict)}
@@ -192,7 +189,7 @@ class LiveSources:
             name: {key: table[key] for key in ("preset", "respond") if key in table}
             for name, table in list(seen.items())[:_MAX_SEEN]
         }
-        if kept == self._read_seen():
+        if self._seen_path is None or kept == self._read_seen():
             return
         # Of several workers each writes a file of its own, and the last one's takes the name.
         temporary = self._seen_path.with_suffix(f".{os.getpid()}.tmp")
