@@ -19,7 +19,7 @@ from leadcrm.ingest.payload.reader import begins_as_json
 MAX_EXACT_BYTES = 262_144
 """The longest body that is read a second time, for the numbers' texts."""
 
-MAX_LINES = 5_000
+MAX_LINES = 2_000
 
 _NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
 _PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
@@ -90,6 +90,8 @@ def _read_json(text: bytes, *, exactly: bool) -> object:
         return read_any_json(text, exactly=exactly)
     except InvalidPayload:
         lines = [line for line in text.split(b"\n", MAX_LINES) if line.strip()]
+        if len(lines) > MAX_LINES:
+            raise InvalidPayload(f"the body has more than {MAX_LINES} lines of JSON") from None
         if len(lines) < 2 or not all(begins_as_json(line) for line in lines):
             raise
         return [read_any_json(line.strip(), exactly=exactly) for line in lines]
