@@ -8,7 +8,7 @@ to log and to print: nobody puts a payload, a token, a password or a driver's ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -55,6 +55,26 @@ class ConfigError(LeadcrmError):
     def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str]]:
         # Without this an error that crosses a process border is rebuilt from its one line and fails.
         return (type(self), (self.variable, self.fault, self.accepted))
+
+
+class SourcesFault(LeadcrmError):
+    """A text of SOURCES_FILE cannot be used.
+
+    Args:
+        where: the file.
+        faults: one for each thing that is wrong, with its line; quotes no secret.
+    """
+
+    exit_status = EXIT_CONFIG
+
+    def __init__(self, where: str, faults: Sequence[str]) -> None:
+        super().__init__(" ".join(f"SOURCES_FILE: {where}: {'; '.join(faults)}".split()), hint="leadcrm sources check")
+        self.where = where
+        self.faults = tuple(faults)
+
+    def __reduce__(self) -> tuple[type[SourcesFault], tuple[str, tuple[str, ...]]]:
+        # As for ConfigError.
+        return (type(self), (self.where, self.faults))
 
 
 class StoreError(LeadcrmError):

@@ -77,6 +77,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--email", metavar="TEXT", help="this address, in any case")
     group.add_argument("--phone", metavar="TEXT", help="this number, as it was sent")
+    group.add_argument("--tests", choices=("include", "only"), help="the senders' test leads too, or alone")
     group.add_argument("-q", metavar="TEXT", help="how an email, a phone or a last name begins")
 
 
@@ -89,6 +90,7 @@ def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
         until=arguments.until,
         email=arguments.email,
         phone=arguments.phone,
+        tests=arguments.tests,
         q=arguments.q or None,
     )
 

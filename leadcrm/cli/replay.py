@@ -28,6 +28,7 @@ from leadcrm.crm.documents import replay_document
 from leadcrm.crm.replay import replay_raw
 from leadcrm.database.states import REPLAYABLE_STATES
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
+from leadcrm.ingest.ingestion import open_sources
 from leadcrm.ingest.replay import Replay, replayable_ids
 
 
@@ -58,8 +59,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
 
 def _replay(crm: Crm, ids: list[UUID]) -> Iterator[dict[str, object]]:
     console = Console(stderr=True)
+    sources = open_sources(crm.config)
     # One at a time: each is a transaction of its own, and a fault in the middle leaves the others done.
     for id in track(ids, "replaying", console=console, disable=not console.is_terminal or len(ids) < 2):
-        result = replay_raw(crm.entities, crm.spool, id, max_decoded_bytes=crm.config.max_body_bytes)
+        result = replay_raw(crm.entities, crm.spool, id, max_decoded_bytes=crm.config.max_body_bytes, sources=sources)
         unknown = Replay(str(id), "unknown", False, None, "no request was kept under this id")
         yield replay_document(result or unknown)

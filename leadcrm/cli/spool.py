@@ -18,7 +18,7 @@ from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, print_record, progress
 from leadcrm.configuration.config import Config
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
-from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
+from leadcrm.ingest.ingestion import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.spool.spool import Spool
@@ -83,11 +83,12 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
         salvage_all(spool, config.database.path)
         spool.release_refused()
         total = spool.status().depth
+        sources = open_sources(config)
         store = open_store(config)
         try:
             done = 0
             with progress("draining") as on_progress:
-                while count := drain_batch(spool, store, max_decoded_bytes=config.max_body_bytes):
+                while count := drain_batch(spool, store, max_decoded_bytes=config.max_body_bytes, sources=sources):
                     done += count
                     on_progress(done, max(total, done))
         finally:

@@ -1,8 +1,8 @@
 """Verify that every raw row has its bytes, every stored row its lead, and that all counts add up.
 
-Prints the ledger of each day (UTC): received = created + repeats + conflicts + invalid + failed + spooled, where
-"received" was counted by each commit and the rest are the rows that are there. A server may run meanwhile. Exit status
-1 if anything is wrong, with the rows named.
+Prints the ledger of each day (UTC): received = created + repeats + conflicts + invalid + failed + spooled and what
+sources keep besides, where "received" was counted by each commit and the rest are the rows that are there. A server may
+run meanwhile. Exit status 1 if anything is wrong, with the rows named.
 
 examples:
   leadcrm verify

@@ -284,6 +284,14 @@ class Config:
     spool_bytes: int = variable(
         "SPOOL_BYTES", default="1073741824", help="largest size of the spool", accepted=_SIZES, parse=parsing.size(1)
     )
+    sources_file: Path | None = variable(
+        "SOURCES_FILE",
+        default="none",
+        help="TOML that describes the sources behind /in/NAME",
+        accepted="the path of a file",
+        parse=parsing.directory,
+        default_value=lambda _: None,
+    )
     sources: Mapping[str, str]
     """Where each variable's value came from: `flag`, `environment`, `.env`, `file PATH`, `credential` or `default`."""
     misspelt: Mapping[str, str]

@@ -18,10 +18,10 @@ from leadcrm.crm.raw import Kept, RawPage, Summary
 from leadcrm.crm.states import SPOOLED
 from leadcrm.crm.statistics import DIMENSIONS, Statistics
 from leadcrm.database.entities import FIELDS
-from leadcrm.database.states import INBOX_STATES, TALLIES, State
+from leadcrm.database.states import TALLIES, UNSTORED_STATES, State
 from leadcrm.ingest.replay import Replay
 
-LEAD_NAMES = ("id", *FIELDS, "status", "assignedTo", "createdAt", "updatedAt", "normalizerVersion")
+LEAD_NAMES = ("id", *FIELDS, "status", "assignedTo", "createdAt", "updatedAt", "normalizerVersion", "source", "isTest")
 """The names of a lead's columns in JSON and CSV, in the order of the columns."""
 
 _OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
@@ -115,7 +115,7 @@ def statistics_document(statistics: Statistics, spooled: int) -> dict[str, Any]:
     """Return the statistics of a period, and how many rows wait in the spool now."""
 
     def count_at(start: datetime) -> dict[str, int]:
-        counts = {State(state).tally: statistics.outcomes[state][start] for state in INBOX_STATES}
+        counts = {State(state).tally: statistics.outcomes[state][start] for state in UNSTORED_STATES}
         return {State.STORED.tally: statistics.steps[start], **counts}
 
     steps = {start: count_at(start) for start in statistics.steps}
@@ -152,4 +152,7 @@ def _request_document(row: Any, stored: str, refusal: str | None) -> dict[str, A
         "error": refusal or row.error,
         "duplicateOf": row.duplicate_of,
         "node": row.node,
+        "source": row.source,
+        "mappingVersion": row.mapping_version,
+        "partOf": row.part_of,
     }

@@ -105,6 +105,8 @@ def cell_text(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value.isoformat(timespec='milliseconds')}Z"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return str(value)
 
 

@@ -20,7 +20,7 @@ MAX_ROWS = 500
 LONGEST_LISTED = 1_024
 """The characters of a value that pages, searches and the stream carry: whole ones have no bound, nor would a page."""
 
-FILTER_COLUMNS = ("status", "assigned_to", "country", "offer", "marker", "domain", "sourcetype", "lang")
+FILTER_COLUMNS = ("status", "assigned_to", "country", "offer", "marker", "domain", "sourcetype", "lang", "source")
 """The columns that a filter compares with exact values."""
 
 
@@ -47,6 +47,8 @@ class Lead(NamedTuple):
     created_at: datetime
     updated_at: datetime
     normalizer_version: int
+    source: str
+    is_test: bool
 
     @property
     def may_be_cut(self) -> bool:
@@ -70,6 +72,7 @@ class LeadFilter:
         until: The end of the period, excluded, naive UTC.
         email: A whole address, in any case.
         phone: A whole number, as it was sent.
+        tests: Whether the senders' test leads count: `include` or `only`; else they do not, unless `ids` names them.
         q: The prefix of an email, a phone or a last name; among the newest leads, any part of those or of a first
             name.
     """
@@ -80,6 +83,7 @@ class LeadFilter:
     until: datetime | None = None
     email: str | None = None
     phone: str | None = None
+    tests: str | None = None
     q: str | None = None
 
 

@@ -18,8 +18,8 @@ from leadcrm.crm.leads import FILTER_COLUMNS, LONGEST_LISTED, Cursor, Lead, Lead
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
 
 _LEAD = (
-    "(lead.raw.id, {}, lead.status, lead.assigned_to, lead.created_at, lead.updated_at, lead.normalizer_version) "
-    "for lead in entities.lead"
+    "(lead.raw.id, {}, lead.status, lead.assigned_to, lead.created_at, lead.updated_at, lead.normalizer_version, "
+    "lead.source, lead.is_test) for lead in entities.lead"
 )
 _WHOLE_LEADS = _LEAD.format(", ".join(f"lead.{name}" for name in FIELD_COLUMNS))
 _LISTED_LEADS = _LEAD.format(", ".join(f"lead.{name}[:{LONGEST_LISTED}]" for name in FIELD_COLUMNS))
@@ -70,6 +70,10 @@ def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
         query = query.where(lambda lead: lead.raw.id in ids)
     for column, values in lead_filter.values:
         query = _where_one_of(query, column, values)
+    if lead_filter.tests == "only":
+        query = where_sql(query, "lead.is_test", ())
+    elif lead_filter.tests != "include" and not ids:
+        query = where_sql(query, "NOT lead.is_test", ())
     since, until = lead_filter.since, lead_filter.until
     if since is not None:
         query = query.where(lambda lead: lead.created_at >= since)
@@ -119,4 +123,7 @@ def _where_one_of(query: Any, column: str, values: tuple[str, ...]) -> Any:
     if column == "status" and "new" not in values:
         # Redundant, but it matches the partial index's predicate so the planner can use it.
         query = query.where(lambda lead: lead.status != "new")
+    if column == "source" and "api" not in values:
+        # As above.
+        query = query.where(lambda lead: lead.source != "api")
     return query.where(lambda lead: getattr(lead, column) in values)

@@ -45,6 +45,9 @@ class Summary(NamedTuple):
     error: str | None
     duplicate_of: UUID | None
     node: str
+    source: str
+    mapping_version: int | None
+    part_of: UUID | None
     body_bytes: int | None
     refusal: str | None
     stored: str
@@ -179,6 +182,9 @@ def _select_summaries(entities: SpoolEntities, refusal: Any) -> Any:
             row.error[:LONGEST_LISTED],
             row.duplicate_of,
             row.node,
+            row.source,
+            row.mapping_version,
+            row.part_of,
             raw_sql('length("row".body)', int),
             refusal,
         )

@@ -8,11 +8,14 @@ from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.states import SPOOLED
 from leadcrm.database.entities import Entities
 from leadcrm.ingest.replay import Replay, replay
+from leadcrm.ingest.submission import SourceReader
 
 _WAITS = "it waits in this node's spool for the database: leadcrm spool drain"
 
 
-def replay_raw(entities: Entities, spool: SpoolReader, id: UUID, *, max_decoded_bytes: int) -> Replay | None:
+def replay_raw(
+    entities: Entities, spool: SpoolReader, id: UUID, *, max_decoded_bytes: int, sources: SourceReader | None = None
+) -> Replay | None:
     """Try to make a lead of one request. Durable on return.
 
     Returns:
@@ -21,7 +24,7 @@ def replay_raw(entities: Entities, spool: SpoolReader, id: UUID, *, max_decoded_
     Raises:
         StoreUnavailable: The database cannot be changed, or the commit is in doubt; replaying again is safe.
     """
-    result = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
+    result = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
     if result is None and spool.get(id):
         return Replay(str(id), SPOOLED, False, None, _WAITS)
     return result

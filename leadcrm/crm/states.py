@@ -11,4 +11,4 @@ SPOOLED = "spooled"
 INBOX_STATES = (*states.INBOX_STATES, SPOOLED)
 """The states of rows that are no leads, those that most need a person first."""
 
-RAW_STATES = (*INBOX_STATES, State.STORED.value)
+RAW_STATES = tuple(dict.fromkeys((*INBOX_STATES, *states.UNSTORED_STATES, State.STORED.value)))

@@ -16,9 +16,9 @@ from pony.orm import count, raw_sql, select
 
 from leadcrm.crm.dialects import Step, dialect_of
 from leadcrm.database.entities import Entities
-from leadcrm.database.states import INBOX_STATES
+from leadcrm.database.states import UNSTORED_STATES
 
-DIMENSIONS = ("status", "country", "offer", "marker", "sourcetype")
+DIMENSIONS = ("status", "country", "offer", "marker", "sourcetype", "source")
 
 LONGEST_VALUE = 256
 """The characters of a value: longer ones that begin alike count as one."""
@@ -111,7 +111,7 @@ def _count_outcomes(
     entities: Entities, since: datetime, until: datetime, step: Step, starts: list[datetime]
 ) -> dict[str, dict[datetime, int]]:
     """Count the rows that are no leads. There may be as many of them as leads, so an index must find them."""
-    counts = {state: dict.fromkeys(starts, 0) for state in INBOX_STATES}
+    counts = {state: dict.fromkeys(starts, 0) for state in UNSTORED_STATES}
     # Ids begin with the time and are indexed within a state: they narrow the rows, the times select them.
     low = _lowest_id(since, -_MAX_CLOCK_DIFFERENCE)
     high = _lowest_id(until, _MAX_CLOCK_DIFFERENCE)
@@ -120,7 +120,6 @@ def _count_outcomes(
         (row.state, start, count())
         for row in entities.raw_lead
         if row.state != "stored"
-        and row.state in INBOX_STATES
         and row.id >= low
         and row.id < high
         and row.received_at >= since

@@ -33,6 +33,11 @@ _XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\r|_(?=x[0-9A-Fa-f]{4}_)")
 
 
+class _Archive(ZipFile):
+    def __del__(self) -> None:
+        """Leave it as it is: a download that was given up has no end, and closing it in the middle would fail."""
+
+
 class XlsxFile:
     """A workbook with one sheet, or several where there are too many rows for one."""
 
@@ -42,7 +47,7 @@ class XlsxFile:
         self._text_of = text_of
         self._target = _Pieces()
         # A target that cannot be read or sought makes the archive a stream.
-        self._archive = ZipFile(self._target, "w", ZIP_DEFLATED)
+        self._archive = _Archive(self._target, "w", ZIP_DEFLATED)
         self._sheet: IO[bytes] | None = None
         self._sheets = 0
         self._rows = 0

@@ -45,14 +45,16 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: raw rows, leads, changes and the ledger.
+    """The entities of one bound database: raw rows, leads, changes, the ledger and the texts of sources.
 
-    `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`.
+    `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
+    `source_versions`.
     """
 
     lead: Any
     lead_event: Any
     ledger_entry: Any
+    source_version: Any
 
 
 def _text() -> Any:
@@ -84,6 +86,8 @@ def _raw_lead_attributes() -> dict[str, Any]:
         "duplicate_of": Optional(UUID),
         "node": _required_text(),
         "source": _required_text(),
+        "mapping_version": Optional(int),
+        "part_of": Optional(UUID),
     }
 
 
@@ -96,6 +100,8 @@ def _lead_attributes() -> dict[str, Any]:
         "created_at": Required(datetime),
         "updated_at": Required(datetime),
         "normalizer_version": Required(int),
+        "source": _required_text(),
+        "is_test": Required(bool),
     }
 
 
@@ -139,7 +145,14 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         received = Required(int, size=64)
         PrimaryKey(day, entry)
 
-    return Entities(database, raw_lead, lead, lead_event, LedgerEntry)
+    class SourceVersion(database.Entity):  # type: ignore[misc]
+        _table_ = table("source_versions")
+        version = PrimaryKey(int)
+        taken_at = Required(datetime)
+        sha256 = Required(bytes)
+        text = _required_text()
+
+    return Entities(database, raw_lead, lead, lead_event, LedgerEntry, SourceVersion)
 
 
 def define_spool_entities(database: Database) -> SpoolEntities:

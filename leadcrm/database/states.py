@@ -43,11 +43,23 @@ class State(str, Enum):
     STORED = "stored", Outcome.CREATED, "created", True, False, False
     """The row has its lead."""
 
+    BATCH = "batch", Outcome.CREATED, "batches", False, False, False
+    """The body holds several leads, each of which is a row of its own that names this one as `part_of`."""
+
+    EVENT = "event", Outcome.CREATED, "events", False, True, False
+    """The source says that the request is no lead: another event, a handshake, a probe."""
+
     REPEAT = "repeat", Outcome.DUPLICATE, "repeats", False, False, True
     """The same body arrived first under the same key; the first row keeps it."""
 
     CONFLICT = "conflict", Outcome.CONFLICT, "conflicts", False, True, True
     """Another body arrived first under the same key."""
+
+    UNROUTED = "unrouted", Outcome.CREATED, "unrouted", False, True, True
+    """The source is switched off or was taken out of `SOURCES_FILE`. Its sender is answered as before."""
+
+    UNVERIFIED = "unverified", Outcome.REJECTED, "unverified", False, True, True
+    """The request did not prove that it comes from the source's sender."""
 
     INVALID = "invalid", Outcome.INVALID, "invalid", False, True, True
     """The body holds no readable payload."""
@@ -90,6 +102,9 @@ KEY_HOLDING_STATES = tuple(state.value for state in State if state.holds_key)
 """The states in which a raw row holds its Idempotency-Key; the unique index covers exactly these."""
 
 REPLAYABLE_STATES = tuple(state.value for state in reversed(State) if state.is_replayable)
+
+UNSTORED_STATES = tuple(state.value for state in reversed(State) if state is not State.STORED)
+"""The states of rows that have no lead of their own."""
 
 INBOX_STATES = tuple(state.value for state in reversed(State) if state.in_inbox)
 

@@ -32,11 +32,13 @@ from leadcrm.ingest.leisure import Leisure
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.replay import replay_failed, replay_postponed
+from leadcrm.ingest.sourced import SourceRows
 from leadcrm.ingest.spool.spool import Spool, SpoolStatus
 from leadcrm.ingest.store.postgres import PostgresStore
 from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
+from leadcrm.sources.live import LiveSources
 
 REFUSAL_CACHE_S = 2.0
 """How long a refused lead keeps /health at 503. It must expire: a node out of rotation gets no lead that could clear
@@ -107,6 +109,17 @@ def open_store(config: Config) -> Store:
         raise
 
 
+def open_sources(config: Config) -> SourceRows:
+    """Return what reads the rows of sources, for a command.
+
+    Raises:
+        SourcesFault: `SOURCES_FILE` cannot be used.
+    """
+    live = LiveSources(config)
+    live.learn()
+    return SourceRows(live, max_decoded_bytes=config.max_body_bytes)
+
+
 def prepare_spool(config: Config) -> None:
     """Check the spool before any process opens it; a damaged file is set aside, and recovery salvages its rows."""
     spool = open_spool(config)
@@ -133,14 +146,22 @@ def _is_recent(refused_at: float | None) -> bool:
 class Ingestion:
     """One process's ingestion: its writer, its spool and its recovery."""
 
-    def __init__(self, config: Config, *, may_migrate: bool) -> None:
-        """Assemble the parts; nothing is opened before `start`."""
+    def __init__(self, config: Config, *, may_migrate: bool, sources: LiveSources | None = None) -> None:
+        """Assemble the parts; nothing is opened before `start`.
+
+        Args:
+            config: The configuration.
+            may_migrate: Pending migrations are applied when the database is reached.
+            sources: The sources as they were read at the start; None to read them now.
+        """
         self._config = config
         self._may_migrate = may_migrate
         self._inode: int | None = None
         self._verdict_spool = open_spool(config)
         self._is_spool_proven = False
         self.budget = QueueBudget(config.queue_bytes, largest_bytes=config.max_body_bytes, on_refusal=_warn_of_no_room)
+        self.sources = sources or LiveSources(config)
+        self.source_rows = SourceRows(self.sources, max_decoded_bytes=config.max_body_bytes)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(
             self.writer,
@@ -151,6 +172,7 @@ class Ingestion:
             database=config.database.path,
             inspect=self._inspect,
             replay_postponed=self._replay_postponed,
+            sources=self.source_rows,
         )
         self.leisure = Leisure(max_decoded_bytes=config.max_body_bytes)
 
@@ -158,6 +180,7 @@ class Ingestion:
         """Start the threads of writer and recovery; futures resolve on `loop`."""
         self.writer.start(loop)
         self._recovery.start()
+        self.sources.start()
 
     def replay_soon(self) -> None:
         """Make the lead of a row that was kept as postponed, in the recovery's own time."""
@@ -165,10 +188,13 @@ class Ingestion:
 
     def wait_for_database(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` for the first attempt to connect. Blocks: call it in a thread."""
+        ends_at = monotonic() + timeout_s
         self._recovery.wait_for_first_attempt(timeout_s)
+        self.sources.wait_for_first_attempt(max(0.0, ends_at - monotonic()))
 
     def stop(self) -> None:
         """Keep all queued submissions, then end the threads. Blocks until then."""
+        self.sources.stop()
         self.writer.stop()
         self._recovery.stop()
 
@@ -188,6 +214,8 @@ class Ingestion:
             faults.append(overwriting)
         if has_no_room := _is_recent(self.budget.refused_at):
             faults.append("leads that wait fill the memory for them (QUEUE_BYTES), so that others are refused")
+        if self.sources.fault:
+            faults.append(self.sources.fault)
         spool, spool_keeps = self._look_at_spool(faults)
         # A spool that has room, but not for the lead that just came, does not say so by itself.
         if is_refusing and isinstance(writer.refusal, SpoolFull) and str(writer.refusal) not in faults:
@@ -295,7 +323,12 @@ class Ingestion:
     def _replay_failed(self, is_stopping: Callable[[], bool]) -> int:
         entities = bind(self._config.database)
         try:
-            return replay_failed(entities, max_decoded_bytes=self._config.max_body_bytes, is_stopping=is_stopping)
+            return replay_failed(
+                entities,
+                max_decoded_bytes=self._config.max_body_bytes,
+                sources=self.source_rows,
+                is_stopping=is_stopping,
+            )
         finally:
             entities.database.disconnect()
 

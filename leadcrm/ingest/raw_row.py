@@ -39,6 +39,8 @@ def submission_from_entity(row: Any) -> Submission:
         duplicate_of=str(row.duplicate_of) if row.duplicate_of else None,
         node=row.node,
         source=row.source,
+        mapping_version=row.mapping_version,
+        part_of=str(row.part_of) if row.part_of else None,
     )
 
 
@@ -53,8 +55,9 @@ def submission_from_sqlite(values: Sequence[Any]) -> Submission:
     row["received_at"] = datetime.fromisoformat(row["received_at"]).replace(tzinfo=timezone.utc)
     row["headers"] = orjson.loads(row["headers"])
     row["state"] = State(row["state"])
-    if row["duplicate_of"] is not None:
-        row["duplicate_of"] = str(UUID(bytes=row["duplicate_of"]))
+    for link in ("duplicate_of", "part_of"):
+        if row[link] is not None:
+            row[link] = str(UUID(bytes=row[link]))
     return Submission(**row)
 
 
@@ -78,6 +81,8 @@ def sqlite_raw_values(row: Submission) -> tuple[Any, ...]:
         uuid_bytes(row.duplicate_of) if row.duplicate_of else None,
         row.node,
         row.source,
+        row.mapping_version,
+        uuid_bytes(row.part_of) if row.part_of else None,
     )
 
 
@@ -89,13 +94,20 @@ def sqlite_lead_values(row: Submission) -> tuple[Any, ...]:
     if row.fields is None:
         return _NO_LEAD
     received_at = _timestamp(row.received_at)
-    return (*row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION)
+    return (*row.fields, "new", None, received_at, received_at, NORMALIZER_VERSION, row.source, row.is_test)
+
+
+_EVERY_ROW_HAS = RAW_COLUMNS[: RAW_COLUMNS.index("mapping_version")]
+"""The columns of the rows of /api/lead too, which pay for no others."""
 
 
 def postgres_record(row: Submission) -> dict[str, Any]:
     """Return the values of a row and its lead by column name, in types that JSON can hold."""
-    record: dict[str, Any] = dict(zip(Submission._fields, row))  # noqa: B905 - `strict` would cost on the hot path
-    del record["fields"]
+    record: dict[str, Any] = dict(zip(_EVERY_ROW_HAS, row))  # noqa: B905 - what follows them is not every row's
+    if row.mapping_version is not None:
+        record["mapping_version"] = row.mapping_version
+    if row.part_of is not None:
+        record["part_of"] = row.part_of
     record["body_sha256"] = row.body_sha256.hex()
     if row.body is not None:
         record["body"] = b2a_base64(row.body, newline=False).decode()
@@ -104,6 +116,8 @@ def postgres_record(row: Submission) -> dict[str, Any]:
     if row.fields is not None:
         record.update(zip(FIELD_COLUMNS, row.fields))  # noqa: B905
         record["normalizer_version"] = NORMALIZER_VERSION
+        if row.is_test:
+            record["is_test"] = True
     return record
 
 

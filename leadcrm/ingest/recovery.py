@@ -25,6 +25,7 @@ from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.store import Store
+from leadcrm.ingest.submission import SourceReader
 from leadcrm.ingest.writer import Writer
 
 FIRST_PAUSE_S = 0.1
@@ -60,6 +61,7 @@ class Recovery:
         database: Path | None = None,
         inspect: Callable[[], None] = lambda: None,
         replay_postponed: Callable[[], bool] = lambda: False,
+        sources: SourceReader | None = None,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -72,6 +74,7 @@ class Recovery:
             database: The embedded database, if what was kept of it must be salvaged too.
             inspect: Looks through the database; raises `StoreDamaged`.
             replay_postponed: Makes the leads of postponed rows for a moment, and says whether others are left.
+            sources: What reads the spooled bodies of sources; None if there are none.
         """
         self._writer = writer
         self._spool = spool
@@ -84,6 +87,7 @@ class Recovery:
         self._replay_postponed = replay_postponed
         self._are_postponed = True  # at the start there may be some
         self._max_decoded_bytes = max_decoded_bytes
+        self._sources = sources
         self._store: Store | None = None
         self._drain_rows = DRAIN_ROWS
         self._refused_pause_s = FIRST_REFUSED_PAUSE_S
@@ -240,7 +244,13 @@ class Recovery:
     def _drain_batch(self, spool: Spool, store: Store) -> int:
         """Drain one batch; halve its size after each failure of the database, double it after each success."""
         try:
-            count = drain_batch(spool, store, max_decoded_bytes=self._max_decoded_bytes, max_rows=self._drain_rows)
+            count = drain_batch(
+                spool,
+                store,
+                max_decoded_bytes=self._max_decoded_bytes,
+                sources=self._sources,
+                max_rows=self._drain_rows,
+            )
         except StoreUnavailable:
             self._drain_rows = max(1, self._drain_rows // 2)
             raise

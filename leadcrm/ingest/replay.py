@@ -1,14 +1,15 @@
 """Replay: makes a lead of a raw row that has none, under the id that the row got on arrival.
 
-It serves `failed` rows (our own fault, or the database refused the lead) and `invalid` rows (no readable payload) once
-the cause is fixed, and `conflict` rows once a person has seen that they are leads of their own: whoever posts under a
-key first makes a conflict of the next one's lead. The row's bytes are processed again, as if they had just arrived.
+It serves `failed` rows (our own fault, or the database refused the lead), `invalid` rows (no readable payload), and
+the `unverified`, `unrouted` and `event` rows of sources, once the cause is fixed; and `conflict` rows once a person has
+seen that they are leads of their own: whoever posts under a key first makes a conflict of the next one's lead. The
+row's bytes are processed again, as if they had just arrived.
 
 Invariants:
 - State, key and lead change in one transaction that has locked the row. Two replays of a row, even at once, make one
   lead.
 - A `failed` row never stops holding its key, because its sender got 201.
-- An `invalid` row claims its key with its change of state. If another row has taken the key meanwhile, it becomes that
+- Any other row claims its key with its change of state. If another row has taken the key meanwhile, it becomes that
   row's conflict (different bytes) or repeat (same bytes).
 - A `conflict` row becomes `stored` without its key, which stays its first holder's. It goes on to point at that row.
 """
@@ -16,19 +17,21 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import thread_time
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from pony.orm import flush, select
+from uuid_utils import uuid7
 
-from leadcrm.database.entities import FIELD_COLUMNS, Entities
+from leadcrm.database.entities import FIELD_COLUMNS, RAW_COLUMNS, Entities
 from leadcrm.database.sessions import session
 from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.raw_row import submission_from_entity
-from leadcrm.ingest.submission import POSTPONED, Fields, Submission
+from leadcrm.ingest.submission import POSTPONED, SourceReader, Submission
 
 CLAIM_ATTEMPTS = 5
 """A new lead may take the key between the look-up and the claim; the next look-up then finds that lead."""
@@ -63,7 +66,9 @@ class Postponed(NamedTuple):
     are_left: bool
 
 
-def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | None:
+def replay(
+    entities: Entities, id: UUID, *, max_decoded_bytes: int, sources: SourceReader | None = None
+) -> Replay | None:
     """Try to make a lead of one raw row; durable on return.
 
     A row that is stored or a repeat stays as it is.
@@ -81,7 +86,8 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
         return None
     # Reading takes up to some tenths of a second, in which no lock may be held. The bytes and headers never change.
     is_readable = kept.state.is_replayable and kept.body is not None
-    reprocessed = kept.reprocessed(max_decoded_bytes=max_decoded_bytes) if is_readable else None
+    read = partial(kept.reprocessed, max_decoded_bytes=max_decoded_bytes, sources=sources)
+    reprocessed = read() if is_readable else None
     for _ in range(CLAIM_ATTEMPTS):
         try:
             with session(entities, writes=True):
@@ -93,7 +99,11 @@ def replay(entities: Entities, id: UUID, *, max_decoded_bytes: int) -> Replay | 
 
 
 def replay_failed(
-    entities: Entities, *, max_decoded_bytes: int, is_stopping: Callable[[], bool] = lambda: False
+    entities: Entities,
+    *,
+    max_decoded_bytes: int,
+    sources: SourceReader | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> int:
     """Replay every `failed` row but the postponed ones, and return how many became leads.
 
@@ -104,7 +114,7 @@ def replay_failed(
     for id in _failed_ids(entities, are_postponed=False):
         if is_stopping():
             break
-        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
+        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
         leads += replayed is not None and replayed.changed
     return leads
 
@@ -163,21 +173,57 @@ def _replay(entities: Entities, id: UUID, reprocessed: Submission | None) -> Rep
     kept = submission_from_entity(row)
     if not kept.state.is_replayable or reprocessed is None:
         return _unchanged(kept)
+    if reprocessed.parts:
+        return _make_parts(entities, row, reprocessed)
     if reprocessed.fields is None:
-        row.error = reprocessed.error
-        return _unchanged(kept._replace(error=reprocessed.error))
+        # A row that holds its key keeps doing so: its sender heard that it is a lead. A conflict goes on to name that
+        # row.
+        stays = kept.state.holds_key or kept.state is State.CONFLICT or reprocessed.state.holds_key
+        state = kept.state if stays else reprocessed.state
+        row.set(state=state.value, error=reprocessed.error)
+        return _unchanged(kept._replace(state=state, error=reprocessed.error))._replace(changed=state != kept.state)
     if kept.state is State.CONFLICT:
         row.key_sha256 = None
-    elif not kept.state.holds_key and (holder := _find_holder(entities, kept)):
-        duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
-        row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
-        return Replay(kept.id, duplicate.state, True, str(holder.id), None)
+    elif not kept.state.holds_key:
+        # The key of a source's row may stand in its body, so that it is known only now.
+        kept = kept._replace(idempotency_key=reprocessed.idempotency_key, key_sha256=reprocessed.key_sha256)
+        row.set(idempotency_key=kept.idempotency_key, key_sha256=kept.key_sha256)
+        if holder := _find_holder(entities, kept):
+            duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
+            row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
+            return Replay(kept.id, duplicate.state, True, str(holder.id), None)
     # The error of a body that was read leniently says so.
-    row.set(state=State.STORED.value, error=reprocessed.error)
+    row.set(state=State.STORED.value, error=reprocessed.error, mapping_version=reprocessed.mapping_version)
     # Claim the key before making the lead: if a new lead has just taken it, the error names the keys' index.
     flush()
-    _make_lead(entities, row, reprocessed.fields)
+    _make_lead(entities, row, reprocessed)
     return Replay(kept.id, State.STORED, True, kept.id, None)
+
+
+def _make_parts(entities: Entities, row: Any, batch: Submission) -> Replay:
+    """Make a row and a lead of each part of a body that turns out to hold several."""
+    row.set(state=State.BATCH.value, error=None, mapping_version=batch.mapping_version)
+    first = None
+    for minted in batch.parts:
+        holder = _find_holder(entities, minted)
+        part = minted.duplicating(str(holder.id), holder.body_sha256) if holder else minted
+        made = entities.raw_lead(**{name: _column(name, getattr(part, name)) for name in RAW_COLUMNS})
+        flush()
+        if part.fields is not None:
+            _make_lead(entities, made, part)
+        first = first or part.duplicate_of or part.id
+    # The ledger counts the days on which requests arrived.
+    entities.ledger_entry(day=row.received_at.date(), entry=UUID(bytes=uuid7().bytes), received=len(batch.parts))
+    return Replay(batch.id, State.BATCH, True, first, None)
+
+
+def _column(name: str, value: Any) -> Any:
+    """Return a part's value as its entity takes it."""
+    if name in ("id", "duplicate_of", "part_of"):
+        return value and UUID(value)
+    if name == "received_at":
+        return value.replace(tzinfo=None)
+    return value.value if name == "state" else value
 
 
 def _unchanged(kept: Submission) -> Replay:
@@ -198,14 +244,17 @@ def _find_holder(entities: Entities, kept: Submission) -> Any:
     ).first()
 
 
-def _make_lead(entities: Entities, row: Any, fields: Fields) -> None:
+def _make_lead(entities: Entities, row: Any, read: Submission) -> None:
+    assert read.fields is not None
     entities.lead(
         raw=row,
-        **dict(zip(FIELD_COLUMNS, fields, strict=True)),
+        **dict(zip(FIELD_COLUMNS, read.fields, strict=True)),
         status="new",
         created_at=row.received_at,
         updated_at=row.received_at,
         normalizer_version=NORMALIZER_VERSION,
+        source=row.source,
+        is_test=read.is_test,
     )
     flush()
 

@@ -27,6 +27,9 @@ logger = logging.getLogger("leadcrm.ingest.submission")
 
 Fields = tuple["str | None", ...]
 
+PART_BYTES = 1024
+"""The memory that a part holds besides its body, about."""
+
 
 class Submission(NamedTuple):
     """One raw row, in the order of its columns, and its lead's fields.
@@ -38,7 +41,11 @@ class Submission(NamedTuple):
         received_at: Aware UTC.
         source: The name in `READERS` of the source that the request arrived at.
         body: The bytes as received; None if the first row with the same key and bytes keeps them.
+        mapping_version: The version of the text of SOURCES_FILE that mapped the body; None for `api`.
+        part_of: The row of the whole body, of which this one's body is one lead.
         fields: The lead's 14 columns in their order; None if the row has no lead.
+        is_test: The lead is the sender's test.
+        parts: The rows of the leads in a body with several, which are kept with this one.
     """
 
     id: str
@@ -58,7 +65,11 @@ class Submission(NamedTuple):
     duplicate_of: str | None
     node: str
     source: str
+    mapping_version: int | None = None
+    part_of: str | None = None
     fields: Fields | None = None
+    is_test: bool = False
+    parts: tuple[Submission, ...] = ()
 
     @property
     def held_bytes(self) -> int:
@@ -66,6 +77,8 @@ class Submission(NamedTuple):
         held = len(self.body) if self.body is not None else 0
         if self.fields is not None and "content-encoding" in self.headers:
             held += sum(len(field) for field in self.fields if field)
+        if self.parts:
+            held += sum(part.held_bytes + PART_BYTES for part in self.parts)
         return held
 
     @property
@@ -88,15 +101,23 @@ class Submission(NamedTuple):
         """Say whether the row waits to be read at leisure."""
         return self.state is State.FAILED and self.error == POSTPONED
 
-    def reprocessed(self, *, max_decoded_bytes: int, at_leisure: bool = True) -> Submission:
+    def reprocessed(
+        self, *, max_decoded_bytes: int, sources: SourceReader | None = None, at_leisure: bool = True
+    ) -> Submission:
         """Return this row with its body read again by its source's reader, as if it had just arrived.
 
-        The row must have its body. Without leisure a laborious one is postponed.
+        The row must have its body. Without leisure a laborious one of `/api/lead` is postponed.
+
+        Args:
+            max_decoded_bytes: The limit of the body once its content codings are undone.
+            sources: What reads the rows of sources; None if only those of `READERS` can be read.
+            at_leisure: The reading may take long.
         """
         assert self.body is not None
         read = READERS.get(self.source)
         if read is None:
-            return self.failing(f"this version knows no source {self.source!r}")
+            reread = sources.reread(self) if sources is not None else None
+            return reread or self.failing(f"this version knows no source {self.source!r}")
         state, error, fields = read(
             self.body,
             content_type=self.content_type or "",
@@ -190,6 +211,13 @@ def _failed(error: Exception) -> Processed:
     return Processed(State.FAILED, f"normalizing failed: {type(error).__name__}", None)
 
 
+class SourceReader(Protocol):
+    """Reads the rows of the sources in `SOURCES_FILE`."""
+
+    def reread(self, row: Submission) -> Submission | None:
+        """Return a row with its body read again by its source as it is now; None if there never was such a source."""
+
+
 class Reader(Protocol):
     """Reads the bodies of a source; never raises."""
 
@@ -212,12 +240,14 @@ class Receipt(NamedTuple):
     Attributes:
         stored: Where it is: `database` or `spool`.
         is_failed: The request is kept, but its lead could not be made.
+        parts: The receipts of the leads of a body with several.
     """
 
     outcome: Outcome
     lead_id: str
     stored: str
     is_failed: bool = False
+    parts: tuple[Receipt, ...] = ()
 
 
 def receipt_for(state: State, lead_id: str, stored: str) -> Receipt:

@@ -26,6 +26,7 @@ from functools import partial
 from time import monotonic, time
 
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreUnavailable, SubmissionRefused
+from leadcrm.ingest.batch import Batch, Pending, Result, are_receipts, by_request, first_error, is_wanted
 from leadcrm.ingest.driving import InThread, LoopDriver, Operation
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.spool.spool import Spool, claimed_keys
@@ -51,26 +52,7 @@ PAUSE_S = 0.5
 LOOK_UP_PAUSE_S = 5.0
 """The pause after a failed read of the spool, during which the writer does not look up keys there."""
 
-Result = Receipt | LeadcrmError
-Pending = tuple[Submission, "asyncio.Future[Result]"]
-
 logger = logging.getLogger("leadcrm.ingest.writer")
-
-
-class _Batch:
-    """Submissions that are kept together, with their senders' futures and the bytes that they hold."""
-
-    def __init__(self) -> None:
-        self.pending: list[Pending] = []
-        self.held_bytes = 0
-
-    @property
-    def submissions(self) -> list[Submission]:
-        return [submission for submission, _ in self.pending]
-
-    def drop_refused(self) -> None:
-        """Drop the leads whose senders have got 503 meanwhile."""
-        self.pending = [pending for pending in self.pending if _is_wanted(pending)]
 
 
 class Writer:
@@ -210,7 +192,7 @@ class Writer:
             _, future = self._deadlines.popleft()
             if not future.done():
                 future.set_result(StoreUnavailable("nothing could keep the lead within its deadline"))
-        while self._waiting and not _is_wanted(self._waiting[0]):
+        while self._waiting and not is_wanted(self._waiting[0]):
             self._budget.give_back(self._waiting.popleft()[0].held_bytes)
 
     def _stop(self) -> None:
@@ -219,26 +201,26 @@ class Writer:
 
     # The path of a batch.
 
-    def _take_batch(self) -> _Batch:
+    def _take_batch(self) -> Batch:
         """Take waiting submissions for one batch, without the leads whose senders have got 503."""
-        batch = _Batch()
+        batch = Batch()
         while self._waiting and len(batch.pending) < MAX_BATCH_ROWS:
             held_bytes = self._waiting[0][0].held_bytes
             if batch.pending and batch.held_bytes + held_bytes > MAX_BATCH_BYTES:
                 break
             pending = self._waiting.popleft()
-            if _is_wanted(pending):
+            if is_wanted(pending):
                 batch.held_bytes += held_bytes
                 batch.pending.append(pending)
             else:
                 self._budget.give_back(held_bytes)
         return batch
 
-    def _keep(self, batch: _Batch) -> Operation[None]:
+    def _keep(self, batch: Batch) -> Operation[None]:
         """Keep a batch in the database, else in the spool, and answer its senders."""
         results: Sequence[Result]
         try:
-            results = yield from self._keep_somewhere(batch)
+            results = by_request(batch, (yield from self._keep_somewhere(batch)))
         except LeadcrmError as error:
             _report("leads cannot be kept and are answered 503: %s", error)
             results = [error] * len(batch.pending)
@@ -246,14 +228,14 @@ class Writer:
             logger.exception("a batch failed", extra={"action": "write_batch", "repeat_key": "a batch failed"})
             results = [StoreUnavailable(f"unforeseen: {type(error).__name__}")] * len(batch.pending)
         if results:
-            self.refusal = _first_error(results)
+            self.refusal = first_error(results)
             self.refused_at = None if self.refusal is None else monotonic()
         try:
             self._end()
         finally:
             self._answer(batch, results)
 
-    def _keep_somewhere(self, batch: _Batch) -> Operation[Sequence[Result]]:
+    def _keep_somewhere(self, batch: Batch) -> Operation[Sequence[Result]]:
         """Keep a batch's submissions and return a result each. Raises the `LeadcrmError` that keeps them all out."""
         store = self._store
         if store is None:
@@ -274,7 +256,7 @@ class Writer:
             batch.drop_refused()
             return (yield from self._spool_all(batch))
         self._count_commit(len(direct))
-        if len(direct) == len(submissions) and _are_receipts(written):
+        if len(direct) == len(submissions) and are_receipts(written):
             return written
         rest = partial(self._spool_the_rest, submissions, direct, written, spooled_keys)
         results: Sequence[Result] = yield InThread(rest)
@@ -285,7 +267,7 @@ class Writer:
             raise self.loss
         return (yield from store.write(rows))
 
-    def _spool_all(self, batch: _Batch) -> Operation[Sequence[Result]]:
+    def _spool_all(self, batch: Batch) -> Operation[Sequence[Result]]:
         if self._spool is None:
             raise StoreUnavailable("the database is away and SPOOL is off")
         if not batch.pending:
@@ -306,7 +288,7 @@ class Writer:
         yield InThread(store.close)
         self._on_loss()
 
-    def _answer(self, batch: _Batch, results: Sequence[Result]) -> None:
+    def _answer(self, batch: Batch, results: Sequence[Result]) -> None:
         self._budget.give_back(batch.held_bytes)
         for (_, future), result in zip(batch.pending, results, strict=True):
             if not future.done():
@@ -391,24 +373,6 @@ class Writer:
         except LeadcrmError as error:
             _report("leads cannot be kept and are answered 503: %s", error)
             return [error] * len(rows)
-
-
-def _is_wanted(pending: Pending) -> bool:
-    """Say whether a submission must still be kept.
-
-    If its sender has got 503, the sender's retry would become a second lead. If the sender hung up, which cancels the
-    future, the lead has arrived whole and is kept.
-    """
-    _, future = pending
-    return not future.done() or future.cancelled()
-
-
-def _first_error(results: Sequence[Result]) -> LeadcrmError | None:
-    return next((result for result in results if isinstance(result, LeadcrmError)), None)
-
-
-def _are_receipts(results: Sequence[Result]) -> bool:
-    return all(type(result) is Receipt for result in results)
 
 
 def _report(text: str, error: LeadcrmError) -> None:

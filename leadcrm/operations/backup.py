@@ -28,7 +28,7 @@ from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate, status
 from leadcrm.database.sessions import bind
 from leadcrm.errors import BackupFailed, StoreUnavailable
-from leadcrm.ingest.ingestion import open_spool, open_store, prepare_spool
+from leadcrm.ingest.ingestion import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_database
@@ -219,10 +219,11 @@ def _drain_into(copy: Config) -> tuple[int, int]:
         return 0, 0
     spool = open_spool(replace(copy, data_dir=folder))
     assert spool is not None
+    sources = open_sources(copy)
     store = open_store(copy)
     try:
         waiting = spool.status().depth
-        while drain_batch(spool, store, max_decoded_bytes=copy.max_body_bytes):
+        while drain_batch(spool, store, max_decoded_bytes=copy.max_body_bytes, sources=sources):
             pass
         # All that is left is refused, be it by this drain or by one before the backup.
         refused = spool.status().depth

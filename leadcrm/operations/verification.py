@@ -79,6 +79,7 @@ class _Row(NamedTuple):
     key_sha256: bytes | None
     has_key: bool
     duplicate_of: UUID | None
+    part_of: UUID | None
     body_bytes: int
 
     @property
@@ -150,6 +151,7 @@ def _pages(entities: SpoolEntities) -> Iterator[list[_Row]]:
                     r.key_sha256,
                     raw_sql("r.idempotency_key IS NOT NULL", bool),
                     r.duplicate_of,
+                    r.part_of,
                     raw_sql("length(r.body)"),
                 )
                 for r in raw_lead
@@ -166,11 +168,16 @@ def _check_rows(entities: Entities, rows: list[_Row], spooled: dict[UUID, _Row],
     first, last = rows[0].id, rows[-1].id
     lead_ids = set(select(lead.raw.id for lead in entities.lead if lead.raw.id >= first and lead.raw.id <= last))
     originals = _read_originals(entities, rows)
+    batches = _read_batches(entities, rows)
     for row in rows:
         verification.day(row.received_at).outcomes[State(row.state).tally] += 1
         # A row that is being drained is in both; the database's row counts.
         spooled.pop(row.id, None)
-        for what in (*_lead_problems(row, row.id in lead_ids), *_duplicate_problems(row, originals, spooled)):
+        for what in (
+            *_lead_problems(row, row.id in lead_ids),
+            *_duplicate_problems(row, originals, spooled),
+            *_part_problems(row, batches, spooled),
+        ):
             verification.report(row.id, what)
     _check_bodies(entities, rows, verification)
 
@@ -209,6 +216,11 @@ def _lead_problems(row: _Row, has_lead: bool) -> Iterator[str]:
         yield f"a lead of a row that is {row.state}"
 
 
+def _part_problems(row: _Row, batches: set[UUID], spooled: dict[UUID, _Row]) -> Iterator[str]:
+    if row.part_of is not None and row.part_of not in batches and row.part_of not in spooled:
+        yield f"a part of {row.part_of}, which is gone or no batch"
+
+
 def _read_originals(entities: Entities, rows: list[_Row]) -> dict[UUID, _Hashes]:
     """Return the hashes of every row that the page's duplicates point at."""
     raw_lead = entities.raw_lead
@@ -217,6 +229,13 @@ def _read_originals(entities: Entities, rows: list[_Row]) -> dict[UUID, _Hashes]
         return {}
     originals = select((r.id, r.body_sha256, r.key_sha256) for r in raw_lead if r.id in ids)
     return {id: _Hashes(body_sha256, key_sha256) for id, body_sha256, key_sha256 in originals}
+
+
+def _read_batches(entities: Entities, rows: list[_Row]) -> set[UUID]:
+    """Return those of the rows that the page's parts name which are batches."""
+    raw_lead = entities.raw_lead
+    ids = list({row.part_of for row in rows if row.part_of})
+    return set(select(r.id for r in raw_lead if r.id in ids and r.state == "batch")) if ids else set()
 
 
 def _duplicate_problems(row: _Row, originals: dict[UUID, _Hashes], spooled: dict[UUID, _Row]) -> Iterator[str]:

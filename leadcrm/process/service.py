@@ -24,6 +24,7 @@ from leadcrm.process import systemd
 from leadcrm.process.reload import Sources, start_anew
 from leadcrm.process.service_manager import ServiceManager
 from leadcrm.process.supervisor import Supervisor
+from leadcrm.sources.live import LiveSources
 from leadcrm.web.http.connections import listen_backlog
 from leadcrm.web.node import Node
 from leadcrm.web.node_metrics import NodeMetrics
@@ -43,6 +44,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     """Run the service until a signal and return the exit status. A database that is away does not prevent the start.
 
     Raises:
+        SourcesFault: `SOURCES_FILE` cannot be used.
         ConfigError: `HOST`, `PORT`, `DATA_DIR` or a socket from systemd cannot be used.
         AddressInUse: another process listens on the address.
         DataDirInUse: a restore is under way.
@@ -61,6 +63,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         migrations_for(kind)
     if config.uses_data_dir:
         make_data_dir(config.data_dir)
+    sources = LiveSources(config)
     with hold(config.data_dir, config.database.path) if config.uses_data_dir else nullcontext(True) as held:
         if not held:
             raise DataDirInUse(
@@ -80,6 +83,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             limiter=RateLimiter(config.rate_limit) if config.rate_limit else None,
             log=log,
             may_migrate=may_migrate,
+            sources=sources,
         )
         address = ", ".join(_format_address(listener.getsockname()) for listener in listeners)
         logger.info("listening", extra={"action": "start", "address": address})
@@ -117,12 +121,18 @@ def _serve_in_children(node: Node, manager: ServiceManager) -> int:
         for listener in node.listeners:
             listener.close()
 
+    def tick() -> None:
+        manager.tick()
+        if node.sources is not None:
+            # A worker that takes the place of a dead one begins with this process's sources.
+            node.sources.look()
+
     exit_status = Supervisor(
         partial(run_worker, node),
         workers=node.config.workers,
         shutdown_timeout_s=node.config.shutdown_timeout_s,
         before_fork=node.log.close,
-        on_tick=manager.tick,
+        on_tick=tick,
         on_stop=stop,
         is_outdated=Sources().have_changed if node.config.environment == "development" else lambda: False,
     ).run()

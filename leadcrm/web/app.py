@@ -22,6 +22,7 @@ from leadcrm.web.ingest import LeadIngest
 from leadcrm.web.node import Node
 from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.request_log import RequestLog
+from leadcrm.web.sources import METHODS, SourceIngest
 from leadcrm.web.studio.page import StudioPage
 
 App = Sanic[SanicConfig, SimpleNamespace]
@@ -65,6 +66,11 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.add_route(leads.post, "/api/lead", methods=["POST"], name="post_lead")
     app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
 
+    sources = SourceIngest(config, ingestion, metrics, request_log, node.limiter, addresses, guesses)
+    for path, name in (("/in/<source>", "source"), ("/in/<source>/<token>", "source_with_token")):
+        app.add_route(sources.receive, path, methods=METHODS, name=name)
+        app.add_route(sources.preflight, path, methods=["OPTIONS"], name=f"{name}_preflight")
+
     health = Health(ingestion, node.metrics, cors, request_log, MetricsGate(config.metrics_token, addresses, guesses))
     app.add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
     app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
@@ -74,7 +80,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.after_server_stop(lambda *_: health.close())
 
     gate = Gate(config.admin_token, addresses, guesses)
-    crm = CrmApi(config, gate, request_log, lambda: node.metrics.total("batch_rows"))
+    crm = CrmApi(config, gate, request_log, lambda: node.metrics.total("batch_rows"), ingestion.source_rows)
     crm.register(app)
     StudioPage(gate, request_log).register(app)
     return app

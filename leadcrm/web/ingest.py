@@ -161,9 +161,9 @@ class LeadIngest:
     def _mint(self, request: Request, lead_id: str, request_id: str, address: str, body: bytes) -> Submission:
         headers = request.headers
         content_type = headers.get("content-type")
-        stored_headers = _stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
+        kept_headers = stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
         # As a replay finds it: several headers are one list.
-        content_encoding = stored_headers.get("content-encoding", "")
+        content_encoding = kept_headers.get("content-encoding", "")
         state, error, fields = (
             NOT_YET
             if content_encoding or len(body) > MAX_BYTES_AT_ONCE
@@ -175,17 +175,17 @@ class LeadIngest:
                 at_leisure=False,
             )
         )
-        key = _idempotency_key(request) if "idempotency-key" in headers else None
+        key = sent_key(request) if "idempotency-key" in headers else None
         return Submission(
             id=lead_id,
             received_at=datetime.now(timezone.utc),
             request_id=request_id,
             idempotency_key=None if key is None else header_text(key),
             method=request.method,
-            target=without_credentials(storable(_target(request.raw_url).decode("ascii", "replace"))),
+            target=without_credentials(storable(target_of(request.raw_url).decode("ascii", "replace"))),
             remote_addr=address,
             content_type=None if content_type is None else readable(content_type),
-            headers=stored_headers,
+            headers=kept_headers,
             body=body,
             body_sha256=sha256(body).digest(),
             state=state,
@@ -252,12 +252,12 @@ def _stream(request: Request) -> Http:
     return stream
 
 
-def _target(url: bytes) -> bytes:
+def target_of(url: bytes) -> bytes:
     """Return the path with its query string, also of a whole URL (RFC 9112, section 3.2.2)."""
     return url if url.startswith(b"/") else url[url.index(b"/", url.index(b"://") + 3) :]
 
 
-def _idempotency_key(request: Request) -> bytes | None:
+def sent_key(request: Request) -> bytes | None:
     """Return the bytes of the first Idempotency-Key, or None where it is none.
 
     Read from the head as it came: the framework's text of a header has lost blanks that are no HTTP white space
@@ -272,7 +272,7 @@ def _idempotency_key(request: Request) -> bytes | None:
     return None if key.lower() in _NO_KEYS else key
 
 
-def _stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
+def stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
     """Return the headers as they are stored: repeated ones joined (RFC 9110, section 5.2), credentials redacted.
 
     `is_plain` says that they are ASCII without NUL, as nearly all are.

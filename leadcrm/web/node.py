@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from leadcrm.configuration.config import Config
 from leadcrm.logs.log_writer import LogWriter
+from leadcrm.sources.live import LiveSources
 from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
 
@@ -18,6 +19,7 @@ class Node:
     Args:
         owns_listeners: the sockets end with this service, so connections that wait in the kernel's queue at the stop
             must still be accepted. Sockets that a service manager passed on outlive the service.
+        sources: the sources as they were read at the start; None to read them in each worker.
         may_migrate: workers apply pending migrations when they reach the database.
     """
 
@@ -28,3 +30,4 @@ class Node:
     limiter: RateLimiter | None
     log: LogWriter
     may_migrate: bool
+    sources: LiveSources | None = None

@@ -40,10 +40,11 @@ class RequestLog:
             key: the request's Idempotency-Key.
         """
         duration_s = perf_counter() - started
+        url = request.path
         fields: dict[str, object] = {
             "method": request.method,
             # Without the query string, which may hold a lead.
-            "url": request.path,
+            "url": url if url == "/api/lead" else _without_token(url),
             "status": status,
             "duration_ms": round(duration_s * 1000, 3),
             "request_id": request_id,
@@ -55,3 +56,11 @@ class RequestLog:
             fields["lead_id"] = lead_id
             fields["outcome"] = outcome.value
         self._log.request(fields)
+
+
+def _without_token(path: str) -> str:
+    """Return a path without what follows the name of a source, which may be its token."""
+    steps = path.lstrip("/").split("/")
+    if steps[0].lower() != "in" or not any(steps[2:]):
+        return path
+    return f"/{'/'.join(steps[:2])}/***"

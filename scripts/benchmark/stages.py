@@ -30,7 +30,7 @@ RULES = tuple(
         ("encode for the database", r"leadcrm/ingest/raw_row\.py|(_encode|add_values|_statements?) .*/ingest/store/"),
         ("database: driver and, on SQLite, its work", r"leadcrm/(ingest/store|ingest/spool|database)/\w+\.py"),
         ("queue and hand-over between threads", r"leadcrm/ingest/(writer|driving|queue_budget)\.py|threading\.py"),
-        ("mint: id, hashes, headers, the submission", r"(_mint|_stored_headers|_idempotency_key).*/web/ingest\.py"),
+        ("mint: id, hashes, headers, the submission", r"(_mint|stored_headers|sent_key).*/web/ingest\.py"),
         (
             "mint: id, hashes, headers, the submission",
             r"leadcrm/(web/http/(client_address|header_text|request_id)|ingest/submission)\.py",

@@ -79,7 +79,8 @@ def test_a_whole_database_adds_up_by_day(stored: Stored) -> None:
     (day,) = document["days"]
     del day["day"]
     assert day == {
-        "received": 6, "created": 3, "repeats": 1, "conflicts": 1, "invalid": 1, "failed": 0, "spooled": 0
+        "received": 6, "created": 3, "repeats": 1, "conflicts": 1, "invalid": 1, "failed": 0, "spooled": 0,
+        "batches": 0, "events": 0, "unrouted": 0, "unverified": 0,
     }  # fmt: skip
 
 

@@ -297,7 +297,7 @@ def test_statistics_count_what_arrived_by_time_source_and_outcome(crm: Crm) -> N
         ],
     )
     counted = crm.get("/api/stats", step="hour", **{"from": "2023-05-01T12:00:00Z", "to": "2023-05-01T14:00:00Z"})
-    none = {"repeats": 0, "conflicts": 0, "failed": 0}
+    none = dict.fromkeys(("repeats", "conflicts", "failed", "unverified", "unrouted", "events", "batches"), 0)
     assert counted["steps"] == [
         {"at": "2023-05-01T12:00:00Z", "created": 2, "invalid": 2, **none},
         {"at": "2023-05-01T13:00:00Z", "created": 1, "invalid": 2, **none},

@@ -169,7 +169,8 @@ def test_a_filter_lists_the_same_leads(
 def test_a_replay_has_the_same_result(doors: Doors, name: str) -> None:
     over_http = json.loads(doors.ask("POST", f"/api/raw/{id_of(name)}/replay"))
     (result,) = doors.run("replay", id_of(name), status=0 if over_http["leadId"] else 1)
-    assert result == over_http
+    # The first replay of a conflict makes a lead of it, and the second finds that lead.
+    assert result == over_http | {"changed": False}
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])

@@ -14,6 +14,7 @@ FLOORS = (
     {"__init__", "errors"},
     {"configuration", "logs"},
     {"database"},
+    {"sources"},
     {"ingest"},
     {"crm", "operations"},
     {"web"},
@@ -30,6 +31,7 @@ PONY_FILES = {
     "ingest/replay.py",
     "ingest/spool/spool.py",
     "operations/verification.py",
+    "sources/versions.py",
 }
 
 

@@ -87,7 +87,7 @@ def routes(tmp_path: Path) -> set[str]:
 
 
 def test_every_route_stands_in_the_readme_and_no_other_does(routes: set[str]) -> None:
-    named = set(re.findall(r"(?<=[ `])/(?:(?=`)|api/|health|ready|metrics|studio)[\w./{}]*", README.read_text()))
+    named = set(re.findall(r"(?<=[ `])/(?:(?=`)|api/|in/|health|ready|metrics|studio)[\w./{}]*", README.read_text()))
     assert named == routes
 
 

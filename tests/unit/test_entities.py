@@ -26,6 +26,7 @@ TYPES = {
     str: {"text"},
     bytes: {"bytea", "blob"},
     int: {"integer", "bigint"},
+    bool: {"boolean"},
 }
 
 
@@ -54,7 +55,7 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
     return columns
 
 
-@pytest.mark.parametrize("table", ["leads_raw", "leads", "lead_events", "leads_ledger"])
+@pytest.mark.parametrize("table", ["leads_raw", "leads", "lead_events", "leads_ledger", "source_versions"])
 def test_the_migrations_create_the_columns_that_the_entities_declare(database: str, table: str) -> None:
     migrate(url_of(database))
     entities = bind(url_of(database))
@@ -89,7 +90,7 @@ def test_the_spool_has_the_columns_of_the_raw_rows_and_the_refusal(tmp_path_fact
 
 
 def test_submissions_and_entities_have_the_same_columns() -> None:
-    assert Submission._fields == (*RAW_COLUMNS, "fields")
+    assert Submission._fields == (*RAW_COLUMNS, "fields", "is_test", "parts")
     assert RAW_COLUMNS[0] == LEAD_COLUMNS[0] == "id"
     assert set(FIELD_COLUMNS) < set(LEAD_COLUMNS)
 

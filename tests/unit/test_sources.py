@@ -25,7 +25,7 @@ from tests.support.rows import Rows
 def spool_of_the_first_version(data_dir: Path, row: Submission) -> None:
     """Create a spool file of the version before rows had a source, with one row."""
     first = migrations_for("spool")[0]
-    values = sqlite_raw_values(row)[:-1]
+    values = sqlite_raw_values(row)[:-3]
     with closing(sqlite3.connect(data_dir / "spool.db")) as connection, connection:
         connection.executescript(first.sql)
         connection.execute("CREATE TABLE leadcrm_migrations (version integer PRIMARY KEY, name text, applied_at text)")

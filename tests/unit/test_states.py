@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from leadcrm.database.migrations import migrate_spool
@@ -16,7 +18,7 @@ from leadcrm.database.states import (
     Outcome,
     State,
 )
-from tests.support.crm import keep
+from tests.support.crm import keep, submission
 from tests.support.rows import Rows
 
 
@@ -52,6 +54,14 @@ def test_the_database_accepts_every_state_and_indexes_those_that_hold_a_key(data
     assert_states_in(database)
 
 
+def test_every_state_can_be_stored_and_no_other(database: str) -> None:
+    keep(database, [submission(b"{}", state=state.value) for state in State])
+    rows = Rows(database)
+    assert [row["state"] for row in rows.raw()] == [state.value for state in State]
+    with pytest.raises((sqlite3.IntegrityError, psycopg2.IntegrityError)):
+        rows.execute("UPDATE leads_raw SET state = 'sold'")
+
+
 def test_the_spool_accepts_every_state_and_indexes_those_that_hold_a_key(tmp_path: Path) -> None:
     migrate_spool(tmp_path / "spool.db")
     assert_states_in(f"sqlite:///{tmp_path / 'spool.db'}")
@@ -69,6 +79,10 @@ def test_a_state_equals_its_text_in_every_form() -> None:
         ("stored", Outcome.CREATED, "created", True, False, False),
         ("repeat", Outcome.DUPLICATE, "repeats", False, False, True),
         ("conflict", Outcome.CONFLICT, "conflicts", False, True, True),
+        ("batch", Outcome.CREATED, "batches", False, False, False),
+        ("event", Outcome.CREATED, "events", False, True, False),
+        ("unrouted", Outcome.CREATED, "unrouted", False, True, True),
+        ("unverified", Outcome.REJECTED, "unverified", False, True, True),
         ("invalid", Outcome.INVALID, "invalid", False, True, True),
         ("failed", Outcome.CREATED, "failed", True, True, True),
     ],
@@ -83,6 +97,8 @@ def test_a_state_has_its_properties(
 
 
 def test_lists_of_states_have_the_order_that_people_are_shown() -> None:
-    assert TALLIES == ("created", "repeats", "conflicts", "invalid", "failed")
-    assert INBOX_STATES == ("failed", "invalid", "conflict", "repeat")
-    assert REPLAYABLE_STATES == ("failed", "invalid", "conflict")
+    assert TALLIES == (
+        "created", "batches", "events", "repeats", "conflicts", "unrouted", "unverified", "invalid", "failed",
+    )  # fmt: skip
+    assert INBOX_STATES == ("failed", "invalid", "unverified", "unrouted", "conflict", "repeat")
+    assert REPLAYABLE_STATES == ("failed", "invalid", "unverified", "unrouted", "conflict", "event")

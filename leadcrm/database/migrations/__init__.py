@@ -173,7 +173,7 @@ def reset(url: DatabaseURL) -> None:
     """
     with schema_transaction(url, MIGRATION_TIMEOUT_S) as schema:
         schema.applied()
-        for table in ("lead_events", "leads_ledger", "leads", "leads_raw", "leadcrm_migrations"):
+        for table in ("source_versions", "lead_events", "leads_ledger", "leads", "leads_raw", "leadcrm_migrations"):
             schema.execute(f"DROP TABLE IF EXISTS {schema.prefix}{table}")
         apply(schema, url.provider)
 

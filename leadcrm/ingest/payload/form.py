@@ -23,6 +23,7 @@ _FIELDS = {name.encode(): name for name in (*FIELDS, _CHARSET_FIELD)}
 # Far more than any real form has, so that reading one takes milliseconds at most.
 _MAX_PAIRS = 20_000
 _MAX_PARTS = 1_000
+_MAX_WHOLE_PAIRS = 2_000
 # A file's name may have 255 characters of four bytes each. The parser's time is quadratic in this bound.
 _MAX_PART_HEADER_BYTES = 2_048
 # Far more than any real header has. A browser puts at most two into one.
@@ -133,6 +134,31 @@ def _without_line_break(text: bytes) -> bytes:
     return text[:-1].removesuffix(b"\r") if text.endswith(b"\n") else text.removesuffix(b"\r")
 
 
+def read_whole_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
+    """Return all of the form's fields by their names.
+
+    Raises:
+        InvalidPayload: The body has no `name=value` pair, or too many.
+    """
+    body = after_mark(body).rstrip(b"\r\n")
+    if b"=" not in body:
+        raise InvalidPayload("the body is no form: it has no name=value pair")
+    if body.count(b"&") >= _MAX_WHOLE_PAIRS:
+        raise InvalidPayload(f"the form has more than {_MAX_WHOLE_PAIRS} fields")
+    values = {}
+    for pair in body.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if name:
+            values[_percent_decoded(name.replace(b"+", b" "))] = value
+    charset = _form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD.encode(), b"")))
+    fields: dict[str, object] = {}
+    for name, value in values.items():
+        text = _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace")
+        # Which field is the phone, only a mapping knows.
+        fields[name.decode(charset, "replace")] = _with_plus(text) if value.startswith(b"+") else text
+    return fields
+
+
 def after_mark(body: bytes) -> bytes:
     """Return a form without the byte order mark and the blanks in front, which would become part of its first name."""
     return body.lstrip(_BLANKS).removeprefix(BOM_UTF8).lstrip(_BLANKS)
@@ -146,10 +172,17 @@ def _percent_decoded(text: bytes) -> bytes:
     return a2b_qp(_STRAY_PERCENT.sub(b"%25", text).replace(b"=", b"=3D").replace(b"%", b"="))
 
 
-def read_multipart(body: bytes, content_type: str, *, at_leisure: bool = True) -> dict[str, object]:
-    """Return the form's fields of a lead; a file counts as its text, or as its name if it is binary.
+def read_multipart(
+    body: bytes, content_type: str, *, whole: bool = False, at_leisure: bool = True
+) -> dict[str, object]:
+    """Return the form's fields; a file counts as its text, or as its name if it is binary.
 
     Parts without a name are skipped.
+
+    Args:
+        body: The form.
+        content_type: The header's value, with the boundary.
+        whole: All fields by their names, not those of a lead alone.
 
     Raises:
         InvalidPayload: The boundary is missing, a part is malformed, there are too many parts, or the closing boundary
@@ -159,7 +192,7 @@ def read_multipart(body: bytes, content_type: str, *, at_leisure: bool = True) -
     boundary = boundary_of(content_type)
     if not boundary:
         raise InvalidPayload("the multipart form's Content-Type names no boundary")
-    return read_parts(after_mark(body), content_type, boundary, at_leisure=at_leisure)
+    return read_parts(after_mark(body), content_type, boundary, whole=whole, at_leisure=at_leisure)
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -167,8 +200,10 @@ def boundary_of(content_type: str) -> bytes:
     return _options(content_type).get(b"boundary", b"")
 
 
-def read_parts(body: bytes, content_type: str, boundary: bytes, *, at_leisure: bool = True) -> dict[str, object]:
-    """Return the fields of a multipart form that begins with its boundary.
+def read_parts(
+    body: bytes, content_type: str, boundary: bytes, *, whole: bool = False, at_leisure: bool = True
+) -> dict[str, object]:
+    """Return the fields of a multipart form that begins with its boundary; see `read_multipart`.
 
     Raises:
         InvalidPayload: As `read_multipart` does, but for a missing boundary.
@@ -176,7 +211,7 @@ def read_parts(body: bytes, content_type: str, boundary: bytes, *, at_leisure: b
     """
     if not at_leisure:
         require_quick_multipart(body, boundary)
-    parts = _Parts()
+    parts = _Parts(whole=whole)
     try:
         parser = MultipartParser(
             boundary,
@@ -240,7 +275,8 @@ class _Part:
 class _Parts:
     """Receives the parser's callbacks and keeps the last part of each field."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
         self.fields: dict[str, _Part] = {}
         self._count = 0
         self.finished = False
@@ -272,7 +308,8 @@ class _Parts:
         self._data.append(data[start:end])
 
     def end(self) -> None:
-        field = _FIELDS.get(self._part.disposition.get(b"name", b""))
+        name = self._part.disposition.get(b"name", b"")
+        field = name.decode(errors="replace") if self._whole and name else _FIELDS.get(name)
         if field is not None:
             self._part.data = b"".join(self._data)
             self.fields[field] = self._part

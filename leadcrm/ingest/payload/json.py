@@ -85,6 +85,37 @@ def _would_take_long_twice(body: bytes) -> bool:
     return len(body) > _MAX_QUICK_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_QUICK_CONTAINERS
 
 
+def read_any_json(body: bytes, *, exactly: bool = False) -> object:
+    """Return what a JSON document holds, whatever it is.
+
+    Args:
+        body: The document.
+        exactly: A number is the text that the sender wrote; else a whole number within 64 bits is an int, any other a
+            float.
+
+    Raises:
+        InvalidPayload: The body is no such document.
+    """
+    body = body.removeprefix(BOM_UTF8)
+    if not exactly:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidPayload("the body is not UTF-8") from error
+    nesting = _nesting(body)
+    if nesting > MAX_NESTING:
+        raise InvalidPayload(f"the body is nested deeper than {MAX_NESTING} levels")
+    try:
+        with _room_to_recurse(nesting):
+            return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise InvalidPayload("the body is no JSON") from error
+
+
 def _read_quickly(body: bytes) -> dict[str, object] | None:
     """Return orjson's result if the careful reader's would be the same, else None."""
     try:

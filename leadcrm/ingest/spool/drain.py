@@ -13,7 +13,7 @@ from leadcrm.errors import SubmissionRefused
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.store import Store
-from leadcrm.ingest.submission import Submission
+from leadcrm.ingest.submission import SourceReader, Submission
 
 DRAIN_ROWS = 200
 DRAIN_BYTES = 4 * 1024 * 1024
@@ -22,7 +22,14 @@ DRAIN_BYTES = 4 * 1024 * 1024
 logger = logging.getLogger("leadcrm.ingest.spool.drain")
 
 
-def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, max_rows: int = DRAIN_ROWS) -> int:
+def drain_batch(
+    spool: Spool,
+    store: Store,
+    *,
+    max_decoded_bytes: int,
+    sources: SourceReader | None = None,
+    max_rows: int = DRAIN_ROWS,
+) -> int:
     """Move the spool's oldest rows into the database and return how many were handled; 0 if none waits.
 
     Rows that the database refuses are marked and stay in the spool, and so do rows that the disk has damaged. Raises
@@ -41,7 +48,9 @@ def drain_batch(spool: Spool, store: Store, *, max_decoded_bytes: int, max_rows:
             continue
         # Only a row that holds its key can become a lead.
         is_lead = row.state.holds_key and row.body is not None
-        lead = row.reprocessed(max_decoded_bytes=max_decoded_bytes, at_leisure=False) if is_lead else row
+        lead = (
+            row.reprocessed(max_decoded_bytes=max_decoded_bytes, sources=sources, at_leisure=False) if is_lead else row
+        )
         # A compressed body's fields may be a thousand times longer. The remaining rows go into the next batch.
         batch_bytes += lead.held_bytes
         if batch and batch_bytes > DRAIN_BYTES:

@@ -27,7 +27,7 @@ from leadcrm.ingest.submission import API_SOURCE, Submission
 
 SALVAGE_ROWS = 100
 
-_LATER_COLUMNS: dict[str, Value] = {"source": API_SOURCE}
+_LATER_COLUMNS: dict[str, Value] = {"source": API_SOURCE, "mapping_version": None, "part_of": None}
 """The columns that later migrations added, with their defaults: rows written before lack a value for them."""
 
 _FIRST_COLUMNS = tuple(column for column in RAW_COLUMNS if column not in _LATER_COLUMNS)

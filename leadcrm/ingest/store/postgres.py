@@ -260,9 +260,12 @@ def _insert_sql(schema: str | None) -> str:
         "received_at": "timestamp",
         "headers": "json",
         "duplicate_of": "uuid",
+        "mapping_version": "integer",
+        "part_of": "uuid",
         "normalizer_version": "integer",
+        "is_test": "boolean",
     }
-    names = (*RAW_COLUMNS, *FIELD_COLUMNS, "normalizer_version")
+    names = (*RAW_COLUMNS, *FIELD_COLUMNS, "normalizer_version", "is_test")
     sources = {
         "body": "decode(body, 'base64')",
         "body_sha256": "decode(body_sha256, 'hex')",
@@ -271,6 +274,7 @@ def _insert_sql(schema: str | None) -> str:
         "assigned_to": "NULL",
         "created_at": "input.received_at",
         "updated_at": "input.received_at",
+        "is_test": "is_test IS TRUE",
     }
     return f"""
         WITH input AS MATERIALIZED (

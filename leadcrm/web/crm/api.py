@@ -20,6 +20,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.ingest.queue_budget import QueueBudget
+from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.gate import Gate
@@ -77,7 +78,14 @@ DESCRIBE = Route(
 class CrmApi:
     """The routes of one worker."""
 
-    def __init__(self, config: Config, gate: Gate, log: RequestLog, rows_taken: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        gate: Gate,
+        log: RequestLog,
+        rows_taken: Callable[[], float],
+        sources: SourceReader,
+    ) -> None:
         """Assemble the routes; the first request that needs the database opens it.
 
         Args:
@@ -85,6 +93,7 @@ class CrmApi:
             gate: Who may pass.
             log: The log of requests.
             rows_taken: Counts the rows that ingestion has taken on this node so far.
+            sources: What reads the rows of sources again.
         """
         self.gate = gate
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
@@ -96,7 +105,7 @@ class CrmApi:
             *LeadRoutes(self._readers, spool).endpoints,
             *ExportRoutes(config.database, rows_taken).endpoints,
             *StreamRoutes(self._readers).endpoints,
-            *RawRoutes(self._readers, spool, config.max_body_bytes).endpoints,
+            *RawRoutes(self._readers, spool, config.max_body_bytes, sources).endpoints,
             *StatisticsRoutes(self._readers, spool).endpoints,
             Endpoint(DESCRIBE, self._describe),
         )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
 from leadcrm.crm.times import parse_moment
-from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, parse_uuid, text_up_to
+from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, one_of, parse_uuid, text_up_to
 
 MAX_TEXT = 500
 MAX_Q = 200
@@ -39,6 +39,12 @@ FILTER_PARAMETERS = (
     Parameter("email", f"This whole address, {ANY_CASE}.", _TEXT, text_up_to(MAX_TEXT)),
     Parameter("phone", "This whole number, as it was sent.", _TEXT, text_up_to(MAX_TEXT)),
     Parameter(
+        "tests",
+        "Whether the senders' test leads count; without it they do not, unless `id` names them.",
+        {"type": "string", "enum": ["include", "only"]},
+        one_of("include", "only"),
+    ),
+    Parameter(
         "q",
         f"How an email, a phone or a last name begins, {ANY_CASE}; among the newest leads also any part of these or "
         "of a first name.",
@@ -57,5 +63,6 @@ def parse_filter(call: Call) -> LeadFilter:
         until=call["to"],
         email=call["email"],
         phone=call["phone"],
+        tests=call["tests"],
         q=call["q"] or None,
     )

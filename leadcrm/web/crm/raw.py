@@ -8,6 +8,7 @@ from leadcrm.crm.documents import raw_document, raw_page_document, replay_docume
 from leadcrm.crm.raw import SpoolReader, get_raw, list_raw
 from leadcrm.crm.replay import replay_raw
 from leadcrm.crm.states import INBOX_STATES, RAW_STATES
+from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
 from leadcrm.web.crm.readers import Readers
@@ -66,8 +67,9 @@ REPLAY = Route(
 class RawRoutes:
     """The handlers of the routes over raw rows."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader, max_decoded_bytes: int) -> None:
-        """Set the threads that read and change the database, the spool, and how long a decoded body may be."""
+    def __init__(self, readers: Readers, spool: SpoolReader, max_decoded_bytes: int, sources: SourceReader) -> None:
+        """Set the threads that read and change the database, the spool, how long a decoded body may be, the sources."""
+        self._sources = sources
         self._readers = readers
         self._spool = spool
         self._max_decoded_bytes = max_decoded_bytes
@@ -90,6 +92,12 @@ class RawRoutes:
     async def replay(self, call: Call) -> HTTPResponse:
         """Replay one raw row."""
         result = await self._readers.run(
-            lambda entities: replay_raw(entities, self._spool, call["id"], max_decoded_bytes=self._max_decoded_bytes)
+            lambda entities: replay_raw(
+                entities,
+                self._spool,
+                call["id"],
+                max_decoded_bytes=self._max_decoded_bytes,
+                sources=self._sources,
+            )
         )
         return json_response(200, replay_document(result)) if result else refuse(NOT_FOUND, UNKNOWN.description)

@@ -46,6 +46,8 @@ _LEAD = {
     "createdAt": TIME,
     "updatedAt": TIME,
     "normalizerVersion": COUNT,
+    "source": TEXT,
+    "isTest": {"type": "boolean"},
 }
 _RAW_SUMMARY = {
     "id": ID,
@@ -60,6 +62,9 @@ _RAW_SUMMARY = {
     "error": TEXT_OR_NULL,
     "duplicateOf": ID_OR_NULL,
     "node": TEXT,
+    "source": TEXT,
+    "mappingVersion": {"type": ["integer", "null"]},
+    "partOf": ID_OR_NULL,
 }
 
 _NULL: Schema = {"type": "null"}

@@ -95,6 +95,12 @@ class Cors:
 
 def json_response(status: int, body: bytes, headers: dict[str, str]) -> HTTPResponse:
     """Return a response with an encoded JSON body; the names in `headers` are in lower case."""
+    headers["content-type"] = "application/json"
+    return _CleanResponse(status, body, headers)
+
+
+def response(status: int, body: bytes, headers: dict[str, str]) -> HTTPResponse:
+    """Return a response with any body; `headers`, whose names are in lower case, hold its content type."""
     return _CleanResponse(status, body, headers)
 
 
@@ -110,7 +116,7 @@ class _CleanResponse(HTTPResponse):
     def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.asgi = False
         self.body = body
-        self.content_type = headers["content-type"] = "application/json"
+        self.content_type = headers["content-type"]
         self.stream = None
         self.status = status
         # A plain dict serves: the framework only gets and sets single headers.

@@ -1,0 +1,130 @@
+"""Reads the whole of a request's body for the mapping of a source: objects, lists and forms with all of their fields.
+
+It is more tolerant than the reading of `/api/lead`: it takes lists, lines of JSON, text/plain forms and names such as
+`fields[email][value]`, and a coding or a type that is not what the header says. It is as bounded in memory and time.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+
+from leadcrm.errors import InvalidPayload
+from leadcrm.ingest.payload.content_coding import decode_body, possible_bodies
+from leadcrm.ingest.payload.form import read_multipart, read_whole_urlencoded
+from leadcrm.ingest.payload.json import read_any_json
+from leadcrm.ingest.payload.reader import begins_as_json
+
+MAX_EXACT_BYTES = 262_144
+"""The longest body that is read a second time, for the numbers' texts."""
+
+MAX_LINES = 2_000
+
+_NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
+_PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+
+
+def read_document(
+    body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int, exactly: bool = False
+) -> object:
+    """Return what a body holds: objects, lists and scalars as of JSON; an empty body holds an empty object.
+
+    Args:
+        body: The bytes as received.
+        content_type: The header's value, empty if it is missing.
+        content_encoding: The header's value, empty if it is missing.
+        max_decoded_bytes: The limit of the body's length once its content codings are undone.
+        exactly: Numbers are the texts that the sender wrote.
+
+    Raises:
+        InvalidPayload: Nothing can be read from the body.
+    """
+    fault: InvalidPayload | None = None
+    for decoded in _decoded(body, content_encoding, max_decoded_bytes):
+        try:
+            return _read(decoded, content_type, exactly=exactly)
+        except InvalidPayload as error:
+            fault = fault or error
+    raise fault or InvalidPayload("nothing can be read from the body")
+
+
+def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iterator[bytes]:
+    if not content_encoding:
+        yield body
+        return
+    try:
+        yield decode_body(body, content_encoding, max_decoded_bytes)
+    except InvalidPayload:
+        for possible, _ in possible_bodies(body, content_encoding, max_decoded_bytes):
+            yield possible
+
+
+def _read(body: bytes, content_type: str, *, exactly: bool) -> object:
+    text = body.removeprefix(BOM_UTF8).strip(b" \t\r\n")
+    if not text:
+        return {}
+    media_type = content_type.partition(";")[0].strip().lower()
+    if begins_as_json(text):
+        return _read_json(text, exactly=exactly)
+    if media_type == "multipart/form-data":
+        return _with_nested(read_multipart(body, content_type, whole=True))
+    if _BINARY.search(text):
+        raise InvalidPayload("the body is neither JSON nor a form")
+    if text[:1] == b'"':
+        inner = read_any_json(text)
+        if isinstance(inner, str) and inner.lstrip()[:1] in ("{", "["):
+            return read_any_json(inner.encode(errors="replace"), exactly=exactly)
+    if text[:1] != b"<":
+        if media_type == "text/plain" and (b"\n" in text or b"&" not in text) and _PLAIN_FORM.match(text):
+            return _with_nested(_read_plain_form(text))
+        if b"=" in text:
+            return _with_nested(read_whole_urlencoded(text, content_type))
+    raise InvalidPayload("the body is neither JSON nor a form")
+
+
+def _read_json(text: bytes, *, exactly: bool) -> object:
+    exactly = exactly and len(text) <= MAX_EXACT_BYTES
+    try:
+        return read_any_json(text, exactly=exactly)
+    except InvalidPayload:
+        lines = [line for line in text.split(b"\n", MAX_LINES) if line.strip()]
+        if len(lines) > MAX_LINES:
+            raise InvalidPayload(f"the body has more than {MAX_LINES} lines of JSON") from None
+        if len(lines) < 2 or not all(begins_as_json(line) for line in lines):
+            raise
+        return [read_any_json(line.strip(), exactly=exactly) for line in lines]
+
+
+def _read_plain_form(text: bytes) -> dict[str, object]:
+    """Read `enctype="text/plain"`: a line for each field, nothing encoded."""
+    fields: dict[str, object] = {}
+    for line in text.splitlines()[:MAX_LINES]:
+        name, equals, value = line.partition(b"=")
+        if equals and name:
+            fields[name.decode(errors="replace")] = value.decode(errors="replace")
+    return fields
+
+
+def _with_nested(form: dict[str, object]) -> dict[str, object]:
+    """Return a form with its names such as `a[b][c]` as objects within objects; `a[]` is a list."""
+    if not any("[" in name for name in form):
+        return form
+    nested: dict[str, object] = {}
+    for name, value in form.items():
+        found = _NESTED.fullmatch(name)
+        if found is None:
+            nested[name] = value
+            continue
+        outer = [found[1], *str(found[2])[1:-1].split("][")]
+        last = outer.pop()
+        place: dict[str, object] | None = nested
+        for step in outer:
+            inner: object = {} if place is None else place.setdefault(step, {})
+            place = inner if place is not None and isinstance(inner, dict) else None
+        if place is None:
+            nested[name] = value
+        else:
+            place[last] = value
+    return nested

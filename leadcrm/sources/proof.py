@@ -1,0 +1,260 @@
+"""Whether a request comes from a source's sender: a token, a secret in its body, or a signature of its bytes.
+
+Secrets are compared in constant time. A row keeps only the hashes of the credentials that came with it (`credentials`),
+so that a replay can compare them again once the secret is mended.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from leadcrm.sources.paths import Inputs, Path
+
+KINDS = ("token", "body", "header", "basic", "query", "hmac")
+
+MAX_AGE_S = 300
+"""The age of a signature after which a request without a key may be a replay."""
+
+_MAX_SIGNATURES = 8
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""No challenge may look like what LinkedIn signs, or the answer to it would be a signature for anybody."""
+
+SECRET_QUERY_NAMES = frozenset(
+    ("token", "secret", "api_key", "apikey", "api-key", "access_token", "auth_token", "password", "hub.verify_token")
+)
+"""Fields of a query string whose values are never stored."""
+
+TOKEN_HEADERS = ("x-api-key", "x-auth-token", "api-key", "x-webhook-secret", "x-webhook-token")
+"""Headers in which senders put a token, besides Authorization."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a request brings to prove its sender.
+
+    Attributes:
+        method: Of the request.
+        target: Its path and query, as received.
+        headers: By name in lower case.
+        body: As received.
+        credentials: The SHA-256 of each token that came in path, query and headers.
+        received_at: When it arrived, aware UTC.
+        document: What its body holds, for a secret within.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    credentials: frozenset[bytes]
+    received_at: datetime
+    document: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a source's sender proves itself; without a secret everyone may send.
+
+    Attributes:
+        kind: One of `KINDS`.
+        secrets: Those that count now: two while one follows the other.
+        name: Of the header or the query's field that holds the secret or the signature, in lower case.
+        path: To the secret in the body.
+        prefix: In front of the signature; it may be missing.
+        encoding: `hex` or `base64`.
+        signed: The text that is signed, with `{body}`, `{t}`, `{timestamp}`, `{method}` and `{url}` in it.
+        timestamp: Of the signature; None if it stands beside it as `t=`.
+        algorithm: Of the HMAC.
+        handshake: `meta`, `linkedin` or none.
+    """
+
+    kind: str = "token"
+    secrets: tuple[bytes, ...] = ()
+    name: str = ""
+    path: Path | None = None
+    prefix: str = ""
+    encoding: str = "hex"
+    signed: str = "{body}"
+    timestamp: Path | None = None
+    algorithm: str = "sha256"
+    handshake: str = ""
+
+    def fault(self, evidence: Evidence, *, has_key: bool) -> str | None:
+        """Return why a request is not proved, or None if it is.
+
+        Args:
+            evidence: What the request brings.
+            has_key: The lead has a key within what is signed, so that a replay of it is the same lead.
+        """
+        if not self.secrets or self._bears_secret(evidence):
+            return None
+        if self.kind == "hmac":
+            return self._signature_fault(evidence, has_key=has_key)
+        if self.kind == "body" and self.path is not None:
+            given = self.path(Inputs(evidence.document))
+            if type(given) in (str, int) and self._is_secret(sha256(str(given).encode()).digest()):
+                return None
+        return f"it lacks the source's secret ({self.kind})"
+
+    def challenge_answer(self, query: Mapping[str, str]) -> tuple[str, bytes] | None:
+        """Return content type and body of the answer to a handshake, or None if it is none or not proved."""
+        if self.handshake == "meta" and (challenge := query.get("hub.challenge")):
+            given = query.get("hub.verify_token", "")
+            if query.get("hub.mode") == "subscribe" and (
+                not self.secrets or self._is_secret(sha256(given.encode()).digest())
+            ):
+                return "text/plain; charset=utf-8", challenge[:1000].encode(errors="replace")
+        if self.handshake == "linkedin" and (code := query.get("challengeCode")) and self.secrets:
+            if not _CHALLENGE.fullmatch(code):
+                return None
+            response = hmac.new(self.secrets[0], code.encode(), "sha256").hexdigest()
+            return "application/json", orjson.dumps({"challengeCode": code, "challengeResponse": response})
+        return None
+
+    def is_handshake(self, query: Mapping[str, str]) -> bool:
+        """Say whether a GET is a handshake, right or wrong."""
+        return bool(self.handshake) and ("hub.challenge" in query or "challengeCode" in query)
+
+    def _is_secret(self, digest: bytes) -> bool:
+        found = False
+        for secret in self.secrets:
+            found |= hmac.compare_digest(digest, sha256(secret).digest())
+        return found
+
+    def _bears_secret(self, evidence: Evidence) -> bool:
+        return any(self._is_secret(credential) for credential in evidence.credentials)
+
+    def _signature_fault(self, evidence: Evidence, *, has_key: bool) -> str | None:
+        header = evidence.headers.get(self.name, "")
+        if not header:
+            return f"it has no signature ({self.name})"
+        pairs = [part.strip().partition("=") for part in header.split(",")]
+        marks = {name: value for name, _, value in pairs}
+        if "{t}" in self.signed:
+            given = [value for name, _, value in pairs if name == (self.prefix.rstrip("=") or "v1")]
+        else:
+            given = [part.strip().removeprefix(self.prefix) for part in header.split(",")]
+        stamp = marks.get("t", "")
+        if self.timestamp is not None:
+            stamp = str(self.timestamp(Inputs(None, headers=evidence.headers)) or "")
+        signatures = [decoded for text in given[:_MAX_SIGNATURES] if (decoded := self._decode(text)) is not None]
+        if not any(self._signs(evidence, stamp, signature) for signature in signatures):
+            return "its signature does not fit its bytes and the source's secret"
+        if _age_s(stamp, evidence.received_at) > MAX_AGE_S and not has_key:
+            return "its signature is old, and without a key it cannot be told from a replay"
+        return None
+
+    def _decode(self, text: str) -> bytes | None:
+        try:
+            return bytes.fromhex(text) if self.encoding == "hex" else base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            return None
+
+    def _signs(self, evidence: Evidence, stamp: str, signature: bytes) -> bool:
+        found = False
+        for message in self._messages(evidence, stamp):
+            for secret in self.secrets:
+                found |= hmac.compare_digest(hmac.digest(secret, message, self.algorithm), signature)
+        return found
+
+    def _messages(self, evidence: Evidence, stamp: str) -> Sequence[bytes]:
+        """Return what may have been signed; a proxy in front may have changed the scheme."""
+        schemes = ("https", "http") if "{url}" in self.signed else ("",)
+        host = evidence.headers.get("x-forwarded-host") or evidence.headers.get("host", "")
+        messages = []
+        for scheme in schemes:
+            before, _, after = self.signed.partition("{body}")
+            filled = []
+            for text in (before, after):
+                for name, value in (
+                    ("{t}", stamp),
+                    ("{timestamp}", stamp),
+                    ("{method}", evidence.method),
+                    ("{url}", f"{scheme}://{host}{evidence.target}"),
+                ):
+                    text = text.replace(name, value)  # noqa: PLW2901
+                filled.append(text.encode(errors="surrogateescape"))
+            messages.append(evidence.body.join(filled) if "{body}" in self.signed else filled[0])
+        return messages
+
+
+def credentials_in(
+    token: str | None, query: Sequence[tuple[str, str]], headers: Mapping[str, str], names: frozenset[str] = frozenset()
+) -> frozenset[bytes]:
+    """Return the SHA-256 of each token that a request brings.
+
+    Args:
+        token: The one in its path.
+        query: Its query string's fields.
+        headers: By name in lower case.
+        names: More headers and fields of the query in which the source expects its secret.
+    """
+    found = [token] if token else []
+    found += [value for name, value in query if name.lower() in SECRET_QUERY_NAMES or name.lower() in names]
+    found += [headers[name] for name in (*TOKEN_HEADERS, *names) if name in headers]
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    given = given.strip()
+    if scheme.lower() == "bearer":
+        found.append(given)
+    elif scheme.lower() == "basic":
+        try:
+            pair = base64.b64decode(given, validate=True).decode()
+        except ValueError:
+            pair = ""
+        found += [pair, pair.partition(":")[2]]
+    elif scheme and not given:
+        found.append(scheme)
+    return frozenset(sha256(text.encode(errors="surrogateescape")).digest() for text in found[:10] if text)
+
+
+def query_of(target: str) -> list[tuple[str, str]]:
+    """Return the fields of a target's query string."""
+    _, _, query = target.partition("?")
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=500)
+    except ValueError:
+        return []
+
+
+def redacted_target(target: str, names: frozenset[str] = frozenset()) -> str:
+    """Return a target without the token in its path and without the secrets in its query string."""
+    path, mark, query = target.partition("?")
+    steps = path.split("/")
+    # "", "in", the source, the token
+    if len(steps) > 3 and steps[1].lower() == "in" and any(steps[3:]):
+        path = "/".join([*steps[:3], "***"])
+    if not mark:
+        return path
+    fields = []
+    for field in query.split("&"):
+        name, equals, _ = field.partition("=")
+        is_secret = (plain := _unquoted(name)) in SECRET_QUERY_NAMES or plain in names
+        fields.append(f"{name}=***" if equals and is_secret else field)
+    return f"{path}?{'&'.join(fields)}"
+
+
+def _unquoted(name: str) -> str:
+    decoded = parse_qsl(f"{name}=1")
+    return decoded[0][0].lower() if decoded else name.lower()
+
+
+def _age_s(stamp: str, received_at: datetime) -> float:
+    """Return the age of a time in seconds or milliseconds; 0 if it is none."""
+    try:
+        seconds = float(stamp)
+    except ValueError:
+        return 0.0
+    if seconds > 1e11:
+        seconds /= 1000
+    return abs(received_at.timestamp() - seconds)

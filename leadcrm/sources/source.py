@@ -1,0 +1,176 @@
+"""A source: where requests of one sender come in, and how they become leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from leadcrm.sources.mapping import LeadMapping, scalar_of
+from leadcrm.sources.paths import Inputs, Path
+from leadcrm.sources.proof import SECRET_QUERY_NAMES, Proof
+from leadcrm.sources.replies import Replies
+
+MAX_PARTS = 1_000
+"""Leads in one body: as many as Meta sends at most."""
+
+_NO_KEYS = frozenset(("", "undefined", "null", "none", "[object object]"))
+_TRUE = frozenset(("true", "1"))
+
+
+class TooManyLeads(ValueError):  # noqa: N818 - named by the condition
+    """A body holds more leads than `MAX_PARTS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Which documents are leads: those with something at the path, one of these values if there are any."""
+
+    path: Path
+    values: frozenset[str]
+
+    def holds(self, inputs: Inputs) -> bool:
+        """Say whether a document is a lead."""
+        value = scalar_of(self.path(inputs), inputs)
+        return value is not None and (not self.values or value in self.values)
+
+
+class Lead(NamedTuple):
+    """One lead in a body.
+
+    Attributes:
+        item: The document that is it.
+        columns: The 14 columns, in their order.
+        key: What the sender knows it by; None if the source has no rule or the rule finds nothing.
+        is_test: The sender says that it is a test.
+        is_inexact: A number in it may not be as the sender wrote it.
+    """
+
+    item: Any
+    columns: Sequence[str | None]
+    key: str | None
+    is_test: bool
+    is_inexact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source, checked and compiled.
+
+    Attributes:
+        name: As in its URL.
+        preset: The preset that it begins with.
+        proof: How its sender proves itself.
+        mapping: How a document becomes a lead.
+        replies: What its sender is told.
+        enabled: It makes leads; else it only keeps requests.
+        json: The members that hold JSON as text.
+        each: The list of leads in a body; None where a body is one lead, or a list of them.
+        keys: Alternatives, of each the paths whose values together are the key.
+        test: What says that a lead is a test.
+        only: Which documents are leads; None if all are.
+        header_names: The headers that its paths read, in lower case.
+    """
+
+    name: str
+    preset: str
+    proof: Proof
+    mapping: LeadMapping
+    replies: Replies
+    enabled: bool = True
+    json: Sequence[Sequence[str]] = ()
+    each: Path | None = None
+    keys: Sequence[Sequence[Path]] = ()
+    test: Path | None = None
+    only: Only | None = None
+    header_names: frozenset[str] = field(default=frozenset())
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        """The headers and fields of a query that hold its secret, in lower case."""
+        return frozenset((self.proof.name,)) if self.proof.kind in ("header", "query") else frozenset()
+
+    def reopened(self) -> Source:
+        """Return the source as if it were switched on."""
+        return replace(self, enabled=True)
+
+    def query_of(self, fields: Sequence[tuple[str, str]]) -> dict[str, str]:
+        """Return the fields of a query string that may be a lead's: the last of each name, and no secret."""
+        hidden = self.secret_names
+        return {
+            name: value
+            for name, value in fields
+            if name.lower() not in SECRET_QUERY_NAMES and name.lower() not in hidden
+        }
+
+    def leads(
+        self,
+        document: Any,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        parse: Any = None,
+        *,
+        is_part: bool = False,
+    ) -> list[Lead]:
+        """Return the leads in a document; none if it is no lead by the source's rules.
+
+        Args:
+            document: What the body holds.
+            query: The fields of the query string.
+            headers: By name in lower case.
+            parse: Parses the JSON in a text, or returns None.
+            is_part: The document is one of the leads already.
+
+        Raises:
+            TooManyLeads: There are more than `MAX_PARTS`.
+        """
+        if not is_part and self.json and parse is not None:
+            _parse_members(document, self.json, parse)
+        items = [document] if is_part else self._items(document, query, headers)
+        if len(items) > MAX_PARTS:
+            raise TooManyLeads(f"the body holds {len(items)} leads, at most {MAX_PARTS} are taken")
+        return [lead for item in items if (lead := self._lead(item, query, headers)) is not None]
+
+    def _items(self, document: Any, query: Mapping[str, str], headers: Mapping[str, str]) -> list[Any]:
+        if self.each is not None:
+            found = self.each(Inputs(document, query, headers))
+            found = found if type(found) is list else [found]
+        elif type(document) is list:
+            found = document
+        else:
+            return [document]
+        return [item for item in found if type(item) is dict]
+
+    def _lead(self, item: Any, query: Mapping[str, str], headers: Mapping[str, str]) -> Lead | None:
+        inputs = Inputs(item, query, headers)
+        answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
+        if self.only is not None and not self.only.holds(inputs):
+            return None
+        is_test = self.test is not None and (scalar_of(self.test(inputs), inputs) or "").strip().lower() in _TRUE
+        key = self._key(inputs)
+        columns = self.mapping.columns(inputs, answers)
+        return Lead(item, columns, key, is_test, inputs.is_inexact)
+
+    def _key(self, inputs: Inputs) -> str | None:
+        for paths in self.keys:
+            values = [scalar_of(path(inputs), inputs) for path in paths]
+            texts = [value.strip() for value in values if value is not None]
+            if len(texts) == len(values) and all(text.lower() not in _NO_KEYS for text in texts):
+                return "\n".join(texts)
+        return None
+
+    def key_sha256(self, key: bytes) -> bytes:
+        """Return the hash by which a key of this source is compared: no other source can take it."""
+        return sha256(b"source\0" + self.name.encode() + b"\0" + key).digest()
+
+
+def _parse_members(document: Any, members: Sequence[Sequence[str]], parse: Any) -> None:
+    for names in members:
+        place = document
+        for name in names[:-1]:
+            place = place.get(name) if type(place) is dict else None
+        if type(place) is dict and type(text := place.get(names[-1])) is str:
+            parsed = parse(text)
+            if parsed is not None:
+                place[names[-1]] = parsed

@@ -1,0 +1,223 @@
+"""`/in/{source}` and `/in/{source}/{token}`: from a source's request to the answer its sender expects.
+
+As for `/api/lead`, an id is minted and the bytes are read first; what a source makes of them only decides the row's
+state. One row is kept in any case, except for requests that are not proved once a source has had too many in a day.
+Neither the log nor the row holds a token of the path or the query string.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date, datetime, timezone
+from functools import partial
+from hashlib import sha256
+from math import ceil
+from time import perf_counter
+from urllib.parse import unquote
+
+from sanic.exceptions import NotFound
+from sanic.request import Request
+from sanic.response import HTTPResponse
+from uuid_utils import uuid7
+
+from leadcrm.configuration.config import Config
+from leadcrm.database.states import Outcome, State
+from leadcrm.ingest.ingestion import Ingestion
+from leadcrm.ingest.normalize import storable
+from leadcrm.ingest.sourced import CREDENTIALS_HEADER, interpret
+from leadcrm.ingest.submission import Receipt, Submission
+from leadcrm.sources.proof import TOKEN_HEADERS, credentials_in, query_of, redacted_target
+from leadcrm.sources.replies import Reply
+from leadcrm.sources.source import Source
+from leadcrm.web.guesses import Guesses
+from leadcrm.web.http import responses
+from leadcrm.web.http.client_address import ClientAddress, network_of
+from leadcrm.web.http.header_text import header_text, readable
+from leadcrm.web.http.request_id import request_id_of
+from leadcrm.web.http.responses import Refusal
+from leadcrm.web.ingest import LeadIngest, sent_key, stored_headers, target_of
+from leadcrm.web.node_metrics import WorkerMetrics
+from leadcrm.web.rate_limit import RateLimiter
+from leadcrm.web.request_log import RequestLog
+
+METHODS = ("POST", "GET", "HEAD", "PUT")
+
+LOOP_BYTES = 16 * 1024
+"""A larger body is interpreted in a thread: a hostile one of a mebibyte takes tens of milliseconds."""
+
+UNPROVED_ROWS = 5_000
+UNPROVED_BYTES = 64 * 1024 * 1024
+"""What is kept of a source's unproved requests in a day, by each worker. A secret is usually mended within a day."""
+
+_REPLY_OF = {
+    Outcome.CREATED: "created",
+    Outcome.SPOOLED: "created",
+    Outcome.DUPLICATE: "duplicate",
+    Outcome.CONFLICT: "duplicate",
+    Outcome.INVALID: "invalid",
+}
+
+
+class SourceIngest(LeadIngest):
+    """The handler of all sources in one worker."""
+
+    def __init__(
+        self,
+        config: Config,
+        ingestion: Ingestion,
+        metrics: WorkerMetrics,
+        log: RequestLog,
+        limiter: RateLimiter | None,
+        addresses: ClientAddress,
+        guesses: Guesses,
+    ) -> None:
+        """Set the parts that a request passes through."""
+        super().__init__(config, ingestion, metrics, log, limiter, addresses, guesses)
+        self._sources = ingestion.sources
+        self._unproved = _Quota()
+
+    async def receive(self, request: Request, source: str, token: str = "") -> HTTPResponse:
+        """Keep the request and answer as its source says.
+
+        Raises:
+            NotFound: There never was such a source.
+        """
+        started = perf_counter()
+        lead_id = str(uuid7())
+        request_id = request_id_of(request) or lead_id
+        found = self._sources.get(source)
+        if found is None:
+            raise NotFound
+        address = self._addresses.of(request)
+        if self._limiter is not None and (delay_s := self._limiter.delay_s(network_of(address))):
+            return self._refuse(request, started, request_id, responses.RATE_LIMITED, ceil(delay_s))
+        body = await self._read(request, address)
+        if isinstance(body, Refusal):
+            return self._refuse(request, started, request_id, body)
+        row = await self._interpret(request, found, lead_id, request_id, address, body, token)
+        assert row.body is not None
+        self._metrics.add("received_bytes", len(row.body))
+        if row.state is State.UNVERIFIED and not self._unproved.takes(source, len(row.body)):
+            return self._refuse(request, started, request_id, responses.UNAUTHORIZED)
+        result = await self._writer.submit(row)
+        if not isinstance(result, Receipt):
+            return self._refuse(request, started, request_id, responses.UNAVAILABLE)
+        return self._reply(request, started, found, row, result)
+
+    async def preflight(self, request: Request, source: str, token: str = "") -> HTTPResponse:
+        """Answer a cross-origin preflight."""
+        return await self.options(request)
+
+    async def _interpret(
+        self, request: Request, source: Source, lead_id: str, request_id: str, address: str, body: bytes, token: str
+    ) -> Submission:
+        """Mint the request's row, and return it as its source reads it."""
+        headers = request.headers
+        content_type = headers.get("content-type")
+        target = target_of(request.raw_url).decode("ascii", "surrogateescape")
+        fields = query_of(target)
+        plain = {str(name): ", ".join(map(readable, headers.getall(name))) for name in headers}
+        secret_names = source.secret_names
+        credentials = credentials_in(unquote(token), fields, plain, secret_names)
+        kept = stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
+        if hidden := [name for name in (*TOKEN_HEADERS, *secret_names) if name in kept]:
+            kept = {**kept, **dict.fromkeys(hidden, "[redacted]")}
+        key = sent_key(request) if "idempotency-key" in headers else None
+        row = Submission(
+            id=lead_id,
+            received_at=datetime.now(timezone.utc),
+            request_id=request_id,
+            idempotency_key=None if key is None else header_text(key),
+            method=request.method,
+            target=storable(redacted_target(target, secret_names)),
+            remote_addr=address,
+            content_type=None if content_type is None else readable(content_type),
+            headers=kept,
+            body=body,
+            body_sha256=sha256(body).digest(),
+            state=State.STORED,
+            key_sha256=None if key is None else source.key_sha256(key),
+            error=None,
+            duplicate_of=None,
+            node=self._node,
+            source=source.name,
+        )
+        interpreted = partial(
+            interpret,
+            row,
+            source,
+            self._sources.version,
+            query=fields,
+            headers=plain,
+            credentials=credentials,
+            max_decoded_bytes=self._max_body_bytes,
+            target=target,
+        )
+        is_small = len(body) <= LOOP_BYTES and "content-encoding" not in headers
+        row = interpreted() if is_small else await asyncio.get_running_loop().run_in_executor(None, interpreted)
+        if row.state is State.UNVERIFIED and credentials:
+            digests = ",".join(credential.hex() for credential in sorted(credentials))
+            row = row._replace(headers={**row.headers, CREDENTIALS_HEADER: digests})
+        return row
+
+    def _reply(
+        self, request: Request, started: float, source: Source, row: Submission, receipt: Receipt
+    ) -> HTTPResponse:
+        """Answer a request that was kept."""
+        if receipt.is_failed:
+            self._metrics.add("failed_rows")
+        outcome = receipt.outcome
+        leads = [(part.lead_id, part.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT)) for part in receipt.parts]
+        if leads and all(known for _, known in leads):
+            outcome = Outcome.DUPLICATE
+        if outcome is Outcome.REJECTED:
+            reply = Reply(401, responses.UNAUTHORIZED.body, {"content-type": "application/json"})
+        elif challenge := self._challenge(request, source, row):
+            reply = Reply(200, challenge[1], {"content-type": challenge[0]})
+        else:
+            reply = source.replies.reply(_REPLY_OF[outcome], receipt.lead_id, leads)
+        headers = self._cors.headers(request) | reply.headers
+        headers["x-request-id"] = row.request_id
+        headers["lead-receipt"] = f"raw={row.id}; sha256={row.body_sha256.hex()}; stored={receipt.stored}"
+        if reply.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if not reply.headers["content-type"].startswith("application/json"):
+            headers["x-content-type-options"] = "nosniff"
+        has_lead = outcome not in (Outcome.INVALID, Outcome.REJECTED)
+        self._log.record(
+            request,
+            started,
+            reply.status,
+            row.request_id,
+            outcome,
+            # A key that stood in the body is a part of the payload, which no log line holds.
+            row.idempotency_key if "idempotency-key" in request.headers else None,
+            receipt.lead_id if has_lead else None,
+        )
+        return responses.response(reply.status, reply.body, headers)
+
+    def _challenge(self, request: Request, source: Source, row: Submission) -> tuple[str, bytes] | None:
+        if row.method != "GET" or row.state is not State.EVENT or not source.proof.handshake:
+            return None
+        fields = query_of(target_of(request.raw_url).decode("ascii", "surrogateescape"))
+        return source.proof.challenge_answer(dict(fields))
+
+
+class _Quota:
+    """Counts what is kept of unproved requests, by source and day."""
+
+    def __init__(self) -> None:
+        self._day = date.min
+        self._rows: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
+
+    def takes(self, source: str, body_bytes: int) -> bool:
+        """Count a request of a source, and say whether it may still be kept."""
+        today = datetime.now(timezone.utc).date()
+        if today != self._day:
+            self._day, self._rows, self._bytes = today, {}, {}
+        rows, total = self._rows.get(source, 0) + 1, self._bytes.get(source, 0) + body_bytes
+        if rows > UNPROVED_ROWS or total > UNPROVED_BYTES:
+            return False
+        self._rows[source], self._bytes[source] = rows, total
+        return True

@@ -1,0 +1,240 @@
+"""From documents to columns: labels in many languages, names that are split, and text that is never lost or guessed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadcrm.database.entities import FIELD_COLUMNS
+from leadcrm.errors import SourcesFault
+from leadcrm.sources.catalogue import parse_catalogue, presets, without_secrets
+from leadcrm.sources.labels import meaning
+from leadcrm.sources.source import Source
+
+
+def source_of(text: str) -> Source:
+    (source,) = parse_catalogue(text, Path("sources.toml")).sources.values()
+    return source
+
+
+def columns_of(source: Source, document: Any, query: dict[str, str] | None = None) -> dict[str, str]:
+    (lead,) = source.leads(document, query or {}, {}, orjson.loads)
+    return {name: value for name, value in zip(FIELD_COLUMNS, lead.columns, strict=True) if value is not None}
+
+
+GENERIC = source_of("[source.x]")
+
+
+@pytest.mark.parametrize(
+    ("label", "field"),
+    [
+        ("E-mail *", "email"),
+        ("your-email", "email"),
+        ("Elektroniskais pasts / e-pasts", "email"),
+        ("Электронная почта", "email"),
+        ("What is your best email?", "email"),
+        ("INPUT_PHONE_NUMBER", "phone"),
+        ("Tālrunis", "phone"),
+        ("Номер телефона", "phone"),
+        ("Téléphone *", "phone"),
+        ("Your mobile number", "phone"),
+        ("FULL_NAME", "name"),
+        ("Vārds, uzvārds", "name"),
+        ("Имя", "name"),
+        ("q3_name", "name"),
+        ("Vorname", "first_name"),
+        ("Name (First)", "first_name"),
+        ("Uzvārds", "last_name"),
+        ("utm_campaign", "offer"),
+        ("gclid", "click_id"),
+        ("Remote IP", "ip"),
+        ("your-message", "description"),
+    ],
+)
+def test_a_label_means_a_field(label: str, field: str) -> None:
+    meant = meaning(label)
+    assert meant is not None
+    assert meant.field == field
+
+
+@pytest.mark.parametrize(
+    "label", ["form_name", "company name", "username", "email_consent", "phone_type", "date", "", "?", "x" * 5000]
+)
+def test_a_label_of_something_else_means_no_field(label: str) -> None:
+    assert meaning(label) is None
+
+
+@pytest.mark.parametrize(
+    ("document", "first", "last"),
+    [
+        ({"name": "Una Ozola"}, "Una", "Ozola"),
+        ({"name": "  Una  Anna Ozola "}, "Una", "Anna Ozola"),
+        ({"name": "Ozola, Una"}, "Una", "Ozola"),
+        ({"name": "Una"}, "Una", None),
+        ({"Vārds": "Una", "Uzvārds": "Ozola"}, "Una", "Ozola"),
+        ({"Имя": "Уна", "Фамилия": "Озола"}, "Уна", "Озола"),
+        ({"prénom": "Una", "nom": "Ozola"}, "Una", "Ozola"),
+        ({"first_name": "Una", "name": "Una Ozola"}, "Una", "Ozola"),
+    ],
+)
+def test_a_name_is_split(document: dict[str, str], first: str | None, last: str | None) -> None:
+    columns = columns_of(GENERIC, document)
+    assert (columns.get("first_name"), columns.get("last_name")) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"email": "u@example.com", "phone": "+37120000000"},
+        {"lead": {"contact": {"E-Mail": "u@example.com", "Tel.": "+37120000000"}}},
+        {"fields": [{"label": "Email", "value": "u@example.com"}, {"label": "Phone", "value": "+37120000000"}]},
+        {"q": [{"question": "Your email?", "answer": "u@example.com"}, {"question": "Tel", "answer": "+37120000000"}]},
+        {"payload": '{"e-pasts":"u@example.com","telefons":"+37120000000"}'},
+        {"properties": {"email": {"value": "u@example.com"}, "phone": {"value": "+37120000000"}}},
+        {"7": "u@example.com", "8": "+37120000000", "form_id": "20000001"},
+        {"email": ["u@example.com"], "phone_number": ["+37120000000"]},
+    ],
+)  # fmt: skip
+def test_generic_finds_email_and_phone_wherever_they_stand(document: dict[str, Any]) -> None:
+    columns = columns_of(GENERIC, document)
+    assert (columns["email"], columns["phone"]) == ("u@example.com", "+37120000000")
+
+
+def test_the_query_counts_where_the_body_has_nothing() -> None:
+    assert columns_of(GENERIC, {"email": "a@b.example"}, {"email": "x@y.example", "gclid": "g"}) == {
+        "email": "a@b.example",
+        "click_id": "g",
+    }
+    assert "click_id" not in columns_of(
+        source_of("[source.x]\nquery = false"), {"email": "a@b.example"}, {"gclid": "g"}
+    )
+
+
+def test_a_source_overrides_single_names_of_its_preset() -> None:
+    source = source_of(
+        """
+        [source.x]
+        preset = "snapchat"
+        map.offer = ["form_name"]
+        map.creo = []
+        set.sourcetype = "snap"
+        respond.created = 201
+        """
+    )
+    columns = columns_of(source, {"campaign_name": "C", "form_name": "F", "ad_name": "A", "ad_squad_name": "S"})
+    assert columns == {"offer": "F", "marker": "S", "sourcetype": "snap"}
+    assert (source.replies.statuses["created"], source.replies.statuses["duplicate"]) == (201, 200)
+
+
+def test_numbers_booleans_and_lists_become_text() -> None:
+    source = source_of('[source.x]\nmap = {offer = "n", creo = "b", marker = "l", description = "o"}')
+    document = {"n": 37120000012, "b": True, "l": ["a", None, 2], "o": {"x": [1]}}
+    assert columns_of(source, document) == {
+        "offer": "37120000012", "creo": "true", "marker": "a, 2", "description": '{"x":[1]}',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("[source.x]\n\nmap.email = 'a-b'", 3, "must be quoted"),
+        ("[source.x]\npreset = 'gogle'", 2, "no preset"),
+        ("[source.a]\n[source.x]\nmapp = 1", 3, "no 'mapp'"),
+        ("[source.x]\n[source.x.map]\nemial = 'a'", 3, "no 'emial'"),
+        ("[source.X]", 1, "small letters"),
+        ("[source.api]", 1, "api"),
+        ("[source.x]\nrespond.created = 404", 2, "end of the source"),
+        ("[source.x]\nsecret = ''", 2, "not empty"),
+        ("[source.x]\nsecret_file = '/nowhere/at/all'", 2, "cannot be read"),
+        ("[source.x]\nverify = {kind = 'hmac'}", 2, "name of a header"),
+        ("[source.x]\nenabled = 'yes'", 2, "true nor false"),
+        ("[source.x]\nkey = 1", 2, "list of paths"),
+        ("[sauce.x]", 1, "no table"),
+        ("[source.x", 1, "line 1"),
+    ],
+)
+def test_a_fault_is_named_with_its_line_and_reason(text: str, line: int, reason: str) -> None:
+    with pytest.raises(SourcesFault) as raised:
+        parse_catalogue(text, Path("sources.toml"))
+    assert f"line {line}" in str(raised.value)
+    assert reason in str(raised.value)
+
+
+def test_all_faults_are_named_at_once() -> None:
+    with pytest.raises(SourcesFault) as raised:
+        parse_catalogue("[source.x]\npreset = 'a'\n[source.y]\npreset = 'b'", Path("sources.toml"))
+    assert len(raised.value.faults) == 2
+
+
+def test_the_text_that_is_kept_has_no_secret() -> None:
+    text = """
+    [source.a]
+    secret = "sesame"
+    [source.b]
+    secret = ["sesame", 'sesame 2']
+    [source]
+    c = {preset = "generic", secret = "sesame"}
+    d.secret = "sesame"
+    secret_file = "sources"
+    """
+    kept = without_secrets(text)
+    assert "sesame" not in kept
+    assert kept.count('secret = "***"') == 4
+    assert 'secret_file = "sources"' in kept
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(
+            st.sampled_from(
+                ["email", "name", "value", "label", "answers", "fields", "data", "form_response", "payload"]
+            )
+            | st.text(max_size=8),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=30,
+)
+ALL_PRESETS = parse_catalogue(
+    "".join(f"[source.{name}]\npreset = '{name}'\n" for name in presets()), Path("all")
+).sources
+
+
+@settings(max_examples=60, deadline=None)
+@given(VALUES, st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=3))
+def test_no_document_makes_a_mapping_raise(document: Any, query: dict[str, str]) -> None:
+    for source in ALL_PRESETS.values():
+        for lead in source.leads(document, query, {}, orjson.loads):
+            assert all(column is None or isinstance(column, str) for column in lead.columns)
+
+
+def hostile(kind: str) -> Any:
+    return {
+        "pairs": {"user_column_data": [{"column_id": f"c{n}", "string_value": "v"} for n in range(20_000)]},
+        "members": {f"name of a field {n}": "v" for n in range(30_000)},
+        "nested": orjson.loads(b'{"a":' * 250 + b"1" + b"}" * 250),
+        "lists": {"data": [[[]] * 500] * 100, "field_data": [{}] * 100_000},
+        "text": {"email": "@" * 900_000, "7": "1" * 200_000, "name": "a " * 100_000},
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["pairs", "members", "nested", "lists", "text"])
+def test_a_hostile_document_is_mapped_within_a_bound(kind: str) -> None:
+    document = hostile(kind)
+    for name, source in ALL_PRESETS.items():
+        source.leads(document, {}, {}, orjson.loads)
+        took = []
+        for _ in range(3):
+            started = time.thread_time()
+            source.leads(document, {}, {}, orjson.loads)
+            took.append(time.thread_time() - started)
+        assert min(took) < 0.02, name
