@@ -1,6 +1,6 @@
 """Prints the bill of materials of the executable: CycloneDX 1.5, with each package that the program needs.
 
-The hashes of a package's files are those of requirements.lock.
+The hashes of a package's files are those of scripts/requirements.lock.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def closure() -> list[str]:
 
 
 def locked() -> dict[str, list[str]]:
-    """Return the hashes of the files of each pin of requirements.lock."""
-    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text())
+    """Return the hashes of the files of each pin of scripts/requirements.lock."""
+    entries = re.split(r"\n(?=\S)", (ROOT / "scripts/requirements.lock").read_text())
     return {entry.split(maxsplit=1)[0].rstrip(";"): re.findall(r"sha256:(\w+)", entry) for entry in entries}
 
 

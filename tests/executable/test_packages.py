@@ -16,7 +16,7 @@ import pytest
 import leadcrm
 from tests.support.server import REPOSITORY
 
-PACKED = ("LICENSE", ".env.example", "leadcrm/__init__.py", "scripts", "systemd")
+PACKED = ("LICENSE", ".env.example", "leadcrm/__init__.py", "requirements.txt", "scripts", "systemd")
 EPOCH = "1700000000"
 
 
@@ -43,7 +43,7 @@ def packages(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapp
 
 def test_packing_twice_gives_the_same_bytes(executable: Path, packages: Mapping[str, Path], tmp_path: Path) -> None:
     again = pack(tmp_path / "again", executable)
-    for suffix in (".deb", ".gz", ""):
+    for suffix in (".deb", ".gz", ".json", ""):
         assert again[suffix].name == packages[suffix].name
         assert again[suffix].read_bytes() == packages[suffix].read_bytes(), again[suffix].name
 
@@ -52,7 +52,7 @@ def test_the_sums_are_those_of_the_files(packages: Mapping[str, Path]) -> None:
     folder = packages[".deb"].parent
     listed = dict(reversed(line.split("  ")) for line in packages[""].read_text().splitlines())
     assert listed == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in listed}
-    assert set(listed) == {packages[".deb"].name, packages[".gz"].name, "leadcrm"}
+    assert set(listed) == {packages[".deb"].name, packages[".gz"].name, packages[".json"].name, "leadcrm"}
 
 
 def test_the_package_has_the_program_s_version_and_settings_of_the_administrator_s(

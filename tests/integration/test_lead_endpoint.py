@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from tests.support.client import Answer
 from tests.support.rows import Rows
 from tests.support.server import Server
@@ -54,7 +55,7 @@ def test_every_field_is_stored_in_its_column(shared_server: Server, stored: Rows
     lead = stored.lead(lead_id_of(shared_server.client.post_lead(EVERY_FIELD)))
     columns = {{"firstName": "first_name", "lastName": "last_name"}.get(name, name): name for name in EVERY_FIELD}
     assert {column: lead[column] for column in columns} == {c: EVERY_FIELD[name] for c, name in columns.items()}
-    assert (lead["status"], lead["assigned_to"], lead["normalizer_version"]) == ("new", None, 2)
+    assert (lead["status"], lead["assigned_to"], lead["normalizer_version"]) == ("new", None, NORMALIZER_VERSION)
 
 
 def test_a_raw_row_holds_the_whole_request(shared_server: Server, stored: Rows) -> None:
