@@ -9,6 +9,7 @@ to log and to print: nobody puts a payload, a token, a password or a driver's ow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -103,7 +104,15 @@ class StoreError(LeadcrmError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot commit now; the same rows may go through later or elsewhere."""
+    """The database cannot commit now; the same rows may go through later or elsewhere.
+
+    Args:
+        public: what is waited for, in words that anyone may read.
+    """
+
+    def __init__(self, message: str = "", *, public: str = "", **given: Any) -> None:
+        super().__init__(message, **given)
+        self.public = public
 
 
 class StoreDamaged(StoreUnavailable):

@@ -9,7 +9,7 @@ _PASSWORD = "correct the password in DATABASE_URL, percent-encoded, or the role'
 _HOST_RULES = "let the role in from this host: pg_hba.conf of the server, then SELECT pg_reload_conf()"
 _NO_DATABASE = "create it with `createdb`, or correct its name in DATABASE_URL"
 _CONNECTIONS = "end idle connections, or raise max_connections or the CONNECTION LIMIT of the role or database"
-_READ_ONLY = "name the primary in DATABASE_URL; where it names several hosts, add target_session_attrs=read-write"
+_READ_ONLY = "name all hosts of the cluster in DATABASE_URL: the one that takes writes is used"
 _NO_ROLE = "CREATE ROLE … LOGIN, or correct the user in DATABASE_URL"
 _AUTHORITY = "sslrootcert=FILE in DATABASE_URL names the certificate of the authority"
 _COMES_BACK = "wait until it has started: leadcrm connects again by itself"

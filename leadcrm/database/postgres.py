@@ -9,9 +9,8 @@ Invariants:
 from __future__ import annotations
 
 import select
-import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -21,6 +20,7 @@ import psycopg2.extensions
 
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.driver_errors import store_error
+from leadcrm.database.hosts import reach
 from leadcrm.errors import StoreUnavailable
 
 PostgresConnection = psycopg2.extensions.connection
@@ -118,37 +118,6 @@ def postgres_arguments(url: DatabaseURL, timeout_s: float) -> dict[str, Any]:
     return arguments
 
 
-def _each_host(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the arguments once for each host.
-
-    On an asynchronous connection libpq does not apply `connect_timeout` to each host, so the caller tries them one by
-    one.
-    """
-    names = ("host", "hostaddr", "port")
-    lists = {name: str(arguments[name]).split(",") for name in names if arguments.get(name)}
-    count = max((len(values) for values in lists.values()), default=1)
-    for index in range(count):
-        host_arguments = {name: values[index % len(values)] for name, values in lists.items()}
-        yield {**arguments, **host_arguments}
-
-
-def _each_address(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a host's arguments once for each address of its name.
-
-    psycopg2 would hold the interpreter's lock while libpq resolves the name, which takes long if a name server is down.
-
-    Raises:
-        OSError: The name has no address.
-    """
-    host = arguments.get("host")
-    if not host or host.startswith("/") or arguments.get("hostaddr"):
-        yield arguments
-        return
-    addresses = socket.getaddrinfo(host, int(arguments.get("port") or 5432), type=socket.SOCK_STREAM)
-    for address in dict.fromkeys(address[0] for _, _, _, _, address in addresses):
-        yield {**arguments, "hostaddr": address}
-
-
 def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
     """Open an autocommit connection with durable commits, trying each address for `connect_timeout`.
 
@@ -157,35 +126,54 @@ def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
     Raises:
         StoreUnavailable: No address accepts a connection, or its commits cannot be made durable.
     """
-    failure: Exception | None = None
-    for host_arguments in _each_host(postgres_arguments(url, timeout_s)):
-        try:
-            for arguments in _each_address(host_arguments):
-                try:
-                    return _connect(url, arguments)
-                except (psycopg2.Error, StoreUnavailable) as error:
-                    failure = error
-        except OSError as error:
-            failure = StoreUnavailable(f"{host_arguments['host']}: {error.strerror or error}")
-    assert failure is not None
-    raise unreachable(url, failure) from failure
+
+    def connect(arguments: dict[str, Any]) -> PostgresConnection:
+        with deadline(url.connect_timeout_s):
+            connection: PostgresConnection = psycopg2.connect(**arguments, cursor_factory=_WaitingCursor, async_=True)
+            _wait(connection)
+            _require_durable_commits(connection, url)
+            return connection
+
+    return _reach(url, timeout_s, connect)
 
 
-def _connect(url: DatabaseURL, arguments: dict[str, Any]) -> PostgresConnection:
-    with deadline(url.connect_timeout_s):
-        connection: PostgresConnection = psycopg2.connect(**arguments, cursor_factory=_WaitingCursor, async_=True)
-        _wait(connection)
-        _require_durable_commits(connection, url)
-        return connection
+def open_blocking(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
+    """Open a connection that blocks, for Pony, trying each address for `connect_timeout`.
+
+    Raises:
+        StoreUnavailable: No address accepts a connection.
+    """
+
+    def connect(arguments: dict[str, Any]) -> PostgresConnection:
+        with deadline(url.connect_timeout_s):
+            connection: PostgresConnection = psycopg2.connect(**arguments)
+            return connection
+
+    return _reach(url, timeout_s, connect)
 
 
-def unreachable(url: DatabaseURL, error: Exception) -> Exception:
+def _reach(
+    url: DatabaseURL, timeout_s: float, connect: Callable[[dict[str, Any]], PostgresConnection]
+) -> PostgresConnection:
+    try:
+        return reach(postgres_arguments(url, timeout_s), connect)
+    except (psycopg2.Error, StoreUnavailable) as error:
+        raise _unreachable(url, error) from error
+
+
+def _unreachable(url: DatabaseURL, error: Exception) -> Exception:
     """Return a connection's error with the name of the database and a hint for the operator."""
     failure = store_error(error)
     if not isinstance(failure, StoreUnavailable):
         return failure
     hint = failure.hint or "is it running, and is DATABASE_URL right?"
-    return StoreUnavailable(f"{url.redacted}: {failure}", hint=hint, sqlstate=failure.sqlstate, detail=failure.detail)
+    return StoreUnavailable(
+        f"{url.redacted}: {failure}",
+        hint=hint,
+        sqlstate=failure.sqlstate,
+        detail=failure.detail,
+        public=failure.public,
+    )
 
 
 def _require_durable_commits(connection: PostgresConnection, url: DatabaseURL) -> None:

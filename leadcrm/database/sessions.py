@@ -21,7 +21,7 @@ from pony.utils import timestamp2datetime
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
-from leadcrm.database.postgres import deadline, postgres_arguments, unreachable
+from leadcrm.database.postgres import deadline, open_blocking
 from leadcrm.database.sqlite import set_pragmas
 from leadcrm.errors import StoreUnavailable
 
@@ -48,11 +48,11 @@ pony.orm.dbproviders.sqlite.SQLiteProvider.converter_classes = [
 
 
 class _Connections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[misc]
-    """Takes the arguments anew for each connection, since a password may have been changed."""
+    """Connects to the host that takes writes now, with the URL as its file has it now."""
 
     def _connect(self) -> None:
         url, timeout_s = self.args
-        self.con = self.dbapi_module.connect(**postgres_arguments(url, timeout_s))
+        self.con = open_blocking(url, timeout_s=timeout_s)
 
 
 class _PooledConnections(_Connections):
@@ -87,10 +87,10 @@ def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
         return _bind_sqlite(define_entities(database, None), url.path, timeout_s)
     entities = define_entities(database, url.schema)
     try:
-        with deadline(url.connect_timeout_s):
+        with deadline(timeout_s):
             database.bind(_Provider, url, timeout_s)
-    except (psycopg2.Error, DBException, StoreUnavailable) as error:
-        raise unreachable(url, error) from error
+    except (psycopg2.Error, DBException) as error:
+        raise store_error(error) from error
     _reconnect_between_transactions_only(database)
     database.generate_mapping(check_tables=False)
     return entities

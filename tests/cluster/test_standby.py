@@ -95,12 +95,6 @@ def test_without_its_standby_the_server_holds_few_connections(server: Server, ow
         rows += 1
         most = max(most, waiting(own_postgres))
     # Each worker's batch, and one proof for the whole node.
-    print(
-        "MOST",
-        most,
-        rows,
-        own_postgres.execute("select state, wait_event, left(query,40), now()-query_start from pg_stat_activity"),
-    )
     assert most <= WORKERS + 1
     set_standby(own_postgres, "")
     server.wait_drained()

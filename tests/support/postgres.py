@@ -167,6 +167,12 @@ class Installation:
         self.run("cp", "-R", self._template, directory)
         return PostgresCluster(self, directory)
 
+    def new_standby(self, primary: PostgresCluster) -> PostgresCluster:
+        """Return a running standby of a primary."""
+        standby = PostgresCluster(self, self.directory / secrets.token_hex(3))
+        standby.follow(primary)
+        return standby
+
     def remove(self) -> None:
         """Delete the directory with all clusters."""
         shutil.rmtree(self.directory)
@@ -218,6 +224,21 @@ class PostgresCluster(PostgresServer):
         except psycopg2.OperationalError:
             return False
         return True
+
+    def follow(self, primary: PostgresCluster) -> None:
+        """Start it as a standby of a primary, from a copy of the primary's files; its own are lost."""
+        assert not self.running, "the cluster runs"
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self._installation.run(
+            *(self._installation.binaries / "pg_basebackup", "-D", self.directory, "-d", primary.url),
+            *("--checkpoint=fast", "--no-sync", "--write-recovery-conf"),
+        )
+        self.start()
+        wait_until(lambda: primary.execute("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'"))
+
+    def promote(self) -> None:
+        """Make the standby a primary; return once it is one."""
+        self.execute("SELECT pg_promote()")
 
     def processes(self) -> list[psutil.Process]:
         """Return the postmaster, then all its living children."""

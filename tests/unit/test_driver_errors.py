@@ -119,7 +119,7 @@ def test_why_a_connection_is_refused_is_told_in_the_servers_words(connection: An
 @pytest.mark.parametrize(
     ("sqlstate", "step"),
     [
-        ("25006", "target_session_attrs=read-write"), ("28P01", "password"), ("28000", "pg_hba.conf"),
+        ("25006", "all hosts of the cluster"), ("28P01", "password"), ("28000", "pg_hba.conf"),
         ("3D000", "createdb"), ("3F000", "?schema="), ("42501", "GRANT"), ("42P01", "leadcrm migrate"),
         ("53100", "room"), ("53300", "max_connections"), ("55P03", "pg_locks"), ("57014", "pg_stat_activity"),
         ("57P03", "by itself"), ("58030", "disk"), ("XX001", "backup"), ("XX002", "REINDEX"),
@@ -149,7 +149,7 @@ def test_a_condition_of_the_server_has_its_next_step(connection: Any, sqlstate: 
         ("SSL error: certificate verify failed", "sslrootcert"),
         ("server does not support SSL, but SSL was required", "sslmode"),
         ("FATAL:  the database system is starting up", "by itself"),
-        ("session is read-only", "target_session_attrs"),
+        ("session is read-only", "all hosts of the cluster"),
     ],
 )
 def test_a_refused_connection_has_its_next_step(sentence: str, step: str) -> None:

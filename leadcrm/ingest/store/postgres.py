@@ -15,10 +15,12 @@ from typing import Any
 
 import orjson
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import FIELD_COLUMNS, LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.hosts import address_of, try_last
 from leadcrm.database.postgres import PostgresConnection
 from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
@@ -72,6 +74,7 @@ class PostgresStore:
                 which may run each statement in another session.
         """
         self._connection = connection
+        self._address = address_of(connection.info.dsn_parameters)
         self._descriptor = connection.fileno()
         self._timeout_s = timeout_s
         self._insert_sql = _insert_sql(schema)
@@ -240,9 +243,13 @@ class PostgresStore:
     def _execute(self, until: float, sql: str | bytes, values: Any = None) -> Operation[list[tuple[Any, ...]]]:
         """Execute a statement and return its rows, if any. Raises psycopg2's errors."""
         self._cursor.execute(sql, values)
-        while (state := self._connection.poll()) != psycopg2.extensions.POLL_OK:
-            wait = Readable if state == psycopg2.extensions.POLL_READ else Writable
-            yield wait(self._descriptor, until)
+        try:
+            while (state := self._connection.poll()) != psycopg2.extensions.POLL_OK:
+                wait = Readable if state == psycopg2.extensions.POLL_READ else Writable
+                yield wait(self._descriptor, until)
+        except psycopg2.errors.ReadOnlySqlTransaction:
+            try_last(self._address)
+            raise
         return self._cursor.fetchall() if self._cursor.description else []
 
 
