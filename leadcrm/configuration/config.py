@@ -29,6 +29,10 @@ __all__ = ["VARIABLES", "Config", "Network", "RateLimit", "Variable", "load"]
 MAX_COMMIT_TIMEOUT_S = 2.5
 """A lead is answered within 3 s, and the rest of that time is for the spool."""
 MAX_WORKERS = 256
+CONNECTIONS_OF_WORKER = 3
+"""One for leads and two for the CRM."""
+CONNECTIONS_BESIDE = 2
+"""One for the drain and one for an export."""
 MAX_REQUEST_TIMEOUT_S = 600.0
 MAX_SHUTDOWN_TIMEOUT_S = 3600.0
 MAX_KEEP_ALIVE_TIMEOUT_S = 3600.0
@@ -302,6 +306,11 @@ class Config:
         """Whether leads may lie in `DATA_DIR`: in the spool or an embedded database. Else it need not be there."""
         return self.spool or self.database.path is not None
 
+    @property
+    def connection_limit(self) -> int:
+        """How many connections to PostgreSQL all workers together hold at most."""
+        return self.database.connection_limit or CONNECTIONS_OF_WORKER * self.workers + CONNECTIONS_BESIDE
+
 
 _VARIABLES_BY_FIELD: Mapping[str, Variable] = {
     declared.name: declared.metadata["variable"] for declared in fields(Config) if "variable" in declared.metadata
@@ -327,6 +336,9 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory:
     if config.queue_bytes < config.max_body_bytes:
         fault = f"{config.queue_bytes} is less than MAX_BODY_BYTES, so the largest body could never wait its turn"
         raise ConfigError("QUEUE_BYTES", fault, f"at least {config.max_body_bytes}")
+    if config.connection_limit <= config.workers:
+        fault = f"connection_limit={config.connection_limit} is too few: each worker takes leads on one of its own"
+        raise ConfigError("DATABASE_URL", fault, f"connection_limit={config.workers + 1} or more, or none")
     if config.proxy_protocol and not config.trusted_proxies:
         raise ConfigError("PROXY_PROTOCOL", "is on, but nobody is trusted", "off, or TRUSTED_PROXIES with the proxies")
     return config

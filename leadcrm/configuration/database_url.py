@@ -28,7 +28,6 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from leadcrm.errors import ConfigError
 
-DEFAULT_CONNECTION_LIMIT = 5
 DEFAULT_POOL_TIMEOUT_S = 10.0
 """Prisma's default."""
 DEFAULT_CONNECT_TIMEOUT_S = 2
@@ -58,14 +57,15 @@ class DatabaseURL:
     """The database that keeps the leads.
 
     `path` is absolute, and None for PostgreSQL. `dsn` is libpq's keyword string, and empty for SQLite. `schema` is None
-    where the URL names none. `connect_timeout_s` counts per host and stands in `dsn` too.
+    where the URL names none. `connection_limit` counts all workers' connections; None where the URL names none.
+    `connect_timeout_s` counts per host and stands in `dsn` too.
     """
 
     provider: Literal["sqlite", "postgres"]
     path: Path | None = None
     dsn: str = ""
     schema: str | None = None
-    connection_limit: int = DEFAULT_CONNECTION_LIMIT
+    connection_limit: int | None = None
     pool_timeout_s: float = DEFAULT_POOL_TIMEOUT_S
     connect_timeout_s: int = DEFAULT_CONNECT_TIMEOUT_S
     pgbouncer: bool = False
@@ -169,7 +169,7 @@ def _parse_postgres(rest: str, base: Path) -> DatabaseURL:
         provider="postgres",
         dsn=make_dsn(**keywords),
         schema=prisma_texts["schema"],
-        connection_limit=int(prisma.get("connection_limit", DEFAULT_CONNECTION_LIMIT)),
+        connection_limit=int(prisma["connection_limit"]) if "connection_limit" in prisma else None,
         # Prisma's 0 means no limit.
         pool_timeout_s=float(prisma.get("pool_timeout", DEFAULT_POOL_TIMEOUT_S)) or threading.TIMEOUT_MAX,
         connect_timeout_s=connect_timeout_s,

@@ -16,6 +16,7 @@ from leadcrm.database.migrations import migrate, newest_version, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, deadline, server_encoding
 from leadcrm.database.sessions import bind
+from leadcrm.database.slots import ConnectionSlots
 from leadcrm.database.sqlite import file_bytes, free_bytes, log_of
 from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import (
@@ -146,13 +147,21 @@ def _is_recent(refused_at: float | None) -> bool:
 class Ingestion:
     """One process's ingestion: its writer, its spool and its recovery."""
 
-    def __init__(self, config: Config, *, may_migrate: bool, sources: LiveSources | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        may_migrate: bool,
+        sources: LiveSources | None = None,
+        slots: ConnectionSlots | None = None,
+    ) -> None:
         """Assemble the parts; nothing is opened before `start`.
 
         Args:
             config: The configuration.
             may_migrate: Pending migrations are applied when the database is reached.
             sources: The sources as they were read at the start; None to read them now.
+            slots: For the connections to PostgreSQL of draining and replaying; None if they are not limited.
         """
         self._config = config
         self._may_migrate = may_migrate
@@ -173,6 +182,7 @@ class Ingestion:
             inspect=self._inspect,
             replay_postponed=self._replay_postponed,
             sources=self.source_rows,
+            slots=slots,
         )
         self.leisure = Leisure(max_decoded_bytes=config.max_body_bytes)
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
 
+from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.spool.drain import DRAIN_ROWS, drain_batch
@@ -42,6 +43,12 @@ IDLE_PAUSE_S = 1.0
 INSPECTION_PAUSE_S = 60.0
 """The interval between two looks for damage, each of which reads the file for half a second at most."""
 
+SLOT_WAIT_S = 0.5
+"""How long the drain waits for a slot; the writer may need a new connection meanwhile."""
+
+TURN_S = 1.0
+"""How long the drain keeps its connection while all slots are taken; then the CRM gets it for `IDLE_PAUSE_S`."""
+
 STOP_TIMEOUT_S = 3.0
 
 logger = logging.getLogger("leadcrm.ingest.recovery")
@@ -62,6 +69,7 @@ class Recovery:
         inspect: Callable[[], None] = lambda: None,
         replay_postponed: Callable[[], bool] = lambda: False,
         sources: SourceReader | None = None,
+        slots: ConnectionSlots | None = None,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -75,6 +83,7 @@ class Recovery:
             inspect: Looks through the database; raises `StoreDamaged`.
             replay_postponed: Makes the leads of postponed rows for a moment, and says whether others are left.
             sources: What reads the spooled bodies of sources; None if there are none.
+            slots: For the connection of the drain and of the replay; None if they are not limited.
         """
         self._writer = writer
         self._spool = spool
@@ -82,6 +91,7 @@ class Recovery:
         self._connect = connect
         self._replay_failed = replay_failed
         self._inspect = inspect
+        self._slots = slots
         self._inspect_at = monotonic() + INSPECTION_PAUSE_S
         self._has_replayed = False
         self._replay_postponed = replay_postponed
@@ -208,9 +218,10 @@ class Recovery:
         spool = self._spool
         if spool is None or (spool.is_empty() if self._is_release_due else spool.is_drained()):
             return
-        with spool.drain_lock() as may_drain:
-            if not may_drain:
+        with spool.drain_lock() as may_drain, self._slot() as may_connect:
+            if not (may_drain and may_connect):
                 return
+            began_at = monotonic()
             released = spool.release_refused() if self._is_release_due else 0
             moved = 0
             while not self._stopping:
@@ -220,6 +231,9 @@ class Recovery:
                 if not count:
                     break
                 moved += count
+                if self._slots and monotonic() - began_at > TURN_S and self._slots.are_all_taken():
+                    break
+            self._drop_store()
             if moved:
                 self._are_postponed = True
                 logger.info("the spool was drained", extra={"action": "drain", "rows": moved})
@@ -227,7 +241,6 @@ class Recovery:
                 spool.compact()
             elif released:
                 self._schedule_release(spool, released)
-        self._drop_store()
 
     @property
     def _is_release_due(self) -> bool:
@@ -262,7 +275,9 @@ class Recovery:
         if self._has_replayed:
             return
         lock = nullcontext(True) if self._spool is None else self._spool.drain_lock()
-        with lock as may_replay:
+        with lock as may_replay, self._slot() as may_connect:
+            if not may_connect:
+                return
             leads = self._replay_failed(lambda: self._stopping) if may_replay else 0
         self._has_replayed = True
         if leads:
@@ -273,11 +288,25 @@ class Recovery:
         if not self._are_postponed:
             return
         lock = nullcontext(True) if self._spool is None else self._spool.drain_lock()
-        with lock as may_replay:
-            if may_replay:
+        with lock as may_replay, self._slot() as may_connect:
+            if may_replay and may_connect:
                 # Before the rows are read: one that is postponed meanwhile sets it again.
                 self._are_postponed = False
                 self._are_postponed |= self._replay_postponed()
+
+    @contextmanager
+    def _slot(self) -> Iterator[bool]:
+        """Hold a slot for a connection; yield False if none was free for a while."""
+        if self._slots is None:
+            yield True
+            return
+        slot = self._slots.take(monotonic() + SLOT_WAIT_S)
+        try:
+            yield slot is not None
+        finally:
+            self._drop_store()
+            if slot is not None:
+                self._slots.give_back(slot)
 
     def _drop_store(self) -> None:
         if self._store is not None:

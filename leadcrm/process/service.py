@@ -17,6 +17,7 @@ from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
 from leadcrm.database.data_dir import LOCK_FILE, hold, make_data_dir
 from leadcrm.database.migrations import migrate, migrations_for, status
 from leadcrm.database.postgres import deadline
+from leadcrm.database.slots import slots_of
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
 from leadcrm.ingest.ingestion import prepare_spool
 from leadcrm.logs.log_writer import LogWriter
@@ -80,6 +81,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             listeners=listeners,
             owns_listeners=not passed_listeners,
             metrics=NodeMetrics(config.workers),
+            slots=slots_of(config),
             limiter=RateLimiter(config.rate_limit) if config.rate_limit else None,
             log=log,
             may_migrate=may_migrate,

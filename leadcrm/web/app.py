@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil
 from types import SimpleNamespace
 
@@ -80,7 +81,8 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.after_server_stop(lambda *_: health.close())
 
     gate = Gate(config.admin_token, addresses, guesses)
-    crm = CrmApi(config, gate, request_log, lambda: node.metrics.total("batch_rows"), ingestion.source_rows)
+    rows_taken = partial(node.metrics.total, "batch_rows")
+    crm = CrmApi(config, gate, request_log, rows_taken, ingestion.source_rows, node.slots)
     crm.register(app)
     StudioPage(gate, request_log).register(app)
     return app

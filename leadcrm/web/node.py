@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from leadcrm.configuration.config import Config
+from leadcrm.database.slots import ConnectionSlots
 from leadcrm.logs.log_writer import LogWriter
 from leadcrm.sources.live import LiveSources
 from leadcrm.web.node_metrics import NodeMetrics
@@ -17,6 +18,7 @@ class Node:
     """The configuration, sockets, metrics, limiter and log of this node; made once, before the workers are forked.
 
     Args:
+        slots: for connections to PostgreSQL; None for SQLite.
         owns_listeners: the sockets end with this service, so connections that wait in the kernel's queue at the stop
             must still be accepted. Sockets that a service manager passed on outlive the service.
         sources: the sources as they were read at the start; None to read them in each worker.
@@ -28,6 +30,7 @@ class Node:
     owns_listeners: bool
     metrics: NodeMetrics
     limiter: RateLimiter | None
+    slots: ConnectionSlots | None
     log: LogWriter
     may_migrate: bool
     sources: LiveSources | None = None

@@ -106,7 +106,7 @@ class _Worker:
     def __init__(self, node: Node, number: int) -> None:
         self._node = node
         self._metrics = node.metrics.worker(number)
-        self._ingestion = Ingestion(node.config, may_migrate=node.may_migrate, sources=node.sources)
+        self._ingestion = Ingestion(node.config, may_migrate=node.may_migrate, sources=node.sources, slots=node.slots)
 
     async def run(self, on_checkpoint: Callable[[], None], on_stop: Callable[[], None]) -> bool:
         loop = asyncio.get_running_loop()

@@ -30,6 +30,7 @@ def application(folder: Path, **environment: str) -> Iterator[App]:
             owns_listeners=True,
             metrics=metrics,
             limiter=None,
+            slots=None,
             log=logs.configure("info", development=False, stream_fd=os.dup(file.fileno())),
             may_migrate=True,
         )

@@ -53,7 +53,7 @@ def test_a_url_of_the_original_service_works_unchanged() -> None:
 def test_a_url_without_parameters_has_the_defaults() -> None:
     url = parse("postgres://localhost/leads")
     assert url.schema is None
-    assert url.connection_limit == 5
+    assert url.connection_limit is None
     assert url.pool_timeout_s == 10.0
     assert url.connect_timeout_s == 2
     assert url.pgbouncer is False

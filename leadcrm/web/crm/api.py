@@ -18,6 +18,7 @@ from sanic.response import HTTPResponse
 
 from leadcrm.configuration.config import Config
 from leadcrm.crm.raw import SpoolReader
+from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.submission import SourceReader
@@ -85,6 +86,7 @@ class CrmApi:
         log: RequestLog,
         rows_taken: Callable[[], float],
         sources: SourceReader,
+        slots: ConnectionSlots | None = None,
     ) -> None:
         """Assemble the routes; the first request that needs the database opens it.
 
@@ -94,16 +96,17 @@ class CrmApi:
             log: The log of requests.
             rows_taken: Counts the rows that ingestion has taken on this node so far.
             sources: What reads the rows of sources again.
+            slots: For the connections to PostgreSQL.
         """
         self.gate = gate
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
-        self._readers = Readers(config.database)
+        self._readers = Readers(config.database, slots=slots)
         spool = SpoolReader(config.data_dir)
         self._endpoints: tuple[Endpoint, ...] = (
             *LeadRoutes(self._readers, spool).endpoints,
-            *ExportRoutes(config.database, rows_taken).endpoints,
+            *ExportRoutes(config.database, rows_taken, slots).endpoints,
             *StreamRoutes(self._readers).endpoints,
             *RawRoutes(self._readers, spool, config.max_body_bytes, sources).endpoints,
             *StatisticsRoutes(self._readers, spool).endpoints,

@@ -19,6 +19,7 @@ from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.crm.export import export_leads
 from leadcrm.crm.files import FORMATS, SEPARATORS, new_file
 from leadcrm.database.entities import Entities
+from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, StoreUnavailable
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of
 from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
@@ -85,9 +86,10 @@ ROUTE = Route(
 class ExportRoutes:
     """The handler of the route."""
 
-    def __init__(self, url: DatabaseURL, rows_taken: Callable[[], float]) -> None:
-        """Set the database, and the counter of rows that ingestion has taken so far."""
+    def __init__(self, url: DatabaseURL, rows_taken: Callable[[], float], slots: ConnectionSlots | None = None) -> None:
+        """Set the database with its slots, and the counter of rows that ingestion has taken so far."""
         self._url = url
+        self._slots = slots
         self._rows_taken = rows_taken
         self._running = 0
         self.endpoints = (Endpoint(ROUTE, self.export),)
@@ -99,7 +101,7 @@ class ExportRoutes:
         self._running += 1
         kind, separator = call["format"] or "csv", call["separator"] or "comma"
         lead_filter = parse_filter(call)
-        reader = Readers(self._url, threads=1, name="leadcrm-export")
+        reader = Readers(self._url, slots=self._slots, threads=1, name="leadcrm-export", keeps_connection=True)
         pieces: Generator[bytes, None, None] | None = None
 
         def begin(entities: Entities) -> Generator[bytes, None, None]:
