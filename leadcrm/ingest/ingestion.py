@@ -37,7 +37,7 @@ from leadcrm.ingest.sourced import SourceRows
 from leadcrm.ingest.spool.spool import Spool, SpoolStatus
 from leadcrm.ingest.store.postgres import PostgresStore
 from leadcrm.ingest.store.sqlite import SqliteStore
-from leadcrm.ingest.store.store import Store
+from leadcrm.ingest.store.store import Standing, Store
 from leadcrm.ingest.writer import Writer
 from leadcrm.sources.live import LiveSources
 
@@ -55,6 +55,21 @@ logger = logging.getLogger("leadcrm.ingest.ingestion")
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseNow:
+    """What one worker knows of the database.
+
+    Attributes:
+        connected_at: When its leads began to go there (Unix time); 0 before.
+        fault: What it waits for, in words that anyone may read; empty while leads go there.
+    """
+
+    is_up: bool
+    connected_at: float
+    standing: Standing
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a lead sent now would be kept, with the parts of that verdict.
 
@@ -62,6 +77,7 @@ class Verdict:
         schema_version: None while the database is away.
         spool: None if spooling is off or the spool cannot be read.
         fault: The faults, in words for the operator; empty if there are none.
+        has_room: Whether the database's disk has room, if it is this node's.
         file_bytes: The sizes of the SQLite files: `database`, `database_log`, `spool` and `spool_log`.
     """
 
@@ -72,6 +88,7 @@ class Verdict:
     disk_free_bytes: int
     fault: str
     file_bytes: Mapping[str, int] = field(default_factory=dict)
+    has_room: bool = True
 
 
 def open_spool(config: Config) -> Spool | None:
@@ -208,14 +225,21 @@ class Ingestion:
         self.writer.stop()
         self._recovery.stop()
 
+    def database_now(self) -> DatabaseNow:
+        """Return what this worker knows of the database now."""
+        writer = self.writer
+        is_up = writer.has_store
+        return DatabaseNow(is_up, writer.connected_at, writer.standing, "" if is_up else self._database_fault())
+
     def verdict(self) -> Verdict:
         """Return the present verdict. Reads disk and spool: call it in one thread at a time, not in the event loop."""
         config, writer = self._config, self.writer
         faults: list[str] = []
         free = self._free_bytes(faults)
-        database = writer.has_store and (config.database.path is None or free >= config.min_free_bytes)
-        if not database:
-            faults.append(self._database_fault())
+        has_room = config.database.path is None or free >= config.min_free_bytes
+        database = writer.has_store and has_room
+        if writer.has_store and not has_room:
+            faults.append("the database is away")
         has_refused = _is_recent(writer.refused_at)
         is_refusing = has_refused or writer.is_stuck
         if is_refusing:
@@ -233,7 +257,7 @@ class Ingestion:
         keeps_leads = (database or spool_keeps) and not is_refusing and not has_no_room
         schema_version = newest_version(config.database.provider) if writer.has_store else None
         return Verdict(
-            keeps_leads, database, schema_version, spool, free, "; ".join(faults), dict(self._measure_files())
+            keeps_leads, database, schema_version, spool, free, "; ".join(faults), dict(self._measure_files()), has_room
         )
 
     def _measure_files(self) -> Iterator[tuple[str, int]]:
@@ -254,7 +278,8 @@ class Ingestion:
             return str(fault)
         if isinstance(fault, StoreDamaged) or isinstance(self.writer.loss, StoreDamaged):
             return "the database is damaged: `leadcrm check`"
-        return "the database is away"
+        waits_for = fault.public if isinstance(fault, StoreUnavailable) else ""
+        return f"the database is away: {waits_for}" if waits_for else "the database is away"
 
     def _free_bytes(self, faults: list[str]) -> int:
         try:

@@ -175,10 +175,13 @@ class Recovery:
 
     def _reconnect(self) -> None:
         try:
-            self._writer.hand_over(self._proved_store())
+            store = self._proved_store()
+            self._writer.hand_over(store)
         finally:
             self._has_tried.set()
-        logger.info("the database takes leads", extra={"action": "recover"})
+        standing = store.standing
+        where = {"host": standing.host, "replication": standing.replication} if standing.host else {}
+        logger.info("the database takes leads", extra={"action": "recover", **where})
 
     def _proved_store(self) -> Store:
         store = self._connect()

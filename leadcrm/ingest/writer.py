@@ -30,7 +30,7 @@ from leadcrm.ingest.batch import Batch, Pending, Result, are_receipts, by_reques
 from leadcrm.ingest.driving import InThread, LoopDriver, Operation
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.spool.spool import Spool, claimed_keys
-from leadcrm.ingest.store.store import Known, Store, WriteResult
+from leadcrm.ingest.store.store import Known, Standing, Store, WriteResult
 from leadcrm.ingest.submission import Receipt, Submission
 
 MAX_BATCH_ROWS = 500
@@ -83,6 +83,8 @@ class Writer:
         self.batches = 0
         self.rows = 0
         self.last_commit: float | None = None  # Unix time
+        self.hand_overs = 0
+        self.connected_at = 0.0  # Unix time of the last hand-over
         self.loss: Exception | None = None
         """Why the store was abandoned, or must be, although it still commits; None while it is trusted."""
 
@@ -129,9 +131,17 @@ class Writer:
         """Say whether batches go to the database at the moment."""
         return self._store is not None
 
+    @property
+    def standing(self) -> Standing:
+        """Return where batches go at the moment, and what a commit there survives."""
+        store = self._store
+        return Standing() if store is None else store.standing
+
     def hand_over(self, store: Store) -> None:
         """Give the writer, while it has no store, one that has just committed; the writer owns it from now on."""
         self.loss = None
+        self.hand_overs += 1
+        self.connected_at = time()
         self._store = store
 
     def stop(self) -> None:
@@ -295,11 +305,15 @@ class Writer:
                 future.set_result(result)
 
     def _probe(self, store: Store) -> Operation[None]:
-        """Probe the idle store with an empty write."""
-        try:
-            yield from self._write(store, [])
-        except Exception as error:  # else the next lead would meet it
-            yield from self._abandon(store, error)
+        """Probe the idle store."""
+        loss = self.loss
+        if loss is None:
+            try:
+                yield from store.probe()
+            except Exception as error:  # else the next lead would meet it
+                loss = error
+        if loss is not None:
+            yield from self._abandon(store, loss)
         self._end()
 
     def _close(self) -> Operation[None]:

@@ -72,7 +72,8 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
         app.add_route(sources.receive, path, methods=METHODS, name=name)
         app.add_route(sources.preflight, path, methods=["OPTIONS"], name=f"{name}_preflight")
 
-    health = Health(ingestion, node.metrics, cors, request_log, MetricsGate(config.metrics_token, addresses, guesses))
+    metrics_gate = MetricsGate(config.metrics_token, addresses, guesses)
+    health = Health(ingestion, metrics, node.metrics, cors, request_log, metrics_gate)
     app.add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
     app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
     app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timezone
 from math import ceil
 from time import monotonic, perf_counter
+from urllib.parse import parse_qs
 
 import orjson
 from sanic.request import Request
@@ -14,12 +16,13 @@ from sanic.response import HTTPResponse
 
 from leadcrm.ingest.ingestion import Ingestion, Verdict
 from leadcrm.web import metrics
+from leadcrm.web.database_view import view_of, write_down
 from leadcrm.web.guesses import Guesses, Token, bearer_token
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors, Refusal
-from leadcrm.web.node_metrics import NodeMetrics
+from leadcrm.web.node_metrics import NodeMetrics, WorkerMetrics
 from leadcrm.web.request_log import RequestLog
 
 VERDICT_CACHE_S = 0.25
@@ -52,9 +55,16 @@ class Health:
     """The handlers, with a thread of their own: reading disk and spool must not block the event loop."""
 
     def __init__(
-        self, ingestion: Ingestion, node_metrics: NodeMetrics, cors: Cors, log: RequestLog, gate: MetricsGate
+        self,
+        ingestion: Ingestion,
+        metrics: WorkerMetrics,
+        node_metrics: NodeMetrics,
+        cors: Cors,
+        log: RequestLog,
+        gate: MetricsGate,
     ) -> None:
         """Take what the verdict is about, what every answer needs, and who may see more than the verdict."""
+        self._own_metrics = metrics
         self._gate = gate
         self._ingestion = ingestion
         self._node_metrics = node_metrics
@@ -80,9 +90,14 @@ class Health:
         return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
 
     async def ready(self, request: Request) -> HTTPResponse:
-        """Answer with the same verdict and its parts."""
+        """Answer with the same verdict and its parts; asked for `?database`, 503 while no commit reaches it."""
         started = perf_counter()
         verdict = await self._judge()
+        write_down(self._ingestion, self._own_metrics)
+        view = view_of(self._node_metrics)
+        is_up = view.is_up and verdict.has_room
+        if "database" in parse_qs(request.query_string, keep_blank_values=True) and not is_up:
+            verdict = replace(verdict, keeps_leads=False)
         if not self._gate.admits(request):
             return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
         spool = verdict.spool
@@ -90,7 +105,9 @@ class Health:
         parts = {
             "ok": verdict.keeps_leads,
             "timestamp": _now(),
-            "database": "up" if verdict.database else "down",
+            "database": "up" if is_up else "down",
+            "host": (view.host or None) if is_up else None,
+            "replication": view.replication if is_up else None,
             "schema_version": verdict.schema_version,
             "last_commit": _iso(datetime.fromtimestamp(last_commit, timezone.utc)) if last_commit else None,
             "spool": spool
@@ -102,7 +119,7 @@ class Health:
                 "set_aside": spool.set_aside,
             },
             "disk_free_bytes": verdict.disk_free_bytes,
-            "fault": "; ".join(filter(None, (verdict.fault, self._failed()))) or None,
+            "fault": "; ".join(filter(None, (view.fault, verdict.fault, self._failed()))) or None,
         }
         return self._respond(request, started, verdict, parts)
 

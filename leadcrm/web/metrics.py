@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from leadcrm import __version__
 from leadcrm.ingest.ingestion import Verdict
+from leadcrm.web.database_view import view_of
 from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, TURNED_AWAY, NodeMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -69,6 +70,23 @@ def _node_families(node_metrics: NodeMetrics) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "leadcrm_workers_with_database", "Workers whose leads go to the database.", node_metrics.total("has_store")
     )
+    yield CounterMetricFamily(
+        "leadcrm_reconnects",
+        "Times that a worker's leads went to the database again after they had not.",
+        node_metrics.total("reconnects"),
+    )
+    yield GaugeMetricFamily(
+        "leadcrm_connected_timestamp_seconds",
+        "Unix time since which leads go to the database, by the newest connection of a worker.",
+        max(worker.get("connected_at") for worker in node_metrics),
+    )
+    view = view_of(node_metrics)
+    database = GaugeMetricFamily(
+        "leadcrm_database_info", "Where leads go, and who confirms their commits.", labels=["host", "replication"]
+    )
+    if view.is_up:
+        database.add_metric([view.host, view.replication], 1)
+    yield database
 
 
 def _durations(node_metrics: NodeMetrics) -> Metric:

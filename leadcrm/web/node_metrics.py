@@ -1,8 +1,8 @@
 """The metrics of all workers of this node, in memory that they share.
 
-Every worker has one row of numbers in anonymous memory that is mapped before the workers are forked. A worker writes
-only to its own row, so there is no lock; a reader sums the rows. A restarted worker continues its predecessor's row, so
-counters never decrease.
+Every worker has one row of numbers and texts in anonymous memory that is mapped before the workers are forked. A worker
+writes only to its own row, so there is no lock; a reader sums the rows. A restarted worker continues its predecessor's
+row, so counters never decrease.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
 from leadcrm.database.states import Outcome
 
@@ -37,6 +38,8 @@ _NAMES = (
     "last_commit",  # Unix time
     "queue_bytes",
     "has_store",
+    "connected_at",  # Unix time, of the connection for leads
+    "reconnects",
     "serving",
     "loop_seen",  # monotonic time of the last checkpoint
     "writer_seen",
@@ -44,14 +47,19 @@ _NAMES = (
 _INDEX = {name: index for index, name in enumerate(_NAMES)}
 _OUTCOME_INDEX = {outcome: _INDEX[f"outcome_{outcome}"] for outcome in OUTCOMES}
 _FIRST_BUCKET = _INDEX[f"duration_{DURATION_BUCKETS_S[0]}"]
-_ROW_BYTES = len(_NAMES) * 8
+_CELL_BYTES = len(_NAMES) * 8
+TEXTS = {"host": 128, "replication": 16, "database_fault": 512}
+"""The texts of a worker, with the bytes that each may take."""
+_TEXT_AT = dict(zip(TEXTS, accumulate(TEXTS.values(), initial=0), strict=False))
+_ROW_BYTES = _CELL_BYTES + sum(TEXTS.values())
 
 
 class WorkerMetrics:
     """One worker's numbers. `add` and `set` cost a fraction of a microsecond."""
 
-    def __init__(self, cells: memoryview[float]) -> None:
-        self._cells = cells
+    def __init__(self, row: memoryview[int]) -> None:
+        self._cells = row[:_CELL_BYTES].cast("d")
+        self._texts = row[_CELL_BYTES:]
 
     def add(self, name: str, amount: float = 1) -> None:
         """Add to a number."""
@@ -64,6 +72,16 @@ class WorkerMetrics:
     def get(self, name: str) -> float:
         """Return a number."""
         return float(self._cells[_INDEX[name]])
+
+    def set_text(self, name: str, text: str) -> None:
+        """Set a text, cut to its size."""
+        size = TEXTS[name]
+        self._texts[_TEXT_AT[name] : _TEXT_AT[name] + size] = text.encode()[:size].ljust(size, b"\0")
+
+    def get_text(self, name: str) -> str:
+        """Return a text."""
+        content = bytes(self._texts[_TEXT_AT[name] : _TEXT_AT[name] + TEXTS[name]])
+        return content.partition(b"\0")[0].decode(errors="replace")
 
     def count_answer(self, outcome: str, seconds: float) -> None:
         """Count the answer to a lead, and its duration in the histogram."""
@@ -78,9 +96,8 @@ class NodeMetrics:
     def __init__(self, workers: int) -> None:
         """Map the memory; call it before forking."""
         self._memory = mmap.mmap(-1, workers * _ROW_BYTES)
-        cells = memoryview(self._memory).cast("d")
-        size = len(_NAMES)
-        self._workers = [WorkerMetrics(cells[index * size : (index + 1) * size]) for index in range(workers)]
+        rows = memoryview(self._memory)
+        self._workers = [WorkerMetrics(rows[index * _ROW_BYTES : (index + 1) * _ROW_BYTES]) for index in range(workers)]
 
     def worker(self, number: int) -> WorkerMetrics:
         """Return the numbers of one worker, counted from 0."""

@@ -24,6 +24,7 @@ from sanic.server import AsyncioServer
 from leadcrm.errors import EXIT_FAILED
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.app import App, create_app
+from leadcrm.web.database_view import write_down
 from leadcrm.web.http.connections import listen_backlog
 from leadcrm.web.http.listener import allow_new_handshakes, stop_new_handshakes
 from leadcrm.web.http.protocol import LingeringProtocol
@@ -176,7 +177,7 @@ class _Worker:
 
     async def _checkpoint(self, on_checkpoint: Callable[[], None]) -> None:
         metrics, writer = self._metrics, self._ingestion.writer
-        batches = rows = refused = given_way = 0
+        batches = rows = refused = given_way = reconnects = 0
         budget = self._ingestion.budget
         while True:
             now = monotonic()
@@ -190,7 +191,9 @@ class _Worker:
             batches, rows = writer.batches, writer.rows
             refused, given_way = budget.refused, budget.given_way
             metrics.set("last_commit", writer.last_commit or metrics.get("last_commit"))
-            metrics.set("has_store", writer.has_store)
+            write_down(self._ingestion, metrics)
+            metrics.add("reconnects", max(0, writer.hand_overs - 1) - reconnects)
+            reconnects = max(0, writer.hand_overs - 1)
             metrics.set("queue_bytes", budget.held_bytes)
             on_checkpoint()
             await asyncio.sleep(CHECKPOINT_S)

@@ -31,6 +31,7 @@ from leadcrm.ingest.store.store import (
     UNENCODABLE,
     Known,
     Ledger,
+    Standing,
     WriteResult,
     receipts_for,
     settle,
@@ -51,6 +52,16 @@ _PROVE_SQL = f"""
     SELECT CASE WHEN pg_try_advisory_xact_lock({_PROVE_LOCK})
     THEN pg_logical_emit_message(true, 'leadcrm', '') IS NOT NULL END
 """
+
+_STANDING_SQL = """
+    SELECT current_setting('synchronous_standby_names') <> ''
+    AND current_setting('synchronous_commit') NOT IN ('off', 'local'),
+    EXISTS (SELECT FROM pg_stat_replication WHERE state IS NULL OR state = 'streaming')
+"""
+"""A commit after that proves that there is a synchronous standby. A role without rights sees standbys without state."""
+
+PROOF_S = 5.0
+"""How old a proof may be before the next probe is another one, and a standing before the next batch reads it again."""
 
 _PROVE_PAUSE_S = (0.01, 0.05)
 """The pause before a proof tries for the lock again, which a proof on a healthy server holds for milliseconds."""
@@ -85,18 +96,33 @@ class PostgresStore:
         self._is_prepared = False
         # Whether what was written or found last may be missing on a synchronous standby.
         self._is_in_doubt = False
+        self._awaits_standby = False
+        self._looked_at = -PROOF_S  # monotonic
+        self.standing = Standing(str(self._address))
         self._ledger = Ledger()
         # The connection's default cursor would block until the statement has finished.
         self._cursor = connection.cursor(cursor_factory=psycopg2.extensions.cursor)
 
     def write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
         """Keep the batch; see `Store.write`."""
-        return self._write(monotonic() + self._timeout_s, batch)
+        now = monotonic()
+        if batch and now - self._looked_at > PROOF_S:
+            yield from self._look(now + self._timeout_s)
+        return (yield from self._write(now + self._timeout_s, batch))
 
     def prove(self) -> Operation[None]:
         """See `Store.prove`. This finds a disk or a standby that blocks commits before a lead does."""
         yield from self.write([])
-        yield from self._prove_commit(monotonic() + self._timeout_s)
+        until = monotonic() + self._timeout_s
+        yield from self._look(until)
+        yield from self._prove_commit(until)
+
+    def probe(self) -> Operation[None]:
+        """See `Store.probe`. An empty write needs no commit, and so does not wait for a standby."""
+        if monotonic() - self._looked_at > PROOF_S:
+            yield from self.prove()
+        else:
+            yield from self.write([])
 
     def close(self) -> None:
         """Close the connection."""
@@ -128,6 +154,19 @@ class PostgresStore:
         write, prove = partial(self._write, until), partial(self._prove_commit, until)
         return (yield from write_bisected(batch, write, refusal, prove))
 
+    def _look(self, until: float) -> Operation[None]:
+        """See who confirms commits."""
+        self._looked_at = monotonic()
+        try:
+            ((self._awaits_standby, is_followed),) = yield from self._execute(until, _STANDING_SQL)
+        except psycopg2.Error as error:
+            # Some databases that speak PostgreSQL's protocol know nothing of standbys.
+            if error.pgcode is not None and error.pgcode.startswith("42"):
+                return
+            raise store_error(error) from error
+        replication = "synchronous" if self._awaits_standby else "asynchronous" if is_followed else "none"
+        self.standing = self.standing._replace(replication=replication)
+
     def _prove_commit(self, until: float) -> Operation[None]:
         """Commit a write that needs none of our tables, and with it all that is visible now.
 
@@ -140,7 +179,7 @@ class PostgresStore:
         try:
             while not (yield from self._execute(until, _PROVE_SQL))[0][0]:
                 if monotonic() > until:
-                    raise StoreUnavailable("another commit waits for the disk or the standby", hint=_STANDBY_HINT)
+                    raise self._not_committing("another commit waits for the disk or the standby")
                 yield InThread(partial(sleep, random.uniform(*_PROVE_PAUSE_S)))  # noqa: S311
         except psycopg2.Error as error:
             # Some databases that speak PostgreSQL's protocol lack the function.
@@ -150,11 +189,15 @@ class PostgresStore:
             failure = store_error(error)
             # No row is in it that could be at fault, whatever the class of the SQLSTATE says.
             raise StoreUnavailable(str(failure), hint=failure.hint, sqlstate=failure.sqlstate) from error
+        except StoreUnavailable as error:
+            raise self._not_committing(str(error)) from error
         self._is_in_doubt = self._was_warned()
         if self._is_in_doubt:
-            raise StoreUnavailable(
-                "the database committed with a warning: a standby may lack the commit", hint=_STANDBY_HINT
-            )
+            raise self._not_committing("the database committed with a warning: a standby may lack the commit")
+
+    def _not_committing(self, text: str) -> StoreUnavailable:
+        what = "a synchronous standby" if self._awaits_standby else "the disk"
+        return StoreUnavailable(text, hint=_STANDBY_HINT, public=f"commits on {self.standing.host} wait for {what}")
 
     def _was_warned(self) -> bool:
         """Return whether the last statement came with a notice, and forget the notice.

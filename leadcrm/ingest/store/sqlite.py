@@ -26,7 +26,16 @@ from leadcrm.database.states import KEY_HOLDING_STATES
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.driving import InThread, Operation
 from leadcrm.ingest.raw_row import sqlite_lead_values, sqlite_raw_values, uuid_bytes
-from leadcrm.ingest.store.store import UNENCODABLE, Known, Ledger, WriteResult, receipts_for, settle, write_bisected
+from leadcrm.ingest.store.store import (
+    UNENCODABLE,
+    Known,
+    Ledger,
+    Standing,
+    WriteResult,
+    receipts_for,
+    settle,
+    write_bisected,
+)
 from leadcrm.ingest.submission import Submission
 
 CHECKPOINT_TIMEOUT_MS = 100
@@ -61,6 +70,8 @@ class SqliteStore:
 
     is_connection_shared = False
     """Whether other code reads over the connection too and relies on its busy timeout."""
+
+    standing = Standing()
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, min_free_bytes: int) -> None:
         """Take ownership of an autocommit connection to the file at `path`; its busy timeout bounds each `write`.
@@ -126,6 +137,10 @@ class SqliteStore:
             return self._known(keys)
         except sqlite3.Error as error:
             raise store_error(error, self._path) from error
+
+    def probe(self) -> Operation[None]:
+        """See `Store.probe`. A file on this machine needs no commit for that."""
+        yield from self.write([])
 
     def close(self) -> None:
         """Close the connection; the last one to close runs a checkpoint. What files lose is saved before."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from uuid_utils import uuid7
@@ -41,8 +41,24 @@ Known = dict[bytes, tuple[str, bytes]]
 """Maps a key's hash to the id and the body hash of the row that holds the key."""
 
 
+class Standing(NamedTuple):
+    """Where a store writes, and what its commits survive.
+
+    Attributes:
+        host: The server's host and port; empty for a file.
+        replication: `synchronous` if a commit waits for a standby, `asynchronous` if a standby only follows, else
+            `none`.
+    """
+
+    host: str = ""
+    replication: str = "none"
+
+
 class Store(Protocol):
     """Keeps batches of submissions in one database."""
+
+    standing: Standing
+    """As it was when the store was proved last."""
 
     def write(self, batch: Sequence[Submission]) -> Operation[list[WriteResult]]:
         """Keep every submission of the batch; durable when the operation ends.
@@ -59,6 +75,13 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: No commit reaches the disk now.
+        """
+
+    def probe(self) -> Operation[None]:
+        """Look, while no lead comes, whether the store would keep one; now and then with a real commit.
+
+        Raises:
+            StoreUnavailable: It would not.
         """
 
     def close(self) -> None:
