@@ -263,6 +263,13 @@ class Config:
         accepted="on or off",
         parse=parsing.switch,
     )
+    require_sync: bool = variable(
+        "REQUIRE_SYNC",
+        default="off",
+        help="on: without a synchronous standby leads go to the spool, not to the one disk of PostgreSQL",
+        accepted="on or off",
+        parse=parsing.switch,
+    )
     node_name: str = variable(
         "NODE_NAME",
         default="host name",
@@ -339,6 +346,8 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory:
     if config.connection_limit <= config.workers:
         fault = f"connection_limit={config.connection_limit} is too few: each worker takes leads on one of its own"
         raise ConfigError("DATABASE_URL", fault, f"connection_limit={config.workers + 1} or more, or none")
+    if config.require_sync and config.database.path is not None:
+        raise ConfigError("REQUIRE_SYNC", "is on, but SQLite has no standby", "off, or DATABASE_URL of PostgreSQL")
     if config.proxy_protocol and not config.trusted_proxies:
         raise ConfigError("PROXY_PROTOCOL", "is on, but nobody is trusted", "off, or TRUSTED_PROXIES with the proxies")
     return config

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -27,6 +27,10 @@ PostgresConnection = psycopg2.extensions.connection
 
 COMPLETE_ENCODINGS = ("UTF8", "SQL_ASCII")
 """The encodings of databases that hold every text."""
+
+NOT_DURABLE = ("off",)
+NOT_REPLICATED = ("off", "local", "remote_write")
+"""The values of `synchronous_commit` at which a commit is not yet on the primary's disk, or on the standby's."""
 
 CONNECT_TIMEOUT_S = 10.0
 """The limit for connecting, unless a deadline ends earlier."""
@@ -131,7 +135,7 @@ def open_postgres(url: DatabaseURL, *, timeout_s: float) -> PostgresConnection:
         with deadline(url.connect_timeout_s):
             connection: PostgresConnection = psycopg2.connect(**arguments, cursor_factory=_WaitingCursor, async_=True)
             _wait(connection)
-            _require_durable_commits(connection, url)
+            strengthen_commits(connection, url, NOT_DURABLE)
             return connection
 
     return _reach(url, timeout_s, connect)
@@ -176,16 +180,22 @@ def _unreachable(url: DatabaseURL, error: Exception) -> Exception:
     )
 
 
-def _require_durable_commits(connection: PostgresConnection, url: DatabaseURL) -> None:
+def strengthen_commits(connection: PostgresConnection, url: DatabaseURL, too_weak: Collection[str]) -> None:
+    """Set the session's `synchronous_commit` to `on` if it has one of the values in `too_weak`.
+
+    Raises:
+        StoreUnavailable: It must be set in the server: behind a pooler the session is not ours alone.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SHOW synchronous_commit")
         row = cursor.fetchone()
-        if row is None or row[0] != "off":
+        if row is None or row[0] not in too_weak:
             return
         if url.pgbouncer:
             connection.close()
+            lost = "a crash of the database" if row[0] == "off" else "the loss of the database's disk"
             raise StoreUnavailable(
-                "synchronous_commit is off: a crash of the database would lose acknowledged leads",
+                f"synchronous_commit is {row[0]}: {lost} would lose acknowledged leads",
                 hint="ALTER ROLE … SET synchronous_commit = on",
             )
         cursor.execute("SET synchronous_commit = on")

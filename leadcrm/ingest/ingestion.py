@@ -14,7 +14,14 @@ from leadcrm.database.data_dir import nearest_folder
 from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate, newest_version, require_current
 from leadcrm.database.overwritten import describe_overwriting
-from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, deadline, server_encoding
+from leadcrm.database.postgres import (
+    COMPLETE_ENCODINGS,
+    NOT_REPLICATED,
+    PostgresConnection,
+    deadline,
+    server_encoding,
+    strengthen_commits,
+)
 from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.database.sqlite import file_bytes, free_bytes, log_of
@@ -113,12 +120,18 @@ def open_store(config: Config) -> Store:
         # Without the deadline, a server that stops responding here would block this thread for ever.
         with deadline(config.commit_timeout_s):
             require_current(connection, url)
+            if isinstance(connection, PostgresConnection) and config.require_sync:
+                strengthen_commits(connection, url, NOT_REPLICATED)
         if isinstance(connection, PostgresConnection):
             if (encoding := server_encoding(connection)) not in COMPLETE_ENCODINGS:
                 text = f"the database's encoding is {encoding}: leads with letters that it lacks are kept as failed"
                 logger.warning(text, extra={"action": "recover", "hint": "leadcrm check", "repeat_key": text})
             return PostgresStore(
-                connection, schema=url.schema, timeout_s=config.commit_timeout_s, may_prepare=not url.pgbouncer
+                connection,
+                schema=url.schema,
+                timeout_s=config.commit_timeout_s,
+                may_prepare=not url.pgbouncer,
+                requires_standby=config.require_sync,
             )
         assert url.path is not None
         return SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)

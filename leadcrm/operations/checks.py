@@ -21,11 +21,18 @@ from leadcrm.database.sqlite import free_bytes, may_create_files
 from leadcrm.errors import LeadcrmError, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.ingestion import open_spool, open_store
+from leadcrm.ingest.store.postgres import STANDING_SQL
 
 TIMEOUT_S = 5.0
 
 MAX_FILE_CHECK_S = 10.0
 """How long the embedded database's file is looked through: a gigabyte takes some seconds."""
+
+LEVELS = {
+    "local": "commits do not wait for the standby",
+    "remote_write": "the standby may have it in memory alone, and lose it in a power cut",
+}
+"""What these values of `synchronous_commit` mean beside a synchronous standby."""
 
 MAX_CLOCK_SKEW_S = 60.0
 """Ids and times come from the node's clock: beyond a minute, the nodes of one database mix up the order of leads."""
@@ -74,6 +81,7 @@ def list_settings(config: Config) -> list[Setting]:
         "PROXY_PROTOCOL": "on" if config.proxy_protocol else "off",
         "METRICS_TOKEN": "set" if config.metrics_token else "none",
         "SPOOL": "on" if config.spool else "off",
+        "REQUIRE_SYNC": "on" if config.require_sync else "off",
     }
     return [
         Setting(
@@ -107,6 +115,7 @@ def run_checks(config: Config) -> Iterator[Check]:
                 yield _run("encoding", lambda: _check_encoding(connection))
                 yield from _check_durability(connection)
                 yield _run("clock", lambda: _check_clock(connection))
+            yield _run("replication", lambda: _check_replication(connection, config))
         finally:
             connection.close()
     yield _run("spool", lambda: _check_spool(config))
@@ -176,6 +185,27 @@ def _check_durability(connection: PostgresConnection) -> Iterator[Check]:
     ):
         value = execute(f"SHOW {setting}")[0][0]
         yield Check(setting, value != "off", str(value), todo)
+
+
+def _check_replication(connection: Connection, config: Config) -> str:
+    """Say what an acknowledged lead survives."""
+    if isinstance(connection, sqlite3.Connection):
+        return "an acknowledged lead is on one disk, this machine's: it survives a crash, not the loss of the disk"
+    execute = SchemaConnection(connection, None).execute
+    ((awaits_standby, is_followed),) = execute(STANDING_SQL)
+    ((level, names),) = execute(
+        "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
+    )
+    if config.require_sync and names:
+        level, awaits_standby = "on", True  # as the leads' connections set it
+    note = f"; synchronous_commit={level}: {LEVELS[level]}" if names and level in LEVELS else ""
+    if awaits_standby:
+        return f"an acknowledged lead is on two machines: it survives the loss of either{note}"
+    if is_followed:
+        return (
+            f"an acknowledged lead is on one disk, and the last ones are lost with it: the standby follows later{note}"
+        )
+    return f"an acknowledged lead is on one disk, PostgreSQL's: it survives a crash, not the loss of the disk{note}"
 
 
 def _check_clock(connection: PostgresConnection) -> str:

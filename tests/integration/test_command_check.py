@@ -31,12 +31,13 @@ def test_all_is_well_on_a_migrated_database(database: str, tmp_path: Path) -> No
     checks = checked(done)
     assert all(check["ok"] for check in checks.values()), checks
     assert done.returncode == 0
-    expected = {"data folder", "database", "schema", "database write", "spool", "disk"}
+    expected = {"data folder", "database", "schema", "database write", "replication", "spool", "disk"}
     if database.startswith("postgres"):
         expected |= {"encoding", "fsync", "full_page_writes", "synchronous_commit", "clock"}
     else:
         expected |= {"database file"}
     assert set(checks) == expected
+    assert checks["replication"]["text"].startswith("an acknowledged lead is on one disk")
 
 
 @pytest.mark.parametrize("setting", ["remote_apply", "remote_write", "local"])

@@ -141,6 +141,7 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
     [
         "DATABASE_URL=mysql://h/d",
         "DATABASE_URL=postgresql://h/d?sslmod=require",
+        "DATABASE_URL=postgresql://h/d?connection_limit=1",
         "HOST=1.2.3",
         "HOST=256.1.1.1",
         "HOST=two words",
@@ -197,6 +198,8 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "ADMIN_TOKEN=line\nbreak",
         "METRICS_TOKEN=line\nbreak",
         "SPOOL=maybe",
+        "REQUIRE_SYNC=maybe",
+        "REQUIRE_SYNC=on",  # on SQLite
         "NODE_NAME=one two",
         f"NODE_NAME={'n' * 254}",
     ],

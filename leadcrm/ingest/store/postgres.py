@@ -53,7 +53,7 @@ _PROVE_SQL = f"""
     THEN pg_logical_emit_message(true, 'leadcrm', '') IS NOT NULL END
 """
 
-_STANDING_SQL = """
+STANDING_SQL = """
     SELECT current_setting('synchronous_standby_names') <> ''
     AND current_setting('synchronous_commit') NOT IN ('off', 'local'),
     EXISTS (SELECT FROM pg_stat_replication WHERE state IS NULL OR state = 'streaming')
@@ -73,7 +73,13 @@ class PostgresStore:
     """Writes batches to PostgreSQL over one connection; it needs a thread only to encode large bodies and to pause."""
 
     def __init__(
-        self, connection: PostgresConnection, *, schema: str | None, timeout_s: float, may_prepare: bool = True
+        self,
+        connection: PostgresConnection,
+        *,
+        schema: str | None,
+        timeout_s: float,
+        may_prepare: bool = True,
+        requires_standby: bool = False,
     ) -> None:
         """Take ownership of an autocommit connection from `open_postgres`.
 
@@ -83,6 +89,7 @@ class PostgresStore:
             timeout_s: The limit of each `write`.
             may_prepare: Whether to prepare the insert, which saves PostgreSQL 0.2 ms a batch. False behind a pooler,
                 which may run each statement in another session.
+            requires_standby: Whether a commit that no synchronous standby has confirmed counts as failed.
         """
         self._connection = connection
         self._address = address_of(connection.info.dsn_parameters)
@@ -95,6 +102,7 @@ class PostgresStore:
         self._may_prepare = may_prepare
         self._is_prepared = False
         # Whether what was written or found last may be missing on a synchronous standby.
+        self._requires_standby = requires_standby
         self._is_in_doubt = False
         self._awaits_standby = False
         self._looked_at = -PROOF_S  # monotonic
@@ -158,7 +166,7 @@ class PostgresStore:
         """See who confirms commits."""
         self._looked_at = monotonic()
         try:
-            ((self._awaits_standby, is_followed),) = yield from self._execute(until, _STANDING_SQL)
+            ((self._awaits_standby, is_followed),) = yield from self._execute(until, STANDING_SQL)
         except psycopg2.Error as error:
             # Some databases that speak PostgreSQL's protocol know nothing of standbys.
             if error.pgcode is not None and error.pgcode.startswith("42"):
@@ -192,8 +200,25 @@ class PostgresStore:
         except StoreUnavailable as error:
             raise self._not_committing(str(error)) from error
         self._is_in_doubt = self._was_warned()
+        yield from self._require_standby(until)
         if self._is_in_doubt:
             raise self._not_committing("the database committed with a warning: a standby may lack the commit")
+
+    def _require_standby(self, until: float) -> Operation[None]:
+        """Raise `StoreUnavailable` if a standby is required and the last commit may have waited for none.
+
+        Whoever takes the last standby out of `synchronous_standby_names` ends the waits of all commits, with success.
+        The postmaster tells the sessions before that, so that this one sees it in its next statement.
+        """
+        if not self._requires_standby:
+            return
+        yield from self._look(until)
+        if not self._awaits_standby:
+            raise StoreUnavailable(
+                "REQUIRE_SYNC is on, and commits wait for no synchronous standby",
+                hint="set synchronous_standby_names, or REQUIRE_SYNC=off to trust one disk",
+                public=f"REQUIRE_SYNC waits for a synchronous standby of {self.standing.host}",
+            )
 
     def _not_committing(self, text: str) -> StoreUnavailable:
         what = "a synchronous standby" if self._awaits_standby else "the disk"
@@ -241,6 +266,7 @@ class PostgresStore:
             raise StoreUnavailable("rival rows for a key keep vanishing")
         if self._is_in_doubt:
             yield from self._prove_commit(until)
+        yield from self._require_standby(until)
         return receipts_for(batch, rows, "database")
 
     def _insert(self, until: float, rows: Sequence[Submission]) -> Operation[int]:
