@@ -43,7 +43,7 @@ def open_crm(arguments: argparse.Namespace, environ: Mapping[str, str], director
     entities = bind(config.database)
     try:
         _, pending = status(config.database)
-        if pending:
+        if any(step.is_required for step in pending):
             raise SchemaTooOld("the database's schema is older than this program needs", hint="leadcrm migrate")
         yield Crm(config, entities, SpoolReader(config.data_dir))
     finally:

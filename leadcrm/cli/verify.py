@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     prepare_spool(config)
     entities = bind(config.database)
     try:
-        if status(config.database)[1]:
+        if any(step.is_required for step in status(config.database)[1]):
             raise SchemaTooOld("the database's schema is older than this program needs", hint="leadcrm migrate")
         with progress("verifying") as on_progress:
             verification = verify(entities, open_spool(config), on_progress, database=config.database.path)

@@ -12,7 +12,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
 from leadcrm.database.data_dir import nearest_folder
 from leadcrm.database.file_check import look_through
-from leadcrm.database.migrations import migrate, newest_version, require_current
+from leadcrm.database.migrations import migrate, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import (
     COMPLETE_ENCODINGS,
@@ -119,25 +119,28 @@ def open_store(config: Config) -> Store:
     try:
         # Without the deadline, a server that stops responding here would block this thread for ever.
         with deadline(config.commit_timeout_s):
-            require_current(connection, url)
+            schema_version = require_current(connection, url)
             if isinstance(connection, PostgresConnection) and config.require_sync:
                 strengthen_commits(connection, url, NOT_REPLICATED)
         if isinstance(connection, PostgresConnection):
             if (encoding := server_encoding(connection)) not in COMPLETE_ENCODINGS:
                 text = f"the database's encoding is {encoding}: leads with letters that it lacks are kept as failed"
                 logger.warning(text, extra={"action": "recover", "hint": "leadcrm check", "repeat_key": text})
-            return PostgresStore(
+            store: Store = PostgresStore(
                 connection,
                 schema=url.schema,
                 timeout_s=config.commit_timeout_s,
                 may_prepare=not url.pgbouncer,
                 requires_standby=config.require_sync,
             )
-        assert url.path is not None
-        return SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
+        else:
+            assert url.path is not None
+            store = SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
+        store.standing = store.standing._replace(schema_version=schema_version)
     except BaseException:
         connection.close()
         raise
+    return store
 
 
 def open_sources(config: Config) -> SourceRows:
@@ -268,7 +271,7 @@ class Ingestion:
         if is_refusing and isinstance(writer.refusal, SpoolFull) and str(writer.refusal) not in faults:
             faults.append(str(writer.refusal))
         keeps_leads = (database or spool_keeps) and not is_refusing and not has_no_room
-        schema_version = newest_version(config.database.provider) if writer.has_store else None
+        schema_version = writer.standing.schema_version or None
         return Verdict(
             keeps_leads, database, schema_version, spool, free, "; ".join(faults), dict(self._measure_files()), has_room
         )

@@ -14,7 +14,7 @@ from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.file_check import require_whole
-from leadcrm.database.migrations import KEY_INDEX, SchemaConnection, newest_version, require_current
+from leadcrm.database.migrations import KEY_INDEX, SchemaConnection, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
 from leadcrm.database.sqlite import free_bytes, may_create_files
@@ -137,13 +137,13 @@ def _check_data_dir(config: Config) -> str:
 
 
 def _check_schema(connection: Connection, config: Config) -> str:
-    require_current(connection, config.database)
+    version = require_current(connection, config.database)
     if not SchemaConnection(connection, config.database.schema).has_key_index():
         raise StoreUnavailable(
             f"the index {KEY_INDEX} is gone: a repeated Idempotency-Key makes another lead",
             hint="`leadcrm verify` names the keys with several leads; create the index as migration 1 does",
         )
-    return f"version {newest_version(config.database.provider)}"
+    return f"version {version}"
 
 
 def _check_write(connection: Connection, config: Config) -> str:

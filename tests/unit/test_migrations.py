@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 
+from leadcrm import __version__
 from leadcrm.database import migrations
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import (
@@ -124,6 +125,56 @@ def test_a_newer_schema_is_refused(database: str, rows: Rows) -> None:
     with pytest.raises(SchemaTooNew):
         require_current(connection, url)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("serves_from", "is_served"),
+    [("0.0.9", True), (__version__, True), (f"{__version__}.1", True), ("0.1.1", False), ("0.10", False), ("9", False)],
+)
+def test_a_newer_schema_is_accepted_from_the_version_on_that_it_serves(
+    database: str, rows: Rows, serves_from: str, is_served: bool
+) -> None:
+    url = url_of(database)
+    migrate(url)
+    for number, served in ((9000, serves_from), (9001, "0.0.1")):
+        values = f"({number}, 'later', '', '{served}')"
+        rows.execute(f"INSERT INTO leadcrm_migrations (version, name, applied_at, serves_from) VALUES {values}")
+    connection = open_connection(url, timeout_s=5)
+    with nullcontext() if is_served else pytest.raises(SchemaTooNew, match=f"serves leadcrm {serves_from} or newer"):
+        assert require_current(connection, url) == 9001
+        assert migrate(url) == []
+    connection.close()
+
+
+def test_an_older_schema_is_accepted_where_all_that_is_pending_is_not_required(
+    database: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = url_of(database)
+    migrate(url)
+    number = newest_version(url.provider) + 1
+    text = f"-- Why.\n-- serves_from: 0.1.0\n-- required: no\nALTER TABLE {{schema}}leads ADD COLUMN c{number} text;"
+    later = Migration(number, "later", text)
+    needed = Migration(number + 1, "needed", f"ALTER TABLE {{schema}}leads ADD COLUMN c{number + 1} text;")
+    known = migrations_for(url.provider)
+    connection = open_connection(url, timeout_s=5)
+    monkeypatch.setattr(migrations, "migrations_for", lambda _: [*known, later])
+    assert require_current(connection, url) == number - 1
+    monkeypatch.setattr(migrations, "migrations_for", lambda _: [*known, later, needed])
+    with pytest.raises(SchemaTooOld):
+        require_current(connection, url)
+    connection.close()
+    # As an older program made the table.
+    rows.execute("ALTER TABLE leadcrm_migrations DROP COLUMN serves_from")
+    assert migrate(url) == [later, needed]
+    told = rows.select(f"SELECT serves_from FROM leadcrm_migrations WHERE version >= {number} ORDER BY version")
+    assert [row["serves_from"] for row in told] == ["0.1.0", None]
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite", "spool"])
+def test_what_a_migration_says_of_versions_can_be_read(kind: str) -> None:
+    for migration in migrations_for(kind):
+        assert migration.sql.count("-- serves_from:") == (migration.serves_from is not None)
+        assert migration.sql.count("-- required:") == (not migration.is_required)
 
 
 def test_an_older_schema_is_refused_with_a_hint(database: str, rows: Rows) -> None:

@@ -3,7 +3,10 @@
 Invariants:
 - A migration and its row in `leadcrm_migrations` commit together.
 - If two processes start at once, one applies the migrations and the other finds them applied.
-- A database that is newer than this program, or whose tables another program made, is refused and never altered.
+- A database whose tables another program made, or that a newer program has migrated, is refused and never altered;
+  except that a migration may say in its first lines whom else it serves, so that nodes can be upgraded one by one:
+  `-- serves_from: VERSION` names the oldest program that may use the schema after it, and `-- required: no` means that
+  this program runs without it too.
 
 We considered yoyo-migrations. Its lock is a row, which a killed process leaves behind, and it reads its steps from a
 folder of Python files, which a frozen executable does not have.
@@ -24,6 +27,7 @@ from typing import Any
 
 import psycopg2
 
+from leadcrm import __version__
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.driver_errors import store_error
@@ -58,6 +62,17 @@ class Migration:
     name: str
     sql: str
 
+    @property
+    def serves_from(self) -> str | None:
+        """The oldest program that may use the schema after it; None if only programs that know it may."""
+        found = re.search(r"^-- serves_from: (\d+(?:\.\d+)*)$", self.sql, re.MULTILINE)
+        return found and found[1]
+
+    @property
+    def is_required(self) -> bool:
+        """Whether this program needs it."""
+        return re.search(r"^-- required: no$", self.sql, re.MULTILINE) is None
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -66,6 +81,7 @@ class Applied:
     version: int
     name: str
     applied_at: str
+    serves_from: str | None = None
 
 
 @cache
@@ -135,18 +151,16 @@ def status(url: DatabaseURL, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[li
     finally:
         connection.close()
     versions = {row.version for row in applied}
-    newest = newest_version(url.provider)
-    if versions and max(versions) > newest:
-        raise _too_new(max(versions), newest)
+    _require_served(applied, newest_version(url.provider))
     return applied, [migration for migration in migrations_for(url.provider) if migration.version not in versions]
 
 
-def require_current(connection: Connection, url: DatabaseURL) -> None:
-    """Require that the schema has this program's version.
+def require_current(connection: Connection, url: DatabaseURL) -> int:
+    """Require that the schema serves this program, and return its version.
 
     Raises:
-        SchemaTooNew: A newer program has migrated the database.
-        SchemaTooOld: Migrations are pending.
+        SchemaTooNew: A newer program has migrated the database, so that it does not serve this one.
+        SchemaTooOld: Migrations that this program needs are pending.
         ForeignTables: Another program made the tables.
         StoreUnavailable: The database cannot be used now.
     """
@@ -154,14 +168,29 @@ def require_current(connection: Connection, url: DatabaseURL) -> None:
         applied = SchemaConnection(connection, url.schema).applied()
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error
-    newest = newest_version(url.provider)
+    _require_served(applied, newest_version(url.provider))
     version = max((row.version for row in applied), default=0)
-    if version > newest:
-        raise _too_new(version, newest)
-    if version < newest:
+    needed = max(step.version for step in migrations_for(url.provider) if step.is_required)
+    if version < needed:
         raise SchemaTooOld(
-            f"the database's schema is version {version}, this program needs {newest}", hint="leadcrm migrate"
+            f"the database's schema is version {version}, this program needs {needed}", hint="leadcrm migrate"
         )
+    return version
+
+
+def _require_served(applied: Sequence[Applied], newest: int) -> None:
+    """Require that every migration which this program does not know serves it."""
+    for row in applied:
+        if row.version > newest and not (row.serves_from and _numbers(row.serves_from) <= _numbers(__version__)):
+            served = f", and serves leadcrm {row.serves_from} or newer" if row.serves_from else ""
+            raise SchemaTooNew(
+                f"the database's schema is version {row.version}, newer than this program knows ({newest}){served}",
+                hint="install the newer leadcrm again",
+            )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def reset(url: DatabaseURL) -> None:
@@ -210,6 +239,14 @@ class SchemaConnection:
             return bool(self.execute(sql, (self.name, name)))
         return bool(self.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = %s", (name,)))
 
+    def columns_of(self, table: str) -> list[str]:
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(f"SELECT * FROM {self.prefix}{table} LIMIT 0")  # noqa: S608
+            return [column[0] for column in cursor.description or ()]
+        finally:
+            cursor.close()
+
     def has_key_index(self) -> bool:
         """Say whether the index is there that lets a key have one holder."""
         if self.is_postgres:
@@ -232,8 +269,9 @@ class SchemaConnection:
                     hint="leadcrm migrate --from-original takes them over; or name another schema in DATABASE_URL",
                 )
             return []
-        sql = f"SELECT version, name, applied_at FROM {self.prefix}leadcrm_migrations ORDER BY version"  # noqa: S608
-        return [Applied(int(row[0]), row[1], str(row[2])) for row in self.execute(sql)]
+        # All columns: `serves_from` is missing where an older program made the table.
+        sql = f"SELECT * FROM {self.prefix}leadcrm_migrations ORDER BY version"  # noqa: S608
+        return [Applied(int(row[0]), row[1], str(row[2]), *row[3:4]) for row in self.execute(sql)]
 
     def rewrite(self) -> None:
         """Commit a real write that changes nothing.
@@ -269,31 +307,26 @@ def apply(schema: SchemaConnection, kind: str) -> list[Migration]:
     """Apply the pending migrations in an open transaction and return them; durable once it is committed."""
     schema.make_schema()
     known = migrations_for(kind)
-    applied = {row.version for row in schema.applied()}
-    newest = known[-1].version
-    if applied and max(applied) > newest:
-        raise _too_new(max(applied), newest)
+    rows = schema.applied()
+    _require_served(rows, known[-1].version)
+    applied = {row.version for row in rows}
     pending = [migration for migration in known if migration.version not in applied]
-    if pending and not applied:
+    if pending:
         schema.execute(
             f"CREATE TABLE IF NOT EXISTS {schema.prefix}leadcrm_migrations "
             "(version integer PRIMARY KEY, name text NOT NULL, applied_at text NOT NULL)"
         )
+        if "serves_from" not in schema.columns_of("leadcrm_migrations"):
+            schema.execute(f"ALTER TABLE {schema.prefix}leadcrm_migrations ADD COLUMN serves_from text")
     for migration in pending:
         schema.run(migration.sql)
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         schema.execute(
-            f"INSERT INTO {schema.prefix}leadcrm_migrations (version, name, applied_at) VALUES (%s, %s, %s)",  # noqa: S608
-            (migration.version, migration.name, now),
+            f"INSERT INTO {schema.prefix}leadcrm_migrations (version, name, applied_at, serves_from) "  # noqa: S608
+            "VALUES (%s, %s, %s, %s)",
+            (migration.version, migration.name, now, migration.serves_from),
         )
     return pending
-
-
-def _too_new(version: int, newest: int) -> SchemaTooNew:
-    return SchemaTooNew(
-        f"the database's schema is version {version}, newer than this program knows ({newest})",
-        hint="install the newer leadcrm again",
-    )
 
 
 @contextmanager

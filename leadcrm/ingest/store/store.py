@@ -48,10 +48,12 @@ class Standing(NamedTuple):
         host: The server's host and port; empty for a file.
         replication: `synchronous` if a commit waits for a standby, `asynchronous` if a standby only follows, else
             `none`.
+        schema_version: The last migration of its database.
     """
 
     host: str = ""
     replication: str = "none"
+    schema_version: int = 0
 
 
 class Store(Protocol):
