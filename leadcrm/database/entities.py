@@ -45,16 +45,18 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: raw rows, leads, changes, the ledger and the texts of sources.
+    """The entities of one bound database: raw rows, leads, changes, the ledger, the texts of sources and the feed.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
-    `source_versions`.
+    `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`.
     """
 
     lead: Any
     lead_event: Any
     ledger_entry: Any
     source_version: Any
+    feed_event: Any
+    feed_start: Any
 
 
 def _text() -> Any:
@@ -152,7 +154,21 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         sha256 = Required(bytes)
         text = _required_text()
 
-    return Entities(database, raw_lead, lead, lead_event, LedgerEntry, SourceVersion)
+    class FeedEvent(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_feed")
+        seq = PrimaryKey(int, size=64, auto=True)
+        at = Required(datetime)
+        lead_id = Required(UUID)
+        change_id = Optional(UUID)
+        type = Required(str)
+
+    class FeedStart(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_feed_start")
+        id = PrimaryKey(int)
+        after_seq = Required(int, size=64)
+        since = Required(datetime)
+
+    return Entities(database, raw_lead, lead, lead_event, LedgerEntry, SourceVersion, FeedEvent, FeedStart)
 
 
 def define_spool_entities(database: Database) -> SpoolEntities:

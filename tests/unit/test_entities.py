@@ -55,7 +55,18 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
     return columns
 
 
-@pytest.mark.parametrize("table", ["leads_raw", "leads", "lead_events", "leads_ledger", "source_versions"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "leads_raw",
+        "leads",
+        "lead_events",
+        "leads_ledger",
+        "source_versions",
+        "leads_feed",
+        "leads_feed_start",
+    ],
+)
 def test_the_migrations_create_the_columns_that_the_entities_declare(database: str, table: str) -> None:
     migrate(url_of(database))
     entities = bind(url_of(database))

@@ -41,6 +41,17 @@ _LEAD_TABLES = ("leads_raw", "leads")
 
 KEY_INDEX = "leads_raw_key"
 
+_TABLES = (
+    "leads_feed_start",
+    "leads_feed",
+    "source_versions",
+    "lead_events",
+    "leads_ledger",
+    *reversed(_LEAD_TABLES),
+    "leadcrm_migrations",
+)
+"""All of our tables, each after those that refer to it."""
+
 REWRITE_SQL = "UPDATE {schema}leadcrm_migrations SET version = version"
 """A real write that changes nothing. Its commit proves that the disk takes writes.
 
@@ -202,7 +213,7 @@ def reset(url: DatabaseURL) -> None:
     """
     with schema_transaction(url, MIGRATION_TIMEOUT_S) as schema:
         schema.applied()
-        for table in ("source_versions", "lead_events", "leads_ledger", "leads", "leads_raw", "leadcrm_migrations"):
+        for table in _TABLES:
             schema.execute(f"DROP TABLE IF EXISTS {schema.prefix}{table}")
         apply(schema, url.provider)
 

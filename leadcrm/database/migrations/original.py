@@ -89,6 +89,13 @@ def _copy(schema: SchemaConnection) -> TakenOver:
         f"SELECT received_at::date, '00000000-0000-0000-0000-000000000000'::uuid, count(*) "
         f"FROM {prefix}leads_raw GROUP BY 1"
     )
+    # They are old leads, which no reader of the feed waits for.
+    schema.execute(f"DELETE FROM {prefix}leads_feed")  # noqa: S608
+    schema.execute(
+        f"UPDATE {prefix}leads_feed_start SET since = "  # noqa: S608
+        f"(SELECT greatest(since, least(max(created_at), since + interval '1 hour')) FROM {prefix}leads) "
+        f"WHERE EXISTS (SELECT 1 FROM {prefix}leads)"
+    )
     counts = schema.execute(
         f"SELECT (SELECT count(*) FROM {prefix}leads), (SELECT count(*) FROM {prefix}leads_raw), "  # noqa: S608
         f"(SELECT count(*) FROM {prefix}original_leads)"
