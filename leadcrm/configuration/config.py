@@ -303,6 +303,13 @@ class Config:
         parse=parsing.directory,
         default_value=lambda _: None,
     )
+    feed_days: int = variable(
+        "FEED_DAYS",
+        default="30",
+        help="days for which the feed keeps its events",
+        accepted="1 to 3650",
+        parse=parsing.whole_number(1, 3650),
+    )
     sources: Mapping[str, str]
     """Where each variable's value came from: `flag`, `environment`, `.env`, `file PATH`, `credential` or `default`."""
     misspelt: Mapping[str, str]

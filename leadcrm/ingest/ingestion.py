@@ -36,6 +36,8 @@ from leadcrm.errors import (
     StoreDamaged,
     StoreUnavailable,
 )
+from leadcrm.feed.numbers import raise_numbers
+from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.leisure import Leisure
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
@@ -120,6 +122,7 @@ def open_store(config: Config) -> Store:
         # Without the deadline, a server that stops responding here would block this thread for ever.
         with deadline(config.commit_timeout_s):
             schema_version = require_current(connection, url)
+            raise_numbers(connection, url)
             if isinstance(connection, PostgresConnection) and config.require_sync:
                 strengthen_commits(connection, url, NOT_REPLICATED)
         if isinstance(connection, PostgresConnection):
@@ -216,6 +219,7 @@ class Ingestion:
             replay_postponed=self._replay_postponed,
             sources=self.source_rows,
             slots=slots,
+            prune_feed=self._prune_feed,
         )
         self.leisure = Leisure(max_decoded_bytes=config.max_body_bytes)
 
@@ -392,6 +396,13 @@ class Ingestion:
         if replayed.leads:
             logger.info("laborious bodies became leads", extra={"action": "replay", "rows": replayed.leads})
         return replayed.are_left
+
+    def _prune_feed(self, is_stopping: Callable[[], bool]) -> int:
+        entities = bind(self._config.database)
+        try:
+            return prune_feed(entities, days=self._config.feed_days, is_stopping=is_stopping)
+        finally:
+            entities.database.disconnect()
 
     def _wake_recovery(self) -> None:
         self._recovery.wake()

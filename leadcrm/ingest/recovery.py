@@ -5,7 +5,7 @@ jitter), proves the new connection with a real write and hands it over. Now and 
 database for damage, and makes the writer abandon a damaged one. Then it drains the spool over a second
 connection, in one process of the node at a time, while new leads go straight to the database. Once after each start,
 and so after every upgrade, it replays the failed rows. Between its pauses it makes the leads of bodies that were too
-laborious to be read on arrival.
+laborious to be read on arrival. Every hour it prunes the feed.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ SLOT_WAIT_S = 0.5
 TURN_S = 1.0
 """How long the drain keeps its connection while all slots are taken; then the CRM gets it for `IDLE_PAUSE_S`."""
 
+PRUNE_INTERVAL_S = 3600.0
+
 STOP_TIMEOUT_S = 3.0
 
 logger = logging.getLogger("leadcrm.ingest.recovery")
@@ -70,6 +72,7 @@ class Recovery:
         replay_postponed: Callable[[], bool] = lambda: False,
         sources: SourceReader | None = None,
         slots: ConnectionSlots | None = None,
+        prune_feed: Callable[[Callable[[], bool]], int] = lambda _is_stopping: 0,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -84,6 +87,7 @@ class Recovery:
             replay_postponed: Makes the leads of postponed rows for a moment, and says whether others are left.
             sources: What reads the spooled bodies of sources; None if there are none.
             slots: For the connection of the drain and of the replay; None if they are not limited.
+            prune_feed: Deletes old events until its argument returns True, and returns how many.
         """
         self._writer = writer
         self._spool = spool
@@ -96,6 +100,8 @@ class Recovery:
         self._has_replayed = False
         self._replay_postponed = replay_postponed
         self._are_postponed = True  # at the start there may be some
+        self._prune_feed = prune_feed
+        self._prune_at = 0.0  # monotonic; at the start too
         self._max_decoded_bytes = max_decoded_bytes
         self._sources = sources
         self._store: Store | None = None
@@ -145,6 +151,7 @@ class Recovery:
                 self._drain()
                 self._replay_once()
                 self._replay_for_a_moment()
+                self._prune()
             except LeadcrmError as error:
                 self.fault = error
                 text = "the database cannot be reached, or the spool cannot be drained: %s"
@@ -310,6 +317,17 @@ class Recovery:
             self._drop_store()
             if slot is not None:
                 self._slots.give_back(slot)
+
+    def _prune(self) -> None:
+        if monotonic() < self._prune_at:
+            return
+        with self._slot() as has_slot:
+            if not has_slot:
+                return
+            pruned = self._prune_feed(lambda: self._stopping)
+        self._prune_at = monotonic() + PRUNE_INTERVAL_S
+        if pruned:
+            logger.info("old events of the feed were deleted", extra={"action": "prune", "rows": pruned})
 
     def _drop_store(self) -> None:
         if self._store is not None:

@@ -14,7 +14,7 @@ FLOORS = (
     {"__init__", "errors"},
     {"configuration", "logs"},
     {"database"},
-    {"sources"},
+    {"feed", "sources"},
     {"ingest"},
     {"crm", "operations"},
     {"web"},
@@ -28,6 +28,7 @@ SANIC_ROOMS = {"web"}
 PONY_FILES = {
     "database/entities.py",
     "database/sessions.py",
+    "feed/pruning.py",
     "ingest/replay.py",
     "ingest/spool/spool.py",
     "operations/verification.py",

@@ -200,6 +200,7 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "SPOOL=maybe",
         "REQUIRE_SYNC=maybe",
         "REQUIRE_SYNC=on",  # on SQLite
+        "FEED_DAYS=0",
         "NODE_NAME=one two",
         f"NODE_NAME={'n' * 254}",
     ],

@@ -1,0 +1,59 @@
+"""Keeps the feed's numbers from falling back where the database itself does: a restored backup or dump, a standby that
+takes over without the last commits, a new file in the place of a damaged one.
+
+Else new events would get numbers that readers have passed already. Whoever opens a store therefore raises the numbers
+to the time in milliseconds: fewer events than that have ever been numbered.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+import psycopg2
+
+from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.connections import Connection
+from leadcrm.database.driver_errors import store_error
+from leadcrm.database.postgres import PostgresConnection
+
+_LOCK = 0x6C656165  # the key of the advisory lock: of two who raise at once, the later must not set a lower number
+
+_LEAST_RAISE = 10_000
+"""No writer can take so many numbers between the look at the newest one and the raise."""
+
+_RAISE_POSTGRES = f"""
+    BEGIN;
+    SELECT pg_advisory_xact_lock({_LOCK});
+    SELECT setval(sequence.tableoid, moment) FROM {{sequence}} AS sequence,
+        (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS moment) AS clock
+    WHERE last_value + {_LEAST_RAISE} < moment;
+    COMMIT
+"""  # noqa: S608 - names of ours
+
+_MOMENT_SQLITE = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+_RAISE_SQLITE = (
+    "INSERT INTO sqlite_sequence (name, seq) SELECT 'leads_feed', 0 "
+    "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'leads_feed')",
+    f"UPDATE sqlite_sequence SET seq = {_MOMENT_SQLITE} "  # noqa: S608
+    f"WHERE name = 'leads_feed' AND seq + {_LEAST_RAISE} < {_MOMENT_SQLITE}",
+)
+
+
+def raise_numbers(connection: Connection, url: DatabaseURL) -> None:
+    """Raise the feed's numbers, over a connection in autocommit mode whose waits are bounded.
+
+    Raises:
+        StoreUnavailable: The database cannot be changed now.
+    """
+    try:
+        if not isinstance(connection, PostgresConnection):
+            for sql in _RAISE_SQLITE:
+                connection.execute(sql)
+            return
+        prefix = '"{}".'.format(url.schema.replace('"', '""')) if url.schema else ""
+        with connection.cursor() as cursor:
+            # The sequence is a part of its table, whose name needs no quotes.
+            cursor.execute(_RAISE_POSTGRES.replace("{sequence}", f"{prefix}leads_feed_seq_seq"))
+    except (psycopg2.Error, sqlite3.Error) as error:
+        raise store_error(error, url.path) from error

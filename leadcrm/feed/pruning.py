@@ -1,0 +1,50 @@
+"""Pruning: events older than FEED_DAYS are deleted, the oldest first, and the feed's start says up to where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from itertools import takewhile
+
+from pony.orm import select
+
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
+
+PRUNE_ROWS = 1_000
+"""Events of one transaction, which takes some ten milliseconds: on SQLite leads wait meanwhile."""
+
+CLOCKS = timedelta(hours=1)
+"""How far the clocks of nodes and database may differ: a lead's time is its node's, an event's the database's."""
+
+
+def prune_feed(
+    entities: Entities, *, days: int, now: datetime | None = None, is_stopping: Callable[[], bool] = lambda: False
+) -> int:
+    """Delete the events that are older than so many days and return how many were deleted.
+
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+    """
+    before = (now or datetime.now(timezone.utc)).replace(tzinfo=None) - timedelta(days=days)
+    pruned = 0
+    while not is_stopping():
+        count = _prune_some(entities, before)
+        pruned += count
+        if count < PRUNE_ROWS:
+            break
+    return pruned
+
+
+def _prune_some(entities: Entities, before: datetime) -> int:
+    feed_event = entities.feed_event
+    with session(entities, writes=True):
+        # The lock makes nodes prune one after the other.
+        start = entities.feed_start.get_for_update(id=1)
+        oldest = select((event.seq, event.at) for event in feed_event).without_distinct().order_by(1)[:PRUNE_ROWS]
+        seqs = [seq for seq, _ in takewhile(lambda row: row[1] < before, oldest)]
+        if seqs:
+            last = seqs[-1]
+            select(event for event in feed_event if event.seq <= last).delete(bulk=True)
+            start.set(after_seq=last, since=max(start.since, before + CLOCKS))
+    return len(seqs)
