@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from leadcrm.crm.events import Event
+from leadcrm.crm.feed import FeedEvent, FeedPage
 from leadcrm.crm.leads import Lead, Page
 from leadcrm.crm.lookup import LeadHistory
 from leadcrm.crm.raw import Kept, RawPage, Summary
@@ -70,6 +71,20 @@ def event_document(event: Event) -> dict[str, Any]:
         "to": event.to_value,
         "by": event.actor,
     }
+
+
+def feed_document(page: FeedPage, *, thin: bool) -> dict[str, Any]:
+    """Return a page of the feed, with the number to go on from."""
+    return {"events": [feed_event_document(event, thin=thin) for event in page.events], "next": page.next}
+
+
+def feed_event_document(event: FeedEvent, *, thin: bool = False) -> dict[str, Any]:
+    """Return one event of the feed; a thin one says only which lead it is about."""
+    document = {"seq": event.seq, "type": f"lead.{event.type}", "at": event.at, "leadId": event.lead_id}
+    if thin:
+        return document
+    lead, change = event.lead, event.change
+    return {**document, "lead": lead and lead_document(lead), "change": change and event_document(change)}
 
 
 def raw_page_document(page: RawPage) -> dict[str, Any]:

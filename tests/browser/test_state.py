@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -124,8 +125,19 @@ def announce(studio: Studio, asked: list[Route], *leads: dict[str, Any]) -> None
     """Answer the held request for the stream with one announcement, and wait until the page has read it."""
     # Evaluating lets Playwright report requests.
     wait_until(lambda: studio.page.evaluate("true") and asked, what="the page to ask for the stream")
-    event = f"event: leads\ndata: {json.dumps({'leads': leads, 'more': False})}\n\n"
-    asked[0].fulfill(content_type="text/event-stream", body=event)
+    events = [
+        {
+            "seq": seq,
+            "type": "lead.created",
+            "at": lead["createdAt"],
+            "leadId": lead["id"],
+            "lead": lead,
+            "change": None,
+        }
+        for seq, lead in enumerate(reversed(leads), 1)
+    ]
+    body = "".join(f"id: {each['seq']}\nevent: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events)
+    asked[0].fulfill(content_type="text/event-stream", body=body)
     expect(studio.page.get_by_text("reconnecting")).to_be_attached()
 
 
@@ -371,3 +383,14 @@ def test_the_chosen_colours_are_kept_for_the_next_visit(studio: Studio) -> None:
     assert studio.page.evaluate(scheme) == "dark"
     studio.page.get_by_role("button", name="Light or dark").click()
     assert studio.page.evaluate(scheme) == "light"
+
+
+def test_a_lead_that_was_stored_late_is_shown_with_both_times(studio: Studio) -> None:
+    studio.sign_in("?marker=late")
+    arrived_at = datetime.now(timezone.utc) - timedelta(hours=3)
+    keep(studio.database, [submission(b'{"marker":"late","lastName":"Deliveredlate"}', received_at=arrived_at)])
+    row = studio.page.get_by_role("row").filter(has_text="Deliveredlate")
+    expect(row.locator("time")).to_have_count(2)
+    expect(row).to_contain_text("delivered")
+    arrived = re.compile(arrived_at.strftime("^%Y-%m-%dT%H:%M:%S"))
+    expect(row.locator("time").first).to_have_attribute("datetime", arrived)

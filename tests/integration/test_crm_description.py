@@ -24,6 +24,7 @@ OPERATIONS = (
     "GET /api/leads/{id}",
     "PATCH /api/leads/{id}",
     "GET /api/leads/export",
+    "GET /api/feed",
     "GET /api/raw",
     "GET /api/raw/{id}",
     "POST /api/raw/{id}/replay",
@@ -40,7 +41,7 @@ if sys.version_info < (3, 11):
     # The last release for this Python does not recognise an array of one text in a query string.
     LEFT_OUT |= {"negative_data_rejection"}
 
-NOT_GENERATED = ("cursor", "from")
+NOT_GENERATED = ("cursor", "from", "after", "wait")
 """Parameters that depend on another response or parameter, which no schema can say."""
 
 HEAD_TOO_LARGE = 431

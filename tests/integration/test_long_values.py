@@ -1,4 +1,4 @@
-"""Long values: pages, searches, statistics and the stream carry their beginnings, a lead and its export the whole."""
+"""Long values: pages, searches, statistics and the feed carry their beginnings, a lead and its export the whole."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from uuid import UUID
 import pytest
 
 from leadcrm.crm.export import export_leads
+from leadcrm.crm.feed import Feed
 from leadcrm.crm.files import new_file
 from leadcrm.crm.leads import LONGEST_LISTED, LeadFilter
 from leadcrm.crm.lookup import follow
 from leadcrm.crm.raw import SpoolReader, list_raw
-from leadcrm.crm.recent import leads_since
 from leadcrm.crm.search import list_leads
 from leadcrm.crm.statistics import statistics
 from leadcrm.database.entities import Entities
@@ -49,9 +49,9 @@ def entities(database: str) -> Iterator[Entities]:
 def test_lists_carry_the_beginnings_of_long_values_and_a_lead_all(entities: Entities, tmp_path: Path) -> None:
     page = list_leads(entities, LeadFilter(), limit=10).leads
     assert [lead.phone for lead in page] == ["2", "1", "0", None]
-    with session(entities):
-        recent = leads_since(entities, datetime(2020, 1, 1), limit=10)
-    found = [*list_leads(entities, LeadFilter(q="ab\u0101ab"), limit=10).leads, *recent[:LONG_LEADS]]
+    events = Feed().read(entities, None, limit=10).events
+    announced = [event.lead for event in events if event.lead and event.lead.phone]
+    found = [*list_leads(entities, LeadFilter(q="ab\u0101ab"), limit=10).leads, *announced]
     for lead in [*page[:LONG_LEADS], *found]:
         assert (lead.description, lead.email) == (LONG[:LONGEST_LISTED], LONG[:LONGEST_LISTED])
     assert len(found) == 2 * LONG_LEADS

@@ -28,6 +28,7 @@ ROUTES = {
     "/api/leads/export": {"GET"},
     "/api/leads/stream": {"GET"},
     "/api/leads/{id}": {"GET", "PATCH"},
+    "/api/feed": {"GET"},
     "/api/raw": {"GET"},
     "/api/raw/{id}": {"GET"},
     "/api/raw/{id}/replay": {"POST"},

@@ -17,15 +17,25 @@ function streamOf(...chunks) {
 
 async function eventsOf(...chunks) {
 	const events = [];
-	for await (const event of readEvents(streamOf(...chunks))) events.push(event);
+	for await (const together of readEvents(streamOf(...chunks))) events.push(...together);
 	return events;
 }
 
-const TEXT = ': listening\n\nevent: leads\ndata: {"name":"Jānis 😀"}\n\nevent: changes\ndata: {"ids":[]}\n\n';
+const AT = "2024-01-15T10:30:00Z";
+const created = (number, lead = { id: `lead ${number}` }) => ({
+	id: String(number),
+	name: "lead.created",
+	data: { seq: number, type: "lead.created", at: AT, leadId: `lead ${number}`, lead },
+});
+const changed = (number, leadId) => ({ id: String(number), name: "lead.changed", data: { leadId } });
+const write = ({ id, name, data }) => `id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
+
 const EVENTS = [
-	{ name: "leads", data: { name: "Jānis 😀" } },
-	{ name: "changes", data: { ids: [] } },
+	{ id: "6", name: undefined, data: undefined },
+	created(7, { id: "lead 7", name: "Jānis 😀" }),
+	changed(8, "a"),
 ];
+const TEXT = `: listening\nid: 6\n\n${EVENTS.slice(1).map(write).join("")}`;
 
 test("events arrive whole, wherever the stream is cut in two", async () => {
 	const bytes = ENCODER.encode(TEXT);
@@ -39,7 +49,7 @@ test("events arrive when every byte is a chunk of its own", async () => {
 });
 
 test("a heartbeat is no event, and an event without its end is none yet", async () => {
-	assert.deepEqual(await eventsOf(": still here\n\n", 'event: leads\ndata: {"a":1}\n'), []);
+	assert.deepEqual(await eventsOf(": still here\n\n", 'id: 1\nevent: lead.created\ndata: {"a":1}\n'), []);
 });
 
 const { setTimeout } = globalThis;
@@ -71,6 +81,7 @@ async function listenTo(...responses) {
 		onState: (state) => seen.push(state),
 		onLeads: (data) => seen.push(["leads", data]),
 		onChanges: (data) => seen.push(["changes", data]),
+		onMissed: () => seen.push("missed"),
 	});
 	return seen;
 }
@@ -79,10 +90,44 @@ const away = () => {
 	throw new TypeError("network");
 };
 
-test("each kind of event goes to its listener", async () => {
+const places = () => server.requests.map(({ headers }) => headers["Last-Event-ID"] ?? null);
+
+test("each kind of event goes to its listener, a lead with the time at which it was stored", async () => {
 	const unknown = "event: later\ndata: {}\n\n";
 	const seen = await listenTo(() => new Response(streamOf(unknown, TEXT)));
-	assert.deepEqual(seen, ["live", ["leads", EVENTS[0].data], ["changes", EVENTS[1].data], "away"]);
+	const leads = [{ ...EVENTS[1].data.lead, storedAt: AT }];
+	assert.deepEqual(seen, ["live", ["leads", { leads, more: false }], ["changes", { ids: ["a"], more: false }], "away"]);
+});
+
+test("events that come together are announced together, the newest lead first, each changed lead once", async () => {
+	const text = [created(1), changed(2, "a"), created(3), changed(4, "a"), created(5, null)].map(write).join("");
+	const seen = await listenTo(() => new Response(streamOf(text)));
+	assert.deepEqual(
+		seen[1][1].leads.map((lead) => lead.id),
+		["lead 3", "lead 1"],
+	);
+	assert.deepEqual(seen[2], ["changes", { ids: ["a"], more: false }]);
+});
+
+test("after too many at once the list is read again", async () => {
+	const text = Array.from({ length: 101 }, (_, number) => write(created(number + 1))).join("");
+	const [, [, { leads, more }]] = await listenTo(() => new Response(streamOf(text)));
+	assert.deepEqual([leads.length, more], [100, true]);
+});
+
+test("after an interruption it goes on where it was, and nothing is missed", async () => {
+	const first = () => new Response(streamOf(": listening\nid: 6\n\n", write(created(7)), ": still here\n\n"));
+	const seen = await listenTo(first, away, () => new Response(streamOf("")));
+	assert.deepEqual(places(), [null, "7", "7"]);
+	assert.ok(!seen.includes("missed"));
+});
+
+test("where the server no longer knows what came meanwhile, the list is read again", async () => {
+	const gone = () => new Response(streamOf(": listening\nid: 6\n\n", 'event: gone\ndata: {"oldest":9}\n\n'));
+	const again = () => new Response(streamOf(": listening\nid: 9\n\n"));
+	const seen = await listenTo(gone, again, () => json({ oldest: 20 }, 410), again, away);
+	assert.deepEqual(places(), [null, null, "9", null, "9"]);
+	assert.equal(seen.filter((what) => what === "missed").length, 2);
 });
 
 test("an interruption is followed by another try, later each time up to a limit", async () => {

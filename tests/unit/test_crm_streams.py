@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from leadcrm.web.crm import export, stream
+from leadcrm.web.crm import export, stream, watch
 from leadcrm.web.crm.declarations import Call
 from leadcrm.web.crm.export import ExportRoutes
-from leadcrm.web.crm.readers import Readers
+from leadcrm.web.crm.readers import Readers, TooBusy
 from leadcrm.web.crm.stream import StreamRoutes
+from leadcrm.web.crm.watch import FeedWatch
 from tests.support.crm import keep, submission, url_of
 
 LEADS = 500
@@ -28,22 +29,26 @@ class Client:
     Args:
         leaves_after: after so many pieces it is gone.
         stops_after: after so many pieces the server stops.
+        last_event_id: its header Last-Event-ID.
     """
 
-    def __init__(self, *, leaves_after: int = 1_000, stops_after: int = 1_000) -> None:
+    def __init__(
+        self, *, leaves_after: int = 1_000, stops_after: int = 1_000, last_event_id: int | None = None
+    ) -> None:
+        self._last_event_id = last_event_id
         self.received: list[bytes] = []
         self.end: str | None = None
         self._leaves_after = leaves_after
         self._stops_after = stops_after
         self._config = SimpleNamespace(KEEP_ALIVE=True)
-        self.transport = SimpleNamespace(abort=lambda: setattr(self, "end", "aborted"))
+        self.transport = SimpleNamespace(abort=lambda: setattr(self, "end", "aborted"), is_closing=lambda: False)
         self.app = SimpleNamespace(config=self._config)
 
     @property
     def call(self) -> Call:
-        """Return its request, checked, without parameters."""
+        """Return its request, checked."""
         request: Any = self
-        return Call(request, "a-request", defaultdict(lambda: None), None)
+        return Call(request, "a-request", defaultdict(lambda: None, {"Last-Event-ID": self._last_event_id}), None)
 
     async def respond(self, **_: Any) -> Client:
         return self
@@ -85,27 +90,44 @@ def test_an_export_ends_before_sqlites_log_fills_the_disk(
 
 @pytest.fixture
 def routes(database: str, monkeypatch: pytest.MonkeyPatch) -> StreamRoutes:
-    monkeypatch.setattr(stream, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(watch, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(watch, "MAX_WAITING", 1)
     monkeypatch.setattr(stream, "HEARTBEAT_S", 0.02)
-    monkeypatch.setattr(stream, "MAX_LISTENERS", 1)
-    return StreamRoutes(Readers(url_of(database)))
+    monkeypatch.setattr(stream, "MAX_EVENTS", 7)
+    return StreamRoutes(FeedWatch(Readers(url_of(database))))
+
+
+LISTENING = b": listening\nid: %d\n\n" % LEADS
 
 
 def test_a_listener_to_whom_nothing_is_announced_gets_heartbeats(routes: StreamRoutes) -> None:
     client = Client(stops_after=4)
     asyncio.run(asyncio.wait_for(routes.listen(client.call), 20))
-    assert client.received[0] == b": listening\n\n"
+    assert client.received[0] == LISTENING
     assert set(client.received[1:]) == {b": still here\n\n"}
     assert client.end == "complete"
 
 
 def test_a_listener_that_is_gone_is_noticed_by_its_heartbeat_and_makes_room(routes: StreamRoutes) -> None:
-    gone, later = Client(leaves_after=2), Client(stops_after=1)
+    gone, later, too_many = Client(leaves_after=2), Client(stops_after=1), Client()
 
     async def listen() -> None:
+        listening = asyncio.ensure_future(routes.listen(gone.call))
+        await asyncio.sleep(0)
+        with pytest.raises(TooBusy):
+            await routes.listen(too_many.call)
         with suppress(ConnectionResetError):
-            await asyncio.wait_for(routes.listen(gone.call), 20)
+            await asyncio.wait_for(listening, 20)
         await routes.listen(later.call)
 
     asyncio.run(listen())
-    assert later.received == [b": listening\n\n"]
+    assert later.received == [LISTENING]
+
+
+def test_a_listener_that_comes_back_goes_on_where_he_was_and_gets_each_lead_once(routes: StreamRoutes) -> None:
+    client = Client(last_event_id=3, stops_after=1 + -(-(LEADS - 3) // 7))
+    asyncio.run(asyncio.wait_for(routes.listen(client.call), 20))
+    events = [block.splitlines() for block in b"".join(client.received[1:]).decode().split("\n\n")[:-1]]
+    assert [lines[0] for lines in events] == [f"id: {seq}" for seq in range(4, LEADS + 1)]
+    assert {lines[1] for lines in events} == {"event: lead.created"}
+    assert [json.loads(lines[2][6:])["lead"]["marker"] for lines in events] == [str(n) for n in range(3, LEADS)]

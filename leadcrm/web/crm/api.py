@@ -24,6 +24,7 @@ from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
+from leadcrm.web.crm.feed import FeedRoutes
 from leadcrm.web.crm.gate import Gate
 from leadcrm.web.crm.leads import LeadRoutes
 from leadcrm.web.crm.openapi import describe
@@ -33,6 +34,7 @@ from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import SCHEMAS, reference
 from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
+from leadcrm.web.crm.watch import FeedWatch
 from leadcrm.web.http.body import read_body
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import RETRY_AFTER_S, UNAVAILABLE, Refusal
@@ -103,11 +105,13 @@ class CrmApi:
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
         self._readers = Readers(config.database, slots=slots)
+        watch = FeedWatch(self._readers)
         spool = SpoolReader(config.data_dir)
         self._endpoints: tuple[Endpoint, ...] = (
             *LeadRoutes(self._readers, spool).endpoints,
             *ExportRoutes(config.database, rows_taken, slots).endpoints,
-            *StreamRoutes(self._readers).endpoints,
+            *FeedRoutes(watch).endpoints,
+            *StreamRoutes(watch).endpoints,
             *RawRoutes(self._readers, spool, config.max_body_bytes, sources).endpoints,
             *StatisticsRoutes(self._readers, spool).endpoints,
             Endpoint(DESCRIBE, self._describe),

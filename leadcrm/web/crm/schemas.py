@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from leadcrm.crm.feed import EVENT_TYPES
 from leadcrm.crm.states import RAW_STATES
 from leadcrm.crm.statistics import DIMENSIONS
 from leadcrm.database.entities import FIELDS
@@ -82,6 +83,24 @@ SCHEMAS: Mapping[str, Schema] = {
     "Event": json_object(
         id=ID, at=TIME, field={"type": "string"}, **{"from": TEXT_OR_NULL, "to": TEXT_OR_NULL}, by=TEXT
     ),
+    "FeedEvent": {
+        "type": "object",
+        "properties": {
+            "seq": COUNT,
+            "type": {"type": "string", "enum": [f"lead.{type}" for type in EVENT_TYPES]},
+            "at": TIME,
+            "leadId": ID,
+            "lead": {"anyOf": [reference("Lead"), _NULL]},
+            "change": {"anyOf": [reference("Event"), _NULL]},
+        },
+        "required": ["seq", "type", "at", "leadId"],
+        "additionalProperties": False,
+    },
+    "Gone": {
+        "type": "object",
+        "properties": {"ok": {"const": False}, "error": TEXT, "message": TEXT, "oldest": COUNT},
+        "required": ["ok", "error", "oldest"],
+    },
     "LeadWithHistory": json_object(
         lead={"anyOf": [reference("Lead"), _NULL]},
         raw={"anyOf": [reference("Raw"), _NULL]},

@@ -1,153 +1,121 @@
-"""`/api/leads/stream`: new leads and changes as they come, by server-sent events
+"""`/api/leads/stream`: the feed as it goes on, by server-sent events
 (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-One poll of the database a second serves all listeners of a worker; without listeners there is none. A lead that is
-committed after the poll that passed its time, or that comes out of the spool, is not announced: the listener finds it
-with its next page.
+Every listener reads the feed from his own place, so a slow one delays nobody and misses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
-from datetime import datetime, timedelta, timezone
 from time import monotonic
 from typing import Any
 
+from sanic.request import Request
 from sanic.response import HTTPResponse
 
-from leadcrm.crm.documents import encode, lead_document
-from leadcrm.crm.recent import leads_changed_after, leads_since, newest_change
-from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
+from leadcrm.crm.documents import encode, feed_event_document
+from leadcrm.crm.feed import FeedGone, FeedPage
 from leadcrm.errors import LeadcrmError
-from leadcrm.web.crm.declarations import Call, Endpoint, Response, Route
-from leadcrm.web.crm.readers import Readers
+from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route
+from leadcrm.web.crm.feed import GONE_RESPONSE, SEQ_SCHEMA, parse_seq, refuse_gone
 from leadcrm.web.crm.responses import HEADERS
+from leadcrm.web.crm.watch import FeedWatch, ends
 
-POLL_INTERVAL_S = 1.0
+MAX_EVENTS = 50
+"""Events of one write: some hundred kilobytes at most, which a listener who does not read holds in memory."""
 
-OVERLAP = timedelta(seconds=3)
-"""How far back each poll reads again: a lead becomes visible with its commit, up to its deadline after its time."""
-
-MAX_LEADS = 50
-"""Leads or changes of one event: a screen of them. `more` says that there were others."""
+PAUSE_S = 1.0
+"""The pause after a reading that failed."""
 
 HEARTBEAT_S = 15.0
 """Proxies close a connection on which nothing moves, and only a write shows that a listener is gone."""
 
 CLIENT_TIMEOUT_S = 10.0
 
-MAX_LISTENERS = 100
-
-MAX_BEHIND = 16
-"""Events that wait for a listener. One has some hundred kilobytes at most, and all listeners share it."""
-
 ROUTE = Route(
     "GET",
     "/api/leads/stream",
     "stream_leads",
-    "New leads and changes as they come",
-    {200: Response("Server-sent events, until one side ends it.", {"text/event-stream": {"type": "string"}})},
-    "Event `leads`: `{leads: […], more}`, newest first. Event `changes`: `{ids: […], more}`, the leads "
-    "that were changed. Where there is `more`, read a page. All leads are announced: `GET /api/leads` with a filter "
-    "and their ids says which of them match.",
+    "The feed as it goes on",
+    {
+        200: Response(
+            "Server-sent events, until one side ends it: `id` is the event's number, `event` its type, `data` the "
+            "event as in `GET /api/feed`.",
+            {"text/event-stream": {"type": "string"}},
+        ),
+        410: GONE_RESPONSE,
+    },
+    "None is left out. `Last-Event-ID`, which browsers send when they connect again, says where to go on. All leads "
+    "are announced: `GET /api/leads` with a filter and their ids says which of them match. An event `gone` ends a "
+    "stream that has fallen behind what the feed keeps.",
+    (
+        Parameter(
+            "Last-Event-ID",
+            "The number that was read last; without it, only later events come.",
+            SEQ_SCHEMA,
+            parse_seq,
+            "header",
+        ),
+    ),
 )
 
 logger = logging.getLogger("leadcrm.web.crm")
 
 
 class StreamRoutes:
-    """The handler of the route, and the poll that feeds it."""
+    """The handler of the route."""
 
-    def __init__(self, readers: Readers) -> None:
-        """Set the threads that read the database."""
-        self._readers = readers
-        self._listeners: set[asyncio.Queue[bytes]] = set()
-        self._polling: asyncio.Task[None] | None = None
+    def __init__(self, watch: FeedWatch) -> None:
+        """Set what reads the feed and waits for it."""
+        self._watch = watch
         self.endpoints = (Endpoint(ROUTE, self.listen),)
 
     async def listen(self, call: Call) -> HTTPResponse | None:
         """Send events until the client goes or the server stops."""
-        request = call.request
-        headers = {**HEADERS, "x-request-id": call.request_id}
-        response = await request.respond(content_type="text/event-stream", headers=headers)
-        assert response is not None
-        if len(self._listeners) >= MAX_LISTENERS:
-            await response.eof()
-            return None
-        events: asyncio.Queue[bytes] = asyncio.Queue(maxsize=MAX_BEHIND)
-        self._listeners.add(events)
-        if self._polling is None or self._polling.done():
-            self._polling = asyncio.get_running_loop().create_task(self._poll())
+        after = call["Last-Event-ID"]
+        self._watch.join()
         try:
-            await response.send(b": listening\n\n")
-            written_at = monotonic()
-            # A worker that stops clears KEEP_ALIVE, and would otherwise wait for this connection to end.
-            while request.app.config.KEEP_ALIVE:
-                event = b""
-                with suppress(asyncio.TimeoutError):
-                    event = await asyncio.wait_for(events.get(), POLL_INTERVAL_S)
-                if event or monotonic() - written_at > HEARTBEAT_S:
-                    await asyncio.wait_for(response.send(event or b": still here\n\n"), CLIENT_TIMEOUT_S)
-                    written_at = monotonic()
+            if after is None:
+                after = await self._watch.end()
+            else:
+                await self._watch.read(after, _encode, limit=1)
+            headers = {**HEADERS, "x-request-id": call.request_id}
+            response = await call.request.respond(content_type="text/event-stream", headers=headers)
+            assert response is not None
+            # The id alone tells the client its place before the first event.
+            await response.send(b": listening\nid: %d\n\n" % after)
+            await self._send_events(call.request, response, after)
             await response.eof()
+        except FeedGone as error:
+            return refuse_gone(error)
         finally:
-            self._listeners.discard(events)
+            self._watch.leave()
         return None
 
-    async def _poll(self) -> None:
-        """Announce events while there are listeners."""
-        recent: _Recent | None = None
-        while self._listeners:
+    async def _send_events(self, request: Request, response: Any, after: int) -> None:
+        written_at = monotonic()
+        while not ends(request):
+            piece, until, is_full = b"", after, False
             try:
-                if recent is None:
-                    recent = await self._readers.run(_Recent)
-                for event in await self._readers.run(recent.read):
-                    self._announce(event)
+                page, piece = await self._watch.read(after, _encode, limit=MAX_EVENTS, shared=True)
+                after, until, is_full = page.next, page.until, len(page.events) == MAX_EVENTS
+            except FeedGone as error:
+                await response.send(b"event: gone\ndata: %s\n\n" % encode({"oldest": error.oldest}))
+                return
             except LeadcrmError as error:
-                text = "new leads cannot be announced: %s"
+                text = "the stream of the feed pauses: %s"
                 logger.warning(text, error, extra={"action": "announce", "hint": error.hint, "repeat_key": text})
-            except Exception:
-                logger.exception("new leads cannot be announced", extra={"action": "announce"})
-                recent = None
-            await asyncio.sleep(POLL_INTERVAL_S)
-
-    def _announce(self, event: bytes) -> None:
-        for events in self._listeners:
-            # A listener that is so far behind misses events, and reads a page sooner or later anyway.
-            with suppress(asyncio.QueueFull):
-                events.put_nowait(event)
+                await asyncio.sleep(PAUSE_S)
+            if piece or monotonic() - written_at > HEARTBEAT_S:
+                await asyncio.wait_for(response.send(piece or b": still here\n\n"), CLIENT_TIMEOUT_S)
+                written_at = monotonic()
+            if not is_full:
+                await self._watch.wait(until, HEARTBEAT_S, request)
 
 
-class _Recent:
-    """Remembers the leads and the change that were announced last; serves one poll at a time."""
-
-    def __init__(self, entities: Entities) -> None:
-        """Start after everything that is there: only later leads and changes are announced."""
-        self._since = datetime.now(timezone.utc).replace(tzinfo=None)
-        with session(entities):
-            self._seen = {lead.id for lead in leads_since(entities, self._since - OVERLAP, limit=MAX_LEADS)}
-            self._change = newest_change(entities)
-
-    def read(self, entities: Entities) -> list[bytes]:
-        """Return the events since the last call."""
-        with session(entities):
-            recent = leads_since(entities, self._since - OVERLAP, limit=MAX_LEADS)
-            changes = leads_changed_after(entities, self._change, limit=MAX_LEADS)
-        leads = [lead for lead in recent if lead.id not in self._seen]
-        self._seen = {lead.id for lead in recent}
-        self._since = max([self._since, *(lead.created_at for lead in recent[:1])])
-        events = []
-        if leads:
-            events.append(_event("leads", leads=[lead_document(lead) for lead in leads], more=len(leads) == MAX_LEADS))
-        if changes:
-            self._change = changes[-1][0]
-            ids = list(dict.fromkeys(lead_id for _, lead_id in changes))
-            events.append(_event("changes", ids=ids, more=len(changes) == MAX_LEADS))
-        return events
-
-
-def _event(name: str, **data: Any) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), encode(data))
+def _encode(page: FeedPage) -> bytes:
+    return b"".join(
+        b"id: %d\nevent: lead.%s\ndata: %s\n\n" % (event.seq, event.type.encode(), encode(feed_event_document(event)))
+        for event in page.events
+    )

@@ -11,6 +11,7 @@ import { listen } from "./stream.js";
 
 const THEME = "leadcrm.theme";
 const MAX_COUNTED = 100;
+const MAX_STREAM_WAIT_MS = 500;
 const WRONG_TOKEN = "That is not the token.";
 
 let views = null;
@@ -62,19 +63,25 @@ function begin() {
 	byId("sign-in").hidden = true;
 	byId("studio").hidden = false;
 	if (!views) makeViews();
-	show();
-	countInbox();
+	let isShown = false;
+	const showOnce = () => {
+		if (isShown || !session.token) return;
+		isShown = true;
+		show();
+		countInbox();
+	};
+	// What arrives while the list is read is announced only if the announcements have begun before. They may be slow.
+	setTimeout(showOnce, MAX_STREAM_WAIT_MS);
 	let wasAway = false;
 	listen({
 		onState: (state) => {
 			byId("live").dataset.state = state;
 			byId("live").textContent = state === "live" ? "live" : "reconnecting";
-			if (state === "live" && wasAway) {
-				views.leads.missed();
-				if (place.view === "overview") views.overview.reload();
-			}
+			if (state === "live" && wasAway && place.view === "overview") views.overview.reload();
 			wasAway = state !== "live";
+			showOnce();
 		},
+		onMissed: () => views.leads.missed(),
 		onLeads: (event) => {
 			views.leads.arrived(event);
 			if (place.view === "overview") views.overview.arrived();

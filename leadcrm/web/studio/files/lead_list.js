@@ -66,5 +66,7 @@ async function matchingLeads(leads, filter) {
 	learn(leads);
 	if (!(leads.length && filter.length)) return leads;
 	const ids = leads.map((lead) => ["id", lead.id]);
-	return (await api.leads([...filter, ...ids, ["limit", leads.length]])).leads;
+	const matching = (await api.leads([...filter, ...ids, ["limit", leads.length]])).leads;
+	const storedAt = new Map(leads.map((lead) => [lead.id, lead.storedAt]));
+	return matching.map((lead) => ({ ...lead, storedAt: storedAt.get(lead.id) }));
 }

@@ -12,6 +12,7 @@ import { Rows } from "./rows.js";
 import { SelectionBar } from "./selection.js";
 
 const TYPING_PAUSE_MS = 200;
+const LATE_MS = 60_000;
 
 const COLUMNS = [
 	["time", "Arrived"],
@@ -95,7 +96,7 @@ export class LeadsView {
 		const edit = (field) => editable(lead, field, (changed) => this.changed(changed));
 		return [
 			cell("check", this.checkbox(lead, name)),
-			cell("time", time(lead.createdAt)),
+			cell("time", arrival(lead)),
 			cell("status", edit("status")),
 			cell("name", this.link(lead, name)),
 			...["email", "phone", "country", "offer", "marker"].map((field) => cell(field, lead[field])),
@@ -211,6 +212,12 @@ export class LeadsView {
 		else return false;
 		return true;
 	}
+}
+
+// A lead that waited for the database arrived long before it could be seen.
+function arrival({ createdAt, storedAt }) {
+	const isLate = new Date(storedAt ?? createdAt) - new Date(createdAt) > LATE_MS;
+	return isLate ? [time(createdAt), h("small", {}, " delivered ", time(storedAt))] : time(createdAt);
 }
 
 function noMatch() {

@@ -1,23 +1,39 @@
-// New leads and changes as the server announces them, by server-sent events over fetch.
+// The feed as the server sends it, by server-sent events over fetch: each lead and each change, none left out.
 
 import { request, session } from "./api.js";
 
 const FIRST_PAUSE_MS = 1000;
 const MAX_PAUSE_MS = 15000;
 
-/** Listen while the person is signed in, and reconnect after every interruption. */
-export async function listen({ onState, onLeads, onChanges }) {
-	const handlers = { leads: onLeads, changes: onChanges };
+/** What the list takes one by one; after more than that at once it is read again. */
+const MAX_AT_ONCE = 100;
+
+/**
+ * Listen while the person is signed in, and go on after every interruption where it was.
+ *
+ * onMissed is called where it is not known what came meanwhile.
+ */
+export async function listen(handlers) {
+	const { onState, onMissed } = handlers;
 	let pause = FIRST_PAUSE_MS;
+	let place = null;
+	let isFirst = true;
 	while (session.token) {
 		try {
-			const response = await request("api/leads/stream");
+			const response = await request("api/leads/stream", place ? { headers: { "Last-Event-ID": place } } : {});
 			onState("live");
+			if (!(isFirst || place)) onMissed();
 			pause = FIRST_PAUSE_MS;
-			for await (const { name, data } of readEvents(response.body)) handlers[name]?.(data);
+			for await (const events of readEvents(response.body)) {
+				place = events.findLast(({ id }) => id)?.id ?? place;
+				if (events.some(({ name }) => name === "gone")) place = null;
+				announce(events, handlers);
+			}
 		} catch (error) {
 			if (error.status === 401 || error.status === 403) return;
+			if (error.status === 410) place = null;
 		}
+		isFirst = false;
 		onState("away");
 		const delay = pause;
 		await new Promise((resume) => setTimeout(resume, delay));
@@ -25,7 +41,19 @@ export async function listen({ onState, onLeads, onChanges }) {
 	}
 }
 
-/** Yield the events of a stream of bytes, however they are cut into chunks. */
+function announce(events, { onLeads, onChanges }) {
+	const created = events.filter(({ name }) => name === "lead.created").map(({ data }) => createdLead(data));
+	const leads = created.filter(Boolean).reverse();
+	if (leads.length) onLeads({ leads: leads.slice(0, MAX_AT_ONCE), more: leads.length > MAX_AT_ONCE });
+	const others = events.filter(({ name }) => /^lead\.(?!created$)/.test(name)).map(({ data }) => data.leadId);
+	const ids = [...new Set(others)];
+	if (ids.length) onChanges({ ids: ids.slice(0, MAX_AT_ONCE), more: ids.length > MAX_AT_ONCE });
+}
+
+/** A lead with the time at which it was stored; null where it is gone already. */
+const createdLead = ({ lead, at }) => lead && { ...lead, storedAt: at };
+
+/** Yield the events of a stream of bytes, those together that came together, however the bytes are cut into chunks. */
 export async function* readEvents(bytes) {
 	const reader = bytes.pipeThrough(new TextDecoderStream()).getReader();
 	let incomplete = "";
@@ -34,11 +62,14 @@ export async function* readEvents(bytes) {
 		if (done) return;
 		const blocks = (incomplete + value).split("\n\n");
 		incomplete = blocks.pop();
-		for (const block of blocks) {
-			const lines = block.split("\n");
-			const name = lines.find((line) => line.startsWith("event: "))?.slice(7);
-			const data = lines.find((line) => line.startsWith("data: "))?.slice(6);
-			if (name && data) yield { name, data: JSON.parse(data) };
-		}
+		const events = blocks.map(parseEvent).filter(({ id, name }) => id || name);
+		if (events.length) yield events;
 	}
+}
+
+function parseEvent(block) {
+	const lines = block.split("\n");
+	const textOf = (field) => lines.find((line) => line.startsWith(`${field}: `))?.slice(field.length + 2);
+	const [id, name, data] = ["id", "event", "data"].map(textOf);
+	return { id, name, data: data && JSON.parse(data) };
 }

@@ -1,0 +1,133 @@
+"""`/api/feed`: everything that became true of leads, in order, for programs that read on from where they were."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from time import monotonic
+
+from sanic.response import HTTPResponse
+
+from leadcrm.crm.documents import encode, feed_document
+from leadcrm.crm.feed import FeedGone, FeedPage
+from leadcrm.crm.leads import MAX_ROWS
+from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, whole_number
+from leadcrm.web.crm.responses import json_response, refuse
+from leadcrm.web.crm.schemas import COUNT, array, json_object, reference
+from leadcrm.web.crm.watch import FeedWatch, ends
+from leadcrm.web.http.responses import Refusal
+
+DEFAULT_EVENTS = 100
+
+MAX_WAIT_S = 30
+"""Less than the proxies' usual minute without a byte, and than our own."""
+
+GONE = Refusal(410, "gone")
+
+SEQ_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+
+
+def parse_seq(text: str) -> int:
+    """Read a number of the feed."""
+    if re.fullmatch("[0-9]{1,18}", text):
+        return int(text)
+    raise ValueError("the `next` of another page is accepted, a whole number")
+
+
+GONE_RESPONSE = Response(
+    "Events after this number are no longer kept (FEED_DAYS), or it is none of this feed. `oldest` is the least that "
+    "is accepted.",
+    {"application/json": reference("Gone")},
+)
+
+ROUTE = Route(
+    "GET",
+    "/api/feed",
+    "read_feed",
+    "What became true of leads, in order",
+    {
+        200: Response(
+            "The events after `after`, oldest first; `next` is the `after` of the next call.",
+            {"application/json": json_object(events=array(reference("FeedEvent")), next=COUNT)},
+        ),
+        410: GONE_RESPONSE,
+    },
+    "Whoever goes on from `next` misses nothing, whatever node or worker answers: nothing ever appears below a number "
+    "that was read. Numbers may skip. `at` is when it was stored; a lead that waited for the database arrived earlier, "
+    "at its `createdAt`. The lead is as it is now, with the first 1,024 characters of each value, and null once it is "
+    "gone.",
+    (
+        Parameter(
+            "after", "The number that was read last; without it, the oldest event comes first.", SEQ_SCHEMA, parse_seq
+        ),
+        Parameter(
+            "limit",
+            "How many at most.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_EVENTS},
+            whole_number(1, MAX_ROWS),
+        ),
+        Parameter(
+            "wait",
+            "Seconds to wait for an event if there is none.",
+            {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
+            whole_number(0, MAX_WAIT_S),
+        ),
+        Parameter(
+            "payload",
+            "`thin`: without lead and change.",
+            {"type": "string", "enum": ["full", "thin"], "default": "full"},
+            one_of("full", "thin"),
+        ),
+    ),
+)
+
+
+class FeedRoutes:
+    """The handler of the route."""
+
+    def __init__(self, watch: FeedWatch) -> None:
+        """Set what reads the feed and waits for it."""
+        self._watch = watch
+        self.endpoints = (Endpoint(ROUTE, self.read),)
+
+    async def read(self, call: Call) -> HTTPResponse:
+        """Return a page of the feed, if need be as soon as there is one."""
+        try:
+            return json_response(200, await self._read(call))
+        except FeedGone as error:
+            return refuse_gone(error)
+
+    async def _read(self, call: Call) -> bytes:
+        thin = call["payload"] == "thin"
+        read = partial(
+            self._watch.read,
+            make=_encode_thin if thin else _encode_full,
+            limit=call["limit"] or DEFAULT_EVENTS,
+            thin=thin,
+        )
+        page, document = await read(call["after"])
+        if page.events or not call["wait"]:
+            return document
+        ends_at = monotonic() + call["wait"]
+        self._watch.join()
+        try:
+            while not page.events and (left := ends_at - monotonic()) > 0 and not ends(call.request):
+                await self._watch.wait(page.until, left, call.request)
+                page, document = await read(page.next, shared=True)
+        finally:
+            self._watch.leave()
+        return document
+
+
+def refuse_gone(error: FeedGone) -> HTTPResponse:
+    """Return the response to a number that cannot be read on from."""
+    text = f"The number is out of reach: {error}. {error.hint.capitalize()}."
+    return refuse(GONE, text, oldest=error.oldest)
+
+
+def _encode_full(page: FeedPage) -> bytes:
+    return encode(feed_document(page, thin=False))
+
+
+def _encode_thin(page: FeedPage) -> bytes:
+    return encode(feed_document(page, thin=True))
