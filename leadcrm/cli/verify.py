@@ -1,4 +1,4 @@
-"""Verify that every raw row has its bytes, every stored row its lead, and that all counts add up.
+"""Verify that every raw row has its bytes, every stored row its lead, every lead its event, and that all counts add up.
 
 Prints the ledger of each day (UTC): received = created + repeats + conflicts + invalid + failed + spooled and what
 sources keep besides, where "received" was counted by each commit and the rest are the rows that are there. A server may
@@ -73,7 +73,7 @@ def _print(verification: Verification) -> None:
     if verification.problems:
         print(f"{verification.rows} rows, {len(verification.problems)} problems")
     else:
-        print(f"{verification.rows} rows: every hash, every lead and every count is right")
+        print(f"{verification.rows} rows: every hash, every lead, every event and every count is right")
     if verification.refused:
         print(f"{verification.refused} rows wait in the spool because the database refuses them: leadcrm spool status")
     if failed := sum(day.outcomes["failed"] for day in verification.days.values()):

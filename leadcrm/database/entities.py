@@ -179,3 +179,10 @@ def define_spool_entities(database: Database) -> SpoolEntities:
         {"_table_": "leads_raw", **_raw_lead_attributes(), "refusal": _text()},
     )
     return SpoolEntities(database, raw_lead)
+
+
+def quoted_table(entity: Any, suffix: str = "") -> str:
+    """Return the name of an entity's table, or of what is called after it, as Pony takes it in SQL."""
+    table = entity._table_
+    *schema, name = [table] if isinstance(table, str) else table
+    return ".".join('"{}"'.format(part.replace('"', '""').replace("$", "$$")) for part in (*schema, name + suffix))

@@ -19,7 +19,7 @@ import threading
 from time import monotonic, sleep
 from typing import NamedTuple
 
-from leadcrm.database.entities import Entities
+from leadcrm.database.entities import Entities, quoted_table
 from leadcrm.database.sessions import session
 
 SETTLE_S = 0.2
@@ -87,8 +87,8 @@ class Horizon:
                 (self.newest,) = database.select(_NEWEST_SQLITE)
                 self.settled = self.newest
                 return
-            table = _quoted(entities.feed_event._table_)
-            sequence = _quoted(entities.feed_event._table_, "_seq_seq")
+            table = quoted_table(entities.feed_event)
+            sequence = quoted_table(entities.feed_event, "_seq_seq")
             # The order matters: whoever took a number up to this one holds the lock by now, or has ended.
             (newest,) = database.select(_NEWEST_POSTGRES.format(sequence=sequence))
             writers = set(database.select(_WRITERS.format(table=table.replace("'", "''"))))
@@ -104,10 +104,3 @@ class Horizon:
             self._candidate = None
         elif candidate is None and newest > self.settled:
             self._candidate = _Candidate(newest, writers, monotonic())
-
-
-def _quoted(table: str | tuple[str, str], suffix: str = "") -> str:
-    """Return the name of a table of ours, or of one that is called after it, as Pony takes it in SQL."""
-    names = [table] if isinstance(table, str) else [*table]
-    names[-1] += suffix
-    return ".".join('"{}"'.format(name.replace('"', '""').replace("$", "$$")) for name in names)

@@ -1,4 +1,4 @@
-"""Verification that every acknowledged request is still there, with its bytes, its lead and its place in the ledger.
+"""Verification that every acknowledged request is there, with its bytes, its lead and its places in ledger and feed.
 
 It reads every raw row and every lead of one snapshot of the database, page by page, and the spool. A server may run
 meanwhile.
@@ -23,6 +23,7 @@ from leadcrm.database.sessions import bind_spool, forget_results, snapshot
 from leadcrm.database.states import KEY_HOLDING_STATES, TALLIES, State
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
+from leadcrm.operations.feed_verification import feed_problems
 
 PAGE_ROWS = 500
 PART_BYTES = 16 * 1024 * 1024
@@ -126,6 +127,8 @@ def verify(
             forget_results(entities)
         _find_orphans(entities, verification)
         _find_doubled_keys(entities, verification)
+        for id, what in feed_problems(entities):
+            verification.report(id, what)
         _add_received(entities, verification)
     for row in spooled.values():
         # The commit that drains a row counts it as received; until then it is counted here.

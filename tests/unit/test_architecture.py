@@ -31,6 +31,7 @@ PONY_FILES = {
     "feed/pruning.py",
     "ingest/replay.py",
     "ingest/spool/spool.py",
+    "operations/feed_verification.py",
     "operations/verification.py",
     "sources/versions.py",
 }

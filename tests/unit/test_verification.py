@@ -5,13 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID
 
 import psycopg2
 import pytest
+from pony.orm import select
 
-from leadcrm.database.sessions import bind
+from leadcrm.crm.changes import change_leads
+from leadcrm.database import migrations
+from leadcrm.database.migrations import migrate, migrations_for
+from leadcrm.database.sessions import bind, session
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.submission import Submission
 from leadcrm.operations import verification
@@ -141,6 +146,50 @@ def test_a_count_that_is_off_is_named_with_its_day_whichever_way(database: str, 
         tamper(database, f"UPDATE leads_ledger SET received = received {change}")
         (found,) = problems(database).values()
         assert found.endswith(what)
+
+
+def test_every_event_that_is_missing_or_of_an_unknown_lead_is_named(database: str) -> None:
+    keep(database, [])
+    kept = [lead(number) for number in range(LEADS)]
+    keep(database, [*kept, submission(b"unreadable")])
+    entities = bind(url_of(database))
+    change_leads(entities, [UUID(row.id) for row in kept[:2]], {"status": "won"}, actor="anna")
+    with session(entities):
+        changes = {str(id) for id in select(event.id for event in entities.lead_event)}
+    assert problems(database) == {}
+    tamper(database, "DELETE FROM leads_feed WHERE type = 'changed'")
+    assert problems(database) == dict.fromkeys(changes, "a change of a lead without its event in the feed")
+    tamper(database, "DELETE FROM leads_feed")
+    silent = {row.id: "a lead without its event in the feed" for row in kept}
+    assert problems(database) == {
+        **silent,
+        **dict.fromkeys(changes, "a change of a lead without its event in the feed"),
+    }
+    # What was stored before the feed began, or pruned, is no gap.
+    tamper(database, "UPDATE leads_feed_start SET since = '2999-01-01 00:00:00.000000'")
+    assert problems(database) == {}
+    unknown = UUID(int=1)
+    tamper(
+        database,
+        "INSERT INTO leads_feed (type, lead_id) VALUES ('created', %s)",
+        unknown.bytes if database.startswith("sqlite:") else str(unknown),
+    )
+    assert problems(database) == {str(unknown): "an event in the feed of a lead that is unknown"}
+    entities.database.disconnect()
+
+
+def test_leads_from_before_the_feed_are_no_gap(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = url_of(database)
+    with monkeypatch.context() as earlier:
+        known = migrations_for(url.provider)
+        earlier.setattr(migrations, "migrations_for", lambda _: [step for step in known if step.name != "feed"])
+        ahead = datetime.now(timezone.utc) + timedelta(minutes=5)
+        keep(database, [lead(1), lead(2)._replace(received_at=ahead)])
+    migrate(url)
+    assert problems(database) == {}
+    keep(database, [lead(3)._replace(received_at=ahead + timedelta(seconds=1))])
+    tamper(database, "DELETE FROM leads_feed")
+    assert [*problems(database).values()] == ["a lead without its event in the feed"]
 
 
 def test_all_of_a_spool_is_looked_at(database: str, spool: Spool) -> None:
