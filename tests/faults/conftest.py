@@ -16,6 +16,7 @@ ORDER = (
     "postgres",
     "wraparound",
     "kills",
+    "feed",
     "spool_damage",
     "deleted_logs",
     "overwritten_files",
