@@ -82,8 +82,15 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
     app.after_server_stop(lambda *_: health.close())
 
     gate = Gate(config.admin_token, addresses, guesses)
-    rows_taken = partial(node.metrics.total, "batch_rows")
-    crm = CrmApi(config, gate, request_log, rows_taken, ingestion.source_rows, node.slots)
+    crm = CrmApi(
+        config,
+        gate,
+        request_log,
+        partial(node.metrics.total, "batch_rows"),
+        ingestion.source_rows,
+        partial(metrics.set, "feed_lag"),
+        node.slots,
+    )
     crm.register(app)
     StudioPage(gate, request_log).register(app)
     return app

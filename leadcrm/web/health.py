@@ -28,6 +28,17 @@ from leadcrm.web.request_log import RequestLog
 VERDICT_CACHE_S = 0.25
 """How long a verdict is reused, so that a dozen probes do not read the disk a dozen times."""
 
+SHOWN_LAG_S = 10.0
+"""The shortest hold-up of the feed that is a fault: a transaction of ours ends or is given up before."""
+
+
+def held_back(node_metrics: NodeMetrics) -> str:
+    """Return the fault of a feed that does not go on; empty if it does, or if nobody waits for it."""
+    lag_s = node_metrics.greatest("feed_lag")
+    if lag_s < SHOWN_LAG_S:
+        return ""
+    return f"an open transaction that has written leads has held the feed back for {lag_s:.0f} s: see pg_stat_activity"
+
 
 class MetricsGate:
     """Checks METRICS_TOKEN, where it is set: else everybody may read the metrics."""
@@ -101,7 +112,8 @@ class Health:
         if not self._gate.admits(request):
             return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
         spool = verdict.spool
-        last_commit = max(worker.get("last_commit") for worker in self._node_metrics)
+        last_commit = self._node_metrics.greatest("last_commit")
+        faults = (view.fault, verdict.fault, self._failed(), held_back(self._node_metrics))
         parts = {
             "ok": verdict.keeps_leads,
             "timestamp": _now(),
@@ -119,7 +131,7 @@ class Health:
                 "set_aside": spool.set_aside,
             },
             "disk_free_bytes": verdict.disk_free_bytes,
-            "fault": "; ".join(filter(None, (view.fault, verdict.fault, self._failed()))) or None,
+            "fault": "; ".join(filter(None, faults)) or None,
         }
         return self._respond(request, started, verdict, parts)
 

@@ -63,7 +63,12 @@ def _node_families(node_metrics: NodeMetrics) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "leadcrm_last_commit_timestamp_seconds",
         "Unix time of the last commit, 0 before the first.",
-        max(worker.get("last_commit") for worker in node_metrics),
+        node_metrics.greatest("last_commit"),
+    )
+    yield GaugeMetricFamily(
+        "leadcrm_feed_lag_seconds",
+        "For how long the same transactions have held the feed back from those who wait for it.",
+        node_metrics.greatest("feed_lag"),
     )
     yield GaugeMetricFamily("leadcrm_queue_bytes", "Bytes of bodies that wait.", node_metrics.total("queue_bytes"))
     yield GaugeMetricFamily("leadcrm_workers", "Workers that serve.", node_metrics.total("serving"))

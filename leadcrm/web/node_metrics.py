@@ -37,6 +37,7 @@ _NAMES = (
     "clustered_conflicts",
     "last_commit",  # Unix time
     "queue_bytes",
+    "feed_lag",
     "has_store",
     "connected_at",  # Unix time, of the connection for leads
     "reconnects",
@@ -106,6 +107,10 @@ class NodeMetrics:
     def __iter__(self) -> Iterator[WorkerMetrics]:
         """Iterate over the workers' numbers."""
         return iter(self._workers)
+
+    def greatest(self, name: str) -> float:
+        """Return the greatest of all workers' numbers."""
+        return max(worker.get(name) for worker in self._workers)
 
     def total(self, name: str) -> float:
         """Sum one number over all workers."""

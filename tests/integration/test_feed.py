@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 
 from leadcrm.web.crm.feed import MAX_WAIT_S
@@ -109,6 +110,22 @@ def test_long_polls_are_answered_as_soon_as_there_is_an_event_and_hold_nothing_m
     waited = crm.ask("GET", f"/api/feed?after={answers[0].json()['next']}&wait=1")
     assert waited.json()["events"] == []
     assert waited.latency_s >= 1
+
+
+def test_a_transaction_that_holds_the_feed_back_shows_in_the_metrics(
+    whole_database: str, start_server: StartServer
+) -> None:
+    crm = Crm(start_server(whole_database, environment=ENVIRONMENT), whole_database)
+    after = crm.get("/api/feed")["next"]
+    with Poller(crm.server, after) as poller, closing(psycopg2.connect(whole_database)) as rival:
+        with rival.cursor() as cursor:
+            cursor.execute("INSERT INTO leads_feed (type, lead_id) SELECT 'kept', gen_random_uuid()")
+        held = post(crm.server, email="held@example.com")
+        wait_until(lambda: crm.server.client.metric("leadcrm_feed_lag_seconds") > 0)
+        assert poller.created == []
+        rival.commit()
+        wait_for(poller, held)
+        wait_until(lambda: crm.server.client.metric("leadcrm_feed_lag_seconds") == 0)
 
 
 def test_a_long_poll_does_not_delay_the_stop(start_server: StartServer) -> None:

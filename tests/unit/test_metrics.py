@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from leadcrm.ingest.ingestion import Verdict
 from leadcrm.ingest.spool.spool import SpoolStatus
+from leadcrm.web.health import held_back
 from leadcrm.web.metrics import render
 from leadcrm.web.node_metrics import NodeMetrics
 
@@ -41,3 +42,12 @@ def test_rows_of_the_spool_are_told_apart_from_those_that_the_database_refuses()
     assert (told["leadcrm_spool_rows"], told["leadcrm_spool_refused_rows"]) == (7, 2)
     assert told["leadcrm_spool_bytes"] == 4096
     assert told["leadcrm_spool_oldest_seconds"] == pytest.approx(60, abs=10)
+
+
+def test_a_feed_that_is_held_back_at_any_worker_is_told_and_a_fault_once_it_lasts() -> None:
+    metrics = NodeMetrics(2)
+    metrics.worker(1).set("feed_lag", 3)
+    assert (samples(metrics)["leadcrm_feed_lag_seconds"], held_back(metrics)) == (3, "")
+    metrics.worker(0).set("feed_lag", 61)
+    assert samples(metrics)["leadcrm_feed_lag_seconds"] == 61
+    assert "61 s" in held_back(metrics)

@@ -88,6 +88,7 @@ class CrmApi:
         log: RequestLog,
         rows_taken: Callable[[], float],
         sources: SourceReader,
+        tell_lag: Callable[[float], None],
         slots: ConnectionSlots | None = None,
     ) -> None:
         """Assemble the routes; the first request that needs the database opens it.
@@ -98,6 +99,7 @@ class CrmApi:
             log: The log of requests.
             rows_taken: Counts the rows that ingestion has taken on this node so far.
             sources: What reads the rows of sources again.
+            tell_lag: Is told for how many seconds a transaction has held the feed back, while somebody waits for it.
             slots: For the connections to PostgreSQL.
         """
         self.gate = gate
@@ -105,7 +107,7 @@ class CrmApi:
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
         self._readers = Readers(config.database, slots=slots)
-        watch = FeedWatch(self._readers)
+        watch = FeedWatch(self._readers, tell_lag)
         spool = SpoolReader(config.data_dir)
         self._endpoints: tuple[Endpoint, ...] = (
             *LeadRoutes(self._readers, spool).endpoints,

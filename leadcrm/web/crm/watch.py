@@ -44,19 +44,16 @@ def ends(request: Request) -> bool:
 class FeedWatch:
     """Reads the feed at once, or as soon as it goes on."""
 
-    def __init__(self, readers: Readers) -> None:
-        """Set the threads that read the database."""
+    def __init__(self, readers: Readers, tell_lag: Callable[[float], None] = lambda _lag_s: None) -> None:
+        """Set the threads that read the database, and who is told for how long a transaction has held the feed back."""
         self._readers = readers
+        self._tell_lag = tell_lag
+        self._tell_lag(0)
         self._feed = Feed()
         self._waiting = 0
         self._watching: asyncio.Task[None] | None = None
         self._went_on = asyncio.Event()
         self._readings: dict[Hashable, asyncio.Task[Any]] = {}
-
-    @property
-    def lag_s(self) -> float:
-        """For how long the same transactions have kept the feed from going on."""
-        return self._feed.horizon.lag_s
 
     async def end(self) -> int:
         """Return the number after which only later events come.
@@ -145,8 +142,10 @@ class FeedWatch:
                 text = "the feed cannot be read"
                 logger.exception(text, extra={"action": "announce", "repeat_key": text})
             else:
+                self._tell_lag(self._feed.horizon.lag_s)
                 if settled != seen:
                     seen = settled
                     self._went_on.set()
                     self._went_on = asyncio.Event()
             await asyncio.sleep(POLL_INTERVAL_S)
+        self._tell_lag(0)
