@@ -84,17 +84,10 @@ class Feed:
             StoreUnavailable: The database cannot be read.
         """
         settled = self.horizon.advance(entities)
-        newest = self.horizon.newest
         with session(entities):
             rows = _read_rows(entities, after or 0, settled, limit)
-            # Read it after the rows: they may have been pruned meanwhile.
-            oldest = _oldest(entities)
-            if after is None:
-                after = oldest
-            elif after < oldest:
-                raise FeedGone(f"events up to {oldest} are no longer kept", oldest=oldest)
-            elif after > newest:
-                raise FeedGone(f"the feed has come to {newest} only", oldest=oldest)
+            # After the rows: they may have been pruned meanwhile.
+            after = self._checked(entities, after)
             leads, changes = ({}, {}) if thin else (_read_leads(entities, rows), _read_changes(entities, rows))
         events = [
             FeedEvent(seq, type, at, lead_id, leads.get(lead_id), changes.get(change_id))
@@ -102,12 +95,29 @@ class Feed:
         ]
         return FeedPage(events, events[-1].seq if events else after, settled)
 
+    def begin(self, entities: Entities, after: int | None) -> int:
+        """Find out what is settled, and return the number to read on from. Opens sessions of its own.
+
+        Raises:
+            FeedGone: Events after this number are no longer kept.
+            StoreUnavailable: The database cannot be read.
+        """
+        self.horizon.advance(entities)
+        with session(entities):
+            return self._checked(entities, after)
+
+    def _checked(self, entities: Entities, after: int | None) -> int:
+        oldest = int(select(start.after_seq for start in entities.feed_start).first() or 0)
+        if after is None:
+            return oldest
+        if after < oldest:
+            raise FeedGone(f"events up to {oldest} are no longer kept", oldest=oldest)
+        if after > self.horizon.newest:
+            raise FeedGone(f"the feed has come to {self.horizon.newest} only", oldest=oldest)
+        return after
+
 
 _Row = tuple[int, str, datetime, UUID, "UUID | None"]
-
-
-def _oldest(entities: Entities) -> int:
-    return int(select(start.after_seq for start in entities.feed_start).first() or 0)
 
 
 def _read_rows(entities: Entities, after: int, settled: int, limit: int) -> list[_Row]:

@@ -152,6 +152,12 @@ def list_raw(
     return RawPage(rows[:limit], rows[:limit][-1].id if has_more else None)
 
 
+def read_summaries(entities: Entities, ids: Sequence[UUID], states: Sequence[str]) -> list[Summary]:
+    """Return those of the database's rows that are in one of the states. The caller holds the session."""
+    query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.id in ids and row.state in states)
+    return [Summary._make((*row, "database")) for row in query]
+
+
 def count_duplicates(entities: Entities, id: UUID) -> dict[str, int]:
     """Return how many repeats and conflicts point at a row. The caller holds the session."""
     counts = dict(select((row.state, count(row)) for row in entities.raw_lead if row.duplicate_of == id))

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from datetime import datetime, timedelta, timezone
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -16,6 +18,7 @@ from leadcrm.web.crm.feed import MAX_WAIT_S
 from tests.conftest import StartServer, new_database, server_starter
 from tests.faults.proxy import Proxy
 from tests.support.client import Answer
+from tests.support.crm import keep, submission
 from tests.support.crm_client import ENVIRONMENT, Crm
 from tests.support.feed_readers import FeedReader, Listener, Poller
 from tests.support.postgres import PostgresCluster
@@ -90,6 +93,36 @@ def test_a_number_that_cannot_be_gone_on_from_is_refused(crm: Crm) -> None:
     ):
         assert (answer.status, answer.json()["error"], answer.json()["oldest"]) == (410, "gone", pruned)
     assert crm.get("/api/feed", after=pruned) == crm.get("/api/feed") == {"events": [], "next": pruned}
+
+
+def test_leads_and_requests_are_listed_in_the_order_in_which_they_were_stored(crm: Crm) -> None:
+    arrived_at = datetime.now(timezone.utc) - timedelta(days=400)
+    first = post(crm.server, marker="order", email="first@example.com")
+    late = submission(b'{"marker":"order"}', received_at=arrived_at)
+    unread = submission(b"no lead", received_at=arrived_at)
+    keep(crm.database, [unread, late])
+    last = post(crm.server, marker="order", email="last@example.com")
+
+    def listed(target: str, name: str, **parameters: Any) -> list[str]:
+        ids: list[str] = []
+        cursor: dict[str, str] = {}
+        while cursor is not None:
+            page = crm.get(target, order="stored", limit=1, **parameters, **cursor)
+            ids += [row["id"] for row in page[name]]
+            cursor = page["next"] and {"cursor": page["next"]}
+        return ids
+
+    assert listed("/api/leads", "leads", marker="order") == [first, late.id, last]
+    assert listed("/api/leads", "leads", marker="order", id=[last, first]) == [first, last]
+    assert listed("/api/leads", "leads", marker="order", q="last@") == [last]
+    requests = listed("/api/raw", "rows", state=["stored", "invalid"])
+    assert [id for id in requests if id in (first, late.id, unread.id, last)] == [first, unread.id, late.id, last]
+    assert crm.ids(marker="order") == [last, first, late.id]
+    for target in ("/api/leads", "/api/raw"):
+        assert crm.ask("GET", f"{target}?cursor=stored-1").status == 400
+        cursor = crm.get(target, limit=1)["next"]
+        assert crm.ask("GET", f"{target}?order=stored&cursor={cursor}").status == 400
+        assert crm.ask("GET", f"{target}?order=stored&cursor=stored-{10**17}").status == 410
 
 
 def test_long_polls_are_answered_as_soon_as_there_is_an_event_and_hold_nothing_meanwhile(crm: Crm) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from leadcrm.crm.feed import Feed
 from leadcrm.web.crm import export, stream, watch
 from leadcrm.web.crm.declarations import Call
 from leadcrm.web.crm.export import ExportRoutes
@@ -94,7 +95,7 @@ def routes(database: str, monkeypatch: pytest.MonkeyPatch) -> StreamRoutes:
     monkeypatch.setattr(watch, "MAX_WAITING", 1)
     monkeypatch.setattr(stream, "HEARTBEAT_S", 0.02)
     monkeypatch.setattr(stream, "MAX_EVENTS", 7)
-    return StreamRoutes(FeedWatch(Readers(url_of(database))))
+    return StreamRoutes(FeedWatch(Readers(url_of(database)), Feed()))
 
 
 LISTENING = b": listening\nid: %d\n\n" % LEADS

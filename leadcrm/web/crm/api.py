@@ -17,6 +17,7 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.config import Config
+from leadcrm.crm.feed import Feed, FeedGone
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import ChangeRefused, StoreUnavailable
@@ -28,6 +29,7 @@ from leadcrm.web.crm.feed import FeedRoutes
 from leadcrm.web.crm.gate import Gate
 from leadcrm.web.crm.leads import LeadRoutes
 from leadcrm.web.crm.openapi import describe
+from leadcrm.web.crm.places import refuse_gone
 from leadcrm.web.crm.raw import RawRoutes
 from leadcrm.web.crm.readers import Readers, TooBusy
 from leadcrm.web.crm.responses import json_response, refuse
@@ -39,6 +41,8 @@ from leadcrm.web.http.body import read_body
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import RETRY_AFTER_S, UNAVAILABLE, Refusal
 from leadcrm.web.request_log import RequestLog
+
+INVALID_REQUEST = Refusal(400, "invalid_request")
 
 REFUSED = Refusal(422, "refused")
 
@@ -107,14 +111,15 @@ class CrmApi:
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
         self._readers = Readers(config.database, slots=slots)
-        watch = FeedWatch(self._readers, tell_lag)
+        feed = Feed()
+        watch = FeedWatch(self._readers, feed, tell_lag)
         spool = SpoolReader(config.data_dir)
         self._endpoints: tuple[Endpoint, ...] = (
-            *LeadRoutes(self._readers, spool).endpoints,
+            *LeadRoutes(self._readers, spool, feed).endpoints,
             *ExportRoutes(config.database, rows_taken, slots).endpoints,
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
-            *RawRoutes(self._readers, spool, config.max_body_bytes, sources).endpoints,
+            *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,
             *StatisticsRoutes(self._readers, spool).endpoints,
             Endpoint(DESCRIBE, self._describe),
         )
@@ -154,8 +159,8 @@ class CrmApi:
             if endpoint.route.body is not None:
                 request.body = await self._read_body(request)
             return await endpoint.handler(endpoint.route.check(request, request_id, path_values))
-        except InvalidRequest as error:
-            return refuse(Refusal(400, "invalid_request"), str(error))
+        except (InvalidRequest, FeedGone) as error:
+            return refuse_gone(error) if isinstance(error, FeedGone) else refuse(INVALID_REQUEST, str(error))
         except ChangeRefused as error:
             logger.warning("%s", error, extra={"action": "change", "hint": error.hint, **error.detail})
             return refuse(REFUSED, "A constraint or trigger of the database does not allow the change.")

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from time import monotonic
 
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.documents import encode, feed_document
-from leadcrm.crm.feed import FeedGone, FeedPage
+from leadcrm.crm.feed import FeedPage
 from leadcrm.crm.leads import MAX_ROWS
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, whole_number
-from leadcrm.web.crm.responses import json_response, refuse
+from leadcrm.web.crm.places import GONE_RESPONSE, SEQ_SCHEMA, parse_seq
+from leadcrm.web.crm.responses import json_response
 from leadcrm.web.crm.schemas import COUNT, array, json_object, reference
 from leadcrm.web.crm.watch import FeedWatch, ends
-from leadcrm.web.http.responses import Refusal
 
 DEFAULT_EVENTS = 100
 
 MAX_WAIT_S = 30
 """Less than the proxies' usual minute without a byte, and than our own."""
-
-GONE = Refusal(410, "gone")
-
-SEQ_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
-
-
-def parse_seq(text: str) -> int:
-    """Read a number of the feed."""
-    if re.fullmatch("[0-9]{1,18}", text):
-        return int(text)
-    raise ValueError("the `next` of another page is accepted, a whole number")
-
-
-GONE_RESPONSE = Response(
-    "Events after this number are no longer kept (FEED_DAYS), or it is none of this feed. `oldest` is the least that "
-    "is accepted.",
-    {"application/json": reference("Gone")},
-)
 
 ROUTE = Route(
     "GET",
@@ -92,12 +73,6 @@ class FeedRoutes:
 
     async def read(self, call: Call) -> HTTPResponse:
         """Return a page of the feed, if need be as soon as there is one."""
-        try:
-            return json_response(200, await self._read(call))
-        except FeedGone as error:
-            return refuse_gone(error)
-
-    async def _read(self, call: Call) -> bytes:
         thin = call["payload"] == "thin"
         read = partial(
             self._watch.read,
@@ -107,7 +82,7 @@ class FeedRoutes:
         )
         page, document = await read(call["after"])
         if page.events or not call["wait"]:
-            return document
+            return json_response(200, document)
         ends_at = monotonic() + call["wait"]
         self._watch.join()
         try:
@@ -116,13 +91,7 @@ class FeedRoutes:
                 page, document = await read(page.next, shared=True)
         finally:
             self._watch.leave()
-        return document
-
-
-def refuse_gone(error: FeedGone) -> HTTPResponse:
-    """Return the response to a number that cannot be read on from."""
-    text = f"The number is out of reach: {error}. {error.hint.capitalize()}."
-    return refuse(GONE, text, oldest=error.oldest)
+        return json_response(200, document)
 
 
 def _encode_full(page: FeedPage) -> bytes:

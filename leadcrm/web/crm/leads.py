@@ -6,10 +6,12 @@ from sanic.response import HTTPResponse
 
 from leadcrm.crm.changes import ChangeOutcome, change_lead, change_leads
 from leadcrm.crm.documents import history_document, lead_document, lead_page_document
+from leadcrm.crm.feed import Feed
 from leadcrm.crm.leads import LONGEST_LISTED, MAX_ROWS, Cursor, Lead
 from leadcrm.crm.lookup import get_history
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.search import list_leads
+from leadcrm.crm.stored_order import list_stored_leads
 from leadcrm.web.crm.changes import ACTOR, BULK_CHANGE, CHANGE, IF_MATCH
 from leadcrm.web.crm.declarations import (
     UUID_SCHEMA,
@@ -22,6 +24,7 @@ from leadcrm.web.crm.declarations import (
     whole_number,
 )
 from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
+from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_either_order, write_stored_cursor
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import COUNT, ID, array, json_object, reference
@@ -59,17 +62,21 @@ LIST = Route(
     "GET",
     "/api/leads",
     "list_leads",
-    "Leads, newest first",
+    "Leads, the newest first or as they were stored",
     {
         200: Response(
             "A page; `next` is the cursor of the page after it.",
             {"application/json": json_object(leads=array(reference("Lead")), next={"type": ["string", "null"]})},
-        )
+        ),
+        410: GONE_RESPONSE,
     },
     f"Of a long value the first {LONGEST_LISTED} characters: the single lead has all of it.",
     parameters=(
         LIMIT,
-        Parameter("cursor", "The `next` of the page before.", {"type": "string"}, _parse_cursor),
+        Parameter(
+            "cursor", "The `next` of the page before.", {"type": "string"}, cursor_of_either_order(_parse_cursor)
+        ),
+        ORDER,
         *FILTER_PARAMETERS,
     ),
 )
@@ -128,10 +135,11 @@ CHANGE_ONE = Route(
 class LeadRoutes:
     """The handlers of the routes over leads."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader) -> None:
-        """Set the threads that read and change the database, and the spool for ids that wait there."""
+    def __init__(self, readers: Readers, spool: SpoolReader, feed: Feed) -> None:
+        """Set the threads that read and change the database, the spool for ids that wait there, and the feed."""
         self._readers = readers
         self._spool = spool
+        self._feed = feed
         self.endpoints = (
             Endpoint(LIST, self.list),
             Endpoint(CHANGE_MANY, self.change_many),
@@ -142,7 +150,13 @@ class LeadRoutes:
     async def list(self, call: Call) -> HTTPResponse:
         """Return a page."""
         lead_filter = parse_filter(call)
-        limit, after = call["limit"] or DEFAULT_ROWS, call["cursor"]
+        limit, after = call["limit"] or DEFAULT_ROWS, cursor_of(call)
+        if call["order"] == "stored":
+            stored = await self._readers.run(
+                lambda entities: list_stored_leads(entities, self._feed, lead_filter, limit=limit, after=after)
+            )
+            leads = [lead_document(lead) for lead in stored.rows]
+            return json_response(200, {"leads": leads, "next": write_stored_cursor(stored.next)})
         page = await self._readers.run(lambda entities: list_leads(entities, lead_filter, limit=limit, after=after))
         return json_response(200, lead_page_document(page))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from sanic.response import HTTPResponse
 
-from leadcrm.crm.documents import raw_document, raw_page_document, replay_document
+from leadcrm.crm.documents import raw_document, raw_page_document, raw_summary_document, replay_document
+from leadcrm.crm.feed import Feed
 from leadcrm.crm.raw import SpoolReader, get_raw, list_raw
 from leadcrm.crm.replay import replay_raw
 from leadcrm.crm.states import INBOX_STATES, RAW_STATES
+from leadcrm.crm.stored_order import list_stored_raw
 from leadcrm.ingest.submission import SourceReader
-from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid
+from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
+from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_either_order, write_stored_cursor
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import ID, ID_OR_NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
@@ -20,14 +23,16 @@ LIST = Route(
     "GET",
     "/api/raw",
     "list_raw",
-    "Requests as they were kept, newest first",
+    "Requests as they were kept, the newest first or as they were stored",
     {
         200: Response(
             "A page; `next` is the cursor of the page after it.",
-            {"application/json": json_object(rows=array(reference("RawSummary")), next=ID_OR_NULL)},
-        )
+            {"application/json": json_object(rows=array(reference("RawSummary")), next=TEXT_OR_NULL)},
+        ),
+        410: GONE_RESPONSE,
     },
-    "`spooled` are those that wait in this node's spool for the database.",
+    "`spooled` are those that wait in this node's spool for the database; the order `stored` has them later. In it a "
+    "request that was replayed stands twice.",
     (
         Parameter(
             "state",
@@ -37,7 +42,8 @@ LIST = Route(
             repeatable=True,
         ),
         LIMIT,
-        Parameter("cursor", "The `next` of the page before.", UUID_SCHEMA, parse_uuid),
+        Parameter("cursor", "The `next` of the page before.", {"type": "string"}, cursor_of_either_order(parse_uuid)),
+        ORDER,
     ),
 )
 
@@ -67,8 +73,11 @@ REPLAY = Route(
 class RawRoutes:
     """The handlers of the routes over raw rows."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader, max_decoded_bytes: int, sources: SourceReader) -> None:
-        """Set the threads that read and change the database, the spool, how long a decoded body may be, the sources."""
+    def __init__(
+        self, readers: Readers, spool: SpoolReader, feed: Feed, max_decoded_bytes: int, sources: SourceReader
+    ) -> None:
+        """Set what reads and changes the database, the spool, the feed, how long a decoded body may be, the sources."""
+        self._feed = feed
         self._sources = sources
         self._readers = readers
         self._spool = spool
@@ -78,7 +87,13 @@ class RawRoutes:
     async def list(self, call: Call) -> HTTPResponse:
         """Return a page, of database and spool together."""
         states = call["state"] or INBOX_STATES
-        limit, after = call["limit"] or DEFAULT_ROWS, call["cursor"]
+        limit, after = call["limit"] or DEFAULT_ROWS, cursor_of(call)
+        if call["order"] == "stored":
+            stored = await self._readers.run(
+                lambda entities: list_stored_raw(entities, self._feed, states, limit=limit, after=after)
+            )
+            rows = [raw_summary_document(row) for row in stored.rows]
+            return json_response(200, {"rows": rows, "next": write_stored_cursor(stored.next)})
         page = await self._readers.run(
             lambda entities: list_raw(entities, self._spool, states, limit=limit, after=after)
         )

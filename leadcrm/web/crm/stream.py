@@ -18,7 +18,7 @@ from leadcrm.crm.documents import encode, feed_event_document
 from leadcrm.crm.feed import FeedGone, FeedPage
 from leadcrm.errors import LeadcrmError
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route
-from leadcrm.web.crm.feed import GONE_RESPONSE, SEQ_SCHEMA, parse_seq, refuse_gone
+from leadcrm.web.crm.places import GONE_RESPONSE, SEQ_SCHEMA, parse_seq
 from leadcrm.web.crm.responses import HEADERS
 from leadcrm.web.crm.watch import FeedWatch, ends
 
@@ -87,8 +87,6 @@ class StreamRoutes:
             await response.send(b": listening\nid: %d\n\n" % after)
             await self._send_events(call.request, response, after)
             await response.eof()
-        except FeedGone as error:
-            return refuse_gone(error)
         finally:
             self._watch.leave()
         return None

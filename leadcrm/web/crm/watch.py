@@ -44,12 +44,12 @@ def ends(request: Request) -> bool:
 class FeedWatch:
     """Reads the feed at once, or as soon as it goes on."""
 
-    def __init__(self, readers: Readers, tell_lag: Callable[[float], None] = lambda _lag_s: None) -> None:
-        """Set the threads that read the database, and who is told for how long a transaction has held the feed back."""
+    def __init__(self, readers: Readers, feed: Feed, tell_lag: Callable[[float], None] = lambda _lag_s: None) -> None:
+        """Set the threads that read the database, the feed, and who is told for how long it has been held back."""
         self._readers = readers
         self._tell_lag = tell_lag
         self._tell_lag(0)
-        self._feed = Feed()
+        self._feed = feed
         self._waiting = 0
         self._watching: asyncio.Task[None] | None = None
         self._went_on = asyncio.Event()
