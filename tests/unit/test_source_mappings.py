@@ -209,11 +209,19 @@ ALL_PRESETS = parse_catalogue(
 ).sources
 
 
+def parsed_or_none(text: str) -> Any:
+    """Return what a JSON text holds; None if it is none, as a source's requests are read."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
 @settings(max_examples=60, deadline=None)
 @given(VALUES, st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=3))
 def test_no_document_makes_a_mapping_raise(document: Any, query: dict[str, str]) -> None:
     for source in ALL_PRESETS.values():
-        for lead in source.leads(document, query, {}, orjson.loads):
+        for lead in source.leads(document, query, {}, parsed_or_none):
             assert all(column is None or isinstance(column, str) for column in lead.columns)
 
 
