@@ -30,7 +30,7 @@ from leadcrm.ingest.submission import SourceReader
 from leadcrm.ingest.writer import Writer
 
 FIRST_PAUSE_S = 0.1
-MAX_PAUSE_S = 5.0
+MAX_PAUSE_S = 3.0
 """The bounds of the pause between two attempts to reach the database."""
 
 FIRST_REFUSED_PAUSE_S = 60.0

@@ -35,6 +35,16 @@ class Pair:
             sync = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
             wait_until(lambda: self.primary.execute(sync))
 
+    def fail_over(self) -> None:
+        """Kill the primary, promote its standby, and let the killed one follow the new primary as its standby."""
+        ((names,),) = self.primary.execute("SHOW synchronous_standby_names")
+        self.standby.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        self.standby.execute("SELECT pg_reload_conf()")
+        self.primary.kill9()
+        self.standby.promote()
+        self.primary, self.standby = self.standby, self.primary
+        self.standby.follow(self.primary)
+
     def remove(self) -> None:
         """Delete both."""
         self.primary.remove()
