@@ -14,7 +14,7 @@ from leadcrm.cli import configuration
 from leadcrm.configuration.config import Config
 from leadcrm.crm.leads import FILTER_COLUMNS, MAX_ROWS, LeadFilter
 from leadcrm.crm.raw import SpoolReader
-from leadcrm.crm.times import parse_moment
+from leadcrm.crm.times import now, parse_moment
 from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
 from leadcrm.database.sessions import bind
@@ -76,9 +76,10 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         "--to", dest="until", type=_parse_until, metavar="TIME", help="until the end of this date, or a time"
     )
     group.add_argument("--email", metavar="TEXT", help="this address, in any case")
-    group.add_argument("--phone", metavar="TEXT", help="this number, as it was sent")
     group.add_argument("--tests", choices=("include", "only"), help="the senders' test leads too, or alone")
-    group.add_argument("-q", metavar="TEXT", help="how an email, a phone or a last name begins")
+    group.add_argument("--phone", metavar="TEXT", help="this number, however it is written")
+    group.add_argument("--due", type=_parse_due, metavar="TIME", help="the next call is due by then; or: now")
+    group.add_argument("-q", metavar="TEXT", help="how an email or a last name begins, or a phone by its digits")
 
 
 def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
@@ -91,6 +92,7 @@ def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
         email=arguments.email,
         phone=arguments.phone,
         tests=arguments.tests,
+        due=arguments.due,
         q=arguments.q or None,
     )
 
@@ -101,6 +103,10 @@ def _parse_since(text: str) -> datetime:
 
 def _parse_until(text: str) -> datetime:
     return _parse_moment(text, is_end=True)
+
+
+def _parse_due(text: str) -> datetime:
+    return now() if text == "now" else _parse_moment(text, is_end=True)
 
 
 def _parse_moment(text: str, *, is_end: bool) -> datetime:

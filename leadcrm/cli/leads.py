@@ -1,4 +1,4 @@
-"""List leads, show one with its request and history, or change status and assignment.
+"""List leads, show one with its request and history, change or note something, or take the next one.
 
 An id may be any that a sender was answered: the id of a repeat or a conflict leads to the first lead.
 
@@ -7,6 +7,9 @@ examples:
   leadcrm leads list -q john --json
   leadcrm leads show 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
   leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --status called --assigned-to anna
+  leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --call-at 2026-11-27T09:00:00Z
+  leadcrm leads note 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e "Asked for a call after six"
+  leadcrm leads next --actor anna
 """
 
 from __future__ import annotations
@@ -16,46 +19,63 @@ import getpass
 import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit
-from leadcrm.crm.changes import MAX_VALUE_CHARS, ChangeOutcome, change_followed_leads
-from leadcrm.crm.documents import history_document, lead_page_document
+from leadcrm.crm.changes import MAX_NOTE_CHARS, MAX_VALUE_CHARS, ChangeOutcome, add_note, change_followed_leads
+from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.leads import MAX_ROWS, Cursor
 from leadcrm.crm.lookup import get_history
 from leadcrm.crm.search import list_leads
+from leadcrm.crm.times import parse_moment
+from leadcrm.crm.work import take_next
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
 _COLUMNS = ("id", "createdAt", "status", "assignedTo", "firstName", "lastName", "email", "phone", "country", "offer")
 """Of the table for people."""
 
+_UNSET = object()
+"""Of --call-at where it is not given, since none is a value."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|set")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|set|note|next")
     listing = actions.add_parser("list", help="the newest leads first", allow_abbrev=False)
     add_filter(listing)
     listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
     listing.add_argument("--cursor", type=_parse_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
     show.add_argument("id", type=parse_id)
-    change = actions.add_parser("set", help="change status or assignment", allow_abbrev=False)
+    change = actions.add_parser("set", help="change status, assignment or next call", allow_abbrev=False)
     change.add_argument("ids", type=parse_id, nargs="+", metavar="id")
     change.add_argument("--status", type=_parse_value)
     change.add_argument("--assigned-to", type=_parse_value, metavar="NAME", help="'' for nobody")
-    for action in (listing, show, change):
+    change.add_argument(
+        "--call-at", type=_parse_call, default=_UNSET, metavar="TIME", help="the next call (UTC), '' for none"
+    )
+    note = actions.add_parser("note", help="add a note to a lead's history", allow_abbrev=False)
+    note.add_argument("id", type=parse_id)
+    note.add_argument("text", type=_parse_note)
+    following = actions.add_parser("next", help="take the oldest lead that nobody has", allow_abbrev=False)
+    for action in (change, note, following):
+        action.add_argument("--actor", type=_parse_name, metavar="NAME", help="who does it (default: your user's name)")
+    for action in (listing, show, change, note, following):
         action.add_argument("--json", action="store_true", help="print JSON for programs")
         configuration.add_flags(action)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """List, show or change leads."""
-    if arguments.action == "set" and arguments.status is None and arguments.assigned_to is None:
-        print("leadcrm: nothing to set; give --status or --assigned-to", file=sys.stderr)
+    if arguments.action == "set" and not _changes(arguments):
+        print("leadcrm: nothing to set; give --status, --assigned-to or --call-at", file=sys.stderr)
         return EXIT_USAGE
     with open_crm(arguments, environ, directory) as crm:
-        return {"list": _list, "show": _show, "set": _set}[arguments.action](crm, arguments)
+        return {"list": _list, "show": _show, "set": _set, "note": _note, "next": _next}[arguments.action](
+            crm, arguments
+        )
 
 
 def _parse_cursor(text: str) -> Cursor:
@@ -69,6 +89,36 @@ def _parse_value(text: str) -> str:
     if len(text) > MAX_VALUE_CHARS or not text.isprintable():
         raise argparse.ArgumentTypeError(f"up to {MAX_VALUE_CHARS} printable characters are accepted")
     return text
+
+
+def _parse_name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a name is accepted")
+    return _parse_value(text)
+
+
+def _parse_call(text: str) -> datetime | None:
+    try:
+        return parse_moment(text) if text else None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is {error}") from None
+
+
+def _parse_note(text: str) -> str:
+    if not text.strip() or len(text) > MAX_NOTE_CHARS:
+        raise argparse.ArgumentTypeError(f"1 to {MAX_NOTE_CHARS} characters are accepted")
+    return text
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
+    changes: dict[str, str | datetime | None] = {}
+    if arguments.status is not None:
+        changes["status"] = arguments.status
+    if arguments.assigned_to is not None:
+        changes["assigned_to"] = arguments.assigned_to or None
+    if arguments.call_at is not _UNSET:
+        changes["call_at"] = arguments.call_at
+    return changes
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
@@ -112,15 +162,37 @@ def _user_name() -> str:
 
 
 def _set(crm: Crm, arguments: argparse.Namespace) -> int:
-    changes: dict[str, str | None] = {}
-    if arguments.status is not None:
-        changes["status"] = arguments.status
-    if arguments.assigned_to is not None:
-        changes["assigned_to"] = arguments.assigned_to or None
-    changed = change_followed_leads(crm.entities, crm.spool, arguments.ids, changes, actor=_user_name())
+    actor = arguments.actor or _user_name()
+    changed = change_followed_leads(crm.entities, crm.spool, arguments.ids, _changes(arguments), actor=actor)
     outcomes = {str(id): outcome.value for id, outcome in changed.items()}
     if arguments.json:
         printing.print_json(outcomes)
     else:
         printing.print_table(("id", "outcome"), outcomes.items())
     return EXIT_FAILED if ChangeOutcome.MISSING in changed.values() else EXIT_DONE
+
+
+def _note(crm: Crm, arguments: argparse.Namespace) -> int:
+    note = add_note(crm.entities, crm.spool, arguments.id, arguments.text, actor=arguments.actor or _user_name())
+    if note is None:
+        print(f"leadcrm: there is no lead under the id {arguments.id}", file=sys.stderr)
+        return EXIT_FAILED
+    document = event_document(note)
+    if arguments.json:
+        printing.print_json(document)
+    else:
+        printing.print_record(document)
+    return EXIT_DONE
+
+
+def _next(crm: Crm, arguments: argparse.Namespace) -> int:
+    closed = [status.name for status in crm.config.statuses if status.meaning != "open"]
+    lead = take_next(crm.entities, arguments.actor or _user_name(), closed)
+    document = lead and lead_document(lead)
+    if arguments.json:
+        printing.print_json({"lead": document})
+    elif document is None:
+        print("leadcrm: every lead has somebody", file=sys.stderr)
+    else:
+        printing.print_record(document)
+    return EXIT_DONE if document else EXIT_FAILED

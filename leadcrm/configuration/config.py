@@ -21,7 +21,7 @@ from dotenv.parser import parse_stream
 
 from leadcrm.configuration import database_url, parsing
 from leadcrm.configuration.database_url import DatabaseURL
-from leadcrm.configuration.parsing import Environment, Network, RateLimit
+from leadcrm.configuration.parsing import Environment, Network, RateLimit, Status
 from leadcrm.errors import ConfigError
 
 __all__ = ["VARIABLES", "Config", "Network", "RateLimit", "Variable", "load"]
@@ -255,6 +255,14 @@ class Config:
     admin_token: str | None = _token_variable("ADMIN_TOKEN", "opens the CRM API and the studio")
     metrics_token: str | None = _token_variable(
         "METRICS_TOKEN", "if set, /metrics and the parts of /ready need it as bearer token"
+    )
+    statuses: tuple[Status, ...] = variable(
+        "STATUSES",
+        default="new:open:blue, called, no answer:open:amber, won:won, lost:lost",
+        help="statuses that people choose from, in order, each with meaning and colour",
+        accepted="name, name:meaning or name:meaning:colour, comma-separated, with new among them; the meanings are "
+        "open, won and lost, the colours grey, blue, green, amber and red",
+        parse=parsing.statuses,
     )
     spool: bool = variable(
         "SPOOL",

@@ -190,3 +190,42 @@ def node_name(text: str, _: Path) -> str:
 
 def _quoted(text: str) -> str:
     return ascii(text if len(text) <= 60 else text[:60] + "…")
+
+
+_MEANINGS = {"open": "grey", "won": "green", "lost": "red"}
+_COLOURS = ("grey", "blue", "green", "amber", "red")
+_MAX_STATUS_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One status that people choose from: its meaning says whether the lead still needs work."""
+
+    name: str
+    meaning: str
+    colour: str
+
+
+def statuses(text: str, _: Path) -> tuple[Status, ...]:
+    """Parse statuses in their order, each as `name`, `name:meaning` or `name:meaning:colour`."""
+    parsed = [_status(part) for part in text.split(",") if part.strip()]
+    names = [status.name for status in parsed]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{_quoted(twice)} stands there twice")
+    if "new" not in names:
+        raise ValueError("new is missing, the status of a lead that arrives")
+    return tuple(parsed)
+
+
+def _status(text: str) -> Status:
+    name, *rest = (part.strip() for part in text.split(":"))
+    if not name or len(name) > _MAX_STATUS_CHARS or not name.isprintable() or len(rest) > 2:
+        raise ValueError(f"{_quoted(text.strip())} is no status")
+    meaning = rest[0] if rest and rest[0] else "open"
+    if meaning not in _MEANINGS:
+        raise ValueError(f"{_quoted(meaning)} is no meaning")
+    colour = rest[1] if len(rest) == 2 else _MEANINGS[meaning]
+    if colour not in _COLOURS:
+        raise ValueError(f"{_quoted(colour)} is no colour")
+    return Status(name, meaning, colour)

@@ -1,4 +1,4 @@
-"""Changes of status and assignment, each kept as an event.
+"""Changes of status, assignment and next call, each kept as an event, and notes, which are events.
 
 Invariants:
 - A change and its events commit together.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,22 +19,26 @@ from uuid import UUID
 from pony.orm import select
 from uuid_utils import uuid7
 
+from leadcrm.crm.events import NOTE, Event
 from leadcrm.crm.leads import Lead
 from leadcrm.crm.lookup import follow
 from leadcrm.crm.raw import SpoolReader
+from leadcrm.crm.times import now
 from leadcrm.database.entities import LEAD_COLUMNS, Entities
 from leadcrm.database.sessions import session
 from leadcrm.errors import ChangeRefused, SubmissionRefused
 
-CHANGEABLE = ("status", "assigned_to")
+CHANGEABLE = ("status", "assigned_to", "call_at")
 
 MAX_VALUE_CHARS = 200
 """Of a status or a name. They are indexed whole, and no index takes texts of any length."""
 
+MAX_NOTE_CHARS = 10_000
+
 MAX_IDS = 1_000
 """Leads of one bulk change. It is one transaction, and other changes of these leads wait for its locks."""
 
-Changes = Mapping[str, "str | None"]
+Changes = Mapping[str, "str | datetime | None"]
 
 
 class ChangeOutcome(str, Enum):
@@ -79,30 +83,41 @@ def change_lead(
     destination = follow(entities, spool, id)
     if destination is None or destination.lead is None:
         return Change(ChangeOutcome.MISSING, None)
-    with _change_session(entities):
+    with change_session(entities):
         row = entities.lead.get_for_update(raw=destination.lead.id)
         if row is None:
             return Change(ChangeOutcome.MISSING, None)
-        lead = _to_lead(row)
+        lead = to_lead(row)
         if versions is not None and lead.version not in versions:
             return Change(ChangeOutcome.STALE, lead)
-        outcome = _apply(entities, row, changes, actor)
-        return Change(outcome, _to_lead(row))
+        outcome = apply_change(entities, row, changes, actor)
+        return Change(outcome, to_lead(row))
 
 
-def change_leads(entities: Entities, ids: Sequence[UUID], changes: Changes, *, actor: str) -> dict[UUID, ChangeOutcome]:
+def change_leads(
+    entities: Entities, ids: Sequence[UUID], changes: Changes, *, actor: str, expected: Changes | None = None
+) -> dict[UUID, ChangeOutcome]:
     """Change many leads, by their own ids, in the same way: all or none. Durable on return.
+
+    Args:
+        entities: The bound database.
+        ids: Ids of leads.
+        changes: New values by column, of `CHANGEABLE`.
+        actor: Who makes the change, for the history.
+        expected: The values by column that a lead must have now; others are stale and stay as they are.
 
     Raises:
         ChangeRefused: The database does not allow one of the changes; none is made.
         StoreUnavailable: The database cannot be changed, or the commit is in doubt.
     """
     outcomes = dict.fromkeys(ids, ChangeOutcome.MISSING)
-    with _change_session(entities):
+    with change_session(entities):
         # In the order of ids: two changes that lock the same leads in opposite order would wait for each other.
         rows = select(row for row in entities.lead if row.raw.id in ids).order_by(lambda row: row.raw.id)
         for row in rows.for_update()[:]:
-            outcomes[row.raw.id] = _apply(entities, row, changes, actor)
+            is_as_expected = all(getattr(row, name) == value for name, value in (expected or {}).items())
+            change = apply_change(entities, row, changes, actor) if is_as_expected else ChangeOutcome.STALE
+            outcomes[row.raw.id] = change
     return outcomes
 
 
@@ -118,8 +133,32 @@ def change_followed_leads(
     return {id: outcomes[lead_id] for id, lead_id in lead_ids.items()}
 
 
+def add_note(entities: Entities, spool: SpoolReader, id: UUID, text: str, *, actor: str) -> Event | None:
+    """Add a note to the lead that an id leads to, and return its event; None without a lead. Durable on return.
+
+    The lead itself stays of its version: a note is in nobody's way.
+
+    Raises:
+        ChangeRefused: The database does not allow the note.
+        StoreUnavailable: The database cannot be changed, or the commit is in doubt.
+    """
+    destination = follow(entities, spool, id)
+    if destination is None or destination.lead is None:
+        return None
+    note = Event(UUID(str(uuid7())), destination.lead.id, now(), NOTE, None, text, actor)
+    with change_session(entities):
+        entities.lead_event(**note._asdict())
+    return note
+
+
 @contextmanager
-def _change_session(entities: Entities) -> Iterator[None]:
+def change_session(entities: Entities) -> Iterator[None]:
+    """Hold a session for changes, which are durable at its end.
+
+    Raises:
+        ChangeRefused: The database does not allow one of the changes; none is made.
+        StoreUnavailable: The database cannot be changed, or the commit is in doubt.
+    """
     try:
         with session(entities, writes=True):
             yield
@@ -131,13 +170,13 @@ def _change_session(entities: Entities) -> Iterator[None]:
         ) from refusal
 
 
-def _apply(entities: Entities, row: Any, changes: Changes, actor: str) -> ChangeOutcome:
+def apply_change(entities: Entities, row: Any, changes: Changes, actor: str) -> ChangeOutcome:
+    """Change a lead that the session has locked, and keep the change as events."""
     differences = {name: value for name, value in changes.items() if getattr(row, name) != value}
     if not differences:
         return ChangeOutcome.UNCHANGED
-    now = datetime.now(timezone.utc).replace(tzinfo=None)
     # This time is the version: it must differ even where the clock stood still or was set back.
-    at = max(now, row.updated_at + timedelta(microseconds=1))
+    at = max(now(), row.updated_at + timedelta(microseconds=1))
     for name, value in differences.items():
         assert name in CHANGEABLE
         entities.lead_event(
@@ -145,13 +184,18 @@ def _apply(entities: Entities, row: Any, changes: Changes, actor: str) -> Change
             lead_id=row.raw.id,
             at=at,
             field=name,
-            from_value=getattr(row, name),
-            to_value=value,
+            from_value=_event_value(getattr(row, name)),
+            to_value=_event_value(value),
             actor=actor,
         )
     row.set(**differences, updated_at=at)
     return ChangeOutcome.CHANGED
 
 
-def _to_lead(row: Any) -> Lead:
+def _event_value(value: str | datetime | None) -> str | None:
+    return f"{value.isoformat()}Z" if isinstance(value, datetime) else value
+
+
+def to_lead(row: Any) -> Lead:
+    """Return the record of a lead's entity."""
     return Lead(row.raw.id, *(getattr(row, name) for name in LEAD_COLUMNS[1:]))

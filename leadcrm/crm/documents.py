@@ -22,8 +22,21 @@ from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import TALLIES, UNSTORED_STATES, State
 from leadcrm.ingest.replay import Replay
 
-LEAD_NAMES = ("id", *FIELDS, "status", "assignedTo", "createdAt", "updatedAt", "normalizerVersion", "source", "isTest")
+LEAD_NAMES = (
+    "id",
+    *FIELDS,
+    "status",
+    "assignedTo",
+    "createdAt",
+    "updatedAt",
+    "normalizerVersion",
+    "source",
+    "isTest",
+    "callAt",
+)
 """The names of a lead's columns in JSON and CSV, in the order of the columns."""
+
+_NAME_OF_COLUMN = {"assigned_to": "assignedTo", "call_at": "callAt"}
 
 _OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 """The columns hold UTC, and times end in Z."""
@@ -62,11 +75,11 @@ def history_document(history: LeadHistory) -> dict[str, Any]:
 
 
 def event_document(event: Event) -> dict[str, Any]:
-    """Return one change of a lead."""
+    """Return one change of a lead, or a note."""
     return {
         "id": event.id,
         "at": event.at,
-        "field": "assignedTo" if event.field == "assigned_to" else event.field,
+        "field": _NAME_OF_COLUMN.get(event.field, event.field),
         "from": event.from_value,
         "to": event.to_value,
         "by": event.actor,

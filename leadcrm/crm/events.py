@@ -1,4 +1,4 @@
-"""The history of a lead: one event for each change of a column."""
+"""The history of a lead: one event for each change of a column and each note."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from uuid import UUID
 from pony.orm import select
 
 from leadcrm.database.entities import Entities
+
+NOTE = "note"
+"""The field of an event that is a note: what people wrote is its new value."""
 
 
 class Event(NamedTuple):

@@ -49,6 +49,7 @@ class Lead(NamedTuple):
     normalizer_version: int
     source: str
     is_test: bool
+    call_at: datetime | None
 
     @property
     def may_be_cut(self) -> bool:
@@ -71,10 +72,11 @@ class LeadFilter:
         since: The earliest arrival, naive UTC.
         until: The end of the period, excluded, naive UTC.
         email: A whole address, in any case.
-        phone: A whole number, as it was sent.
         tests: Whether the senders' test leads count: `include` or `only`; else they do not, unless `ids` names them.
-        q: The prefix of an email, a phone or a last name; among the newest leads, any part of those or of a first
-            name.
+        phone: A whole number, however it is written, with or without its country.
+        due: The latest time of the next call, naive UTC.
+        q: The prefix of an email or a last name, or a phone by its digits; among the newest leads, any part of those or
+            of a first name.
     """
 
     ids: tuple[UUID, ...] = ()
@@ -84,6 +86,7 @@ class LeadFilter:
     email: str | None = None
     phone: str | None = None
     tests: str | None = None
+    due: datetime | None = None
     q: str | None = None
 
 

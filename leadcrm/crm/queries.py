@@ -15,11 +15,12 @@ from pony.orm import desc, raw_sql, select
 
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import FILTER_COLUMNS, LONGEST_LISTED, Cursor, Lead, LeadFilter
+from leadcrm.crm.phones import same_number
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
 
 _LEAD = (
     "(lead.raw.id, {}, lead.status, lead.assigned_to, lead.created_at, lead.updated_at, lead.normalizer_version, "
-    "lead.source, lead.is_test) for lead in entities.lead"
+    "lead.source, lead.is_test, lead.call_at) for lead in entities.lead"
 )
 _WHOLE_LEADS = _LEAD.format(", ".join(f"lead.{name}" for name in FIELD_COLUMNS))
 _LISTED_LEADS = _LEAD.format(", ".join(f"lead.{name}[:{LONGEST_LISTED}]" for name in FIELD_COLUMNS))
@@ -79,7 +80,11 @@ def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
         query = query.where(lambda lead: lead.created_at >= since)
     if until is not None:
         query = query.where(lambda lead: lead.created_at < until)
-    bytewise = dialect_of(entities).bytewise
+    due = lead_filter.due
+    if due is not None:
+        query = query.where(lambda lead: lead.call_at <= due)
+    dialect = dialect_of(entities)
+    bytewise = dialect.bytewise
     # The indexes hold the first 64 characters, since no index takes texts of any length: the first comparison of
     # each pair uses the index, the second is exact.
     if lead_filter.email is not None:
@@ -90,8 +95,11 @@ def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
         emails = [email for email in variants for _ in range(2)]
         query = where_sql(query, " OR ".join([is_email] * len(variants)), emails)
     if lead_filter.phone is not None:
-        is_phone = f"substr(lead.phone, 1, 64){bytewise} = substr(?, 1, 64) AND lead.phone = ?"
-        query = where_sql(query, is_phone, [lead_filter.phone] * 2)
+        exactly = (
+            f"substr(lead.phone, 1, 64){bytewise} = substr(?, 1, 64) AND lead.phone = ?",
+            [lead_filter.phone] * 2,
+        )
+        query = where_sql(query, *(same_number(dialect, lead_filter.phone) or exactly))
     return query
 
 

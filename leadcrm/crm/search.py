@@ -1,8 +1,8 @@
 """Pages of leads: all that a filter asks for, `q` included, newest first.
 
-`q` is the prefix of an email, a phone or a last name. Prefixes are found in indexes and promised to be quick. No
-index of both databases finds a part within a text: that is looked for in the newest `SCANNED_ROWS` leads only, and so
-are first names.
+`q` is the prefix of an email, a last name or a phone, or a phone's number however it is written. Those are found in
+indexes and promised to be quick. No index of both databases finds a part within a text: that is looked for in the
+newest `SCANNED_ROWS` leads only, and so are first names.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, make_page
+from leadcrm.crm.phones import digits_of, is_phone, phone_prefixes, same_number
 from leadcrm.crm.queries import (
     after_cursor,
     case_variants,
@@ -35,7 +36,9 @@ down soon meets enough of them."""
 
 _AFTER_EVERY_TEXT = "\U0010ffff"
 
-_INDEXED = ("lower(substr(lead.email, 1, 64))", "lower(substr(lead.last_name, 1, 64))", "substr(lead.phone, 1, 64)")
+_INDEXED_TEXTS = ("lower(substr(lead.email, 1, 64))", "lower(substr(lead.last_name, 1, 64))")
+
+_INDEXED_PHONE = "substr(lead.phone, 1, 64)"
 
 _SCANNED = " || ' ' || ".join(
     f"coalesce(substr(lead.{name}, 1, 256), '')" for name in ("first_name", "last_name", "email", "phone")
@@ -69,6 +72,8 @@ class _Search:
         self._filter = lead_filter
         self._dialect = dialect_of(entities)
         self._variants = case_variants(q)
+        self._phone_prefixes = phone_prefixes(q)
+        self._same_number = same_number(self._dialect, q)
 
     def newest(self, count: int, after: Cursor | None) -> list[Lead]:
         """Return the newest matches of either kind."""
@@ -85,10 +90,14 @@ class _Search:
     def _gather_prefix_matches(self) -> set[Cursor] | None:
         """Return the places of all leads that match a prefix, by the indexes; None where they are too many."""
         places: set[Cursor] = set()
-        for expression, prefix in self._prefixes():
+        conditions: list[tuple[str, Sequence[str]]] = [
+            (self._begins_with(expression), _range(prefix)) for expression, prefix in self._prefixes()
+        ]
+        if self._same_number:
+            conditions.append(self._same_number)
+        for condition, values in conditions:
             query = narrow(self._entities, select_places(self._entities), self._filter)
-            condition = self._begins_with(expression)
-            rows = where_sql(query, condition, _range(prefix))[: MAX_GATHERED + 1]
+            rows = where_sql(query, condition, values)[: MAX_GATHERED + 1]
             places.update(Cursor(created_at, id) for created_at, id in rows)
             if len(places) > MAX_GATHERED:
                 return None
@@ -108,8 +117,12 @@ class _Search:
     def _scan_for_parts(self, count: int, after: Cursor | None) -> Iterator[Lead]:
         """Return the newest leads with `q` anywhere in a text, among those that are scanned."""
         oldest = self._oldest_scanned()
-        is_part = f"{self._dialect.position}(lower({_SCANNED}), lower(?)) > 0"
-        return self._newest_where(" OR ".join([is_part] * len(self._variants)), self._variants, count, after, oldest)
+        is_part = [f"{self._dialect.position}(lower({_SCANNED}), lower(?)) > 0"] * len(self._variants)
+        parts = list(self._variants)
+        if is_phone(self._variants[0]):
+            is_part.append(f"{self._dialect.position}({self._dialect.digits}, ?) > 0")
+            parts.append(digits_of(self._variants[0]))
+        return self._newest_where(" OR ".join(is_part), parts, count, after, oldest)
 
     def _newest_where(
         self,
@@ -134,12 +147,14 @@ class _Search:
 
     def _prefixes(self) -> Iterator[tuple[str, str]]:
         """Yield each indexed expression with each prefix to look for in it."""
-        for expression in _INDEXED:
-            for prefix in _phone_prefixes(self._variants[0]) if "phone" in expression else self._variants:
+        for expression in _INDEXED_TEXTS:
+            for prefix in self._variants:
                 yield expression, prefix
+        for prefix in self._phone_prefixes:
+            yield _INDEXED_PHONE, prefix
 
     def _begins_with(self, expression: str) -> str:
-        fold = "?" if "phone" in expression else "lower(?)"
+        fold = "lower(?)" if expression.startswith(("lower", "(lower")) else "?"
         text = f"{expression}{self._dialect.bytewise}"
         return f"{text} >= {fold} AND {text} < {fold}"
 
@@ -147,8 +162,3 @@ class _Search:
 def _range(prefix: str) -> tuple[str, str]:
     """Return the values of `_begins_with`: the first text with this prefix, and the first after all of them."""
     return prefix[:64], prefix[:64] + _AFTER_EVERY_TEXT
-
-
-def _phone_prefixes(q: str) -> tuple[str, ...]:
-    """Return the prefixes of a phone to look for: few people type the plus sign."""
-    return (q, f"+{q}") if q[:1].isdecimal() else (q,)

@@ -11,6 +11,11 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(_DATE.pattern + r"(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:[Zz]|[+-]\d{2}:\d{2})?)?", re.ASCII)
 
 
+def now() -> datetime:
+    """Return the time in naive UTC, as the columns hold it."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
 def parse_moment(text: str, *, is_end: bool = False) -> datetime:
     """Return a time in naive UTC, as the columns hold it. A time without a zone is UTC.
 

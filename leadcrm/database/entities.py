@@ -104,6 +104,7 @@ def _lead_attributes() -> dict[str, Any]:
         "normalizer_version": Required(int),
         "source": _required_text(),
         "is_test": Required(bool),
+        "call_at": Optional(datetime),
     }
 
 
@@ -124,6 +125,9 @@ RAW_COLUMNS = tuple(_raw_lead_attributes())
 
 LEAD_COLUMNS = ("id", *tuple(_lead_attributes())[1:])
 """The columns of `leads`."""
+
+ARRIVAL_COLUMNS = tuple(column for column in LEAD_COLUMNS if column != "call_at")
+"""The columns of `leads` that have a value when a lead arrives."""
 
 
 def define_entities(database: Database, schema: str | None) -> Entities:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from leadcrm.database.entities import FIELD_COLUMNS, LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.entities import ARRIVAL_COLUMNS, FIELD_COLUMNS, RAW_COLUMNS
 from leadcrm.database.states import State
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.submission import Submission
@@ -86,7 +86,7 @@ def sqlite_raw_values(row: Submission) -> tuple[Any, ...]:
     )
 
 
-_NO_LEAD = (None,) * (len(LEAD_COLUMNS) - 1)
+_NO_LEAD = (None,) * (len(ARRIVAL_COLUMNS) - 1)
 
 
 def sqlite_lead_values(row: Submission) -> tuple[Any, ...]:

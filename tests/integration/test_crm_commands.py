@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -79,6 +80,31 @@ def test_a_change_is_kept_with_who_made_it(database: str, run: Run, rows: Rows) 
     assert all(event["by"] for event in shown["events"])
     assert document(run("leads", "set", row.id, "--assigned-to", "", "--json")) == {row.id: "changed"}
     assert rows.lead(row.id)["assigned_to"] is None
+
+
+def test_leads_are_taken_noted_and_called_later(database: str, run: Run) -> None:
+    first, second = (submission(body(phone=phone)) for phone in ("+371 26 123 456", "26999888"))
+    keep(database, [first, second])
+    assert document(run("leads", "next", "--actor", "anna", "--json"))["lead"]["id"] == first.id
+    assert run("leads", "next", "--actor", "bruno").stdout.count(second.id) == 1
+    nothing = run("leads", "next")
+    assert (nothing.returncode, nothing.stderr) == (1, "leadcrm: every lead has somebody\n")
+    run("leads", "note", first.id, "Asked for \x1b[31mred", "--actor", "anna")
+    run("leads", "set", first.id, "--call-at", "2026-01-02T18:00:00+02:00", "--actor", "anna")
+    history = document(run("leads", "show", first.id, "--json"))
+    assert history["lead"]["callAt"] == "2026-01-02T16:00:00Z"
+    assert [(event["field"], event["to"], event["by"]) for event in history["events"]] == [
+        ("assignedTo", "anna", "anna"),
+        ("note", "Asked for \x1b[31mred", "anna"),
+        ("callAt", "2026-01-02T16:00:00Z", "anna"),
+    ]
+    assert "\x1b" not in run("leads", "show", first.id).stdout
+    (due,) = document(run("leads", "list", "--due", "now", "--phone", "0037126123456", "--json"))["leads"]
+    assert due["id"] == first.id
+    run("leads", "set", first.id, "--call-at", "")
+    assert document(run("leads", "list", "--due", "now", "--json"))["leads"] == []
+    assert run("leads", "note", first.id, " ").returncode == 2
+    assert run("leads", "note", str(UUID(int=0)), "a").returncode == 1
 
 
 def test_the_id_of_a_duplicate_of_a_duplicate_leads_to_the_lead(database: str, run: Run, rows: Rows) -> None:

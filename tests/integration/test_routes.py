@@ -25,6 +25,10 @@ ROUTES = {
     "/studio/": {"GET", "HEAD"},
     "/api/leads": {"GET"},
     "/api/leads/bulk": {"POST"},
+    "/api/leads/count": {"GET"},
+    "/api/leads/next": {"POST"},
+    "/api/leads/{id}/notes": {"POST"},
+    "/api/choices": {"GET"},
     "/api/leads/export": {"GET"},
     "/api/leads/stream": {"GET"},
     "/api/leads/{id}": {"GET", "PATCH"},
@@ -123,7 +127,7 @@ def test_every_route_of_the_crm_needs_the_token(server: Server, method: str, pat
 
 @pytest.mark.parametrize(("method", "path"), BY_ID)
 def test_an_id_that_nobody_was_given_is_404_and_one_that_is_none_is_400(crm: Crm, method: str, path: str) -> None:
-    document = {"status": "won"} if method == "PATCH" else None
+    document = {"text": "a note"} if path.endswith("/notes") else {"status": "won"} if method == "PATCH" else None
     unknown = crm.ask(method, path.replace("{id}", UNKNOWN_ID), document)
     assert (unknown.status, unknown.json()["error"]) == (404, "not_found")
     for no_id in ("x", UNKNOWN_ID.replace("-", ""), f"{{{UNKNOWN_ID}}}".replace("{", "%7B").replace("}", "%7D")):

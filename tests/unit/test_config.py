@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from leadcrm.configuration.config import VARIABLES, Config, RateLimit, load
+from leadcrm.configuration.parsing import Status
 from leadcrm.errors import EXIT_CONFIG, ConfigError
 
 DOTENV_EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -115,6 +116,12 @@ def test_an_empty_string_counts_as_unset(directory: Path) -> None:
         ("SHUTDOWN_TIMEOUT=0.5", "shutdown_timeout_s", 0.5),
         ("KEEP_ALIVE_TIMEOUT=650", "keep_alive_timeout_s", 650.0),
         ("PROXY_PROTOCOL=off", "proxy_protocol", False),
+        ("STATUSES=new", "statuses", (Status("new", "open", "grey"),)),
+        (
+            "STATUSES= new:open:blue ,call back::amber,sold:won,",
+            "statuses",
+            (Status("new", "open", "blue"), Status("call back", "open", "amber"), Status("sold", "won", "green")),
+        ),
         ("COMMIT_TIMEOUT=2.5", "commit_timeout_s", 2.5),
         ("RATE_LIMIT=600/m", "rate_limit", RateLimit(600, 60.0)),
         ("RATE_LIMIT=5/s", "rate_limit", RateLimit(5, 1.0)),
@@ -183,6 +190,12 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "KEEP_ALIVE_TIMEOUT=0",
         "KEEP_ALIVE_TIMEOUT=3601",
         "PROXY_PROTOCOL=maybe",
+        "STATUSES=called",
+        "STATUSES=new,new",
+        "STATUSES=new,called:maybe",
+        "STATUSES=new,called:open:pink",
+        "STATUSES=new,called:open:red:x",
+        "STATUSES=new,:won",
         "PROXY_PROTOCOL=on",
         "COMMIT_TIMEOUT=0",
         "COMMIT_TIMEOUT=2.6",

@@ -19,7 +19,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.entities import FIELD_COLUMNS, LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.entities import ARRIVAL_COLUMNS, FIELD_COLUMNS, RAW_COLUMNS
 from leadcrm.database.hosts import address_of, try_last
 from leadcrm.database.postgres import PostgresConnection
 from leadcrm.database.states import KEY_HOLDING_STATES, State
@@ -361,8 +361,8 @@ def _insert_sql(schema: str | None) -> str:
             SELECT {", ".join(sources.get(column, column) for column in RAW_COLUMNS)} FROM input
             ON CONFLICT DO NOTHING RETURNING id, received_at
         ), lead AS (
-            INSERT INTO {_qualified(schema, "leads")} ({", ".join(LEAD_COLUMNS)})
-            SELECT {", ".join(sources.get(column, column) for column in LEAD_COLUMNS)}
+            INSERT INTO {_qualified(schema, "leads")} ({", ".join(ARRIVAL_COLUMNS)})
+            SELECT {", ".join(sources.get(column, column) for column in ARRIVAL_COLUMNS)}
             FROM input JOIN raw USING (id) WHERE normalizer_version IS NOT NULL
         ), counted AS (
             INSERT INTO {_qualified(schema, "leads_ledger")} AS ledger (day, entry, received)

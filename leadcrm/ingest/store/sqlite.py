@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.entities import LEAD_COLUMNS, RAW_COLUMNS
+from leadcrm.database.entities import ARRIVAL_COLUMNS, RAW_COLUMNS
 from leadcrm.database.migrations import REWRITE_SQL
 from leadcrm.database.sqlite import busy_timeout, free_bytes
 from leadcrm.database.sqlite_files import SqliteFiles
@@ -65,7 +65,7 @@ class SqliteStore:
     stored = "database"
     """The place that receipts name."""
 
-    width = len(RAW_COLUMNS) + len(LEAD_COLUMNS)
+    width = len(RAW_COLUMNS) + len(ARRIVAL_COLUMNS)
     """The number of values in a row: the raw row's, the lead's without its id, and the ledger entry."""
 
     is_connection_shared = False
@@ -261,7 +261,7 @@ class SqliteStore:
     @staticmethod
     def incoming_sql() -> tuple[str, str]:
         """Return the statements that create the view and its trigger; see `incoming_view`."""
-        lead = {column: f"lead_{column}" for column in LEAD_COLUMNS[1:]}
+        lead = {column: f"lead_{column}" for column in ARRIVAL_COLUMNS[1:]}
         return incoming_view(
             (*lead.values(), "entry"),
             f"""

@@ -37,6 +37,7 @@ from leadcrm.web.crm.schemas import SCHEMAS, reference
 from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
 from leadcrm.web.crm.watch import FeedWatch
+from leadcrm.web.crm.work import WorkRoutes
 from leadcrm.web.http.body import read_body
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import RETRY_AFTER_S, UNAVAILABLE, Refusal
@@ -117,6 +118,7 @@ class CrmApi:
         self._endpoints: tuple[Endpoint, ...] = (
             *LeadRoutes(self._readers, spool, feed).endpoints,
             *ExportRoutes(config.database, rows_taken, slots).endpoints,
+            *WorkRoutes(self._readers, config.statuses).endpoints,
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
 
-from leadcrm.crm.changes import MAX_IDS, MAX_VALUE_CHARS
+from leadcrm.crm.changes import MAX_IDS, MAX_NOTE_CHARS, MAX_VALUE_CHARS
+from leadcrm.crm.times import parse_moment
 from leadcrm.web.crm.declarations import UUID_SCHEMA, Body, Parameter, parse_uuid
 
 # The output of encodeURIComponent for a name, where one letter may become twelve characters.
@@ -17,7 +19,9 @@ _VALUE = {"maxLength": MAX_VALUE_CHARS, "pattern": r"^[^\u0000-\u001f\u007f-\u00
 _CHANGES = {
     "status": {"type": "string", "minLength": 1, **_VALUE},
     "assignedTo": {"type": ["string", "null"], **_VALUE, "description": "Null or empty for nobody."},
+    "callAt": {"type": ["string", "null"], "format": "date-time", "description": "The next call; null for none."},
 }
+_COLUMNS = {"status": "status", "assignedTo": "assigned_to", "callAt": "call_at"}
 
 
 def _parse_actor(text: str) -> str:
@@ -33,36 +37,60 @@ def _parse_versions(text: str) -> list[str] | None:
     return [tag.strip()[1:-1] for tag in text.split(",") if re.fullmatch(r'"[^"]*"', tag.strip())]
 
 
-def _parse_changes(members: dict[str, Any]) -> dict[str, str | None]:
+Changes = dict[str, "str | datetime | None"]
+
+
+def _parse_changes(members: dict[str, Any]) -> Changes:
     unknown = next((name for name in members if name not in _CHANGES), None)
     if unknown is not None:
-        raise ValueError(f"{unknown[:100]} cannot be changed; status and assignedTo can")
+        raise ValueError(f"{unknown[:100]} cannot be changed; status, assignedTo and callAt can")
     if not members:
-        raise ValueError("says no change; status and assignedTo are accepted")
-    changes: dict[str, str | None] = {}
-    for name, value in members.items():
-        if name == "assignedTo" and value in (None, ""):
-            changes["assigned_to"] = None
-        elif not isinstance(value, str) or not 1 <= len(value) <= MAX_VALUE_CHARS or _CONTROLS.search(value):
-            raise ValueError(f"{name} is a text of 1 to {MAX_VALUE_CHARS} characters without control characters")
-        else:
-            changes["assigned_to" if name == "assignedTo" else name] = value
-    return changes
+        raise ValueError("says no change; status, assignedTo and callAt are accepted")
+    return {_COLUMNS[name]: _parse_value(name, value) for name, value in members.items()}
 
 
-def _parse_change(document: Any) -> dict[str, str | None]:
+def _parse_value(name: str, value: Any) -> str | datetime | None:
+    if (name == "assignedTo" and value in (None, "")) or (name == "callAt" and value is None):
+        return None
+    if name == "callAt":
+        try:
+            return parse_moment(value)
+        except (TypeError, ValueError):
+            raise ValueError("callAt is null or a time as in 2024-01-15T10:30:00Z") from None
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_VALUE_CHARS or _CONTROLS.search(value):
+        raise ValueError(f"{name} is a text of 1 to {MAX_VALUE_CHARS} characters without control characters")
+    return value
+
+
+def _parse_note(document: Any) -> str:
+    text = document.get("text") if isinstance(document, dict) and len(document) == 1 else None
+    if not isinstance(text, str) or not 1 <= len(text) <= MAX_NOTE_CHARS or "\x00" in text or not text.strip():
+        raise ValueError(f"an object with text is accepted, of 1 to {MAX_NOTE_CHARS} characters")
+    return text
+
+
+def _parse_change(document: Any) -> Changes:
     if not isinstance(document, dict):
         raise ValueError("a JSON object is accepted")  # noqa: TRY004 - reported like every other fault of a body
     return _parse_changes(document)
 
 
-def _parse_bulk_change(document: Any) -> tuple[list[UUID], dict[str, str | None]]:
+class BulkChange(NamedTuple):
+    """Which leads to change, how, and the values that they must have now."""
+
+    ids: list[UUID]
+    changes: Changes
+    expected: Changes | None
+
+
+def _parse_bulk_change(document: Any) -> BulkChange:
     if not isinstance(document, dict) or not isinstance(document.get("ids"), list):
-        raise ValueError("an object with ids, status and assignedTo is accepted")  # noqa: TRY004 - the same
+        raise ValueError("an object with ids, status, assignedTo and callAt is accepted")  # noqa: TRY004 - the same
     ids = [parse_uuid(id) for id in document["ids"]]
     if not 1 <= len(ids) <= MAX_IDS:
         raise ValueError(f"1 to {MAX_IDS} ids are accepted")
-    return ids, _parse_changes({name: value for name, value in document.items() if name != "ids"})
+    changes = _parse_changes({name: value for name, value in document.items() if name not in ("ids", "expected")})
+    return BulkChange(ids, changes, _parse_change(document["expected"]) if "expected" in document else None)
 
 
 ACTOR = Parameter(
@@ -85,15 +113,34 @@ CHANGE = Body(
     _parse_change,
 )
 
+NOTE = Body(
+    {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string", "maxLength": MAX_NOTE_CHARS, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+        },
+        "required": ["text"],
+        "additionalProperties": False,
+    },
+    _parse_note,
+)
+
 BULK_CHANGE = Body(
     {
         "type": "object",
         "properties": {
             "ids": {"type": "array", "items": UUID_SCHEMA, "minItems": 1, "maxItems": MAX_IDS},
             **_CHANGES,
+            "expected": {
+                "type": "object",
+                "properties": _CHANGES,
+                "minProperties": 1,
+                "additionalProperties": False,
+                "description": "Only leads that have these values now are changed.",
+            },
         },
         "required": ["ids"],
-        "minProperties": 2,
+        "anyOf": [{"required": [name]} for name in _CHANGES],
         "additionalProperties": False,
     },
     _parse_bulk_change,

@@ -42,6 +42,7 @@ class Parameter:
         parse: Makes a value of the text, or raises ValueError that says what is accepted.
         place: Where it stands in a request.
         repeatable: It may stand several times; its value is then a tuple.
+        is_required: A request without it is refused.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Parameter:
     parse: Callable[[str], Any]
     place: Literal["query", "path", "header"] = "query"
     repeatable: bool = False
+    is_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ def _parse_parameter(parameter: Parameter, parameter_texts: list[_ParameterText]
             values.append(parameter.parse(text))
         except ValueError as error:
             raise InvalidRequest(f"{parameter.name}: {error}") from None
+    if parameter.is_required and not values:
+        raise InvalidRequest(f"{parameter.name}: is needed")
     if parameter.repeatable:
         return tuple(values)
     return values[0] if values else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
-from leadcrm.crm.times import parse_moment
+from leadcrm.crm.times import now, parse_moment
 from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, one_of, parse_uuid, text_up_to
 
 MAX_TEXT = 500
@@ -24,6 +24,10 @@ def _moment(*, is_end: bool) -> Callable[[str], datetime]:
     return lambda text: parse_moment(text, is_end=is_end)
 
 
+def _parse_due(text: str) -> datetime:
+    return now() if text == "now" else parse_moment(text, is_end=True)
+
+
 SINCE = Parameter("from", "Arrived at this time or later; a date is its beginning.", _MOMENT, _moment(is_end=False))
 UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _moment(is_end=True))
 
@@ -37,7 +41,13 @@ FILTER_PARAMETERS = (
     SINCE,
     UNTIL,
     Parameter("email", f"This whole address, {ANY_CASE}.", _TEXT, text_up_to(MAX_TEXT)),
-    Parameter("phone", "This whole number, as it was sent.", _TEXT, text_up_to(MAX_TEXT)),
+    Parameter(
+        "due",
+        "The next call is due at this time or earlier; `now` is the time of the request.",
+        {"anyOf": [*_MOMENT["anyOf"], {"type": "string", "enum": ["now"]}]},
+        _parse_due,
+    ),
+    Parameter("phone", "This number, however it is written, with or without its country.", _TEXT, text_up_to(MAX_TEXT)),
     Parameter(
         "tests",
         "Whether the senders' test leads count; without it they do not, unless `id` names them.",
@@ -46,8 +56,8 @@ FILTER_PARAMETERS = (
     ),
     Parameter(
         "q",
-        f"How an email, a phone or a last name begins, {ANY_CASE}; among the newest leads also any part of these or "
-        "of a first name.",
+        f"How an email or a last name begins, {ANY_CASE}, or a phone by its digits; among the newest leads also any "
+        "part of these or of a first name.",
         {**_TEXT, "maxLength": MAX_Q},
         text_up_to(MAX_Q),
     ),
@@ -57,12 +67,13 @@ FILTER_PARAMETERS = (
 def parse_filter(call: Call) -> LeadFilter:
     """Return the filter that a request's parameters describe."""
     return LeadFilter(
-        ids=call["id"],
+        ids=call.parameters.get("id", ()),
         values=tuple((column, call[name]) for column, name in _NAMES.items() if call[name]),
         since=call["from"],
         until=call["to"],
         email=call["email"],
         phone=call["phone"],
         tests=call["tests"],
-        q=call["q"] or None,
+        due=call["due"],
+        q=call.parameters.get("q") or None,
     )

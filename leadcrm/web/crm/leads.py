@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from sanic.response import HTTPResponse
 
-from leadcrm.crm.changes import ChangeOutcome, change_lead, change_leads
-from leadcrm.crm.documents import history_document, lead_document, lead_page_document
+from leadcrm.crm.changes import ChangeOutcome, add_note, change_lead, change_leads
+from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.feed import Feed
 from leadcrm.crm.leads import LONGEST_LISTED, MAX_ROWS, Cursor, Lead
 from leadcrm.crm.lookup import get_history
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.search import list_leads
 from leadcrm.crm.stored_order import list_stored_leads
-from leadcrm.web.crm.changes import ACTOR, BULK_CHANGE, CHANGE, IF_MATCH
+from leadcrm.web.crm.changes import ACTOR, BULK_CHANGE, CHANGE, IF_MATCH, NOTE
 from leadcrm.web.crm.declarations import (
     UUID_SCHEMA,
     Call,
@@ -88,8 +88,14 @@ CHANGE_MANY = Route(
     "Change many leads the same way",
     {
         200: Response(
-            "How many were changed, were so already, and which ids are no leads.",
-            {"application/json": json_object(changed=COUNT, unchanged=COUNT, missing=array(ID))},
+            "How many were changed, were so already, and which ids are no leads; with `expected`, `stale` says how "
+            "many had other values.",
+            {
+                "application/json": {
+                    **json_object(changed=COUNT, unchanged=COUNT, missing=array(ID)),
+                    "properties": {"changed": COUNT, "unchanged": COUNT, "missing": array(ID), "stale": COUNT},
+                }
+            },
         ),
         422: _REFUSED,
     },
@@ -119,7 +125,7 @@ CHANGE_ONE = Route(
     "PATCH",
     "/api/leads/{id}",
     "change_lead",
-    "Change status or assignment",
+    "Change status, assignment or next call",
     {
         200: Response("The lead as it is now.", {"application/json": reference("Lead")}, _VERSION),
         404: UNKNOWN,
@@ -129,6 +135,22 @@ CHANGE_ONE = Route(
     "With If-Match, only if the lead is still of that version.",
     (ID_PARAMETER, ACTOR, IF_MATCH),
     CHANGE,
+)
+
+
+ADD_NOTE = Route(
+    "POST",
+    "/api/leads/{id}/notes",
+    "add_note",
+    "Add a note to a lead",
+    {
+        201: Response("The note, as it stands in the lead's history.", {"application/json": reference("Event")}),
+        404: UNKNOWN,
+        422: _REFUSED,
+    },
+    "A note is an event of the field `note`; the lead's version stays as it is.",
+    (ID_PARAMETER, ACTOR),
+    NOTE,
 )
 
 
@@ -145,6 +167,7 @@ class LeadRoutes:
             Endpoint(CHANGE_MANY, self.change_many),
             Endpoint(GET, self.get),
             Endpoint(CHANGE_ONE, self.change),
+            Endpoint(ADD_NOTE, self.add_note),
         )
 
     async def list(self, call: Call) -> HTTPResponse:
@@ -181,17 +204,31 @@ class LeadRoutes:
             return refuse(STALE, "Somebody else has changed it meanwhile.", etag, lead=document)
         return json_response(200, document, etag)
 
+    async def add_note(self, call: Call) -> HTTPResponse:
+        """Add a note."""
+        actor = call["X-Actor"] or DEFAULT_ACTOR
+        note = await self._readers.run(
+            lambda entities: add_note(entities, self._spool, call["id"], call.body, actor=actor)
+        )
+        if note is None:
+            return refuse(NOT_FOUND, "There is no lead under this id.")
+        return json_response(201, event_document(note))
+
     async def change_many(self, call: Call) -> HTTPResponse:
         """Change many leads in the same way."""
-        ids, changes = call.body
+        ids, changes, expected = call.body
         actor = call["X-Actor"] or DEFAULT_ACTOR
-        outcomes = await self._readers.run(lambda entities: change_leads(entities, ids, changes, actor=actor))
+        outcomes = await self._readers.run(
+            lambda entities: change_leads(entities, ids, changes, actor=actor, expected=expected)
+        )
         counts = list(outcomes.values())
         document = {
             "changed": counts.count(ChangeOutcome.CHANGED),
             "unchanged": counts.count(ChangeOutcome.UNCHANGED),
             "missing": [id for id, outcome in outcomes.items() if outcome is ChangeOutcome.MISSING],
         }
+        if expected is not None:
+            document["stale"] = counts.count(ChangeOutcome.STALE)
         return json_response(200, document)
 
 

@@ -49,6 +49,7 @@ _LEAD = {
     "normalizerVersion": COUNT,
     "source": TEXT,
     "isTest": {"type": "boolean"},
+    "callAt": {"type": ["string", "null"], "format": "date-time"},
 }
 _RAW_SUMMARY = {
     "id": ID,
@@ -68,7 +69,7 @@ _RAW_SUMMARY = {
     "partOf": ID_OR_NULL,
 }
 
-_NULL: Schema = {"type": "null"}
+NULL: Schema = {"type": "null"}
 
 SCHEMAS: Mapping[str, Schema] = {
     "Lead": json_object(**_LEAD),
@@ -90,8 +91,8 @@ SCHEMAS: Mapping[str, Schema] = {
             "type": {"type": "string", "enum": [f"lead.{type}" for type in EVENT_TYPES]},
             "at": TIME,
             "leadId": ID,
-            "lead": {"anyOf": [reference("Lead"), _NULL]},
-            "change": {"anyOf": [reference("Event"), _NULL]},
+            "lead": {"anyOf": [reference("Lead"), NULL]},
+            "change": {"anyOf": [reference("Event"), NULL]},
         },
         "required": ["seq", "type", "at", "leadId"],
         "additionalProperties": False,
@@ -102,8 +103,8 @@ SCHEMAS: Mapping[str, Schema] = {
         "required": ["ok", "error", "oldest"],
     },
     "LeadWithHistory": json_object(
-        lead={"anyOf": [reference("Lead"), _NULL]},
-        raw={"anyOf": [reference("Raw"), _NULL]},
+        lead={"anyOf": [reference("Lead"), NULL]},
+        raw={"anyOf": [reference("Raw"), NULL]},
         events=array(reference("Event")),
         duplicates=json_object(repeats=COUNT, conflicts=COUNT),
         way=array(ID),

@@ -1,0 +1,89 @@
+"""The work on leads: the people who do it, how much of it there is, and the next lead to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pony.orm import raw_sql, select
+
+from leadcrm.crm.changes import ChangeOutcome, apply_change, change_session, to_lead
+from leadcrm.crm.leads import Lead, LeadFilter
+from leadcrm.crm.queries import narrow
+from leadcrm.crm.times import now
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
+
+MAX_PEOPLE = 500
+"""Names of people that are listed."""
+
+MAX_COUNTED = 10_000
+"""Leads that are counted one by one, which takes some milliseconds; of more it is only said that they are more."""
+
+
+class Count(NamedTuple):
+    """A number of leads; where it is not exact there are more."""
+
+    leads: int
+    is_exact: bool
+
+
+def count_leads(entities: Entities, lead_filter: LeadFilter) -> Count:
+    """Count the leads that a filter without `q` lets through.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    with session(entities):
+        rows = select(raw_sql("1", int) for lead in entities.lead).without_distinct()
+        found = len(narrow(entities, rows, lead_filter)[: MAX_COUNTED + 1])
+    return Count(min(found, MAX_COUNTED), found <= MAX_COUNTED)
+
+
+def list_people(entities: Entities) -> list[str]:
+    """Return the names that leads are assigned to, in their order.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    table = entities.database.provider.quote_name(entities.lead._table_)
+    # From each name to the next in the index: to group all leads by name would read all of them.
+    next_name = f"SELECT min(assigned_to) FROM {table} WHERE assigned_to"  # noqa: S608 - a name of ours
+    with session(entities):
+        return list(
+            entities.database.select(
+                f"name FROM (WITH RECURSIVE people(name) AS ({next_name} IS NOT NULL UNION ALL "  # noqa: S608 - the same
+                f"SELECT ({next_name} > people.name) FROM people WHERE people.name IS NOT NULL) "
+                f"SELECT name FROM people WHERE name IS NOT NULL LIMIT {MAX_PEOPLE}) AS listed"
+            )
+        )
+
+
+def take_next(entities: Entities, actor: str, closed_statuses: Sequence[str]) -> Lead | None:
+    """Assign the oldest lead that nobody has to a person, and return it; None where there is none. Durable on return.
+
+    Two people who ask at once get two leads.
+
+    Args:
+        entities: The bound database.
+        actor: Who takes the lead.
+        closed_statuses: The statuses of leads that need no more work.
+
+    Raises:
+        ChangeRefused: The database does not allow the change.
+        StoreUnavailable: The database cannot be changed, or the commit is in doubt.
+    """
+    with change_session(entities):
+        waiting = select(row for row in entities.lead if row.assigned_to is None)
+        at = now()
+        waiting = waiting.where(lambda row: row.call_at is None or row.call_at <= at)
+        if closed_statuses:
+            waiting = waiting.where(lambda row: row.status not in closed_statuses)
+        oldest = waiting.order_by(lambda row: (row.created_at, row.raw.id))
+        # PostgreSQL passes by the leads that others are taking now; SQLite has one writer at a time.
+        row = next(iter(oldest.for_update(skip_locked=True)[:1]), None)
+        if row is None:
+            return None
+        outcome = apply_change(entities, row, {"assigned_to": actor}, actor)
+        assert outcome is ChangeOutcome.CHANGED
+        return to_lead(row)

@@ -1,0 +1,99 @@
+"""What people work by: the values that they choose from, how many leads there are, and the next lead to take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sanic.response import HTTPResponse
+
+from leadcrm.configuration.parsing import Status
+from leadcrm.crm.documents import lead_document
+from leadcrm.crm.work import MAX_COUNTED, MAX_PEOPLE, count_leads, list_people, take_next
+from leadcrm.web.crm.changes import ACTOR
+from leadcrm.web.crm.declarations import Call, Endpoint, Response, Route
+from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
+from leadcrm.web.crm.readers import Readers
+from leadcrm.web.crm.responses import json_response
+from leadcrm.web.crm.schemas import COUNT, NULL, TEXT, array, json_object, reference
+
+CHOICES = Route(
+    "GET",
+    "/api/choices",
+    "list_choices",
+    "The statuses and people to choose from",
+    {
+        200: Response(
+            "The statuses of STATUSES in their order, and the people that leads are assigned to.",
+            {
+                "application/json": json_object(
+                    statuses=array(json_object(name=TEXT, meaning=TEXT, colour=TEXT)), people=array(TEXT)
+                )
+            },
+        )
+    },
+    f"A status that is not among them is kept all the same. Of the people, the first {MAX_PEOPLE} by name.",
+)
+
+COUNT_LEADS = Route(
+    "GET",
+    "/api/leads/count",
+    "count_leads",
+    "How many leads a filter lets through",
+    {
+        200: Response(
+            "The number; where it is not exact there are more.",
+            {"application/json": json_object(leads=COUNT, exact={"type": "boolean"})},
+        )
+    },
+    f"Up to {MAX_COUNTED} are counted.",
+    tuple(parameter for parameter in FILTER_PARAMETERS if parameter.name != "q"),
+)
+
+TAKE_NEXT = Route(
+    "POST",
+    "/api/leads/next",
+    "take_next_lead",
+    "Take the oldest lead that nobody has",
+    {
+        200: Response(
+            "The lead, assigned to whoever X-Actor names, or null where none waits.",
+            {"application/json": json_object(lead={"anyOf": [reference("Lead"), NULL]})},
+        )
+    },
+    "People who ask at once get different leads. A lead whose status is won or lost is left where it is.",
+    (replace(ACTOR, is_required=True),),
+)
+
+
+class WorkRoutes:
+    """The handlers of these routes."""
+
+    def __init__(self, readers: Readers, statuses: tuple[Status, ...]) -> None:
+        """Set the threads that read and change the database, and the statuses."""
+        self._readers = readers
+        self._statuses = [
+            {"name": status.name, "meaning": status.meaning, "colour": status.colour} for status in statuses
+        ]
+        self._closed = [status.name for status in statuses if status.meaning != "open"]
+        self.endpoints = (
+            Endpoint(CHOICES, self.choices),
+            Endpoint(COUNT_LEADS, self.count),
+            Endpoint(TAKE_NEXT, self.take),
+        )
+
+    async def choices(self, _call: Call) -> HTTPResponse:
+        """Return what people choose from."""
+        people = await self._readers.run(list_people)
+        return json_response(200, {"statuses": self._statuses, "people": people})
+
+    async def count(self, call: Call) -> HTTPResponse:
+        """Count leads."""
+        lead_filter = parse_filter(call)
+        count = await self._readers.run(lambda entities: count_leads(entities, lead_filter))
+        return json_response(200, {"leads": count.leads, "exact": count.is_exact})
+
+    async def take(self, call: Call) -> HTTPResponse:
+        """Assign the next lead."""
+        actor = call["X-Actor"]
+        lead = await self._readers.run(lambda entities: take_next(entities, actor, self._closed))
+        return json_response(200, {"lead": lead and lead_document(lead)})
