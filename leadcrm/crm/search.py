@@ -84,7 +84,9 @@ class _Search:
             later = sorted((place for place in places if after is None or place < after), reverse=True)
             matches = self._get_leads([place.id for place in later[:count]])
         leads = {lead.id: lead for lead in matches}
-        leads.update((lead.id, lead) for lead in self._scan_for_parts(count, after))
+        # Whoever types a whole phone has found what they look for.
+        if not (self._same_number and leads):
+            leads.update((lead.id, lead) for lead in self._scan_for_parts(count, after))
         return sorted(leads.values(), key=lambda lead: (lead.created_at, lead.id), reverse=True)[:count]
 
     def _gather_prefix_matches(self) -> set[Cursor] | None:
