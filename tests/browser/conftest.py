@@ -51,6 +51,16 @@ class Studio:
         self.page.get_by_label("Token").fill(TOKEN)
         self.page.get_by_label("Your name").fill("J\u0101nis")
         self.page.get_by_role("button", name="Sign in").click()
+        self.rest()
+
+    def rest(self) -> None:
+        """Take the mouse off the list: rows under it stay where they are."""
+        self.page.mouse.move(0, 0)
+
+    def choose(self, text: str) -> None:
+        """Choose a status or a person from the list that is open."""
+        self.page.locator(".chooser input").fill(text)
+        self.page.keyboard.press("Enter")
 
     def hold(self, target: str) -> list[Route]:
         """Leave requests for a target unanswered, and return the list that collects them."""

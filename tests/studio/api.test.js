@@ -76,7 +76,19 @@ test("a refused token is reported, and no other error is", async () => {
 });
 
 test("what is no id leads to no other path", async () => {
-	const others = ["..", ".", "../raw/a", "a/../../stats", "export?format=csv", "stream", "export", "a?b", "a#b", "%2e%2e", ""];
+	const others = [
+		"..",
+		".",
+		"../raw/a",
+		"a/../../stats",
+		"export?format=csv",
+		"stream",
+		"export",
+		"a?b",
+		"a#b",
+		"%2e%2e",
+		"",
+	];
 	for (const id of others) {
 		for (const ask of [api.lead, api.raw, api.replay]) {
 			await assert.rejects(async () => ask(id), { status: 404 });

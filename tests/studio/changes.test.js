@@ -1,50 +1,135 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { changeLead, known, learn } from "../../leadcrm/web/studio/files/changes.js";
-import { changedValue } from "../../leadcrm/web/studio/files/edit.js";
+import { session } from "../../leadcrm/web/studio/files/api.js";
+import { changeLead, changeMany, choices, groupForUndo } from "../../leadcrm/web/studio/files/changes.js";
+import { matching } from "../../leadcrm/web/studio/files/chooser.js";
+import { wanted } from "../../leadcrm/web/studio/files/filters.js";
 import { replayMessage } from "../../leadcrm/web/studio/files/replay.js";
 import { json, reset, server } from "./browser.js";
 
 const lead = { id: "a", status: "new", assignedTo: "anna", updatedAt: "2026-01-02T03:04:05.000600Z" };
+const later = { ...lead, updatedAt: "2026-01-02T03:04:06.000000Z" };
 
-beforeEach(() => reset());
-
-test("a change returns the lead as it is now, and its values are suggested from then on", async () => {
-	const now = { ...lead, status: "halfway", assignedTo: "bruno" };
-	server.respond = () => json(now);
-	assert.deepEqual(await changeLead(lead, { status: "halfway" }), { lead: now, message: "Saved", kind: "info" });
-	assert.ok(known.status.has("halfway") && known.assignedTo.has("bruno"));
+beforeEach(() => {
+	reset();
+	choices.statuses = [];
+	choices.people.clear();
+	choices.unknownStatuses.clear();
 });
 
-test("after another person's change the lead is theirs and the message says so", async () => {
-	const theirs = { ...lead, status: "theirs" };
-	server.respond = () => json({ error: "stale", lead: theirs }, 412);
-	const changed = await changeLead(lead, { status: "mine" });
-	assert.deepEqual([changed.lead, changed.kind], [theirs, "error"]);
-	assert.match(changed.message, /Somebody else has changed this lead/);
-	assert.equal(known.status.has("mine"), false);
+/** Answer as the server does where the lead is `now`: 412 to every other version. */
+function serve(now) {
+	server.respond = (_path, { headers, body }) => {
+		const isSeen = headers["If-Match"].startsWith(`"${now.updatedAt.replace(/\D/g, "")}`);
+		return isSeen ? json({ ...now, ...JSON.parse(body) }) : json({ error: "stale", lead: now }, 412);
+	};
+}
+
+test("a change returns the lead as it is now, and its values are choices from then on", async () => {
+	serve(lead);
+	const done = await changeLead(lead, { status: "halfway" });
+	assert.deepEqual(done, { lead: { ...lead, status: "halfway" }, isSaved: true, message: "Saved" });
+	assert.ok(choices.unknownStatuses.has("halfway") && choices.people.has("anna"));
+});
+
+test("another person's change of another field is kept beside this one", async () => {
+	const theirs = { ...later, assignedTo: "bruno" };
+	serve(theirs);
+	const done = await changeLead(lead, { status: "won" });
+	assert.deepEqual(done, { lead: { ...theirs, status: "won" }, isSaved: true, message: "Saved" });
+});
+
+test("another person's change of the same field is not overwritten, and is told", async () => {
+	const theirs = { ...later, status: "lost" };
+	serve(theirs);
+	const done = await changeLead(lead, { status: "won" });
+	assert.deepEqual([done.lead, done.isSaved], [theirs, false]);
+	assert.match(done.message, /Somebody else has changed this lead: it is “lost” now/);
+	assert.equal((await changeLead(done.lead, { status: "won" })).isSaved, true);
+});
+
+test("two people who make the same change do not disturb each other", async () => {
+	serve({ ...later, status: "won" });
+	assert.equal((await changeLead(lead, { status: "won" })).isSaved, true);
+});
+
+test("a lead that changes all the time ends the attempts", async () => {
+	let number = 0;
+	server.respond = () => json({ lead: { ...lead, updatedAt: `2026-01-02T03:04:05.${100000 + ++number}Z` } }, 412);
+	assert.equal((await changeLead(lead, { status: "won" })).isSaved, false);
+	assert.ok(server.requests.length < 10);
 });
 
 test("another error returns no lead and the server's text", async () => {
 	server.respond = () => json({ message: "<b>no</b>" }, 400);
-	assert.deepEqual(await changeLead(lead, { status: "x" }), { lead: null, message: "<b>no</b>", kind: "error" });
+	assert.deepEqual(await changeLead(lead, { status: "x" }), { lead: null, isSaved: false, message: "<b>no</b>" });
 });
 
-test("nobody is no suggestion", () => {
-	learn([{ status: "new", assignedTo: null }]);
-	assert.equal(known.assignedTo.has(null), false);
+test("statuses are in the order of the server, and unknown ones stand after them", () => {
+	choices.learn([{ status: "Called", assignedTo: null }, { status: "called" }]);
+	choices.set({
+		statuses: [
+			{ name: "new", colour: "blue" },
+			{ name: "called", colour: "amber" },
+		],
+		people: [],
+	});
+	assert.deepEqual(choices.of("status"), [{ value: "new" }, { value: "called" }, { value: "Called", isUnknown: true }]);
+	assert.equal(choices.status("called").colour, "amber");
+	assert.deepEqual(choices.status("Called"), { name: "Called", meaning: "open", colour: "grey" });
 });
 
-test("a text that changes nothing is not saved", () => {
-	assert.equal(changedValue(lead, "status", " new "), undefined);
-	assert.equal(changedValue(lead, "status", "  "), undefined);
-	assert.equal(changedValue(lead, "assignedTo", "anna"), undefined);
-	assert.equal(changedValue({ assignedTo: null }, "assignedTo", ""), undefined);
+test("of the people, the person comes first and nobody second", () => {
+	session.begin("t", "marta");
+	choices.set({ statuses: [], people: ["anna", "marta"] });
+	choices.learn([{ status: "new", assignedTo: "bruno" }]);
+	const values = choices.of("assignedTo").map(({ value }) => value);
+	assert.deepEqual(values, ["marta", null, "anna", "bruno"]);
 });
 
-test("a text is saved without the blanks around it, and an emptied assignment is nobody", () => {
-	assert.equal(changedValue(lead, "status", " won "), "won");
-	assert.equal(changedValue(lead, "assignedTo", " "), null);
+test("a typed text finds the values that begin with it before those that contain it", () => {
+	const all = [{ value: "no answer" }, { value: "answered" }, { value: null, label: "nobody" }];
+	assert.deepEqual(matching(all, "ANS"), [all[1], all[0]]);
+	assert.deepEqual(matching(all, "nob"), [all[2]]);
+	assert.deepEqual(matching(all, ""), all);
+});
+
+test("nobody and me can be asked for", () => {
+	session.begin("t", "marta");
+	assert.equal(wanted("assignedTo", " Nobody "), "");
+	assert.equal(wanted("assignedTo", "me"), "marta");
+	assert.equal(wanted("assignedTo", "anna"), "anna");
+	assert.equal(wanted("assignedTo", ""), null);
+	assert.equal(wanted("country", "me"), "me");
+});
+
+test("a change of many is taken back to what each lead had, and only where it had changed", () => {
+	const before = [
+		{ id: "a", status: "new" },
+		{ id: "b", status: "won" },
+		{ id: "c", status: "new" },
+		{ id: "d", status: "lost" },
+	];
+	assert.deepEqual(groupForUndo(before, { status: "lost" }), [
+		{ changes: { status: "new" }, ids: ["a", "c"] },
+		{ changes: { status: "won" }, ids: ["b"] },
+	]);
+});
+
+test("more leads than one request takes are changed in several, and counted together", async () => {
+	const ids = Array.from({ length: 2001 }, (_, number) => `id-${number}`);
+	server.respond = (_path, { body }) => json({ changed: JSON.parse(body).ids.length, unchanged: 0, missing: [] });
+	const progress = [];
+	const onProgress = (count) => progress.push(count);
+	const done = await changeMany(ids, { status: "won" }, { expected: { status: "new" }, onProgress });
+	assert.equal(done.changed, 2001);
+	assert.deepEqual(progress, [1000, 2000, 2001]);
+	const sent = server.requests.map(({ body }) => JSON.parse(body));
+	assert.deepEqual(
+		sent.flatMap((request) => request.ids),
+		ids,
+	);
+	assert.deepEqual(sent[2], { ids: ["id-2000"], status: "won", expected: { status: "new" } });
 });
 
 test("the message about a replay tells what became of it", () => {

@@ -41,7 +41,3 @@ test("a name leaves out parts that are empty", () => {
 	assert.equal(format.fullName({ firstName: " ", lastName: "Lee" }), "Lee");
 	assert.equal(format.fullName({ firstName: null, lastName: "" }), "");
 });
-
-test("common statuses have a colour, in any case of letters", () => {
-	assert.deepEqual(["Won", "LOST", "new", "call back"].map(format.statusKind), ["good", "bad", "new", "other"]);
-});

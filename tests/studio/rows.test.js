@@ -61,6 +61,22 @@ test("the current row stays within the list", () => {
 	assert.equal(rows.currentItem, null);
 });
 
+test("the current row stays on its item among other rows", () => {
+	rows.setCurrent(1);
+	rows.replace(items("z", "y", "b"), false);
+	assert.equal(rows.currentItem.id, "b");
+});
+
+test("the row of what is open is current, and none is where it has no row", () => {
+	rows.setCurrent(1);
+	rows.setCurrentItem("a");
+	assert.equal(rows.currentItem.id, "a");
+	rows.setCurrentItem(null);
+	assert.equal(rows.currentItem.id, "a");
+	rows.setCurrentItem("elsewhere");
+	assert.equal(rows.currentItem, null);
+});
+
 test("an update replaces the row with that id and no other", () => {
 	rows.update({ id: "b", status: "won" });
 	rows.update({ id: "unknown" });

@@ -37,6 +37,34 @@ function withCredentials(headers) {
 	return { authorization: `Bearer ${session.token}`, ...actor, ...headers };
 }
 
+const SLOW_MS = 1000;
+
+/** How many requests have waited long for their answer; `whenSlow` is told whether there are any. */
+export const traffic = {
+	slow: 0,
+	onSlow: () => {},
+	whenSlow(callback) {
+		this.onSlow = callback;
+	},
+	async watch(answer) {
+		let isSlow = false;
+		const count = (step) => {
+			this.slow += step;
+			this.onSlow(this.slow > 0);
+		};
+		const timer = setTimeout(() => {
+			isSlow = true;
+			count(1);
+		}, SLOW_MS);
+		try {
+			return await answer;
+		} finally {
+			clearTimeout(timer);
+			if (isSlow) count(-1);
+		}
+	},
+};
+
 /** Send a request and return its response. Raises ApiError unless the status is 2xx. */
 export async function request(path, options = {}) {
 	let response;
@@ -53,7 +81,7 @@ export async function request(path, options = {}) {
 	throw new ApiError(response.status, document);
 }
 
-const requestJson = async (path, options) => (await request(path, options)).json();
+const requestJson = async (path, options) => (await traffic.watch(request(path, options))).json();
 
 const withBody = (method, document, headers = {}) => ({
 	method,
@@ -80,7 +108,9 @@ export const api = {
 	lead: (id) => requestJson(`api/leads/${segment(id)}`),
 	change: (lead, changes) =>
 		requestJson(`api/leads/${segment(lead.id)}`, withBody("PATCH", changes, { "If-Match": versionOf(lead) })),
-	changeMany: (ids, changes) => requestJson("api/leads/bulk", withBody("POST", { ids, ...changes })),
+	changeMany: (ids, changes, expected) =>
+		requestJson("api/leads/bulk", withBody("POST", { ids, ...changes, ...(expected && { expected }) })),
+	choices: () => requestJson("api/choices"),
 	exportLeads: (parameters, format) => request(`api/leads/export${query([...parameters, ["format", format]])}`),
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),
 	raw: (id) => requestJson(`api/raw/${segment(id)}`),

@@ -1,6 +1,8 @@
 // The studio: signing in, the views, the drawer beside them, the keyboard and live updates.
 
-import { api, session } from "./api.js";
+import { api, session, traffic } from "./api.js";
+import { choices } from "./changes.js";
+import { closeChooser } from "./chooser.js";
 import { byId, h, notice } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { InboxView } from "./inbox.js";
@@ -8,6 +10,7 @@ import { LeadsView } from "./leads.js";
 import { OverviewView } from "./overview.js";
 import { place } from "./place.js";
 import { listen } from "./stream.js";
+import { undoLast } from "./undo.js";
 
 const THEME = "leadcrm.theme";
 const MAX_COUNTED = 100;
@@ -25,9 +28,29 @@ function show() {
 		if (link.dataset.view === place.view) link.setAttribute("aria-current", "page");
 		else link.removeAttribute("aria-current");
 	}
+	closeChooser();
 	currentView().show(byId("view"));
-	if (place.open) drawer.open(place.open);
+	if (place.open)
+		drawer.open(
+			place.open,
+			views.leads.rows.items.find((lead) => lead.id === place.open),
+		);
 	else drawer.close();
+	hideBehindDrawer();
+}
+
+// On a phone the drawer covers the view, and the keyboard must not go where the eye cannot.
+function hideBehindDrawer() {
+	byId("view").inert = Boolean(place.open) && matchMedia("(max-width: 760px)").matches;
+}
+
+async function loadChoices() {
+	try {
+		choices.set(await api.choices());
+		views.leads.grid.draw();
+	} catch (error) {
+		notice(error.message, "error");
+	}
 }
 
 async function countInbox() {
@@ -44,10 +67,12 @@ async function countInbox() {
 }
 
 function makeViews() {
-	const open = (id) => place.go({ open: id });
+	const open = (id, options) => place.go({ open: id }, options);
 	views = { leads: new LeadsView(open), inbox: new InboxView(open), overview: new OverviewView() };
 	drawer = new Drawer(byId("drawer"), {
 		onClose: () => place.go({ open: null }),
+		onClosed: (id) => currentView().grid?.control("open", id)?.focus({ preventScroll: true }),
+		onStep: (step) => currentView().step(step),
 		onChanged: (lead) => views.leads.rows.update(lead),
 		onReplayed: (done) => {
 			views.inbox.replayed(done);
@@ -68,6 +93,7 @@ function begin() {
 		if (isShown || !session.token) return;
 		isShown = true;
 		show();
+		loadChoices();
 		countInbox();
 	};
 	// What arrives while the list is read is announced only if the announcements have begun before. They may be slow.
@@ -88,8 +114,7 @@ function begin() {
 		},
 		onChanges: (event) => {
 			views.leads.othersChanged(event);
-			const isEdited = byId("drawer").contains(document.activeElement);
-			if (event.ids.includes(drawer.id) && !isEdited) drawer.refresh();
+			if (event.ids.includes(drawer.id)) drawer.refresh();
 		},
 	});
 }
@@ -154,6 +179,7 @@ const SHORTCUTS = {
 		views.leads.search.select();
 	},
 	"?": () => byId("shortcuts").showModal(),
+	z: undoLast,
 	1: () => place.visit("?"),
 	2: () => place.visit("?view=inbox"),
 	3: () => place.visit("?view=overview"),
@@ -161,7 +187,7 @@ const SHORTCUTS = {
 
 function pressKey(event) {
 	const { key, target } = event;
-	const isStudioOpen = views && !byId("studio").hidden && !byId("shortcuts").open;
+	const isStudioOpen = views && !byId("studio").hidden && !document.querySelector("dialog[open]");
 	if (!isStudioOpen || event.metaKey || event.ctrlKey || event.altKey) return;
 	if (key === "Escape") {
 		if (target.matches("input")) target.blur();
@@ -172,10 +198,13 @@ function pressKey(event) {
 	// Enter on a control belongs to that control.
 	if (key === "Enter" && target.closest("a, button, summary")) return;
 	if (SHORTCUTS[key]) SHORTCUTS[key]();
-	else if (!currentView().key(key)) return;
+	else if (!(place.open && drawer.key(key)) && !currentView().key(key)) return;
 	event.preventDefault();
 }
 
+traffic.whenSlow((isSlow) => {
+	byId("slow").hidden = !isSlow;
+});
 session.whenUnauthorized(() => byId("sign-in").hidden && askForToken("The token is no longer valid."));
 byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
@@ -183,6 +212,7 @@ byId("help").addEventListener("click", () => byId("shortcuts").showModal());
 byId("theme").addEventListener("click", switchTheme);
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", pressKey);
+addEventListener("resize", hideBehindDrawer);
 addEventListener("unhandledrejection", (event) => notice(event.reason?.message ?? "Something went wrong.", "error"));
 
 const theme = localStorage.getItem(THEME);

@@ -1,28 +1,96 @@
-// Changing a lead's status and assignment, without overwriting another person's change.
+// Changing leads without overwriting another person's change, and taking a change back.
 
-import { api } from "./api.js";
+import { api, session } from "./api.js";
 
-/** Values met so far, which fields suggest again: both are free text. */
-export const known = { status: new Set(["new", "called", "no answer", "won", "lost"]), assignedTo: new Set() };
+const MAX_MERGES = 5;
 
-export function learn(leads) {
-	for (const lead of leads) {
-		known.status.add(lead.status);
-		if (lead.assignedTo) known.assignedTo.add(lead.assignedTo);
+// As many as one request may change.
+const MAX_IDS = 1000;
+
+const NOBODY = { value: null, label: "nobody" };
+
+/** The values that a lead's status and assignment may have: those of the server, and others met in leads. */
+export const choices = {
+	statuses: [],
+	people: new Set(),
+	unknownStatuses: new Set(),
+
+	/** Take the server's lists. */
+	set({ statuses, people }) {
+		this.statuses = statuses;
+		for (const { name } of statuses) this.unknownStatuses.delete(name);
+		for (const name of people) this.people.add(name);
+	},
+
+	learn(leads) {
+		for (const { status, assignedTo } of leads) {
+			if (!this.statuses.some(({ name }) => name === status)) this.unknownStatuses.add(status);
+			if (assignedTo) this.people.add(assignedTo);
+		}
+	},
+
+	/** The choices of a field, in their order: each has a value and, where that reads differently, a label. */
+	of(field) {
+		if (field === "status") {
+			const unknown = [...this.unknownStatuses].map((value) => ({ value, isUnknown: true }));
+			return [...this.statuses.map(({ name }) => ({ value: name })), ...unknown];
+		}
+		const me = session.actor ? [{ value: session.actor, label: `${session.actor} (me)` }] : [];
+		const others = [...this.people].filter((name) => name !== session.actor).sort();
+		return [...me, NOBODY, ...others.map((value) => ({ value }))];
+	},
+
+	/** What a status means, and its colour. */
+	status(name) {
+		return this.statuses.find((status) => status.name === name) ?? { name, meaning: "open", colour: "grey" };
+	},
+};
+
+/**
+ * Change a lead as it was seen. Other people's changes of other fields are kept beside this one; one of the same field
+ * is not overwritten. Returns the lead as it is now (null if unknown), whether it is saved, and a message.
+ */
+export async function changeLead(lead, changes) {
+	let seen = lead;
+	for (let merges = 0; ; merges += 1) {
+		try {
+			const changed = await api.change(seen, changes);
+			choices.learn([changed]);
+			return { lead: changed, isSaved: true, message: "Saved" };
+		} catch (error) {
+			if (error.status !== 412) return { lead: null, isSaved: false, message: error.message };
+			seen = error.document.lead;
+			choices.learn([seen]);
+			const contested = Object.keys(changes).find((name) => seen[name] !== lead[name] && seen[name] !== changes[name]);
+			if (contested || merges === MAX_MERGES) {
+				const theirs = contested ? `: it is “${seen[contested] ?? "nobody"}” now` : "";
+				return { lead: seen, isSaved: false, message: `Somebody else has changed this lead${theirs}.` };
+			}
+		}
 	}
 }
 
-/** Change a lead. Returns it as it is now, or null if that is unknown, and the message for the person. */
-export async function changeLead(lead, changes) {
-	try {
-		const changed = await api.change(lead, changes);
-		learn([changed]);
-		return { lead: changed, message: "Saved", kind: "info" };
-	} catch (error) {
-		if (error.status === 412) {
-			const message = "Somebody else has changed this lead meanwhile. Here is how it is now.";
-			return { lead: error.document.lead, message, kind: "error" };
-		}
-		return { lead: null, message: error.message, kind: "error" };
+/** The calls that take a change of many leads back: the leads by the values that they had. */
+export function groupForUndo(before, changes) {
+	const groups = new Map();
+	for (const lead of before) {
+		const old = Object.fromEntries(Object.keys(changes).map((name) => [name, lead[name]]));
+		if (Object.keys(changes).every((name) => old[name] === changes[name])) continue;
+		const key = JSON.stringify(old);
+		if (!groups.has(key)) groups.set(key, { changes: old, ids: [] });
+		groups.get(key).ids.push(lead.id);
 	}
+	return [...groups.values()];
+}
+
+/** Change many leads, as many at a time as the server takes. `onProgress` gets the number of leads asked for so far. */
+export async function changeMany(ids, changes, { expected, onProgress = () => {} } = {}) {
+	const total = { changed: 0, unchanged: 0, stale: 0 };
+	for (let start = 0; start < ids.length; start += MAX_IDS) {
+		const some = ids.slice(start, start + MAX_IDS);
+		const done = await api.changeMany(some, changes, expected);
+		for (const name of Object.keys(total)) total[name] += done[name] ?? 0;
+		onProgress(start + some.length);
+	}
+	return total;
 }

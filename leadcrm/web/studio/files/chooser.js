@@ -60,7 +60,8 @@ export function choose({ anchor, name, value, about, save, onClosed = () => {} }
 	}
 
 	function option(choice, index) {
-		const content = name === "status" ? pill(choice.value) : (choice.label ?? choice.value);
+		const content =
+			name === "status" ? pill(choice.value, choices.status(choice.value).colour) : (choice.label ?? choice.value);
 		const properties = {
 			role: "option",
 			id: `choice-${index}`,
@@ -101,7 +102,12 @@ export function choose({ anchor, name, value, about, save, onClosed = () => {} }
 		input.readOnly = false;
 		element.removeAttribute("aria-busy");
 		if (reason === null) end();
-		else fault.replaceChildren(reason, " ", button("Try again", () => pick(choice), { class: "quiet" }));
+		else
+			fault.replaceChildren(
+				reason,
+				" ",
+				button("Try again", () => pick(choice), { class: "quiet" }),
+			);
 		fault.hidden = reason === null;
 	}
 

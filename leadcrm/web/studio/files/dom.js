@@ -1,6 +1,6 @@
 // Builds elements from data. Text stays text: nothing here parses HTML, whatever a sender wrote.
 
-import { longTime, shortTime, statusKind } from "./format.js";
+import { longTime, shortTime } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const IN_SVG = new Set(["svg", "g", "rect", "line", "text", "title"]);
@@ -32,11 +32,43 @@ export const byId = (id) => document.getElementById(id);
 
 export const time = (text) => h("time", { datetime: text, title: longTime(text) }, shortTime(text));
 
-export const pill = (text, kind = statusKind(text)) => h("span", { class: "pill", "data-kind": kind }, text);
+export const pill = (text, kind) => h("span", { class: "pill", "data-kind": kind }, text);
 
-/** Show the person a message for some seconds. */
-export function notice(text, kind = "info") {
-	const element = h("div", { class: "notice", "data-kind": kind }, text);
+const NOTICE_MS = { info: 3500, error: 7000 };
+const ACTION_MS = 12000;
+
+/** Show the person a message for some seconds, with a button for an action if there is one. */
+export function notice(text, kind = "info", action = null) {
+	const run = () => {
+		element.remove();
+		action.run();
+	};
+	const element = h("div", { class: "notice", "data-kind": kind }, h("span", {}, text));
+	if (action) element.append(button(action.label, run));
 	byId("notices").append(element);
-	setTimeout(() => element.remove(), kind === "error" ? 7000 : 3500);
+	setTimeout(() => element.remove(), action ? ACTION_MS : NOTICE_MS[kind]);
+}
+
+/** Ask a question that is answered by a button, and return whether the answer is yes. */
+export function ask(question, detail, yes) {
+	const dialog = h(
+		"dialog",
+		{ "aria-labelledby": "question" },
+		h("h2", { id: "question" }, question),
+		h("p", { class: "detail" }, detail),
+		h(
+			"form",
+			{ method: "dialog", class: "answers" },
+			h("button", { class: "quiet", value: "no" }, "Cancel"),
+			h("button", { class: "primary", value: "yes", autofocus: true }, yes),
+		),
+	);
+	document.body.append(dialog);
+	dialog.showModal();
+	return new Promise((resolve) => {
+		dialog.addEventListener("close", () => {
+			dialog.remove();
+			resolve(dialog.returnValue === "yes");
+		});
+	});
 }

@@ -2,8 +2,8 @@
 
 import { api } from "./api.js";
 import { button, h, notice, pill } from "./dom.js";
-import { changedValue, saveChange, suggest } from "./edit.js";
-import { formatBytes, fullName, longTime } from "./format.js";
+import { edit, editButton, nameOf } from "./edit.js";
+import { formatBytes, longTime } from "./format.js";
 import { LABELS } from "./place.js";
 import { replayButton } from "./replay.js";
 
@@ -24,92 +24,107 @@ const FIELDS = [
 	"description",
 ];
 
+const KEYS = { e: "status", a: "assignedTo" };
+
 export class Drawer {
-	constructor(element, { onClose, onChanged, onReplayed }) {
-		Object.assign(this, { element, onClose, onChanged, onReplayed });
+	/** `onStep` opens the next or the previous lead, `onClosed` gets the id of what was open. */
+	constructor(element, { onClose, onClosed, onChanged, onReplayed, onStep }) {
+		Object.assign(this, { element, onClose, onClosed, onChanged, onReplayed, onStep, id: null, lead: null });
 	}
 
-	async open(id) {
-		if (this.id !== id) this.cameFrom = document.activeElement;
-		this.id = id;
+	/** Show what an id leads to; the lead of the list at once, if there is one, and the rest when it has come. */
+	async open(id, listed = null) {
+		if (this.id !== id) {
+			this.id = id;
+			// Never the last lead under the id of this one: keys and buttons act on what is shown.
+			this.show({ lead: listed, raw: null, events: [], duplicates: {}, way: [] }, null, { isWhole: false });
+			this.element.scrollTop = 0;
+		}
 		try {
 			const found = await api.lead(id);
 			const duplicate = found.way.length ? await api.raw(found.way[0]).catch(() => null) : null;
 			if (this.id === id) this.show(found, duplicate);
 		} catch (error) {
+			if (this.id !== id) return;
 			notice(error.message, "error");
-			this.onClose();
+			if (!this.lead) this.onClose();
 		}
 	}
 
 	close() {
+		const { id } = this;
 		if (this.element.hidden) return;
-		this.id = null;
+		Object.assign(this, { id: null, lead: null });
 		this.element.hidden = true;
 		this.element.replaceChildren();
-		if (this.cameFrom?.isConnected) this.cameFrom.focus({ preventScroll: true });
+		this.onClosed(id);
 	}
 
 	async refresh() {
 		if (this.id) await this.open(this.id);
 	}
 
-	show({ lead, raw, events, duplicates, way }, duplicate) {
-		const title = lead ? fullName(lead) || lead.email || lead.phone || "A lead without a name" : "Not a lead";
+	show({ lead, raw, events, duplicates, way }, duplicate, { isWhole = true } = {}) {
+		this.lead = lead;
+		const title = lead ? nameOf(lead) : untitled(isWhole);
 		const heading = h("h2", { tabindex: "-1" }, title);
-		const close = button("✕", () => this.onClose(), { class: "quiet", "aria-label": "Close" });
-		const id = h("span", { class: "muted mono" }, lead?.id ?? raw?.id);
+		const id = h("span", { class: "muted mono" }, lead?.id ?? raw?.id ?? this.id);
 		const content = h(
 			"div",
-			{ class: "details" },
-			h("header", {}, h("div", {}, heading, id), close),
+			{ class: "details", "aria-busy": String(!isWhole) },
+			h("header", {}, h("div", {}, heading, id), this.buttons()),
 			way.length > 0 && h("p", { class: "note" }, `You came by ${way[0]}, which is a duplicate: this is the first.`),
-			lead && [this.work(lead), fieldsSection(lead), historySection(lead, events, duplicates)],
+			lead && [this.work(lead), fieldsSection(lead)],
+			lead && isWhole && historySection(lead, events, duplicates),
+			!isWhole && h("p", { class: "muted" }, "Loading the history and the request…"),
 			!lead && raw && this.reason(raw),
 			duplicate && requestSection(duplicate, `The ${duplicate.state} you came by`),
 			raw && requestSection(raw, "Raw request"),
 		);
 		const wasHidden = this.element.hidden;
+		const focused = this.element.contains(document.activeElement) && document.activeElement.dataset.control;
 		this.element.replaceChildren(content);
 		this.element.hidden = false;
 		if (wasHidden) heading.focus({ preventScroll: true });
+		else if (focused) this.control(focused)?.focus({ preventScroll: true });
+	}
+
+	buttons() {
+		const step = (text, label, by) =>
+			button(text, () => this.onStep(by), { class: "quiet", "aria-label": label, title: label });
+		const close = button("✕", () => this.onClose(), { class: "quiet", "aria-label": "Close" });
+		return [step("‹", "Previous", -1), step("›", "Next", 1), close];
+	}
+
+	control(name) {
+		return this.element.querySelector(`[data-control="${name}"]`);
 	}
 
 	work(lead) {
-		return h(
-			"div",
-			{ class: "work" },
-			h("label", {}, "Status", this.field(lead, "status")),
-			h("label", {}, "Assigned to", this.field(lead, "assignedTo")),
-		);
+		const field = (name, label) => {
+			const properties = { label: `Change ${label}: ${lead[name] || "nobody"}`, ...this.reactions(name) };
+			return h("div", {}, h("span", { class: "muted" }, label), editButton(lead, name, properties));
+		};
+		return h("div", { class: "work" }, field("status", "Status"), field("assignedTo", "Assigned to"));
 	}
 
-	field(lead, name) {
-		const input = h("input", {
-			value: lead[name] ?? "",
-			list: suggest(name),
-			maxlength: 200,
-			placeholder: name === "assignedTo" ? "nobody" : null,
-			"data-field": name,
-			onkeydown: (event) => {
-				if (event.key === "Enter") input.blur();
-				if (event.key === "Escape") {
-					event.stopPropagation();
-					input.value = lead[name] ?? "";
-					input.blur();
-				}
+	reactions(name) {
+		return {
+			onChanged: (lead) => {
+				this.onChanged(lead);
+				if (lead.id === this.lead?.id) this.refresh();
 			},
-			onblur: () => this.save(lead, name, input.value),
-		});
-		return input;
+			onClosed: (hadFocus) => hadFocus && this.control(name)?.focus({ preventScroll: true }),
+		};
 	}
 
-	async save(lead, name, text) {
-		const value = changedValue(lead, name, text);
-		if (value === undefined) return;
-		const changed = await saveChange(lead, { [name]: value });
-		if (changed) this.onChanged(changed);
-		this.refresh();
+	/** Edit the lead that is shown, and return whether the key does that. */
+	key(key) {
+		const name = KEYS[key];
+		if (!name) return false;
+		const { lead } = this;
+		if (lead) edit({ lead, name, anchor: this.control(name), ...this.reactions(name) });
+		return true;
 	}
 
 	reason(raw) {
@@ -125,6 +140,8 @@ export class Drawer {
 		);
 	}
 }
+
+const untitled = (isWhole) => (isWhole ? "Not a lead" : "Loading…");
 
 const section = (title, ...content) => h("section", { "aria-label": title }, h("h3", {}, title), content);
 

@@ -1,93 +1,53 @@
-// Status and assignment, edited in place.
+// Status and assignment: buttons that open the list of values.
 
-import { changeLead, known } from "./changes.js";
-import { byId, h, notice, pill } from "./dom.js";
+import { changeLead, choices } from "./changes.js";
+import { choose, FIELD_LABELS } from "./chooser.js";
+import { h, pill } from "./dom.js";
+import { fullName } from "./format.js";
+import { offerUndo } from "./undo.js";
 
-const MAX_SUGGESTIONS = 50;
+export const nameOf = (lead) => fullName(lead) || lead.email || lead.phone || "a lead without a name";
 
-/** Refresh the suggestions for a field and return the id of their list. */
-export function suggest(name) {
-	const id = `known-${name}`;
-	const options = [...known[name]].slice(0, MAX_SUGGESTIONS).map((value) => h("option", { value }));
-	byId(id)?.remove();
-	document.body.append(h("datalist", { id }, options));
-	return id;
+/** Open the list of values for a lead. `onChanged` gets the lead as it is now, `onClosed` whether the list had the focus. */
+export function edit({ lead, name, anchor, onChanged, onClosed }) {
+	let seen = lead;
+
+	async function save(value) {
+		const done = await changeLead(seen, { [name]: value });
+		if (done.lead) {
+			// What the person saves after the message about another's change is meant to replace it.
+			seen = done.lead;
+			onChanged(done.lead);
+		}
+		if (!done.isSaved) return done.message;
+		offerUndo("Saved", () => takeBack(done.lead, { [name]: lead[name] }, onChanged));
+		return null;
+	}
+
+	choose({ anchor, name, value: lead[name], about: nameOf(lead), save, onClosed });
 }
 
-/** Change a lead and tell the person. Returns the lead as it is now, or null if that is unknown. */
-export async function saveChange(lead, changes) {
-	const changed = await changeLead(lead, changes);
-	notice(changed.message, changed.kind);
-	return changed.lead;
+async function takeBack(lead, changes, onChanged) {
+	const done = await changeLead(lead, changes);
+	if (done.lead) onChanged(done.lead);
+	return done.isSaved ? "Taken back" : done.message;
 }
 
-/** The value to save, null for nobody, or undefined where the text changes nothing. */
-export function changedValue(lead, name, text) {
-	const value = text.trim();
-	if (value === (lead[name] ?? "") || (name === "status" && !value)) return undefined;
-	return value || null;
-}
-
-/** A button that shows a value and gives way to a field. */
-export function editable(lead, name, onChanged) {
+/** A button that shows a value and opens the list of values. */
+export function editButton(lead, name, { label, onChanged, onClosed }) {
 	const value = lead[name];
-	const label = name === "status" ? "Status" : "Assigned to";
-	const nobody = h("span", { class: "nobody" }, "nobody");
-	const content = name === "status" ? pill(value) : value || nobody;
+	const shown = value || h("span", { class: "nobody" }, "nobody");
 	const properties = {
 		class: "edit",
 		type: "button",
+		title: value || null,
 		"data-control": name,
-		"aria-label": `${label}: ${value || "nobody"}. Edit`,
+		"aria-haspopup": "listbox",
+		"aria-label": label ?? `${FIELD_LABELS[name]}: ${value || "nobody"}. Edit`,
 		onclick: (event) => {
 			event.stopPropagation();
-			editInPlace({ lead, name, label, button, onChanged });
+			edit({ lead, name, anchor: event.currentTarget, onChanged, onClosed });
 		},
 	};
-	const button = h("button", properties, content);
-	return button;
-}
-
-function editInPlace({ lead, name, label, button, onChanged }) {
-	let isOver = false;
-
-	function end(changed) {
-		if (isOver) return;
-		isOver = true;
-		input.replaceWith(button);
-		button.focus({ preventScroll: true });
-		if (changed) onChanged(changed);
-		// The list was not drawn during the edit.
-		button.dispatchEvent(new CustomEvent("edited", { bubbles: true }));
-	}
-
-	async function save() {
-		// Disabling the field takes its focus, which would save again.
-		if (isOver || input.disabled) return;
-		const value = changedValue(lead, name, input.value);
-		if (value === undefined) {
-			end(null);
-			return;
-		}
-		input.disabled = true;
-		end(await saveChange(lead, { [name]: value }));
-	}
-
-	const input = h("input", {
-		class: "editing",
-		value: lead[name] || "",
-		"aria-label": label,
-		list: suggest(name),
-		maxlength: 200,
-		onkeydown: (event) => {
-			event.stopPropagation();
-			if (event.key === "Enter") save();
-			if (event.key === "Escape") end(null);
-		},
-		onblur: save,
-		onclick: (event) => event.stopPropagation(),
-	});
-	button.replaceWith(input);
-	input.focus();
-	input.select();
+	return h("button", properties, name === "status" ? pill(value, choices.status(value).colour) : shown);
 }

@@ -1,7 +1,8 @@
 // The filter of the leads: a form, and a chip for each part that is set.
 
-import { button, h } from "./dom.js";
-import { suggest } from "./edit.js";
+import { session } from "./api.js";
+import { choices } from "./changes.js";
+import { button, byId, h } from "./dom.js";
 import { FILTERS, LABELS, place } from "./place.js";
 
 const DAYS = ["from", "to"];
@@ -28,19 +29,36 @@ export class FilterBar {
 		this.form.hidden = !this.form.hidden;
 		this.button.setAttribute("aria-expanded", String(!this.form.hidden));
 		if (this.form.hidden) return;
-		SUGGESTED.forEach(suggest);
+		for (const name of SUGGESTED) suggest(name);
 		this.form.querySelector("input").focus();
 	}
 
 	/** Show the filter of the address. */
 	show() {
 		for (const input of this.form.querySelectorAll("input")) {
-			if (document.activeElement !== input) input.value = place.parameters.get(input.name) || "";
+			const value = place.parameters.get(input.name);
+			const isNobody = input.name === "assignedTo" && value === "";
+			if (document.activeElement !== input) input.value = isNobody ? "nobody" : value || "";
 		}
 		const filter = place.filter.filter(([name]) => name !== "q");
 		this.chips.hidden = !filter.length;
 		this.chips.replaceChildren(...filter.map(([name, value]) => chip(name, value)));
 	}
+}
+
+/** Refresh the suggestions for a field. */
+function suggest(name) {
+	const options = choices.of(name).map(({ value, label }) => h("option", { value: value ?? label }));
+	byId(`known-${name}`)?.remove();
+	document.body.append(h("datalist", { id: `known-${name}` }, options));
+}
+
+/** What a text in a field of the filter asks for: null for nothing. */
+export function wanted(name, text) {
+	if (name !== "assignedTo") return text || null;
+	const person = text.trim();
+	if (person.toLowerCase() === "nobody") return "";
+	return (person.toLowerCase() === "me" && session.actor) || person || null;
 }
 
 function field(name) {
@@ -49,13 +67,13 @@ function field(name) {
 		type: DAYS.includes(name) ? "date" : "text",
 		maxlength: 500,
 		list: SUGGESTED.includes(name) ? `known-${name}` : null,
-		onchange: (event) => place.go({ [name]: event.target.value || null }, { replace: true }),
+		onchange: (event) => place.go({ [name]: wanted(name, event.target.value) }, { replace: true }),
 	});
 	return h("label", {}, LABELS[name], input);
 }
 
 function chip(name, value) {
-	const text = `${LABELS[name]}: ${value || "none"}`;
+	const text = `${LABELS[name]}: ${value || (name === "assignedTo" ? "nobody" : "none")}`;
 	const remove = () => place.go({ [name]: place.parameters.getAll(name).filter((other) => other !== value) });
 	return button(text, remove, { class: "chip", "aria-label": `Remove the filter ${text}` });
 }

@@ -31,14 +31,3 @@ export function formatBytes(count) {
 }
 
 export const fullName = (lead) => [lead.firstName, lead.lastName].filter((part) => part?.trim()).join(" ");
-
-const GOOD = ["won", "sold", "converted", "deposited", "closed", "done", "success"];
-const BAD = ["lost", "rejected", "spam", "duplicate", "invalid", "fake", "trash"];
-
-/** The colour of a status. A status is free text, so only common words have one. */
-export function statusKind(status) {
-	const word = status.toLowerCase();
-	if (GOOD.includes(word)) return "good";
-	if (BAD.includes(word)) return "bad";
-	return word === "new" ? "new" : "other";
-}

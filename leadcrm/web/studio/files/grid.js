@@ -21,7 +21,7 @@ export class Grid {
 		const redraw = () => this.draw();
 		this.element = h(
 			"div",
-			{ class: "list", onscroll: redraw, onedited: redraw, tabindex: "-1" },
+			{ class: "list", onscroll: redraw, tabindex: "-1" },
 			h("table", table, head, this.body),
 			this.note,
 		);
@@ -37,9 +37,12 @@ export class Grid {
 		return this.element.scrollTop < this.rowHeight;
 	}
 
+	/** Whether a click may be about to fall on a row. */
+	get isUnderPointer() {
+		return this.element.matches(":hover");
+	}
+
 	draw() {
-		// Text that is being typed must not vanish.
-		if (this.element.querySelector(".editing")) return;
 		const { items, hasMore } = this.rows;
 		const height = this.rowHeight;
 		const { scrollTop, clientHeight } = this.element;
@@ -75,9 +78,10 @@ export class Grid {
 			"data-selected": rows.selected.has(item.id),
 			"data-new": rows.added.has(item.id),
 			onclick: (event) => {
-				if (event.target.closest("button, input, a")) return;
-				this.open(item);
+				// A click that ends a selection of text opens nothing.
+				if (event.target.closest("button, input, a") || String(getSelection())) return;
 				rows.setCurrent(index);
+				this.open(item);
 			},
 		};
 		return h("tr", properties, this.cells(item));
@@ -93,21 +97,46 @@ export class Grid {
 		}
 	}
 
+	/** Make another row current by a key, and return whether the key does that. */
+	press(key) {
+		const page = Math.max(1, Math.floor(this.element.clientHeight / this.rowHeight) - 2);
+		const all = this.rows.items.length;
+		const steps = new Map([
+			["j", 1],
+			["k", -1],
+			["ArrowDown", 1],
+			["ArrowUp", -1],
+			["PageDown", page],
+			["PageUp", -page],
+			["Home", -all],
+			["End", all],
+		]);
+		if (!steps.has(key)) return false;
+		this.move(steps.get(key));
+		return true;
+	}
+
 	/** Make another row current, as many steps down as `step` says, and scroll to it. */
 	move(step) {
-		const { rows, rowHeight, element } = this;
-		if (!rows.items.length) return;
-		rows.setCurrent(rows.current + step);
-		const top = rows.current * rowHeight;
-		const { scrollTop, clientHeight } = element;
-		if (top < scrollTop) element.scrollTop = top;
-		else if (top + 2 * rowHeight > scrollTop + clientHeight) element.scrollTop = top + 2 * rowHeight - clientHeight;
+		if (!this.rows.items.length) return;
+		this.rows.setCurrent(this.rows.current + step);
+		this.reveal();
 		this.draw();
 		this.control("open")?.focus({ preventScroll: true });
 	}
 
-	/** A control of the current row. */
-	control(name) {
-		return this.body.querySelector(`tr[data-current] [data-control="${name}"]`);
+	/** Scroll until the current row is in sight. */
+	reveal() {
+		const { rowHeight, element } = this;
+		const top = this.rows.current * rowHeight;
+		const { scrollTop, clientHeight } = element;
+		if (top < scrollTop) element.scrollTop = top;
+		else if (top + 2 * rowHeight > scrollTop + clientHeight) element.scrollTop = top + 2 * rowHeight - clientHeight;
+	}
+
+	/** A control of the current row, or of the row of an item. */
+	control(name, id = null) {
+		const row = id === null ? "tr[data-current]" : `tr[data-id="${id}"]`;
+		return this.body.querySelector(`${row} [data-control="${name}"]`);
 	}
 }

@@ -110,11 +110,20 @@ export class InboxView {
 		}
 	}
 
+	/** Open the request that is so many steps down the list. */
+	step(step) {
+		this.grid.move(step);
+		if (this.rows.currentItem) this.openId(this.rows.currentItem.id, { replace: true });
+	}
+
 	key(key) {
 		const row = this.rows.currentItem;
-		if (key === "j" || key === "k") this.grid.move(key === "j" ? 1 : -1);
-		else if (key === "Enter" && row) this.openId(row.id);
-		else return false;
+		if (this.grid.press(key)) {
+			if (place.open) this.step(0);
+			return true;
+		}
+		if (key !== "Enter" || !row) return false;
+		this.openId(row.id);
 		return true;
 	}
 }

@@ -1,7 +1,7 @@
 // Which leads the list holds: pages from the API, and the announced leads that match its filter.
 
 import { api } from "./api.js";
-import { learn } from "./changes.js";
+import { choices } from "./changes.js";
 import { Pages } from "./pages.js";
 
 export class LeadList extends Pages {
@@ -57,13 +57,13 @@ export class LeadList extends Pages {
 
 async function askForLeads(parameters, signal) {
 	const { leads, next } = await api.leads(parameters, signal);
-	learn(leads);
+	choices.learn(leads);
 	return { items: leads, next };
 }
 
 // Only the server decides what a filter means.
 async function matchingLeads(leads, filter) {
-	learn(leads);
+	choices.learn(leads);
 	if (!(leads.length && filter.length)) return leads;
 	const ids = leads.map((lead) => ["id", lead.id]);
 	const matching = (await api.leads([...filter, ...ids, ["limit", leads.length]])).leads;

@@ -1,7 +1,7 @@
 // The view of the leads: search, filters, arrivals, changes in place and in bulk, export.
 
 import { button, emptyNote, h, notice, time } from "./dom.js";
-import { editable } from "./edit.js";
+import { edit, editButton } from "./edit.js";
 import { exportMenu } from "./export.js";
 import { FilterBar } from "./filters.js";
 import { formatNumber, fullName } from "./format.js";
@@ -13,6 +13,7 @@ import { SelectionBar } from "./selection.js";
 
 const TYPING_PAUSE_MS = 200;
 const LATE_MS = 60_000;
+const WAITING_MS = 400;
 
 const COLUMNS = [
 	["time", "Arrived"],
@@ -52,6 +53,7 @@ export class LeadsView {
 			oninput: () => this.searchSoon(),
 		});
 		this.count = h("span", { class: "count", role: "status" });
+		this.state = h("p", { class: "state", role: "status", hidden: true });
 		this.arrivals = button("", () => this.showArrivals(), { class: "arrivals primary", hidden: true });
 		this.parts = this.layOut();
 	}
@@ -71,6 +73,7 @@ export class LeadsView {
 			bar,
 			this.filters.form,
 			this.filters.chips,
+			this.state,
 			this.arrivals,
 			this.grid.element,
 			this.selection.element,
@@ -81,6 +84,7 @@ export class LeadsView {
 		container.replaceChildren(...this.parts);
 		if (document.activeElement !== this.search) this.search.value = place.parameters.get("q") || "";
 		this.filters.show();
+		this.rows.setCurrentItem(place.open);
 		const filter = JSON.stringify(place.filter);
 		if (filter === this.loadedFilter) {
 			this.grid.draw();
@@ -93,16 +97,23 @@ export class LeadsView {
 	cells(lead) {
 		const name = fullName(lead) || lead.email || lead.phone || "no name";
 		const cell = (column, content) => h("td", { class: `c-${column}`, role: "cell" }, content ?? "");
-		const edit = (field) => editable(lead, field, (changed) => this.changed(changed));
+		const button = (field) => editButton(lead, field, this.reactions(lead, field));
 		return [
 			cell("check", this.checkbox(lead, name)),
 			cell("time", arrival(lead)),
-			cell("status", edit("status")),
+			cell("status", button("status")),
 			cell("name", this.link(lead, name)),
 			...["email", "phone", "country", "offer", "marker"].map((field) => cell(field, lead[field])),
 			cell("source", lead.sourcetype),
-			cell("assigned", edit("assignedTo")),
+			cell("assigned", button("assignedTo")),
 		];
+	}
+
+	reactions(lead, field) {
+		return {
+			onChanged: (changed) => this.changed(changed),
+			onClosed: (hadFocus) => hadFocus && this.grid.control(field, lead.id)?.focus({ preventScroll: true }),
+		};
 	}
 
 	checkbox(lead, name) {
@@ -111,7 +122,7 @@ export class LeadsView {
 			"data-control": "check",
 			"aria-label": `Select ${name}`,
 			checked: this.rows.selected.has(lead.id),
-			onchange: (event) => this.selection.toggle(lead.id, event.target.checked),
+			onclick: (event) => this.selection.click(lead.id, event.target.checked, event.shiftKey),
 		});
 	}
 
@@ -119,7 +130,6 @@ export class LeadsView {
 		const open = (event) => {
 			if (event.metaKey || event.ctrlKey) return;
 			event.preventDefault();
-			this.rows.current = this.rows.items.indexOf(lead);
 			this.openLead(lead.id);
 		};
 		return h("a", { href: `?open=${lead.id}`, "data-control": "open", onclick: open }, name);
@@ -132,16 +142,32 @@ export class LeadsView {
 
 	async reload() {
 		this.arrivals.hidden = true;
+		const waiting = setTimeout(() => this.tellState("Loading…"), WAITING_MS);
 		try {
 			const loading = this.list.load(place.filter);
 			this.selection.show();
 			if (!(await loading)) return;
+			this.tellState(null);
 			this.grid.element.scrollTop = 0;
+			this.rows.setCurrentItem(place.open);
 			this.showLoaded();
 		} catch (error) {
+			const retry = button("Try again", () => this.reload(), { class: "quiet" });
+			this.tellState("What is shown is not the answer: it could not be loaded.", retry);
 			notice(error.message, "error");
+		} finally {
+			clearTimeout(waiting);
 		}
 		if (this.list.hasNews) this.offerArrivals();
+	}
+
+	/** Tell that the rows are not what was asked for; null takes that back. */
+	tellState(...text) {
+		const isAnswer = text[0] === null;
+		this.state.hidden = isAnswer;
+		this.state.replaceChildren(...(isAnswer ? [] : text));
+		this.grid.element.classList.toggle("stale", !isAnswer);
+		if (!isAnswer) this.count.textContent = "";
 	}
 
 	async loadMore() {
@@ -158,10 +184,15 @@ export class LeadsView {
 		if (await this.list.announce(event)) this.offerArrivals();
 	}
 
-	// New leads come in at the top. A person who has scrolled away is told and not moved.
+	// New leads come in at the top, and move all others down. A person who has scrolled away, or whose next click would
+	// meet another lead, is told and not moved.
+	get mayMove() {
+		return this.grid.isAtTop && !this.grid.isUnderPointer;
+	}
+
 	offerArrivals() {
 		if (this.list.isLoading) return;
-		if (this.grid.isAtTop && !this.list.hasMissed) {
+		if (this.mayMove && !this.list.hasMissed) {
 			this.showArrivals();
 			return;
 		}
@@ -183,7 +214,7 @@ export class LeadsView {
 
 	/** Leads may have arrived or changed unannounced. */
 	missed() {
-		if (this.grid.isAtTop && !this.rows.selected.size) {
+		if (this.mayMove && !this.rows.selected.size) {
 			this.reload();
 			return;
 		}
@@ -201,16 +232,34 @@ export class LeadsView {
 		this.onChanged?.(lead);
 	}
 
+	/** Open the lead that is so many steps down the list. */
+	step(step) {
+		this.grid.move(step);
+		if (place.open && this.rows.currentItem) this.openLead(this.rows.currentItem.id, { replace: true });
+	}
+
 	key(key) {
+		if (this.grid.press(key)) {
+			// What is open is the lead that is marked: a key must never change another one than the one shown.
+			if (place.open) this.step(0);
+			return true;
+		}
 		const lead = this.rows.currentItem;
-		if (key === "j" || key === "k") this.grid.move(key === "j" ? 1 : -1);
+		const fields = { e: "status", a: "assignedTo" };
+		if ((key === "E" || key === "A") && this.rows.selected.size) this.selection.open(fields[key.toLowerCase()]);
 		else if (!lead) return false;
 		else if (key === "Enter") this.openLead(lead.id);
-		else if (key === "e") this.grid.control("status")?.click();
-		else if (key === "a") this.grid.control("assignedTo")?.click();
+		else if (fields[key]) this.edit(lead, fields[key]);
 		else if (key === "x") this.selection.toggle(lead.id);
 		else return false;
 		return true;
+	}
+
+	edit(lead, name) {
+		this.grid.reveal();
+		this.grid.draw();
+		const anchor = this.grid.control(name) ?? this.grid.element;
+		edit({ lead, name, anchor, ...this.reactions(lead, name) });
 	}
 }
 

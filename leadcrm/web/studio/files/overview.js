@@ -82,6 +82,8 @@ export class OverviewView {
 		);
 	}
 
+	step() {}
+
 	key() {
 		return false;
 	}

@@ -17,10 +17,13 @@ export class Rows {
 		return this.items[this.current] ?? null;
 	}
 
+	/** Hold other rows. The current row stays current where it is among them. */
 	replace(items, hasMore) {
+		const id = this.currentItem?.id;
+		const index = items.findIndex((item) => item.id === id);
 		this.items = items;
 		this.hasMore = hasMore;
-		this.current = Math.min(this.current, items.length - 1);
+		this.current = index >= 0 ? index : Math.min(this.current, items.length - 1);
 		this.onChange();
 	}
 
@@ -57,6 +60,15 @@ export class Rows {
 
 	setCurrent(index) {
 		this.current = Math.max(0, Math.min(this.items.length - 1, index));
+		this.onChange();
+	}
+
+	/** Make the row of an item current, and no row where the item has none; null leaves the current row. */
+	setCurrentItem(id) {
+		if (id === null) return;
+		const index = this.items.findIndex((item) => item.id === id);
+		if (index === this.current) return;
+		this.current = index;
 		this.onChange();
 	}
 

@@ -1,36 +1,80 @@
 // Changing all selected leads at once.
 
 import { api } from "./api.js";
-import { button, h, notice } from "./dom.js";
-import { suggest } from "./edit.js";
+import { changeMany, groupForUndo } from "./changes.js";
+import { choose } from "./chooser.js";
+import { ask, button, h, notice } from "./dom.js";
 import { formatNumber } from "./format.js";
+import { place } from "./place.js";
+import { offerUndo } from "./undo.js";
 
-// As many as one request may change.
-const MAX_SELECTED = 1000;
+const MAX_UNASKED = 20;
+const PAGE_ROWS = 500;
+const MAX_GATHERED = 100000;
 
 export class SelectionBar {
 	/** `onApplied` is called after a change. */
 	constructor(rows, onApplied) {
-		Object.assign(this, { rows, onApplied });
+		Object.assign(this, { rows, onApplied, gathered: new Map(), clicked: null });
 		this.all = h("input", {
 			type: "checkbox",
 			"aria-label": "Select all that are loaded",
 			onchange: (event) => this.selectAll(event.target.checked),
 		});
-		this.element = h("div", {
-			class: "selection",
-			role: "region",
-			"aria-label": "Change the selected leads",
-			hidden: true,
-		});
+		this.text = h("strong");
+		this.match = button("", () => this.gather(), { class: "quiet", hidden: true });
+		const properties = { class: "selection", role: "region", "aria-label": "Change the selected leads", hidden: true };
+		this.element = h(
+			"div",
+			properties,
+			this.text,
+			this.match,
+			this.chooserButton("status", "Status"),
+			this.chooserButton("assignedTo", "Assign to"),
+			button("✕", () => this.select([]), { class: "quiet", "aria-label": "Clear the selection" }),
+		);
+	}
+
+	chooserButton(name, label) {
+		const save = (value) => this.apply({ [name]: value });
+		const open = (event) => {
+			const about = this.countText;
+			choose({ anchor: event.currentTarget, name, about, save });
+		};
+		return button(label, open, { "aria-haspopup": "listbox", "data-change": name });
+	}
+
+	get countText() {
+		const { size } = this.rows.selected;
+		return size === 1 ? "1 selected lead" : `${formatNumber(size)} selected leads`;
+	}
+
+	/** Open the list of statuses, or of people, for the selected leads. */
+	open(name) {
+		this.element.querySelector(`[data-change="${name}"]`).click();
 	}
 
 	selectAll(isSelected) {
-		this.select(isSelected ? this.rows.items.slice(0, MAX_SELECTED).map((lead) => lead.id) : []);
+		this.select(isSelected ? this.rows.items.map((lead) => lead.id) : []);
 	}
 
 	select(ids) {
+		this.gathered.clear();
 		this.rows.selectOnly(ids);
+		this.show();
+	}
+
+	/** Select or deselect a lead; with the shift key, all from the one that was clicked before. */
+	click(id, isSelected, isRange) {
+		const { items, selected } = this.rows;
+		const places = [this.clicked, id].map((each) => items.findIndex((lead) => lead.id === each));
+		this.clicked = id;
+		if (!isRange || places.includes(-1)) {
+			this.toggle(id, isSelected);
+			return;
+		}
+		const range = items.slice(Math.min(...places), Math.max(...places) + 1).map((lead) => lead.id);
+		this.rows.selectOnly(isSelected ? [...selected, ...range] : [...selected].filter((each) => !range.includes(each)));
 		this.show();
 	}
 
@@ -40,41 +84,87 @@ export class SelectionBar {
 	}
 
 	show() {
-		const { size } = this.rows.selected;
-		this.all.checked = size > 0 && size >= Math.min(MAX_SELECTED, this.rows.items.length);
+		const { items, selected, hasMore } = this.rows;
+		const { size } = selected;
+		this.all.checked = size > 0 && size >= items.length;
 		this.all.indeterminate = size > 0 && !this.all.checked;
 		this.element.hidden = !size;
-		if (!size) this.element.replaceChildren();
-		else if (!this.element.childElementCount) this.element.replaceChildren(...this.controls());
-		if (size) this.element.querySelector("strong").textContent = `${formatNumber(size)} selected`;
+		this.text.textContent = `${formatNumber(size)} selected`;
+		this.match.hidden = !(this.all.checked && hasMore && !this.gathered.size);
+		this.match.textContent = place.filter.length ? "Select all that match" : "Select all leads";
 	}
 
-	controls() {
-		const field = (name, label, placeholder) =>
-			h("input", { name, placeholder, "aria-label": label, list: suggest(name), maxlength: 200 });
-		return [
-			h("strong"),
-			field("status", "New status", "Status"),
-			field("assignedTo", "Assign to", "Assign to"),
-			button("Apply", () => this.apply(), { class: "primary" }),
-			button("✕", () => this.select([]), { class: "quiet", "aria-label": "Clear the selection" }),
-		];
-	}
-
-	async apply() {
-		const inputs = [...this.element.querySelectorAll("input")];
-		const filled = inputs.filter((input) => input.value.trim());
-		if (!filled.length) {
-			inputs[0].focus();
-			return;
-		}
+	/** Select every lead that matches the filter, loaded or not. */
+	async gather() {
+		const { filter } = place;
+		const gathered = new Map();
+		const isCurrent = () => JSON.stringify(filter) === JSON.stringify(place.filter) && this.rows.selected.size > 0;
+		this.match.disabled = true;
 		try {
-			const changes = Object.fromEntries(filled.map((input) => [input.name, input.value.trim()]));
-			const done = await api.changeMany([...this.rows.selected], changes);
-			notice(`${formatNumber(done.changed)} changed`);
-			this.onApplied();
+			for (let next = null; ; ) {
+				const cursor = next ? [["cursor", next]] : [];
+				const page = await api.leads([...filter, ["limit", PAGE_ROWS], ...cursor]);
+				if (!isCurrent()) return;
+				for (const { id, status, assignedTo } of page.leads) gathered.set(id, { id, status, assignedTo });
+				this.match.textContent = `${formatNumber(gathered.size)} so far…`;
+				next = page.next;
+				if (!next || gathered.size >= MAX_GATHERED) break;
+			}
+			this.rows.selectOnly(gathered.keys());
+			this.gathered = gathered;
 		} catch (error) {
-			notice(error.message, "error");
+			notice(`Not all are selected. ${error.message}`, "error");
+		} finally {
+			this.match.disabled = false;
+			this.show();
 		}
 	}
+
+	/** Change the selected leads, and return null once that is done, or why it is not. */
+	async apply(changes) {
+		const held = new Map(this.rows.items.map((lead) => [lead.id, lead]));
+		const before = [...this.rows.selected].map((id) => held.get(id) ?? this.gathered.get(id)).filter(Boolean);
+		if (before.length > MAX_UNASKED && !(await askFirst(before, changes))) return null;
+		const ids = before.map((lead) => lead.id);
+		let asked = 0;
+		const onProgress = (count) => {
+			asked = count;
+			this.text.textContent = `${formatNumber(count)} of ${formatNumber(ids.length)}…`;
+		};
+		const undo = () => takeBack(before.slice(0, asked), changes).finally(this.onApplied);
+		try {
+			const { changed } = await changeMany(ids, changes, { onProgress });
+			if (changed) offerUndo(`${formatNumber(changed)} changed`, undo);
+			else notice("0 changed: they were so already");
+		} catch (error) {
+			if (!asked) return error.message;
+			offerUndo(`Only the first ${formatNumber(asked)} of ${formatNumber(ids.length)}: ${error.message}`, undo);
+		}
+		this.onApplied();
+		return null;
+	}
+}
+
+const LABELS = { status: "Status", assignedTo: "Assigned to" };
+
+function askFirst(leads, changes) {
+	const [[name, value]] = Object.entries(changes);
+	const counts = new Map();
+	for (const lead of leads) counts.set(lead[name], (counts.get(lead[name]) ?? 0) + 1);
+	const now = [...counts].sort((one, other) => other[1] - one[1]);
+	const lines = now.map(([old, count]) => `${formatNumber(count)} × ${old ?? "nobody"}`);
+	return ask(
+		`Change ${formatNumber(leads.length)} leads?`,
+		`${LABELS[name]} becomes “${value ?? "nobody"}”. Now it is: ${lines.join(", ")}.`,
+		`Change ${formatNumber(leads.length)}`,
+	);
+}
+
+async function takeBack(before, changes) {
+	let changed = 0;
+	for (const { ids, changes: old } of groupForUndo(before, changes)) {
+		// What somebody else has changed since then stays as it is.
+		changed += (await changeMany(ids, old, { expected: changes })).changed;
+	}
+	return `${formatNumber(changed)} taken back`;
 }
