@@ -74,7 +74,7 @@ def take_next(entities: Entities, actor: str, closed_statuses: Sequence[str]) ->
         StoreUnavailable: The database cannot be changed, or the commit is in doubt.
     """
     with change_session(entities):
-        waiting = select(row for row in entities.lead if row.assigned_to is None)
+        waiting = select(row for row in entities.lead if row.assigned_to is None and not row.is_test)
         at = now()
         waiting = waiting.where(lambda row: row.call_at is None or row.call_at <= at)
         if closed_statuses:

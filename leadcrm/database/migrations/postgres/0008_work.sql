@@ -5,7 +5,7 @@ ALTER TABLE {schema}leads ADD COLUMN call_at timestamp;
 
 CREATE INDEX leads_call_at ON {schema}leads (call_at, id) WHERE call_at IS NOT NULL;
 
-CREATE INDEX leads_unassigned ON {schema}leads (created_at, id, status) WHERE assigned_to IS NULL;
+CREATE INDEX leads_unassigned ON {schema}leads (created_at, id, status, is_test) WHERE assigned_to IS NULL;
 
 CREATE INDEX leads_phone_end ON {schema}leads (
     right(regexp_replace(substr(phone, 1, 64), '[^0-9]', '', 'g'), 7) COLLATE "C"

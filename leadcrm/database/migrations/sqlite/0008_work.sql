@@ -6,7 +6,7 @@ ALTER TABLE leads ADD COLUMN call_at TEXT;
 
 CREATE INDEX leads_call_at ON leads (call_at, id) WHERE call_at IS NOT NULL;
 
-CREATE INDEX leads_unassigned ON leads (created_at, id, status) WHERE assigned_to IS NULL;
+CREATE INDEX leads_unassigned ON leads (created_at, id, status, is_test) WHERE assigned_to IS NULL;
 
 CREATE INDEX leads_phone_end ON leads (
     substr(CASE WHEN phone GLOB '*[^+0-9]*' THEN replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(substr(phone, 1, 64), ' ', ''), '-', ''), '(', ''), ')', ''), '.', ''), '/', ''), char(9), ''), char(160), ''), char(8239), ''), char(8209), ''), char(8208), ''), char(8211), '') ELSE substr(phone, 1, 64) END, -7)
