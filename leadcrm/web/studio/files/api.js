@@ -110,6 +110,9 @@ export const api = {
 		requestJson(`api/leads/${segment(lead.id)}`, withBody("PATCH", changes, { "If-Match": versionOf(lead) })),
 	changeMany: (ids, changes, expected) =>
 		requestJson("api/leads/bulk", withBody("POST", { ids, ...changes, ...(expected && { expected }) })),
+	addNote: (id, text) => requestJson(`api/leads/${segment(id)}/notes`, withBody("POST", { text })),
+	takeNext: () => requestJson("api/leads/next", { method: "POST" }),
+	count: (parameters) => requestJson(`api/leads/count${query(parameters)}`),
 	choices: () => requestJson("api/choices"),
 	exportLeads: (parameters, format) => request(`api/leads/export${query([...parameters, ["format", format]])}`),
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),

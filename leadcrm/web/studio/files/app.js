@@ -190,7 +190,7 @@ function pressKey(event) {
 	const isStudioOpen = views && !byId("studio").hidden && !document.querySelector("dialog[open]");
 	if (!isStudioOpen || event.metaKey || event.ctrlKey || event.altKey) return;
 	if (key === "Escape") {
-		if (target.matches("input")) target.blur();
+		if (target.matches("input, textarea")) target.blur();
 		else if (place.open) place.go({ open: null });
 		return;
 	}

@@ -1,9 +1,11 @@
 // The details of one lead, or of one request that is not a lead.
 
 import { api } from "./api.js";
+import { emailLinks, phoneLinks } from "./contact.js";
 import { button, h, notice, pill } from "./dom.js";
 import { edit, editButton, nameOf } from "./edit.js";
 import { formatBytes, longTime } from "./format.js";
+import { callField, noteField } from "./notes.js";
 import { LABELS } from "./place.js";
 import { replayButton } from "./replay.js";
 
@@ -24,12 +26,24 @@ const FIELDS = [
 	"description",
 ];
 
+const MAX_OTHERS = 20;
+
 const KEYS = { e: "status", a: "assignedTo" };
 
 export class Drawer {
 	/** `onStep` opens the next or the previous lead, `onClosed` gets the id of what was open. */
 	constructor(element, { onClose, onClosed, onChanged, onReplayed, onStep }) {
-		Object.assign(this, { element, onClose, onClosed, onChanged, onReplayed, onStep, id: null, lead: null });
+		Object.assign(this, {
+			element,
+			onClose,
+			onClosed,
+			onChanged,
+			onReplayed,
+			onStep,
+			id: null,
+			lead: null,
+			others: h("div"),
+		});
 	}
 
 	/** Show what an id leads to; the lead of the list at once, if there is one, and the rest when it has come. */
@@ -65,6 +79,7 @@ export class Drawer {
 	}
 
 	show({ lead, raw, events, duplicates, way }, duplicate, { isWhole = true } = {}) {
+		if (this.lead?.id !== lead?.id) this.others = h("div");
 		this.lead = lead;
 		const title = lead ? nameOf(lead) : untitled(isWhole);
 		const heading = h("h2", { tabindex: "-1" }, title);
@@ -74,13 +89,14 @@ export class Drawer {
 			{ class: "details", "aria-busy": String(!isWhole) },
 			h("header", {}, h("div", {}, heading, id), this.buttons()),
 			way.length > 0 && h("p", { class: "note" }, `You came by ${way[0]}, which is a duplicate: this is the first.`),
-			lead && [this.work(lead), fieldsSection(lead)],
+			lead && [this.work(lead), contactSection(lead), this.calls(lead), fieldsSection(lead), this.others],
 			lead && isWhole && historySection(lead, events, duplicates),
 			!isWhole && h("p", { class: "muted" }, "Loading the history and the request…"),
 			!lead && raw && this.reason(raw),
 			duplicate && requestSection(duplicate, `The ${duplicate.state} you came by`),
 			raw && requestSection(raw, "Raw request"),
 		);
+		if (isWhole && lead) this.findOthers(lead);
 		const wasHidden = this.element.hidden;
 		const focused = this.element.contains(document.activeElement) && document.activeElement.dataset.control;
 		this.element.replaceChildren(content);
@@ -108,6 +124,32 @@ export class Drawer {
 		return h("div", { class: "work" }, field("status", "Status"), field("assignedTo", "Assigned to"));
 	}
 
+	calls(lead) {
+		const { onChanged } = this.reactions("call");
+		return h(
+			"div",
+			{},
+			callField(lead, onChanged),
+			noteField(lead, () => this.refresh()),
+		);
+	}
+
+	/** Show the other leads of the same person, by phone and email. */
+	async findOthers(lead) {
+		const asked = ["phone", "email"].filter((name) => lead[name]?.trim());
+		const ask = (name) =>
+			api
+				.leads([
+					[name, lead[name]],
+					["limit", MAX_OTHERS],
+				])
+				.catch(() => ({ leads: [] }));
+		const pages = await Promise.all(asked.map(ask));
+		const others = new Map(pages.flatMap((page) => page.leads).map((other) => [other.id, other]));
+		others.delete(lead.id);
+		if (this.lead?.id === lead.id) this.others.replaceChildren(...(others.size ? [othersSection(others)] : []));
+	}
+
 	reactions(name) {
 		return {
 			onChanged: (lead) => {
@@ -120,6 +162,10 @@ export class Drawer {
 
 	/** Edit the lead that is shown, and return whether the key does that. */
 	key(key) {
+		if (key === "c") {
+			this.control("note")?.focus();
+			return true;
+		}
 		const name = KEYS[key];
 		if (!name) return false;
 		const { lead } = this;
@@ -164,12 +210,34 @@ function fieldsSection(lead) {
 	);
 }
 
+function contactSection(lead) {
+	const parts = [phoneLinks(lead.phone), emailLinks(lead.email)].filter(Boolean);
+	return parts.length ? h("div", { class: "reach" }, parts) : null;
+}
+
+function othersSection(others) {
+	const link = (lead) =>
+		h(
+			"li",
+			{},
+			h("a", { href: `?open=${lead.id}`, "data-go": true }, nameOf(lead)),
+			` ${longTime(lead.createdAt)}, ${lead.status}, ${lead.assignedTo ?? "nobody"}`,
+		);
+	return section("Other leads of this person", h("ul", { class: "others" }, [...others.values()].map(link)));
+}
+
+const HISTORY_LABELS = { status: "Status", assignedTo: "Assigned to", callAt: "Next call" };
+const NOTHING = { assignedTo: "nobody", callAt: "none" };
+
+function eventText({ field, from, to }) {
+	if (field === "note") return h("p", { class: "note-text" }, to);
+	const show = (value) => (field === "callAt" && value ? longTime(value) : (value ?? NOTHING[field] ?? "none"));
+	return `${HISTORY_LABELS[field] ?? field}: ${show(from)} → ${show(to)}`;
+}
+
 function historySection(lead, events, duplicates) {
 	const entry = (at, by, text) => h("li", {}, h("time", { datetime: at }, `${longTime(at)}${by}`), text);
-	const labels = { status: "Status", assignedTo: "Assigned to" };
-	const changes = events.map(({ at, by, field, from, to }) =>
-		entry(at, `, ${by}`, `${labels[field] ?? field}: ${from ?? "nobody"} → ${to ?? "nobody"}`),
-	);
+	const changes = events.map((event) => entry(event.at, `, ${event.by}`, eventText(event)));
 	const count = (number, noun) => (number ? [`${number} ${noun}${number === 1 ? "" : "s"}`] : []);
 	const again = [...count(duplicates.repeats, "repeat"), ...count(duplicates.conflicts, "conflict")];
 	const arrival = again.length ? `Arrived; its key came again: ${again.join(", ")}` : "Arrived";

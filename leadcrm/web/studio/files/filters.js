@@ -3,9 +3,12 @@
 import { session } from "./api.js";
 import { choices } from "./changes.js";
 import { button, byId, h } from "./dom.js";
+import { longTime } from "./format.js";
 import { FILTERS, LABELS, place } from "./place.js";
 
 const DAYS = ["from", "to"];
+// The search has a field of its own, what is due a view.
+const OWN_PLACE = ["q", "due"];
 const SUGGESTED = ["status", "assignedTo"];
 
 export class FilterBar {
@@ -19,8 +22,7 @@ export class FilterBar {
 			"aria-label": "Filters",
 			onsubmit: (event) => event.preventDefault(),
 		};
-		// The search has a field of its own.
-		const fields = FILTERS.filter((name) => name !== "q").map(field);
+		const fields = FILTERS.filter((name) => !OWN_PLACE.includes(name)).map(field);
 		this.form = h("form", properties, fields);
 		this.chips = h("div", { class: "chips" });
 	}
@@ -73,7 +75,8 @@ function field(name) {
 }
 
 function chip(name, value) {
-	const text = `${LABELS[name]}: ${value || (name === "assignedTo" ? "nobody" : "none")}`;
+	const shown = /T\d\d:/.test(value) ? longTime(value) : value;
+	const text = `${LABELS[name]}: ${shown || (name === "assignedTo" ? "nobody" : "none")}`;
 	const remove = () => place.go({ [name]: place.parameters.getAll(name).filter((other) => other !== value) });
 	return button(text, remove, { class: "chip", "aria-label": `Remove the filter ${text}` });
 }

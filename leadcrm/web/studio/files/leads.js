@@ -1,15 +1,18 @@
 // The view of the leads: search, filters, arrivals, changes in place and in bulk, export.
 
+import { api, session } from "./api.js";
+import { emailLinks, phoneLinks } from "./contact.js";
 import { button, emptyNote, h, notice, time } from "./dom.js";
 import { edit, editButton } from "./edit.js";
 import { exportMenu } from "./export.js";
 import { FilterBar } from "./filters.js";
-import { formatNumber, fullName } from "./format.js";
+import { formatNumber, fullName, longTime, shortTime } from "./format.js";
 import { Grid } from "./grid.js";
 import { LeadList } from "./lead_list.js";
 import { FILTERS, place } from "./place.js";
 import { Rows } from "./rows.js";
 import { SelectionBar } from "./selection.js";
+import { ViewTabs } from "./views.js";
 
 const TYPING_PAUSE_MS = 200;
 const LATE_MS = 60_000;
@@ -19,8 +22,8 @@ const COLUMNS = [
 	["time", "Arrived"],
 	["status", "Status"],
 	["name", "Name"],
-	["email", "Email"],
 	["phone", "Phone"],
+	["email", "Email"],
 	["country", "Country"],
 	["offer", "Offer"],
 	["marker", "Marker"],
@@ -45,6 +48,7 @@ export class LeadsView {
 			empty: () => (place.filter.length ? noMatch() : noLeadYet()),
 		});
 		this.filters = new FilterBar();
+		this.views = new ViewTabs();
 		this.search = h("input", {
 			type: "search",
 			id: "search",
@@ -66,11 +70,13 @@ export class LeadsView {
 			this.filters.button,
 			this.count,
 			h("span", { class: "spring" }),
+			button("Take next", () => this.takeNext(), { title: "The oldest lead that nobody has (n)" }),
 			exportMenu(),
 		);
 		return [
 			h("h1", { class: "visually-hidden" }, "Leads"),
 			bar,
+			this.views.element,
 			this.filters.form,
 			this.filters.chips,
 			this.state,
@@ -84,6 +90,8 @@ export class LeadsView {
 		container.replaceChildren(...this.parts);
 		if (document.activeElement !== this.search) this.search.value = place.parameters.get("q") || "";
 		this.filters.show();
+		this.views.show(place.filter);
+		this.views.countSoon();
 		this.rows.setCurrentItem(place.open);
 		const filter = JSON.stringify(place.filter);
 		if (filter === this.loadedFilter) {
@@ -102,8 +110,10 @@ export class LeadsView {
 			cell("check", this.checkbox(lead, name)),
 			cell("time", arrival(lead)),
 			cell("status", button("status")),
-			cell("name", this.link(lead, name)),
-			...["email", "phone", "country", "offer", "marker"].map((field) => cell(field, lead[field])),
+			cell("name", [this.link(lead, name), lead.callAt && callMark(lead.callAt)]),
+			cell("phone", phoneLinks(lead.phone)),
+			cell("email", emailLinks(lead.email)),
+			...["country", "offer", "marker"].map((field) => cell(field, lead[field])),
 			cell("source", lead.sourcetype),
 			cell("assigned", button("assignedTo")),
 		];
@@ -181,6 +191,7 @@ export class LeadsView {
 	}
 
 	async arrived(event) {
+		this.views.countSoon();
 		if (await this.list.announce(event)) this.offerArrivals();
 	}
 
@@ -212,6 +223,25 @@ export class LeadsView {
 		this.showLoaded();
 	}
 
+	/** Take the oldest lead that nobody has, and open it. */
+	async takeNext() {
+		if (!session.actor) {
+			notice("Sign in with your name first: the lead will be yours.", "error");
+			return;
+		}
+		try {
+			const { lead } = await api.takeNext();
+			if (!lead) notice("Every lead has somebody.");
+			else {
+				this.changed(lead);
+				this.openLead(lead.id);
+			}
+		} catch (error) {
+			notice(error.message, "error");
+		}
+		this.views.countSoon();
+	}
+
 	/** Leads may have arrived or changed unannounced. */
 	missed() {
 		if (this.mayMove && !this.rows.selected.size) {
@@ -223,6 +253,7 @@ export class LeadsView {
 	}
 
 	othersChanged({ ids, more }) {
+		this.views.countSoon();
 		if (more) this.missed();
 		else this.list.refresh(ids);
 	}
@@ -245,6 +276,10 @@ export class LeadsView {
 			return true;
 		}
 		const lead = this.rows.currentItem;
+		if (key === "n") {
+			this.takeNext();
+			return true;
+		}
 		const fields = { e: "status", a: "assignedTo" };
 		if ((key === "E" || key === "A") && this.rows.selected.size) this.selection.open(fields[key.toLowerCase()]);
 		else if (!lead) return false;
@@ -267,6 +302,11 @@ export class LeadsView {
 function arrival({ createdAt, storedAt }) {
 	const isLate = new Date(storedAt ?? createdAt) - new Date(createdAt) > LATE_MS;
 	return isLate ? [time(createdAt), h("small", {}, " delivered ", time(storedAt))] : time(createdAt);
+}
+
+function callMark(callAt) {
+	const isDue = new Date(callAt) <= new Date();
+	return h("span", { class: "badge", title: `Next call: ${longTime(callAt)}` }, isDue ? "call now" : shortTime(callAt));
 }
 
 function noMatch() {

@@ -12,8 +12,9 @@ const FILTER_LABELS = {
 	lang: "Language",
 	email: "Email",
 	phone: "Phone",
-	from: "From (UTC)",
-	to: "To (UTC)",
+	from: "From",
+	to: "To",
+	due: "Call due by",
 };
 
 export const FILTERS = Object.keys(FILTER_LABELS);

@@ -1,0 +1,89 @@
+// A lead's notes and next call, in the drawer. What is typed stays until it is saved, whatever happens meanwhile.
+
+import { api } from "./api.js";
+import { changeLead } from "./changes.js";
+import { button, h, notice } from "./dom.js";
+
+const HOUR_MS = 3600000;
+const MORNING_HOUR = 9;
+const MAX_CHARS = 10000;
+
+// By lead, and by lead and field.
+const drafts = new Map();
+
+/** The field for a note. `onSaved` is called once it is kept. */
+export function noteField(lead, onSaved) {
+	const text = h("textarea", {
+		"aria-label": "New note",
+		"data-control": "note",
+		placeholder: "Note",
+		rows: 2,
+		maxlength: MAX_CHARS,
+		value: drafts.get(lead.id) ?? "",
+		oninput: () => drafts.set(lead.id, text.value),
+		onkeydown: (event) => {
+			if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+		},
+	});
+	const add = button("Add note", () => save(), { title: "Ctrl+Enter" });
+
+	async function save() {
+		const note = text.value;
+		if (!note.trim() || add.disabled) return;
+		add.disabled = true;
+		try {
+			await api.addNote(lead.id, note);
+			if (drafts.get(lead.id) === note) drafts.delete(lead.id);
+			notice("Noted");
+			onSaved();
+		} catch (error) {
+			notice(`The note is not saved. ${error.message}`, "error");
+		}
+		add.disabled = false;
+	}
+
+	return h("div", { class: "note-field" }, text, add);
+}
+
+/** A time as a field for date and time has it: in the reader's zone, to the minute. */
+export function localText(text) {
+	if (!text) return "";
+	const at = new Date(text);
+	return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+}
+
+/** Tomorrow morning in the reader's zone. */
+export function tomorrowMorning(now) {
+	return new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1, MORNING_HOUR);
+}
+
+/** The field for the next call. `onChanged` gets the lead as it is then. */
+export function callField(lead, onChanged) {
+	const draft = `${lead.id}/call`;
+	const input = h("input", {
+		type: "datetime-local",
+		"aria-label": "Next call",
+		"data-control": "call",
+		value: drafts.get(draft) ?? localText(lead.callAt),
+		oninput: () => drafts.set(draft, input.value),
+	});
+
+	async function save(at) {
+		const done = await changeLead(lead, { callAt: at?.toISOString() ?? null });
+		notice(done.message, done.isSaved ? "info" : "error");
+		if (!done.isSaved) return;
+		drafts.delete(draft);
+		onChanged(done.lead);
+	}
+
+	const set = () => input.value && save(new Date(input.value));
+	return h(
+		"div",
+		{ class: "call-field" },
+		h("label", {}, h("span", { class: "muted" }, "Next call"), input),
+		button("Set", set, { class: "primary" }),
+		button("In 1 hour", () => save(new Date(Date.now() + HOUR_MS))),
+		button("Tomorrow 9:00", () => save(tomorrowMorning(new Date()))),
+		lead.callAt && button("No call", () => save(null), { class: "quiet" }),
+	);
+}
