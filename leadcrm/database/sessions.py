@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +55,24 @@ class _Connections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[misc]
     def _connect(self) -> None:
         url, timeout_s = self.args
         self.con = open_blocking(url, timeout_s=timeout_s)
+
+
+_translating = threading.RLock()
+
+
+def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        with _translating:
+            return method(*args, **kwargs)
+
+    return locked
+
+
+# Pony keeps one syntax tree for each query and writes in it while it translates: of two threads that run a query for
+# the first time at once, one finds the tree half written.
+pony.orm.core.Query.__init__ = _one_at_a_time(pony.orm.core.Query.__init__)
+pony.orm.core.Query._process_lambda = _one_at_a_time(pony.orm.core.Query._process_lambda)
 
 
 class _PooledConnections(_Connections):

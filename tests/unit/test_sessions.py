@@ -1,0 +1,54 @@
+"""Pony's queries in several threads at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pony.orm.asttranslation
+import pony.orm.decompiling
+import pytest
+
+from leadcrm.crm.raw import SpoolReader, list_raw
+from leadcrm.database.sessions import bind
+from tests.support.crm import keep, submission, url_of
+
+THREADS = 4
+ROUNDS = 60
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns in the middle of everything."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(5e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_threads_that_run_a_query_for_the_first_time_at_once_all_get_its_rows(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'leads.db'}"
+    keep(database, [submission(b"no lead")])
+    spool = SpoolReader(tmp_path)
+    entities = bind(url_of(database))
+    caches = (
+        pony.orm.asttranslation.extractors_cache,
+        pony.orm.decompiling.ast_cache,
+        entities.database._translator_cache,
+    )
+    start = Barrier(THREADS)
+
+    def read(_: int) -> int:
+        start.wait()
+        return len(list_raw(entities, spool, ["invalid"], limit=10).rows)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        for _ in range(ROUNDS):
+            for cache in caches:
+                cache.clear()
+            assert list(threads.map(read, range(THREADS))) == [1] * THREADS
+    entities.database.disconnect()
