@@ -106,6 +106,13 @@ def test_a_path_that_is_no_route_is_answered_404_whatever_the_method(server: Ser
             assert answer.json()["error"] == "not_found"
 
 
+def test_the_studio_with_a_slash_leads_to_the_studio(server: Server) -> None:
+    answer = server.client.get("/studio/?open=x&q=%20")
+    assert (answer.status, answer.header("Location")) == (308, "../studio?open=x&q=%20")
+    assert server.client.get("/studio").status == 200
+    assert server.client.get("/studio/app.js").status == 200
+
+
 @pytest.mark.parametrize(("method", "path"), ABOUT_THE_CRM)
 def test_every_route_of_the_crm_needs_the_token(server: Server, method: str, path: str) -> None:
     lead_id = server.client.post_lead({}).json()["lead_id"]

@@ -80,6 +80,10 @@ class StudioPage:
     def _answer(self, request: Request, name: str) -> HTTPResponse:
         if self._gate.is_closed:
             return HTTPResponse(f"{HOW_TO_OPEN}\n", 403, HEADERS, "text/plain; charset=utf-8")
+        if request.path.endswith("/"):
+            # The page's links are relative, so that it may lie below any path of a proxy.
+            query = f"?{request.query_string}" if request.query_string else ""
+            return HTTPResponse(None, 308, {**HEADERS, "location": f"../studio{query}"})
         content, kind, tag = self._files[name]
         headers = {**HEADERS, "etag": tag}
         if request.headers.get("if-none-match") == tag:
