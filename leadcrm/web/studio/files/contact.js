@@ -54,5 +54,9 @@ export function phoneLinks(phone) {
 export function emailLinks(email) {
 	if (!email?.includes("@")) return email;
 	// Of an address with a question mark, the rest would become headers of the mail.
-	return links(email, { href: `mailto:${encodeURIComponent(email).replace("%40", "@")}`, verb: "Write to", control: "email" });
+	return links(email, {
+		href: `mailto:${encodeURIComponent(email).replace("%40", "@")}`,
+		verb: "Write to",
+		control: "email",
+	});
 }
