@@ -31,7 +31,7 @@ class FeedEvent(NamedTuple):
         type: One of `EVENT_TYPES`.
         at: When it was stored, naive UTC; a lead that waited in a spool arrived earlier.
         lead: The lead as it is now; None if it is gone, or if leads were not asked for.
-        change: What was changed, for `changed`.
+        change: What was changed or noted, for `changed` and `noted`.
     """
 
     seq: int

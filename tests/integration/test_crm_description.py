@@ -45,8 +45,8 @@ if sys.version_info < (3, 11):
     # The last release for this Python does not recognise an array of one text in a query string.
     LEFT_OUT |= {"negative_data_rejection"}
 
-NOT_TOLD_APART = {"GET /api/leads/count": "negative_data_rejection"}
-"""Almost all of its parameters are arrays, and schemathesis takes `country=1` for a number, not an array of one."""
+NOT_TOLD_APART = ("GET /api/leads", "GET /api/leads/count", "GET /api/leads/export")
+"""Most of their parameters are arrays, and schemathesis takes `country=1` for a number or text, not an array of one."""
 
 NOT_GENERATED = ("cursor", "from", "after", "wait")
 """Parameters that depend on another response or parameter, which no schema can say."""
@@ -70,7 +70,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_generated_request_is_answered_as_described(server: Server, operation: str, mode: GenerationMode) -> None:
     load_all_checks()
-    left_out = LEFT_OUT | {NOT_TOLD_APART.get(operation, "")}
+    left_out = LEFT_OUT | ({"negative_data_rejection"} if operation in NOT_TOLD_APART else set())
     checks = [check for check in CHECKS.get_all() if check.__name__ not in left_out]
     url = f"http://{server.host}:{server.port}"
     schema = schemathesis.openapi.from_url(f"{url}/api/openapi.json", headers=HEADERS)

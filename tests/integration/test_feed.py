@@ -75,6 +75,10 @@ def test_a_page_goes_on_from_the_number_that_was_read_last(crm: Crm) -> None:
     assert crm.get("/api/feed", after=rest["next"]) == {"events": [], "next": rest["next"]}
     thin = crm.get("/api/feed", after=after, payload="thin")["events"]
     assert [sorted(event) for event in thin] == [["at", "leadId", "seq", "type"]] * 3
+    crm.ask("POST", f"/api/leads/{lead_id}/notes", {"text": "calls back"}, X_Actor="anna")
+    (noted,) = crm.get("/api/feed", after=rest["next"])["events"]
+    assert (noted["type"], noted["leadId"]) == ("lead.noted", lead_id)
+    assert (noted["change"]["to"], noted["change"]["by"]) == ("calls back", "anna")
 
 
 def test_a_number_that_cannot_be_gone_on_from_is_refused(crm: Crm) -> None:

@@ -10,3 +10,12 @@ CREATE INDEX leads_unassigned ON {schema}leads (created_at, id, status, is_test)
 CREATE INDEX leads_phone_end ON {schema}leads (
     right(regexp_replace(substr(phone, 1, 64), '[^0-9]', '', 'g'), 7) COLLATE "C"
 ) WHERE phone IS NOT NULL;
+
+-- A note is an event of its own kind.
+CREATE OR REPLACE FUNCTION {schema}leads_feed_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO {schema}leads_feed (type, lead_id, change_id)
+        VALUES (CASE NEW.field WHEN 'note' THEN 'noted' ELSE 'changed' END, NEW.lead_id, NEW.id);
+    RETURN NULL;
+END
+$$;
