@@ -144,6 +144,18 @@ def test_rows_whose_key_is_taken_are_compared_with_the_stored_row(store: Store, 
     assert len(rows.leads()) == 3
 
 
+def test_rows_that_each_lost_their_key_to_the_other_are_written(store: Store, rows: Rows) -> None:
+    """They are salvaged so if their file was overwritten while the later one was written, which was written again."""
+    first, again = (submission(b"{}", key="a") for _ in range(2))
+    block(store.write([again]))
+    salvaged = [again.duplicating(first.id, first.body_sha256), first]
+    assert receipts(block(store.write(salvaged)))[1][0] == Outcome.DUPLICATE
+    assert {row["id"]: (row["state"], row["duplicate_of"]) for row in rows.raw()} == {
+        again.id: ("stored", None), first.id: ("repeat", again.id),
+    }  # fmt: skip
+    assert len(rows.leads()) == 1
+
+
 def test_an_empty_batch_writes_nothing(store: Store, rows: Rows) -> None:
     assert block(store.write([])) == []
     block(store.prove())

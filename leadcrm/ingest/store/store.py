@@ -135,8 +135,11 @@ def receipts_for(batch: Iterable[Submission], rows: dict[str, Submission], store
     for submission in batch:
         row = rows[submission.id]
         lead_id = row.id
-        # A row of this batch that lost its key to an earlier row leads to that row.
-        while (next_row := rows.get(lead_id)) and next_row.duplicate_of:
+        # A row of this batch that lost its key to an earlier row leads to that row. Salvaged rows may lead back: where
+        # a file was overwritten, its last batch was written again while its keys were free there.
+        passed: set[str] = set()
+        while (next_row := rows.get(lead_id)) and next_row.duplicate_of and lead_id not in passed:
+            passed.add(lead_id)
             lead_id = next_row.duplicate_of
         receipts.append(receipt_for(row.state, lead_id, stored))
     return receipts
