@@ -9,27 +9,35 @@ Source: https://www.sqlite.org/walformat.html (2.1 the index's header).
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import struct
 from typing import NamedTuple
 
 _MAGIC = b"SQLite format 3\0"
 
+_NAMES_LOG = b"\2\2"
+
 _HEAD_BYTES = 96
 """Two copies of the header, which end with its checksums."""
+
+
+_FIELDS = struct.Struct("=16xI12x4s60xI28xI")
+"""The number of pages, the first of the round's salts, which counts up, and how many pages were and are to be moved."""
+
+_INDEX_BYTES = _FIELDS.size
 
 
 class Checkpoints(NamedTuple):
     """What checkpoints have done with a log.
 
     Attributes:
-        salts: Another value in each round; a round ends once all pages were moved and the log is begun anew.
+        round: A round ends once all pages were moved and the log is begun anew; the next one has the next number.
         moved: The number of this round's pages that are in the file.
         moving: What that number is to become; another one only while a checkpoint writes, or after it was cut off.
     """
 
-    salts: bytes
-    moved: bytes
-    moving: bytes
+    round: int
+    moved: int
+    moving: int
 
 
 class LogIndex:
@@ -45,8 +53,13 @@ class LogIndex:
 
     def checkpoints(self) -> Checkpoints:
         """Return how far the pages of the log have been moved."""
-        index = os.pread(self._descriptor, 136, 0)
-        return Checkpoints(index[32:40], index[_HEAD_BYTES : _HEAD_BYTES + 4], index[128:132])
+        return self.look()[0]
+
+    def look(self) -> tuple[Checkpoints, int]:
+        """Return how far the pages of the log have been moved, and their number."""
+        index = os.pread(self._descriptor, _INDEX_BYTES, 0)
+        pages, round, moved, moving = _FIELDS.unpack(index)
+        return Checkpoints(int.from_bytes(round, "big"), moved, moving), pages
 
     def clear(self) -> None:
         """Make every connection read the log anew before its next transaction. The caller holds the write lock."""
@@ -56,25 +69,24 @@ class LogIndex:
 def find_descriptor(file: os.stat_result) -> int | None:
     """Return a descriptor by which this process has the file open, or None."""
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            opened = os.fstat(int(name))
-            if (opened.st_dev, opened.st_ino) == (file.st_dev, file.st_ino):
-                return int(name)
+        if is_open_as(int(name), file):
+            return int(name)
     return None
 
 
+def is_open_as(descriptor: int, file: os.stat_result) -> bool:
+    """Say whether this process has the file open by the descriptor."""
+    try:
+        opened = os.fstat(descriptor)
+    except OSError:
+        return False
+    return (opened.st_dev, opened.st_ino) == (file.st_dev, file.st_ino)
+
+
 def is_plausible_successor(head: bytes, before: bytes) -> bool:
-    """Say whether the head of a database can have followed another: its counter of changes never decreases."""
-    return head[:16] == _MAGIC and int.from_bytes(head[24:28], "big") >= int.from_bytes(before[24:28], "big")
+    """Say whether the head of a database can have followed another.
 
-
-def read_head(file: os.stat_result) -> bytes:
-    """Return the head of a database that this process has open; empty if it cannot be read."""
-    with suppress(OSError):
-        descriptor = find_descriptor(file)
-        if descriptor is not None:
-            head = os.pread(descriptor, 100, 0)
-            # The connection may have been closed meanwhile, and its number given to another file.
-            if os.fstat(descriptor).st_ino == file.st_ino:
-                return head
-    return b""
+    Its counter of changes never decreases, and it does not cease to name a log while that is in use. Backups name none.
+    """
+    counts_up = int.from_bytes(head[24:28], "big") >= int.from_bytes(before[24:28], "big")
+    return head[:16] == _MAGIC and counts_up and (head[18:20] == _NAMES_LOG or before[18:20] != _NAMES_LOG)

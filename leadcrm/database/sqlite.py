@@ -27,8 +27,12 @@ LOG_HEAD_BYTES = 32
 """The size of a log without pages."""
 
 SQLITE_CHECKPOINT_PAGES = 4000
-"""Log pages of 4 KiB at which a commit also runs a checkpoint. At SQLite's default of 1,000, every hundredth lead of a
-single sender waited milliseconds for one."""
+"""Log pages of 4 KiB at which a store runs a checkpoint after a commit. At SQLite's default of 1,000, every hundredth
+lead of a single sender waited milliseconds for one."""
+
+_LATEST_CHECKPOINT_PAGES = 4 * SQLITE_CHECKPOINT_PAGES
+"""Log pages at which a commit of any other connection runs one, where no store does it sooner, right after a look at
+the file: a copy over it that falls into a checkpoint is hard to tell from that."""
 
 
 def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> sqlite3.Connection:
@@ -89,7 +93,7 @@ def set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {SQLITE_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LATEST_CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {SQLITE_LOG_BYTES}")
 
 

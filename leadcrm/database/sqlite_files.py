@@ -5,8 +5,8 @@ goes on without a word: the newest commits are then in a file that has no name a
 (https://www.sqlite.org/howtocorrupt.html, 1.4).
 
 People in a hurry copy a backup over the file of a running server: the same file with another content, over which SQLite
-would lay the newer pages of the log. Only checkpoints write to the file, and the log's index tells of each. A change
-that it does not tell of is somebody else's.
+would lay the newer pages of the log. Only checkpoints write to the file. So ours begin right after a look, and the next
+look is right after them. Of a checkpoint that another process has made, the log and its index tell what it wrote.
 """
 
 from __future__ import annotations
@@ -15,14 +15,28 @@ import logging
 import os
 import sqlite3
 from contextlib import suppress
+from math import inf
 from pathlib import Path
+from time import time_ns
 
-from leadcrm.database.log_index import LogIndex, is_plausible_successor, read_head
+from leadcrm.database.log_frames import SAMPLE_FRAMES, lacks_moved_pages
+from leadcrm.database.log_index import Checkpoints, LogIndex, find_descriptor, is_open_as, is_plausible_successor
 from leadcrm.database.overwritten import keep_overwritten, overwritten_files
-from leadcrm.database.sqlite import LOG_HEAD_BYTES, busy_timeout, log_of
+from leadcrm.database.sqlite import LOG_HEAD_BYTES, SQLITE_CHECKPOINT_PAGES, busy_timeout, log_of
 
 SAVE_TIMEOUT_MS = 2000
 """How long saving a log waits for readers of what is not saved yet, and for writers."""
+
+CHECKPOINT_TIMEOUT_MS = 100
+
+_PAGES_BETWEEN_CHECKPOINTS = SQLITE_CHECKPOINT_PAGES // 4
+"""How much a log grows until the next attempt, after a reader has held up a checkpoint."""
+
+_CLOCK_TICK_NS = 20_000_000
+"""Files changed within this time may bear the same time of change."""
+
+_LOOKS = 3
+"""How often a file is looked at that changes meanwhile."""
 
 logger = logging.getLogger("leadcrm.database.sqlite_files")
 
@@ -37,30 +51,57 @@ class SqliteFiles:
         self._log = log_of(path)
         # The log is opened, and created if it is missing, by the first read.
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        # All checkpoints of this connection are those of `checkpoint`.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
         self._inode = os.stat(self._path).st_ino
         self._log_inode = os.stat(self._log).st_ino
         self._index = LogIndex(f"{path}-shm")
+        self._pages = 0
+        self._due_pages = SQLITE_CHECKPOINT_PAGES
+        self._descriptor: int | None = None
         self._is_overwritten = False
         self._kept_before = {*overwritten_files(path)}
-        self._remember_content()
+        while not self._remember_content(*self._look()):
+            pass
 
     def fault(self) -> str | None:
         """Return what has happened to the files, or None if they are those that were opened; some microseconds."""
         # Before the file's times: a checkpoint that has ended by now has changed them already.
-        checkpoints = self._index.checkpoints()
+        checkpoints, self._pages = self._index.look()
         try:
             file = os.stat(self._path)
         except OSError as error:
             return f"{self._path}: {error.strerror}"
         if file.st_ino != self._inode:
             return f"{self._path} was replaced by another file"
-        if _is_same_content(file, self._file):
+        if _is_same_content(file, self._file) and time_ns() < self._look_again_ns:
             self._checkpoints = checkpoints
-        elif self._is_foreign(file):
-            self._is_overwritten = True
+        else:
+            self._has_foreign_content()
         if self._is_overwritten:
             return f"{self._path} was overwritten"
         return f"{self._log} was deleted or replaced" if self._has_lost_log() else None
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Say whether the log had grown so much at the last look that its pages should be moved into the file."""
+        if self._pages < SQLITE_CHECKPOINT_PAGES:
+            self._due_pages = SQLITE_CHECKPOINT_PAGES
+        return self._pages >= self._due_pages
+
+    def checkpoint(self, mode: str = "PASSIVE") -> None:
+        """Move the log's pages into the file, unless it is faulty; the next `fault` tells what befell it meanwhile.
+
+        Raises:
+            sqlite3.Error: They cannot be moved.
+        """
+        if self.fault() or self._has_foreign_content(at_leisure=True):
+            return
+        self._due_pages = self._pages + _PAGES_BETWEEN_CHECKPOINTS
+        # It locks out writers while it waits for readers, some of which take long.
+        with busy_timeout(self._connection, CHECKPOINT_TIMEOUT_MS):
+            self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        self._has_foreign_content(at_leisure=True)
 
     def save(self) -> None:
         """Save the commits of an overwritten file or of a deleted log; call it before the connection closes.
@@ -75,33 +116,75 @@ class SqliteFiles:
         elif self._has_lost_log():
             self._save_log()
 
-    def _remember_content(self) -> None:
-        """Remember the file's content by its head, size and time of change, and the checkpoints that made it so."""
-        while True:
-            self._checkpoints = self._index.checkpoints()
-            self._file: os.stat_result = os.stat(self._path)
-            self._head = read_head(self._file)
-            if _is_same_content(os.stat(self._path), self._file):
-                return
-
-    def _is_foreign(self, file: os.stat_result) -> bool:
-        """Say whether something other than a checkpoint has changed the file; remember its content if not."""
+    def _look(self) -> tuple[Checkpoints, os.stat_result, bytes]:
         checkpoints = self._index.checkpoints()
-        head = read_head(file)
-        if checkpoints.moved != checkpoints.moving:
-            is_foreign = False
-        elif checkpoints == self._checkpoints:
-            # `touch` changes neither.
-            is_foreign = file.st_size != self._file.st_size or head != self._head
-        elif checkpoints.salts != self._checkpoints.salts:
-            # All of the last round may have been moved since, or nothing of it.
-            is_foreign = not is_plausible_successor(head, self._head)
-        else:
-            is_foreign = False
-        if is_foreign or self._is_kept():
-            return True
-        self._remember_content()
+        file = os.stat(self._path)
+        return checkpoints, file, self._read_head(file)
+
+    def _remember_content(self, checkpoints: Checkpoints, file: os.stat_result, head: bytes) -> bool:
+        """Remember the file's content by its head, size and time of change; return False if it changes meanwhile."""
+        now_ns = time_ns()
+        if not _is_same_content(os.stat(self._path), file) or self._index.checkpoints() != checkpoints:
+            return False
+        self._checkpoints = checkpoints
+        self._file: os.stat_result = file
+        self._head = head
+        is_settled = abs(now_ns - file.st_mtime_ns) > _CLOCK_TICK_NS
+        self._look_again_ns: float = inf if is_settled else now_ns + _CLOCK_TICK_NS
+        return True
+
+    def _has_foreign_content(self, *, at_leisure: bool = False) -> bool:
+        self._is_overwritten = self._is_overwritten or self._is_foreign(at_leisure=at_leisure) or self._is_kept()
+        return self._is_overwritten
+
+    def _is_foreign(self, *, at_leisure: bool) -> bool:
+        """Say whether something other than a checkpoint has changed the file; remember its content if not."""
+        for _ in range(_LOOKS):
+            checkpoints, file, head = self._look()
+            if checkpoints.moving - checkpoints.moved > SAMPLE_FRAMES and not at_leisure:
+                # A checkpoint writes just now. Its connection looks when it is through.
+                return False
+            is_foreign = self._differs(checkpoints, file, head, at_leisure=at_leisure)
+            if self._index.checkpoints() != checkpoints:
+                continue
+            if is_foreign:
+                return True
+            # After a checkpoint that was cut off, the file may hold any part of what it was to get.
+            if checkpoints.moved != checkpoints.moving or self._remember_content(checkpoints, file, head):
+                break
         return False
+
+    def _differs(self, checkpoints: Checkpoints, file: os.stat_result, head: bytes, *, at_leisure: bool) -> bool:
+        """Say whether checkpoints alone cannot have made the file what it is."""
+        if checkpoints.moved == checkpoints.moving:
+            # `touch` changes neither.
+            if checkpoints == self._checkpoints and (file.st_size != self._file.st_size or head != self._head):
+                return True
+            if not is_plausible_successor(head, self._head):
+                return True
+        with suppress(OSError):
+            descriptor = self._find_descriptor(file)
+            if descriptor is not None and not self._has_lost_log():
+                with open(self._log, "rb", buffering=0) as log:
+                    lacks = lacks_moved_pages(descriptor, log.fileno(), checkpoints, at_leisure=at_leisure)
+                return lacks and is_open_as(descriptor, file)
+        return False
+
+    def _read_head(self, file: os.stat_result) -> bytes:
+        """Return the file's head; empty if it cannot be read."""
+        with suppress(OSError):
+            descriptor = self._find_descriptor(file)
+            if descriptor is not None:
+                head = os.pread(descriptor, 100, 0)
+                # The connection may have been closed meanwhile, and its number given to another file.
+                if is_open_as(descriptor, file):
+                    return head
+        return b""
+
+    def _find_descriptor(self, file: os.stat_result) -> int | None:
+        if self._descriptor is None or not is_open_as(self._descriptor, file):
+            self._descriptor = find_descriptor(file)
+        return self._descriptor
 
     def _is_kept(self) -> bool:
         """Say whether another process has noticed that the file was overwritten, and has begun a new log."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from leadcrm.database.connections import open_connection
-from leadcrm.database.migrations import migrate
+from leadcrm.database.migrations import REWRITE_SQL, migrate
 from leadcrm.database.overwritten import overwritten_files
+from leadcrm.database.sqlite import log_of
 from leadcrm.errors import StoreUnavailable
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.spool.salvage import salvage_all
@@ -138,6 +139,61 @@ def test_a_file_that_anything_but_a_checkpoint_changes_was_overwritten(
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match=r"leads\.db was overwritten"):
                 block(store.write([]))
+
+
+@pytest.mark.parametrize("after", ["the checkpoint", "the log was begun anew"])
+def test_a_file_that_is_overwritten_after_the_checkpoint_of_another_worker_is_noticed(
+    database: str, after: str
+) -> None:
+    """Between two looks of a store another one has moved the log's pages, and may have begun the log anew."""
+    (store, _), (_, other) = open_sqlite(database), open_sqlite(database)
+    path = sqlite_path(database)
+    with closing(store):
+        for number in range(300):
+            block(store.write(batch_of([f"{number}".encode()])))
+        backup = path.read_bytes()
+        block(store.write(batch_of([b"new"])))
+        other.execute("PRAGMA wal_checkpoint")
+        block(store.write([]))
+        block(store.write(batch_of([b"newer"])))
+        other.execute("PRAGMA wal_checkpoint")
+        path.write_bytes(backup)
+        if after != "the checkpoint":
+            other.execute(REWRITE_SQL.format(schema=""))
+        with pytest.raises(StoreUnavailable, match=r"leads\.db was overwritten"):
+            block(store.write([]))
+    other.close()
+
+
+def test_checkpoints_of_other_workers_and_programs_overwrite_nothing(database: str) -> None:
+    """Two stores that write in turn, a program that uses the file as it likes, and a reader in whose way they are."""
+    stores = [open_sqlite(database)[0] for _ in range(2)]
+    path = sqlite_path(database)
+    with closing(sqlite3.connect(path, isolation_level=None)) as program:
+        for number in range(40):
+            for worker, store in enumerate(stores):
+                block(store.write(batch_of([f"{number} {worker} {row}".encode() for row in range(20)])))
+            program.execute("UPDATE leads SET status = 'called'")
+            if number % 4 == 0:
+                program.execute(f"PRAGMA wal_checkpoint({('PASSIVE', 'FULL', 'RESTART', 'TRUNCATE')[number // 4 % 4]})")
+            if number == 20:
+                program.execute("VACUUM")
+            stores[number % 2].files.checkpoint()
+    for store in stores:
+        block(store.prove())
+        store.close()
+    assert len(Rows(database).raw()) == 1 + 40 * 2 * 20
+    assert overwritten_files(path) == []
+
+
+def test_a_log_that_grows_is_moved_into_the_file(database: str) -> None:
+    store, _ = open_sqlite(database)
+    log = Path(log_of(sqlite_path(database)))
+    with closing(store):
+        block(store.prove())
+        for number in range(50):
+            block(store.write([submission(b"x" * 500_000, key=f"{number}")]))
+        assert log.stat().st_size < 5000 * 4096
 
 
 def test_rows_that_only_an_overwritten_file_held_are_kept_from_memory(database: str, tmp_path: Path) -> None:

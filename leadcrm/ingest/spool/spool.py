@@ -258,10 +258,10 @@ class Spool:
     def compact(self) -> None:
         """Return the file's unused space to the disk; call it once no row waits."""
         with self._faults():
-            self._opened()
+            store = self._opened()
             assert self._connection is not None
             self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            store.files.checkpoint("TRUNCATE")
 
     @contextmanager
     def drain_lock(self) -> Iterator[bool]:

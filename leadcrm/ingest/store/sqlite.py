@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from time import monotonic, sleep
@@ -37,8 +37,6 @@ from leadcrm.ingest.store.store import (
     write_bisected,
 )
 from leadcrm.ingest.submission import Submission
-
-CHECKPOINT_TIMEOUT_MS = 100
 
 LOCK_PAUSE_S = (0.0002, 0.001)
 """The pause between two attempts at SQLite's write lock, shorter than the commit for which another worker holds it."""
@@ -126,6 +124,7 @@ class SqliteStore:
             yield InThread(self._rewrite)
         except sqlite3.Error as error:
             raise store_error(error, self._path) from error
+        self._require_file()
 
     def known(self, keys: Sequence[bytes]) -> Known:
         """Return the holders of those keys that a row holds.
@@ -159,6 +158,9 @@ class SqliteStore:
             self._expects_taken_keys = any(row.duplicate_of for row in rows.values())
         # A commit does not count if its file was taken away meanwhile.
         self._require_file()
+        if self.files.is_checkpoint_due:
+            yield InThread(self._checkpoint)
+            self._require_file()
         return receipts_for(batch, rows, self.stored)
 
     def _insert_new(self, rows: Sequence[Submission]) -> Operation[bool]:
@@ -232,9 +234,12 @@ class SqliteStore:
     def _rewrite(self) -> None:
         with self._transaction():
             self._connection.execute(REWRITE_SQL.format(schema=""))
-        # The checkpoint locks out writers while it waits for readers, some of which take long.
-        with busy_timeout(self._connection, CHECKPOINT_TIMEOUT_MS):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.files.checkpoint("TRUNCATE")
+
+    def _checkpoint(self) -> None:
+        # The commit is in the log, so this may fail; it is tried again.
+        with suppress(sqlite3.Error):
+            self.files.checkpoint()
 
     def _statements(self, rows: Sequence[Submission]) -> list[Statement]:
         """Return the statements that insert the rows with their leads and their ledger entries."""

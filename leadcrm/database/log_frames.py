@@ -1,0 +1,104 @@
+"""What a database's file must hold, as its log tells: the newest of the pages that checkpoints have moved there.
+
+A frame stays in the log until a newer one takes its place, also after a checkpoint and after the log was begun anew. A
+page of the file that differs from its newest moved frame was written by something other than a checkpoint.
+
+Source: https://www.sqlite.org/fileformat2.html (4.1 the frames of a log).
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from leadcrm.database.log_index import Checkpoints
+
+SAMPLE_FRAMES = 128
+"""How many of a round's newest frames tell that a file was overwritten. A copy of an earlier time lacks the last of
+them."""
+
+_LOG_HEAD_BYTES = 32
+_FRAME_HEAD_BYTES = 24
+
+
+class _Frame(NamedTuple):
+    page: int
+    pages_after_commit: int
+    round: int
+    at: int
+
+
+def lacks_moved_pages(file: int, log: int, checkpoints: Checkpoints, *, at_leisure: bool) -> bool:
+    """Say whether a page of the file differs from what checkpoints have moved there.
+
+    The answer counts only if the checkpoints are still the same afterwards.
+
+    Args:
+        file: A descriptor of the database.
+        log: A descriptor of its log.
+        checkpoints: What checkpoints have done with it.
+        at_leisure: Look at what this round and the last one have moved, which takes milliseconds; else at one of them.
+    """
+    frames = _Frames(log, checkpoints.round)
+    if not frames.page_bytes:
+        return False
+    # While a checkpoint writes, or after it was cut off, these pages may be in the file or not.
+    unsure = {frame.page for frame in frames.of_this_round(checkpoints.moving, down_to=checkpoints.moved)}
+    if checkpoints.moved and _lacks(file, frames, frames.of_this_round(checkpoints.moved), unsure):
+        return True
+    if checkpoints.moved and not at_leisure:
+        return False
+    unsure |= {frame.page for frame in frames.of_this_round(checkpoints.moved)}
+    return _lacks(file, frames, frames.of_last_round(), unsure)
+
+
+def _lacks(file: int, frames: _Frames, newest_first: Iterator[_Frame], unsure: set[int]) -> bool:
+    """Say whether the file lacks a page of frames that were all moved there, unless the page is unsure."""
+    seen = unsure.copy()
+    pages = 0
+    for frame in islice(newest_first, SAMPLE_FRAMES):
+        pages = pages or frame.pages_after_commit
+        # What follows the last commit was given up. Pages past the end were cut off.
+        if frame.page in seen or not frame.page <= pages:
+            continue
+        seen.add(frame.page)
+        if frames.content(frame) != os.pread(file, frames.page_bytes, (frame.page - 1) * frames.page_bytes):
+            return True
+    return False
+
+
+class _Frames:
+    def __init__(self, log: int, round: int) -> None:
+        self._log = log
+        self._round = round
+        self.page_bytes = int.from_bytes(os.pread(log, 4, 8), "big")
+        self._step = self.page_bytes + _FRAME_HEAD_BYTES
+
+    def content(self, frame: _Frame) -> bytes:
+        return os.pread(self._log, self.page_bytes, frame.at + _FRAME_HEAD_BYTES)
+
+    def of_this_round(self, end: int, *, down_to: int = 0) -> Iterator[_Frame]:
+        return (frame for frame in map(self._read, range(end - 1, down_to - 1, -1)) if frame.round == self._round)
+
+    def of_last_round(self) -> Iterator[_Frame]:
+        """Yield what newer frames have left of the last round, newest first."""
+        count = (os.fstat(self._log).st_size - _LOG_HEAD_BYTES) // self._step
+        # The rounds follow each other, the newest first.
+        end = bisect_left(range(max(0, count)), 2, key=lambda number: self._age(self._read(number)))
+        for number in range(end - 1, -1, -1):
+            frame = self._read(number)
+            if self._age(frame) != 1:
+                return
+            yield frame
+
+    def _age(self, frame: _Frame) -> int:
+        return (self._round - frame.round) & 0xFFFFFFFF
+
+    def _read(self, number: int) -> _Frame:
+        at = _LOG_HEAD_BYTES + number * self._step
+        head = os.pread(self._log, 12, at)
+        page, pages, round = (int.from_bytes(head[start : start + 4], "big") for start in (0, 4, 8))
+        return _Frame(page, pages, round, at)
