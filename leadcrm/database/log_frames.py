@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from leadcrm.database.log_index import Checkpoints
@@ -29,6 +29,12 @@ class _Frame(NamedTuple):
     pages_after_commit: int
     round: int
     at: int
+
+
+def begins_with_commit(log: int) -> bool:
+    """Say whether the log's present round has a commit."""
+    frames = _Frames(log, int.from_bytes(os.pread(log, 4, 16), "big"))
+    return bool(frames.page_bytes) and any(frame.pages_after_commit for frame in frames.of_this_round_oldest_first())
 
 
 def lacks_moved_pages(file: int, log: int, checkpoints: Checkpoints, *, at_leisure: bool) -> bool:
@@ -76,18 +82,22 @@ class _Frames:
         self._round = round
         self.page_bytes = int.from_bytes(os.pread(log, 4, 8), "big")
         self._step = self.page_bytes + _FRAME_HEAD_BYTES
+        self._count = max(0, (os.fstat(log).st_size - _LOG_HEAD_BYTES) // self._step)
 
     def content(self, frame: _Frame) -> bytes:
         return os.pread(self._log, self.page_bytes, frame.at + _FRAME_HEAD_BYTES)
 
     def of_this_round(self, end: int, *, down_to: int = 0) -> Iterator[_Frame]:
-        return (frame for frame in map(self._read, range(end - 1, down_to - 1, -1)) if frame.round == self._round)
+        numbers = range(min(end, self._count) - 1, down_to - 1, -1)
+        return (frame for frame in map(self._read, numbers) if frame.round == self._round)
+
+    def of_this_round_oldest_first(self) -> Iterator[_Frame]:
+        return takewhile(lambda frame: frame.round == self._round, map(self._read, range(self._count)))
 
     def of_last_round(self) -> Iterator[_Frame]:
         """Yield what newer frames have left of the last round, newest first."""
-        count = (os.fstat(self._log).st_size - _LOG_HEAD_BYTES) // self._step
         # The rounds follow each other, the newest first.
-        end = bisect_left(range(max(0, count)), 2, key=lambda number: self._age(self._read(number)))
+        end = bisect_left(range(self._count), 2, key=lambda number: self._age(self._read(number)))
         for number in range(end - 1, -1, -1):
             frame = self._read(number)
             if self._age(frame) != 1:

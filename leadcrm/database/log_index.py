@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 _MAGIC = b"SQLite format 3\0"
 
-_NAMES_LOG = b"\2\2"
+NAMES_LOG = b"\2\2"
+NAMES_LOG_AT = 18
+"""What the head of a database that has a log says, and where."""
 
 _HEAD_BYTES = 96
 """Two copies of the header, which end with its checksums."""
@@ -24,6 +26,8 @@ _FIELDS = struct.Struct("=16xI12x4s60xI28xI")
 """The number of pages, the first of the round's salts, which counts up, and how many pages were and are to be moved."""
 
 _INDEX_BYTES = _FIELDS.size
+
+_ALL_PAGES = 0xFFFFFFFF
 
 
 class Checkpoints(NamedTuple):
@@ -57,13 +61,30 @@ class LogIndex:
 
     def look(self) -> tuple[Checkpoints, int]:
         """Return how far the pages of the log have been moved, and their number."""
-        index = os.pread(self._descriptor, _INDEX_BYTES, 0)
-        pages, round, moved, moving = _FIELDS.unpack(index)
-        return Checkpoints(int.from_bytes(round, "big"), moved, moving), pages
+        return _read(os.pread(self._descriptor, _INDEX_BYTES, 0))
 
     def clear(self) -> None:
         """Make every connection read the log anew before its next transaction. The caller holds the write lock."""
         os.pwrite(self._descriptor, bytes(_HEAD_BYTES), 0)
+
+
+def _read(index: bytes) -> tuple[Checkpoints, int]:
+    pages, round, moved, moving = _FIELDS.unpack(index[:_INDEX_BYTES])
+    return Checkpoints(int.from_bytes(round, "big"), moved, moving), pages
+
+
+def read_index(index: bytes, log_head: bytes) -> Checkpoints:
+    """Return what checkpoints have done with a log that no process has open, as far as it is known.
+
+    Args:
+        index: The bytes of its index; they count for nothing if they are not whole or another log's.
+        log_head: The log's head.
+    """
+    is_whole = len(index) >= _INDEX_BYTES and index[:48] == index[48:96] and index[12] == 1
+    if is_whole and index[32:40] == log_head[16:24]:
+        return _read(index)[0]
+    # The pages of this round may be in the file or not.
+    return Checkpoints(int.from_bytes(log_head[16:20], "big"), 0, _ALL_PAGES)
 
 
 def find_descriptor(file: os.stat_result) -> int | None:
@@ -83,10 +104,20 @@ def is_open_as(descriptor: int, file: os.stat_result) -> bool:
     return (opened.st_dev, opened.st_ino) == (file.st_dev, file.st_ino)
 
 
+def is_head_of_database(head: bytes) -> bool:
+    """Say whether a file begins as a database that has a log. Backups have none."""
+    return head[:16] == _MAGIC and not names_no_log(head)
+
+
+def names_no_log(head: bytes) -> bool:
+    """Say whether the head of a database says that it is used without a log."""
+    return head[:16] == _MAGIC and head[NAMES_LOG_AT : NAMES_LOG_AT + len(NAMES_LOG)] != NAMES_LOG
+
+
 def is_plausible_successor(head: bytes, before: bytes) -> bool:
     """Say whether the head of a database can have followed another.
 
     Its counter of changes never decreases, and it does not cease to name a log while that is in use. Backups name none.
     """
     counts_up = int.from_bytes(head[24:28], "big") >= int.from_bytes(before[24:28], "big")
-    return head[:16] == _MAGIC and counts_up and (head[18:20] == _NAMES_LOG or before[18:20] != _NAMES_LOG)
+    return head[:16] == _MAGIC and counts_up and (names_no_log(before) or not names_no_log(head))

@@ -33,8 +33,7 @@ def keep_overwritten(connection: sqlite3.Connection, path: Path) -> Path:
     Raises:
         OSError, sqlite3.Error: They cannot be written.
     """
-    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    kept = path.with_name(f"{path.name}.overwritten-{moment}")
+    kept = new_kept_path(path)
     # The kept file is salvaged as soon as it has its name.
     unfinished = kept.with_name(f".{kept.name}")
     log = Path(log_of(kept_log(kept)))
@@ -53,6 +52,12 @@ def keep_overwritten(connection: sqlite3.Connection, path: Path) -> Path:
         raise
     sync_folder(kept.parent)
     return kept
+
+
+def new_kept_path(path: Path) -> Path:
+    """Return the path under which something is kept of a database that was overwritten now."""
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    return path.with_name(f"{path.name}.overwritten-{moment}")
 
 
 def kept_log(kept: Path) -> Path:

@@ -21,6 +21,7 @@ from pony.orm.dbapiprovider import DBException
 from pony.utils import timestamp2datetime
 
 from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.database.crashed_log import keep_log_of_overwritten
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
 from leadcrm.database.postgres import deadline, open_blocking
@@ -140,6 +141,7 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
     # Only migrations create the file.
     if not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
+    keep_log_of_overwritten(path)
     database = entities.database
 
     @database.on_connect(provider="sqlite")  # type: ignore[untyped-decorator]

@@ -20,7 +20,16 @@ from pathlib import Path
 from time import time_ns
 
 from leadcrm.database.log_frames import SAMPLE_FRAMES, lacks_moved_pages
-from leadcrm.database.log_index import Checkpoints, LogIndex, find_descriptor, is_open_as, is_plausible_successor
+from leadcrm.database.log_index import (
+    NAMES_LOG,
+    NAMES_LOG_AT,
+    Checkpoints,
+    LogIndex,
+    find_descriptor,
+    is_open_as,
+    is_plausible_successor,
+    names_no_log,
+)
 from leadcrm.database.overwritten import keep_overwritten, overwritten_files
 from leadcrm.database.sqlite import LOG_HEAD_BYTES, SQLITE_CHECKPOINT_PAGES, busy_timeout, log_of
 
@@ -201,6 +210,7 @@ class SqliteFiles:
             if self._has_lost_log() or self._is_kept():
                 return
             kept = keep_overwritten(self._connection, Path(self._path))
+            self._name_log()
             self._index.clear()
             os.truncate(self._log, LOG_HEAD_BYTES)
         except (OSError, sqlite3.Error) as error:
@@ -214,6 +224,13 @@ class SqliteFiles:
                 self._connection.execute("ROLLBACK")
         text = f"{self._path} was overwritten under the running server; {told}"
         logger.error(text, extra={"action": "save_log", "hint": hint})
+
+    def _name_log(self) -> None:
+        """Let the new content say that it has a log, as backups do not: else it would seem foreign after a crash."""
+        with suppress(OSError):
+            file = os.stat(self._path)
+            if (descriptor := self._find_descriptor(file)) is not None and names_no_log(self._read_head(file)):
+                os.pwrite(descriptor, NAMES_LOG, NAMES_LOG_AT)
 
     def _save_log(self) -> None:
         """Move the commits in a deleted log into the database's file."""
