@@ -9,7 +9,7 @@ from typing import Any
 
 from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import State
-from leadcrm.ingest.sourced import interpret
+from leadcrm.ingest.sourced import Arrival
 from leadcrm.ingest.submission import Submission
 from leadcrm.sources.catalogue import Catalogue, presets
 from leadcrm.sources.proof import query_of
@@ -82,15 +82,16 @@ def try_body(
 
 def try_kept(source: Source, row: Submission, *, max_decoded_bytes: int) -> dict[str, Any]:
     """Return what a source would make of a kept request that has its body; nothing is stored, and nothing verified."""
-    made = interpret(
+    made = Arrival(
         row._replace(key_sha256=None, part_of=None, fields=None),
         source.reopened(),
         None,
-        query=query_of(row.target),
-        headers=row.headers,
-        credentials=None,
-        max_decoded_bytes=max_decoded_bytes,
-    )
+        query_of(row.target),
+        row.headers,
+        None,
+        max_decoded_bytes,
+        row.target,
+    ).interpreted()
     leads = made.parts or ((made,) if made.fields is not None else ())
     return {
         "state": made.state.value,

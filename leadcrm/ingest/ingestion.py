@@ -390,7 +390,9 @@ class Ingestion:
     def _replay_postponed(self) -> bool:
         entities = bind(self._config.database)
         try:
-            replayed = replay_postponed(entities, max_decoded_bytes=self._config.max_body_bytes)
+            replayed = replay_postponed(
+                entities, max_decoded_bytes=self._config.max_body_bytes, sources=self.source_rows
+            )
         finally:
             entities.database.disconnect()
         if replayed.leads:

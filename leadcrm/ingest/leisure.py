@@ -11,7 +11,9 @@ What does not get its turn in time is kept as postponed, and recovery makes its 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import monotonic, thread_time
+from typing import Protocol
 
 from leadcrm.ingest.submission import Submission
 
@@ -32,6 +34,13 @@ WAIT_S = 1.0
 """How many bodies wait for the thread, and how long. All waits together are well within a lead's deadline."""
 
 
+class Read(Protocol):
+    """Reads a submission's body; never raises."""
+
+    def __call__(self, *, at_leisure: bool) -> Submission:
+        """Return the submission with its body read; without leisure, postponed if that takes long."""
+
+
 class Leisure:
     """The turns, the thread and its budget; for the event loop alone."""
 
@@ -44,12 +53,18 @@ class Leisure:
         self._left_s = BUDGET_S
         self._refilled_at = monotonic()
 
-    async def read(self, postponed: Submission) -> Submission:
-        """Return the submission with its body read, or as it is if there is no time for that now."""
+    async def read(self, postponed: Submission, read: Read | None = None) -> Submission:
+        """Return the submission with its body read, or as it is if there is no time for that now.
+
+        Args:
+            postponed: The submission.
+            read: Reads its body; None where that of its row's source does.
+        """
+        read = read or self._read(postponed)
         if not await _acquire(self._turn, TURN_S):
             return postponed
         try:
-            submission = postponed.reprocessed(max_decoded_bytes=self._max_decoded_bytes, at_leisure=False)
+            submission = read(at_leisure=False)
         finally:
             # Not at once, or all that wait would have their turns in one iteration of the loop.
             asyncio.get_running_loop().call_soon(self._turn.release)
@@ -60,13 +75,16 @@ class Leisure:
             has_turn = await _acquire(self._thread_turn, WAIT_S)
         finally:
             self._waiting -= 1
-        return await self._read_in_thread(postponed) if has_turn else postponed
+        return await self._read_in_thread(submission, read) if has_turn else submission
 
-    async def _read_in_thread(self, postponed: Submission) -> Submission:
+    def _read(self, postponed: Submission) -> Read:
+        return partial(postponed.reprocessed, max_decoded_bytes=self._max_decoded_bytes)
+
+    async def _read_in_thread(self, postponed: Submission, read: Read) -> Submission:
         if not self._has_time():
             self._thread_turn.release()
             return postponed
-        job = asyncio.get_running_loop().run_in_executor(None, self._timed, postponed)
+        job = asyncio.get_running_loop().run_in_executor(None, _timed, read)
         job.add_done_callback(self._rest)
         try:
             return (await asyncio.wait_for(asyncio.shield(job), WAIT_S))[0]
@@ -79,15 +97,16 @@ class Leisure:
         self._refilled_at = now
         return self._left_s > 0
 
-    def _timed(self, postponed: Submission) -> tuple[Submission, float]:
-        started = thread_time()
-        return postponed.reprocessed(max_decoded_bytes=self._max_decoded_bytes), thread_time() - started
-
     def _rest(self, job: asyncio.Future[tuple[Submission, float]]) -> None:
         """Charge the budget, and let the next body have the thread after a rest."""
         took_s = job.result()[1]
         self._left_s -= took_s
         job.get_loop().call_later(REST_SHARE * took_s, self._thread_turn.release)
+
+
+def _timed(read: Read) -> tuple[Submission, float]:
+    started = thread_time()
+    return read(at_leisure=True), thread_time() - started
 
 
 async def _acquire(lock: asyncio.Lock, timeout_s: float) -> bool:

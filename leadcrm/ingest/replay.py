@@ -119,7 +119,7 @@ def replay_failed(
     return leads
 
 
-def replay_postponed(entities: Entities, *, max_decoded_bytes: int) -> Postponed:
+def replay_postponed(entities: Entities, *, max_decoded_bytes: int, sources: SourceReader | None = None) -> Postponed:
     """Make the leads of postponed rows, in order of arrival, for `LEISURE_S`.
 
     Raises:
@@ -130,7 +130,7 @@ def replay_postponed(entities: Entities, *, max_decoded_bytes: int) -> Postponed
     for id in _failed_ids(entities, are_postponed=True):
         if thread_time() > ends_at:
             return Postponed(leads, are_left=True)
-        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes)
+        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
         leads += replayed is not None and replayed.changed
     return Postponed(leads, are_left=False)
 
@@ -184,11 +184,13 @@ def _replay(entities: Entities, id: UUID, reprocessed: Submission | None) -> Rep
         return _unchanged(kept._replace(state=state, error=reprocessed.error))._replace(changed=state != kept.state)
     if kept.state is State.CONFLICT:
         row.key_sha256 = None
-    elif not kept.state.holds_key:
+    elif not kept.state.holds_key or kept.key_sha256 is None:
         # The key of a source's row may stand in its body, so that it is known only now.
         kept = kept._replace(idempotency_key=reprocessed.idempotency_key, key_sha256=reprocessed.key_sha256)
+        # Looked for before the row has the key: a look-up flushes, and a failed row would claim it at once.
+        holder = _find_holder(entities, kept)
         row.set(idempotency_key=kept.idempotency_key, key_sha256=kept.key_sha256)
-        if holder := _find_holder(entities, kept):
+        if holder:
             duplicate = kept.duplicating(str(holder.id), holder.body_sha256)
             row.set(state=duplicate.state.value, duplicate_of=holder.id, error=None)
             return Replay(kept.id, duplicate.state, True, str(holder.id), None)

@@ -1,7 +1,7 @@
 """From a source's request to its raw row, its lead or its several leads: on arrival, in the drain and in a replay.
 
-`interpret` verifies, parses, maps and keys. It never raises, because nothing may prevent a request's own row from being
-kept: each row gets a state and, if it has no lead, an error that says why.
+An `Arrival` is verified, parsed, mapped and keyed. It never raises, because nothing may prevent a request's own row
+from being kept: each row gets a state and, if it has no lead, an error that says why.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -17,8 +17,9 @@ import orjson
 from uuid_utils import uuid7
 
 from leadcrm.database.states import State
-from leadcrm.errors import InvalidPayload
+from leadcrm.errors import InvalidPayload, TooLaborious
 from leadcrm.ingest.normalize import storable
+from leadcrm.ingest.payload.amplification import MAX_RATIO, are_blown_up, within_ratio
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
 from leadcrm.sources.live import LiveSources
@@ -29,6 +30,9 @@ CREDENTIALS_HEADER = "leadcrm-credentials"
 """Under this name an unverified row's headers hold the SHA-256 of the tokens that came with it."""
 
 MAX_JSON_BYTES = 262_144
+
+MAX_HURRIED_MARKS = 4_000
+"""Of the JSON in a member, where others wait."""
 
 _PROBE = "a probe or a handshake: it carries no lead"
 
@@ -43,7 +47,7 @@ class SourceRows:
         self._live = live
         self._max_decoded_bytes = max_decoded_bytes
 
-    def reread(self, row: Submission) -> Submission | None:
+    def reread(self, row: Submission, *, at_leisure: bool) -> Submission | None:
         """See `SourceReader.reread`."""
         source = self._live.get(row.source)
         if source is None:
@@ -62,31 +66,19 @@ class SourceRows:
             credentials = frozenset(
                 bytes.fromhex(digest) for digest in row.headers.get(CREDENTIALS_HEADER, "").split(",") if digest
             )
-        return interpret(
-            row,
-            source,
-            version,
-            query=query_of(row.target),
-            headers=row.headers,
-            credentials=credentials,
-            max_decoded_bytes=self._max_decoded_bytes,
+        arrival = Arrival(
+            row, source, version, query_of(row.target), row.headers, credentials, self._max_decoded_bytes, row.target
         )
+        return arrival.interpreted(at_leisure=at_leisure)
 
 
-def interpret(
-    row: Submission,
-    source: Source,
-    version: int | None,
-    *,
-    query: Sequence[tuple[str, str]],
-    headers: Mapping[str, str],
-    credentials: frozenset[bytes] | None,
-    max_decoded_bytes: int,
-    target: str | None = None,
-) -> Submission:
-    """Return a row with its state, fields, key and parts. Never raises.
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A source's request, on arrival or again. Its methods return its row with state, fields, key and parts.
 
-    Args:
+    They never raise: what is our own fault makes the row `failed`.
+
+    Attributes:
         row: The row with its body. Its key, if it has one, came in a header.
         source: Its source.
         version: Of the text that the source is of.
@@ -96,54 +88,113 @@ def interpret(
         max_decoded_bytes: The limit of the body once its content codings are undone.
         target: The path and query as received, with their secrets.
     """
-    body = row.body
-    assert body is not None
-    row = row._replace(mapping_version=version)
-    if not source.enabled:
-        return row._replace(state=State.UNROUTED, error="the source is switched off or was taken out", fields=None)
-    try:
-        return _interpret(row, body, source, query, headers, credentials, max_decoded_bytes, target or row.target)
-    except Exception as error:  # our own fault: the row stays failed until we have fixed it
-        text = "a request of a source could not be mapped and is kept as failed: %s"
-        extra = {"action": "map", "hint": FAILED_HINT, "repeat_key": text}
-        # Without its stack, which may quote the body.
-        logger.error(text, type(error).__name__, extra=extra)  # noqa: TRY400
-        return row.failing(f"mapping failed: {type(error).__name__}")
 
+    row: Submission
+    source: Source
+    version: int | None
+    query: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
+    credentials: frozenset[bytes] | None
+    max_decoded_bytes: int
+    target: str
 
-def _interpret(
-    row: Submission,
-    body: bytes,
-    source: Source,
-    query: Sequence[tuple[str, str]],
-    headers: Mapping[str, str],
-    credentials: frozenset[bytes] | None,
-    max_decoded_bytes: int,
-    target: str,
-) -> Submission:
-    fields = source.query_of(query)
-    if row.method in ("GET", "HEAD") and (probe := _as_probe(row, source, query, is_known=credentials is None)):
-        return probe
-    read = partial(
-        read_document,
-        body,
-        content_type=row.content_type or "",
-        content_encoding=headers.get("content-encoding", ""),
-        max_decoded_bytes=max_decoded_bytes,
-    )
-    document, leads, fault = _read(read, source, fields, headers)
-    if credentials is not None:
-        evidence = Evidence(row.method, target, headers, body, credentials, row.received_at, document)
+    def interpreted(self, *, at_leisure: bool = True) -> Submission:
+        """Return the row once its body is read; see `read` for `at_leisure`."""
+        return self.judged_unread() or self.read(at_leisure=at_leisure)
+
+    def judged_unread(self) -> Submission | None:
+        """Return the row if its body need not be read: it carries no lead, or nothing in it could prove its sender."""
+        row = self._row()
+        if not self.source.enabled:
+            return row._replace(state=State.UNROUTED, error="the source is switched off or was taken out", fields=None)
+        try:
+            if row.method in ("GET", "HEAD") and (probe := _as_probe(row, self.source, self.query, self.credentials)):
+                return probe
+            fault = self._fault(None, has_key=row.key_sha256 is None)
+        except Exception as error:
+            return _failing(row, error)
+        if fault is None or self.source.proof.kind == "body":
+            return None
+        return self._unproved(fault)
+
+    def read(self, *, at_leisure: bool) -> Submission:
+        """Return the row with its body read; without leisure, postponed if that takes long."""
+        try:
+            return self._read(at_leisure=at_leisure)
+        except TooLaborious:
+            return self._row().postponed()
+        except Exception as error:
+            return _failing(self._row(), error)
+
+    def kept_unread(self) -> Submission:
+        """Return the row whose body is too laborious to be read now: postponed if its sender is proved."""
+        # A signature that is old proves its sender where the lead has a key, as leads of such a source have.
+        fault = self._fault(None, has_key=self.row.key_sha256 is None and bool(self.source.keys))
+        return self._row().postponed() if fault is None else self._unproved(fault)
+
+    def _row(self) -> Submission:
+        return self.row._replace(mapping_version=self.version)
+
+    def _read(self, *, at_leisure: bool) -> Submission:
+        assert self.row.body is not None
+        fields = self.source.query_of(self.query)
+        parse = _parse_member if at_leisure else _parse_short_member
+
+        def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
+            document = read_document(
+                self.row.body or b"",
+                content_type=self.row.content_type or "",
+                content_encoding=self.headers.get("content-encoding", ""),
+                max_decoded_bytes=self.max_decoded_bytes,
+                exactly=exactly,
+                at_leisure=at_leisure,
+            )
+            return document, self.source.leads(document, fields, self.headers, parse, at_leisure=at_leisure)
+
+        document: Any = None
+        leads: list[Lead] = []
+        fault = None
+        try:
+            document, leads = read()
+        except (InvalidPayload, TooManyLeads) as error:
+            fault = str(error)
         # A key header is not signed: with another one, a replay would be another lead.
-        has_keys = row.key_sha256 is None and bool(leads) and all(lead.key for lead in leads)
-        unproved = source.proof.fault(evidence, has_key=has_keys)
+        has_keys = self.row.key_sha256 is None and bool(leads) and all(lead.key for lead in leads)
+        unproved = self._fault(document, has_key=has_keys)
         if unproved is not None:
-            return row._replace(state=State.UNVERIFIED, error=unproved, fields=None)
-    return _judged(row, source, read, document, leads, fault, fields, headers)
+            return self._unproved(unproved)
+        if any(lead.is_inexact for lead in leads):
+            _, exact = read(exactly=True)
+            leads = exact if len(exact) == len(leads) else leads
+        return _judged(self._row(), self.source, document, leads, fault, fields, self.headers)
+
+    def _fault(self, document: Any, *, has_key: bool) -> str | None:
+        if self.credentials is None:
+            return None
+        row = self.row
+        evidence = Evidence(
+            row.method, self.target, self.headers, row.body or b"", self.credentials, row.received_at, document
+        )
+        return self.source.proof.fault(evidence, has_key=has_key)
+
+    def _unproved(self, fault: str) -> Submission:
+        headers = self.row.headers
+        if self.credentials:
+            digests = ",".join(credential.hex() for credential in sorted(self.credentials))
+            headers = {**headers, CREDENTIALS_HEADER: digests}
+        return self._row()._replace(state=State.UNVERIFIED, error=fault, fields=None, headers=headers)
+
+
+def _failing(row: Submission, error: Exception) -> Submission:
+    text = "a request of a source could not be mapped and is kept as failed: %s"
+    extra = {"action": "map", "hint": FAILED_HINT, "repeat_key": text}
+    # Without its stack, which may quote the body.
+    logger.error(text, type(error).__name__, extra=extra)
+    return row.failing(f"mapping failed: {type(error).__name__}")
 
 
 def _as_probe(
-    row: Submission, source: Source, query: Sequence[tuple[str, str]], *, is_known: bool
+    row: Submission, source: Source, query: Sequence[tuple[str, str]], credentials: frozenset[bytes] | None
 ) -> Submission | None:
     """Return the row of a request that cannot carry a lead, or None if it may."""
     fields = source.query_of(query)
@@ -151,7 +202,7 @@ def _as_probe(
         return _as_event(row, _PROBE)
     if not source.proof.is_handshake(fields):
         return None
-    if is_known or source.proof.challenge_answer(dict(query)) is not None:
+    if credentials is None or source.proof.challenge_answer(dict(query)) is not None:
         return _as_event(row, _PROBE)
     return row._replace(state=State.UNVERIFIED, error="a handshake that is not proved", fields=None)
 
@@ -159,7 +210,6 @@ def _as_probe(
 def _judged(
     row: Submission,
     source: Source,
-    read: Any,
     document: Any,
     leads: list[Lead],
     fault: str | None,
@@ -167,34 +217,24 @@ def _judged(
     headers: Mapping[str, str],
 ) -> Submission:
     """Return the row of a request that is proved, with its lead or leads."""
+    assert row.body is not None
     if fault is not None or (not fields and document in ({}, [])):
         return row._replace(state=State.INVALID, error=fault or "the request is empty", fields=None)
     if not leads:
         return _as_event(row, "by the rules of the source it is no lead")
-    if any(lead.is_inexact for lead in leads):
-        _, exact, _ = _read(partial(read, exactly=True), source, fields, headers)
-        leads = exact if len(exact) == len(leads) else leads
-    if len(leads) > 1:
-        return row._replace(
-            state=State.BATCH,
-            error=None,
-            fields=None,
-            parts=tuple(_part(row, source, lead, headers, number) for number, lead in enumerate(leads)),
-        )
-    return _as_lead(row, source, leads[0])
+    if len(leads) == 1:
+        return _as_lead(row, source, leads[0], is_compressed="content-encoding" in headers)
+    parts = tuple(_part(row, source, lead, headers, number) for number, lead in enumerate(leads))
+    if are_blown_up(sum(map(_characters, parts)), len(row.body) + len(row.target)):
+        error = f"its leads are more than {MAX_RATIO} times as long as the request"
+        return row._replace(state=State.INVALID, error=error, fields=None)
+    return row._replace(state=State.BATCH, error=None, fields=None, parts=parts)
 
 
-def _read(
-    read: Any, source: Source, fields: Mapping[str, str], headers: Mapping[str, str]
-) -> tuple[Any, list[Lead], str | None]:
-    """Return the document, its leads, and why there are none, if they cannot be read."""
-    try:
-        document = read()
-        return document, source.leads(document, fields, headers, _parse_member), None
-    except InvalidPayload as error:
-        return None, [], str(error)
-    except TooManyLeads as error:
-        return None, [], str(error)
+def _characters(part: Submission) -> int:
+    """Return how long a part is, beside what every row holds."""
+    values = sum(len(value) for value in part.fields or () if value)
+    return values + len(part.body or b"") + sum(map(len, part.headers.values()))
 
 
 def _as_part(row: Submission, source: Source, version: int | None) -> Submission:
@@ -212,8 +252,11 @@ def _as_event(row: Submission, why: str) -> Submission:
     return row._replace(state=State.EVENT, error=why, fields=None)
 
 
-def _as_lead(row: Submission, source: Source, lead: Lead) -> Submission:
-    row = row._replace(state=State.STORED, error=None, fields=_fields(lead), is_test=lead.is_test)
+def _as_lead(row: Submission, source: Source, lead: Lead, *, is_compressed: bool = False) -> Submission:
+    fields, cut = _fields(lead), None
+    if is_compressed:
+        fields, cut = within_ratio(fields, len(row.body or b""))
+    row = row._replace(state=State.STORED, error=cut, fields=fields, is_test=lead.is_test)
     if row.key_sha256 is None and lead.key is not None:
         key = lead.key.encode(errors="surrogatepass")
         return row._replace(idempotency_key=storable(lead.key), key_sha256=source.key_sha256(key))
@@ -252,6 +295,12 @@ def _encoded(item: Any) -> bytes:
     except TypeError:
         # Lone surrogates, or deeper than orjson goes.
         return json.dumps(item).encode()
+
+
+def _parse_short_member(text: str) -> Any:
+    if text.count("[") + text.count("{") + text.count(",") > MAX_HURRIED_MARKS:
+        raise TooLaborious
+    return _parse_member(text)
 
 
 def _parse_member(text: str) -> Any:

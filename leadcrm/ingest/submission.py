@@ -96,6 +96,10 @@ class Submission(NamedTuple):
         """Return this row without a lead, in the state `failed` with the reason."""
         return self._replace(state=State.FAILED, error=error, fields=None)
 
+    def postponed(self) -> Submission:
+        """Return this row as one that is read at leisure."""
+        return self.failing(POSTPONED)
+
     @property
     def is_postponed(self) -> bool:
         """Say whether the row waits to be read at leisure."""
@@ -106,7 +110,7 @@ class Submission(NamedTuple):
     ) -> Submission:
         """Return this row with its body read again by its source's reader, as if it had just arrived.
 
-        The row must have its body. Without leisure a laborious one of `/api/lead` is postponed.
+        The row must have its body. Without leisure a laborious one is postponed.
 
         Args:
             max_decoded_bytes: The limit of the body once its content codings are undone.
@@ -116,7 +120,7 @@ class Submission(NamedTuple):
         assert self.body is not None
         read = READERS.get(self.source)
         if read is None:
-            reread = sources.reread(self) if sources is not None else None
+            reread = sources.reread(self, at_leisure=at_leisure) if sources is not None else None
             return reread or self.failing(f"this version knows no source {self.source!r}")
         state, error, fields = read(
             self.body,
@@ -214,8 +218,11 @@ def _failed(error: Exception) -> Processed:
 class SourceReader(Protocol):
     """Reads the rows of the sources in `SOURCES_FILE`."""
 
-    def reread(self, row: Submission) -> Submission | None:
-        """Return a row with its body read again by its source as it is now; None if there never was such a source."""
+    def reread(self, row: Submission, *, at_leisure: bool) -> Submission | None:
+        """Return a row with its body read again by its source as it is now; None if there never was such a source.
+
+        Without leisure a laborious body is postponed.
+        """
 
 
 class Reader(Protocol):

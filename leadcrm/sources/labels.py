@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
+from leadcrm.errors import TooLaborious
 from leadcrm.sources.toml import read_toml
 
 MAX_LABEL = 160
 """Longer labels are texts, not names."""
 
+MAX_FOLDED = 320
+
 NAME = "name"
 """The pseudo-field of a whole name, which is split into first and last."""
+
+MAX_NEW_LABELS = 60
+"""That are looked up while others wait. Forms seldom have more fields."""
+
+MAX_KNOWN = 8_192
 
 SURE, BETWEEN_WORDS, PART_OF_QUESTION = 0, 1000, 2000
 """The first rank of each kind of meaning; within one, the order of the lists."""
 
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_ACCENTS = re.compile("[\u0300-\u036f]+")
+_NOT_ALPHANUMERIC = {code: None for code in range(128) if not chr(code).isalnum()}
 
 
 class Meaning(NamedTuple):
@@ -36,10 +46,58 @@ class Meaning(NamedTuple):
     rank: int
 
 
-@lru_cache(4096)
-def fold(label: str) -> str:
+class Effort:
+    """Counts the labels that are met for the first time, each of which takes some hundred times as long as a known one.
+
+    It is for a reading without leisure: `take` raises `TooLaborious` after `MAX_NEW_LABELS`.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_NEW_LABELS
+
+    def take(self) -> None:
+        """Count a label.
+
+        Raises:
+            TooLaborious: There were too many.
+        """
+        if self._left == 0:
+            raise TooLaborious
+        self._left -= 1
+
+
+def fold(label: str, effort: Effort | None = None) -> str:
     """Return a label without case, accents, blanks and punctuation, as labels are compared."""
-    return "".join(filter(str.isalnum, normalize("NFKD", label[:MAX_LABEL].casefold())))
+    if len(label) > MAX_LABEL:
+        # What is remembered is short.
+        label = label[:MAX_LABEL]
+    folded = _folds.get(label)
+    if folded is None:
+        if effort is not None:
+            effort.take()
+        folded = _folded_anew(label)
+        _remember(_folds, label, folded)
+    return folded
+
+
+def _folded_anew(label: str) -> str:
+    if label.isascii():
+        return label.lower().translate(_NOT_ALPHANUMERIC)
+    # Some characters stand for a whole sentence.
+    return "".join(filter(str.isalnum, normalize("NFKD", label.casefold())[:MAX_FOLDED]))
+
+
+def _remember(known: dict[str, Any], label: str, result: Any) -> None:
+    if len(known) >= MAX_KNOWN:
+        known.clear()
+    known[label] = result
+
+
+_folds: dict[str, str] = {}
+_meanings: dict[str, Meaning | None] = {}
+_UNKNOWN: Any = object()
 
 
 class _Names:
@@ -65,13 +123,27 @@ def _folded(labels: str) -> list[str]:
     return [fold(label) for label in labels.split("|")]
 
 
-@lru_cache(8192)
-def meaning(label: str) -> Meaning | None:
-    """Return which field a label means, or None."""
+def meaning(label: str, effort: Effort | None = None) -> Meaning | None:
+    """Return which field a label means, or None.
+
+    Raises:
+        TooLaborious: The label is new, and that is more effort than there may be.
+    """
+    found: Meaning | None = _meanings.get(label, _UNKNOWN)
+    if found is not _UNKNOWN:
+        return found
     if len(label) > MAX_LABEL:
         return None
+    if effort is not None:
+        effort.take()
+    found = _meaning_anew(label)
+    _remember(_meanings, label, found)
+    return found
+
+
+def _meaning_anew(label: str) -> Meaning | None:
     names = _names()
-    folded = fold(label)
+    folded = _folded_anew(label)
     found = names.meanings.get(folded)
     if found is None and folded and folded not in names.never:
         found = _between_words(label, folded, names) or _part_of_question(folded, names)
@@ -79,8 +151,11 @@ def meaning(label: str) -> Meaning | None:
 
 
 def _between_words(label: str, folded: str, names: _Names) -> Meaning | None:
-    words = [word for word in map(fold, _WORDS.findall(_CAMEL.sub(" ", label))) if word]
-    core = "".join(word for word in words if word not in names.beside and not word.isdecimal())
+    text = _CAMEL.sub(" ", label)
+    if not text.isascii():
+        text = _ACCENTS.sub("", normalize("NFKD", text)[:MAX_FOLDED])
+    words = _WORDS.findall(text.casefold())
+    core = "".join([word for word in words if word not in names.beside and not word.isdecimal()])
     found = names.meanings.get(core) if core and core != folded else None
     return found and Meaning(found.field, BETWEEN_WORDS + found.rank)
 

@@ -15,6 +15,9 @@ import orjson
 MAX_LEAVES = 400
 MAX_DEPTH = 8
 
+MAX_JSON = 65_536
+"""Characters of JSON that stand in texts of a document."""
+
 _LABELS = ("label", "title", "question", "name", "field", "column_name", "column_id", "key", "ref", "id", "type")
 _VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
 _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number"))
@@ -49,7 +52,7 @@ def _flat(document: Any) -> list[Leaf] | None:
 
 def _walk(document: Any) -> Iterator[Leaf]:
     queue: deque[tuple[str, Any, int]] = deque([("", document, 0)])
-    left = MAX_LEAVES
+    left, json_left = MAX_LEAVES, MAX_JSON
     while queue and left > 0:
         label, value, depth = queue.popleft()
         kind = type(value)
@@ -66,7 +69,13 @@ def _walk(document: Any) -> Iterator[Leaf]:
                 if member_kind is dict or (member_kind is list and _holds_objects(member)):
                     if depth < MAX_DEPTH:
                         queue.append((name, member, depth + 1))
-                elif member_kind is str and member[:1] in ("{", "[") and (inner := _json(member)) is not None:
+                elif (
+                    member_kind is str
+                    and member[:1] in ("{", "[")
+                    and len(member) <= json_left
+                    and (inner := _json(member)) is not None
+                ):
+                    json_left -= len(member)
                     queue.append((name, inner, depth + 1))
                 elif name in _INNER and label:
                     yield (label,), member
@@ -84,8 +93,6 @@ def _holds_objects(value: list[Any]) -> bool:
 
 def _json(text: str) -> Any:
     """Return the JSON in a text that begins like an object or a list, or None."""
-    if len(text) > 65_536:
-        return None
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

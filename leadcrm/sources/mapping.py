@@ -72,7 +72,7 @@ class LeadMapping:
             by_label: dict[str, Any] = {}
             for labels, value in found:
                 for label in labels:
-                    by_label.setdefault(fold(label), value)
+                    by_label.setdefault(fold(label, inputs.effort), value)
             inputs.answers = by_label
         return found
 
@@ -105,13 +105,14 @@ class LeadMapping:
 
     def _fill(self, columns: list[str | None], name: str | None, found: Iterable[Leaf], inputs: Inputs) -> str | None:
         """Fill the columns that are empty by what the labels mean; return the whole name."""
+        effort = inputs.effort
         best: dict[str, tuple[int, Any]] = {}
         unlabelled: list[tuple[str, Any]] = []
         for labels, value in found:
             if not value and type(value) not in NUMBERS:
                 continue
             for label in labels:
-                if meant := meaning(label):
+                if meant := meaning(label, effort):
                     field, rank = meant
                     if (known := best.get(field)) is None or rank < known[0]:
                         text = text_of(value, inputs) if rank < 1 else _plausible(field, value, inputs)

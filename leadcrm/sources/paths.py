@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from leadcrm.sources.labels import Effort
+
 MAX_LENGTH = 400
 MAX_STEPS = 12
 """The bounds of a path, so that evaluating it takes microseconds."""
@@ -32,15 +34,21 @@ Step = str | int | None
 class Inputs:
     """What paths lead into: one lead's document, the answers in it, and the request's query and headers."""
 
-    __slots__ = ("answers", "document", "headers", "is_inexact", "query")
+    __slots__ = ("answers", "document", "effort", "headers", "is_inexact", "query")
 
     def __init__(
-        self, document: Any, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        document: Any,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        effort: Effort | None = None,
     ) -> None:
         self.document = document
         self.query: Mapping[str, str] = query or {}
         self.headers: Mapping[str, str] = headers or {}
         self.answers: Mapping[str, Any] = {}
+        self.effort = effort
+        """Bounds the labels that may be looked up; None if nothing does."""
         self.is_inexact = False
         """A number was read whose text may not be the sender's."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from leadcrm.errors import TooLaborious
+from leadcrm.sources.labels import Effort
 from leadcrm.sources.mapping import LeadMapping, scalar_of
 from leadcrm.sources.paths import Inputs, Path
 from leadcrm.sources.proof import SECRET_QUERY_NAMES, Proof
@@ -14,6 +16,9 @@ from leadcrm.sources.replies import Replies
 
 MAX_PARTS = 1_000
 """Leads in one body: as many as Meta sends at most."""
+
+MAX_HURRIED_PARTS = 100
+"""That are mapped while others wait."""
 
 _NO_KEYS = frozenset(("", "undefined", "null", "none", "[object object]"))
 _TRUE = frozenset(("true", "1"))
@@ -112,6 +117,7 @@ class Source:
         parse: Any = None,
         *,
         is_part: bool = False,
+        at_leisure: bool = True,
     ) -> list[Lead]:
         """Return the leads in a document; none if it is no lead by the source's rules.
 
@@ -121,16 +127,21 @@ class Source:
             headers: By name in lower case.
             parse: Parses the JSON in a text, or returns None.
             is_part: The document is one of the leads already.
+            at_leisure: Whether the mapping may take long. Otherwise others wait for it.
 
         Raises:
             TooManyLeads: There are more than `MAX_PARTS`.
+            TooLaborious: Without leisure, they cannot be mapped.
         """
         if not is_part and self.json and parse is not None:
             _parse_members(document, self.json, parse)
         items = [document] if is_part else self._items(document, query, headers)
         if len(items) > MAX_PARTS:
             raise TooManyLeads(f"the body holds {len(items)} leads, at most {MAX_PARTS} are taken")
-        return [lead for item in items if (lead := self._lead(item, query, headers)) is not None]
+        if len(items) > MAX_HURRIED_PARTS and not at_leisure:
+            raise TooLaborious
+        effort = None if at_leisure else Effort()
+        return [lead for item in items if (lead := self._lead(item, query, headers, effort)) is not None]
 
     def _items(self, document: Any, query: Mapping[str, str], headers: Mapping[str, str]) -> list[Any]:
         if self.each is not None:
@@ -142,8 +153,10 @@ class Source:
             return [document]
         return [item for item in found if type(item) is dict]
 
-    def _lead(self, item: Any, query: Mapping[str, str], headers: Mapping[str, str]) -> Lead | None:
-        inputs = Inputs(item, query, headers)
+    def _lead(
+        self, item: Any, query: Mapping[str, str], headers: Mapping[str, str], effort: Effort | None
+    ) -> Lead | None:
+        inputs = Inputs(item, query, headers, effort)
         answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
         if self.only is not None and not self.only.holds(inputs):
             return None

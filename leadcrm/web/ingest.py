@@ -24,6 +24,7 @@ from uuid_utils import uuid7
 from leadcrm.configuration.config import Config
 from leadcrm.database.states import Outcome
 from leadcrm.ingest.ingestion import Ingestion
+from leadcrm.ingest.leisure import Read
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.submission import API_SOURCE, NOT_YET, READERS, Receipt, Submission
 from leadcrm.web.conflicts import ConflictWatch
@@ -105,15 +106,15 @@ class LeadIngest:
             return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
         return self._answer(request, started, submission, result)
 
-    async def _read_in_turn(self, submission: Submission, body: bytes) -> Submission:
+    async def _read_in_turn(self, submission: Submission, body: bytes, read: Read | None = None) -> Submission:
         self._budget.take(len(body))
         is_cancelled = True
         try:
-            submission = await self._ingestion.leisure.read(submission)
+            submission = await self._ingestion.leisure.read(submission, read)
             is_cancelled = False
         finally:
             self._budget.give_back(len(body))
-            if is_cancelled:
+            if is_cancelled and submission.is_postponed:
                 # The sender hung up, but its lead has arrived whole.
                 self._writer.submit(submission)
         return submission
@@ -205,11 +206,7 @@ class LeadIngest:
             body = b'{"ok":true,"lead_id":"%s","deduplicated":%s}' % (receipt.lead_id.encode(), deduplicated)
         if receipt.outcome is Outcome.CONFLICT and self._conflicts.is_one_of_many(submission.remote_addr):
             self._metrics.add("clustered_conflicts")
-        if submission.is_postponed:
-            self._metrics.add("postponed_rows")
-            self._ingestion.replay_soon()
-        elif receipt.is_failed:
-            self._metrics.add("failed_rows")
+        self._count_leadless(submission, receipt)
         headers = self._cors.headers(request)
         headers["x-request-id"] = submission.request_id
         headers["lead-receipt"] = f"raw={submission.id}; sha256={submission.body_sha256.hex()}; stored={receipt.stored}"
@@ -224,6 +221,13 @@ class LeadIngest:
             lead_id,
         )
         return responses.json_response(status, body, headers)
+
+    def _count_leadless(self, submission: Submission, receipt: Receipt) -> None:
+        if submission.is_postponed:
+            self._metrics.add("postponed_rows")
+            self._ingestion.replay_soon()
+        elif receipt.is_failed:
+            self._metrics.add("failed_rows")
 
     def _refuse(
         self,

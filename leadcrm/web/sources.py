@@ -7,9 +7,7 @@ Neither the log nor the row holds a token of the path or the query string.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import date, datetime, timezone
-from functools import partial
 from hashlib import sha256
 from math import ceil
 from time import perf_counter
@@ -24,7 +22,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.database.states import Outcome, State
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
-from leadcrm.ingest.sourced import CREDENTIALS_HEADER, interpret
+from leadcrm.ingest.sourced import Arrival
 from leadcrm.ingest.submission import Receipt, Submission
 from leadcrm.sources.proof import TOKEN_HEADERS, credentials_in, query_of, redacted_target
 from leadcrm.sources.replies import Reply
@@ -35,15 +33,12 @@ from leadcrm.web.http.client_address import ClientAddress, network_of
 from leadcrm.web.http.header_text import header_text, readable
 from leadcrm.web.http.request_id import request_id_of
 from leadcrm.web.http.responses import Refusal
-from leadcrm.web.ingest import LeadIngest, sent_key, stored_headers, target_of
+from leadcrm.web.ingest import MAX_BYTES_AT_ONCE, LeadIngest, sent_key, stored_headers, target_of
 from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog
 
 METHODS = ("POST", "GET", "HEAD", "PUT")
-
-LOOP_BYTES = 16 * 1024
-"""A larger body is interpreted in a thread: a hostile one of a mebibyte takes tens of milliseconds."""
 
 UNPROVED_ROWS = 5_000
 UNPROVED_BYTES = 64 * 1024 * 1024
@@ -94,7 +89,7 @@ class SourceIngest(LeadIngest):
         body = await self._read(request, address)
         if isinstance(body, Refusal):
             return self._refuse(request, started, request_id, body)
-        row = await self._interpret(request, found, lead_id, request_id, address, body, token)
+        row = await self._interpreted(self._arrival(request, found, lead_id, request_id, address, body, token))
         assert row.body is not None
         self._metrics.add("received_bytes", len(row.body))
         if row.state is State.UNVERIFIED and not self._unproved.takes(source, len(row.body)):
@@ -108,10 +103,22 @@ class SourceIngest(LeadIngest):
         """Answer a cross-origin preflight."""
         return await self.options(request)
 
-    async def _interpret(
+    async def _interpreted(self, arrival: Arrival) -> Submission:
+        """Return the request's row as its source reads it, now, in its turn or later."""
+        if (row := arrival.judged_unread()) is not None:
+            return row
+        body = arrival.row.body or b""
+        row = arrival.row.postponed()
+        if len(body) <= MAX_BYTES_AT_ONCE and "content-encoding" not in arrival.headers:
+            row = arrival.read(at_leisure=False)
+        if row.is_postponed:
+            row = await self._read_in_turn(arrival.kept_unread(), body, arrival.read)
+        return arrival.kept_unread() if row.is_postponed else row
+
+    def _arrival(
         self, request: Request, source: Source, lead_id: str, request_id: str, address: str, body: bytes, token: str
-    ) -> Submission:
-        """Mint the request's row, and return it as its source reads it."""
+    ) -> Arrival:
+        """Mint the request's row."""
         headers = request.headers
         content_type = headers.get("content-type")
         target = target_of(request.raw_url).decode("ascii", "surrogateescape")
@@ -142,30 +149,13 @@ class SourceIngest(LeadIngest):
             node=self._node,
             source=source.name,
         )
-        interpreted = partial(
-            interpret,
-            row,
-            source,
-            self._sources.version,
-            query=fields,
-            headers=plain,
-            credentials=credentials,
-            max_decoded_bytes=self._max_body_bytes,
-            target=target,
-        )
-        is_small = len(body) <= LOOP_BYTES and "content-encoding" not in headers
-        row = interpreted() if is_small else await asyncio.get_running_loop().run_in_executor(None, interpreted)
-        if row.state is State.UNVERIFIED and credentials:
-            digests = ",".join(credential.hex() for credential in sorted(credentials))
-            row = row._replace(headers={**row.headers, CREDENTIALS_HEADER: digests})
-        return row
+        return Arrival(row, source, self._sources.version, fields, plain, credentials, self._max_body_bytes, target)
 
     def _reply(
         self, request: Request, started: float, source: Source, row: Submission, receipt: Receipt
     ) -> HTTPResponse:
         """Answer a request that was kept."""
-        if receipt.is_failed:
-            self._metrics.add("failed_rows")
+        self._count_leadless(row, receipt)
         outcome = receipt.outcome
         leads = [(part.lead_id, part.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT)) for part in receipt.parts]
         if leads and all(known for _, known in leads):

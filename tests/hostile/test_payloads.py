@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,28 @@ def test_laborious_bodies_keep_nobody_waiting(
     server = start_server(database)
     with siege.of(server, rows, f"64 connections that send {body}"), flood(server, ATTACKERS, LABORIOUS[body]):
         siege.wait_acknowledged(int(20 * ATTACK_S))
+
+
+def test_laborious_bodies_for_a_source_keep_nobody_waiting(
+    start_server: StartServer, database: str, rows: Rows, siege: Siege, tmp_path: Path
+) -> None:
+    file = tmp_path / "sources.toml"
+    file.write_text('[source.open]\n[source.secret]\npreset = "google-ads"\nsecret = "s"\n')
+    server = start_server(database, environment={"SOURCES_FILE": str(file)})
+    new_labels = b"{" + b",".join(b'"label %d":"a"' % number for number in range(2_000)) + b"}"
+    leads = b"[" + b",".join([b'{"email":"a@example.com"}'] * 900) + b"]"
+    requests = [
+        lead_request(gzip.compress(NESTS), GZIP, target=b"/in/open"),
+        lead_request(new_labels, target=b"/in/open"),
+        lead_request(b"email=" + b"%41a" * 5_000, FORM, target=b"/in/open/wrong"),
+        lead_request(leads, target=b"/in/secret"),
+    ]
+    with siege.of(server, rows, "64 connections that send laborious bodies to sources"), ExitStack() as attack:
+        for request in requests:
+            attack.enter_context(flood(server, ATTACKERS // len(requests), request))
+        siege.wait_acknowledged(int(20 * ATTACK_S))
+    assert server.client.metric("leadcrm_postponed_rows_total") > 0
+    assert not rows.select("SELECT id FROM leads_raw WHERE state = 'failed' AND source = 'secret'")
 
 
 def test_a_few_bytes_that_hold_a_megabyte_fill_neither_the_disk_nor_the_memory(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.conftest import StartServer
 from tests.support.client import parse_receipt
 from tests.support.conversation import lead_request
@@ -42,3 +44,20 @@ def test_a_laborious_body_in_the_spool_becomes_a_lead(start_server: StartServer,
         ids = raw_ids([LABORIOUS] * 8, server)
     wait_until(lambda: len(rows.leads()) == len(ids), timeout_s=20, what="their leads")
     assert {rows.raw_row(id)["state"] for id in ids} == {"stored"}
+
+
+def test_laborious_bodies_of_a_source_become_its_leads_under_the_keys_within(
+    start_server: StartServer, database: str, rows: Rows, tmp_path: Path
+) -> None:
+    file = tmp_path / "sources.toml"
+    file.write_text('[source.tool]\npreset = "zapier"\n')
+    server = start_server(database, environment={"SOURCES_FILE": str(file)})
+    answers = ",".join(f'"answer {number}":"a"' for number in range(20_000))
+    bodies = [f'{{"email":"a@example.com","lead_id":"{number % 8}",{answers}}}'.encode() for number in range(24)]
+    many = b"[" + b",".join([b'{"email":"b@example.com"}'] * 1_000) + b"]"
+    requests = [lead_request(body, target=b"/in/tool") for body in [*bodies, many]]
+    assert {answer.status for answer in exchange_all(server, requests)} == {200}
+    assert server.client.metric("leadcrm_postponed_rows_total") > 0
+    wait_until(lambda: not any(row["state"] == "failed" for row in rows.raw()), timeout_s=20, what="their leads")
+    assert [lead["email"] for lead in rows.leads()].count("a@example.com") == 8
+    assert len(rows.leads()) == 8 + 1_000

@@ -19,10 +19,15 @@ CUT_VALUE = 1_024
 Values = tuple["str | None", ...]
 
 
+def are_blown_up(characters: int, received_bytes: int) -> bool:
+    """Say whether leads are longer than what their request's bytes pay for."""
+    return characters > max(_FREE_CHARACTERS, MAX_RATIO * received_bytes)
+
+
 def within_ratio(values: Values, body_bytes: int) -> tuple[Values, str | None]:
     """Return the values of a compressed body, cut where they are too long, and why they were cut, if any was."""
     total = sum(len(value) for value in values if value)
-    is_blown_up = total > max(_FREE_CHARACTERS, MAX_RATIO * body_bytes)
+    is_blown_up = are_blown_up(total, body_bytes)
     longest = CUT_VALUE if is_blown_up else MAX_DECODED_VALUE
     cut = [name for name, value in zip(FIELDS, values, strict=True) if value and len(value) > longest]
     if not cut:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.content_coding import decode_body, possible_bodies
+from leadcrm.ingest.payload.effort import require_few_lines, require_quick_mapping, require_short
 from leadcrm.ingest.payload.form import read_multipart, read_whole_urlencoded
 from leadcrm.ingest.payload.json import read_any_json
 from leadcrm.ingest.payload.reader import begins_as_json
@@ -20,14 +21,22 @@ MAX_EXACT_BYTES = 262_144
 """The longest body that is read a second time, for the numbers' texts."""
 
 MAX_LINES = 2_000
+MAX_HURRIED_LINES = 200
+"""Of a text/plain form that is read while others wait."""
 
 _NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
 _PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
-_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_BINARY = bytes(set(range(0x20)) - set(b"\t\n\v\f\r"))
 
 
 def read_document(
-    body: bytes, *, content_type: str, content_encoding: str, max_decoded_bytes: int, exactly: bool = False
+    body: bytes,
+    *,
+    content_type: str,
+    content_encoding: str,
+    max_decoded_bytes: int,
+    exactly: bool = False,
+    at_leisure: bool = True,
 ) -> object:
     """Return what a body holds: objects, lists and scalars as of JSON; an empty body holds an empty object.
 
@@ -37,14 +46,18 @@ def read_document(
         content_encoding: The header's value, empty if it is missing.
         max_decoded_bytes: The limit of the body's length once its content codings are undone.
         exactly: Numbers are the texts that the sender wrote.
+        at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
     Raises:
         InvalidPayload: Nothing can be read from the body.
+        TooLaborious: Without leisure, the body cannot be read.
     """
     fault: InvalidPayload | None = None
     for decoded in _decoded(body, content_encoding, max_decoded_bytes):
+        if content_encoding and not at_leisure:
+            require_short(decoded)
         try:
-            return _read(decoded, content_type, exactly=exactly)
+            return _read(decoded, content_type, exactly=exactly, at_leisure=at_leisure)
         except InvalidPayload as error:
             fault = fault or error
     raise fault or InvalidPayload("nothing can be read from the body")
@@ -61,30 +74,37 @@ def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iter
             yield possible
 
 
-def _read(body: bytes, content_type: str, *, exactly: bool) -> object:
+def _read(body: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
     text = body.removeprefix(BOM_UTF8).strip(b" \t\r\n")
     if not text:
         return {}
     media_type = content_type.partition(";")[0].strip().lower()
     if begins_as_json(text):
-        return _read_json(text, exactly=exactly)
+        return _read_json(text, exactly=exactly, at_leisure=at_leisure)
     if media_type == "multipart/form-data":
-        return _with_nested(read_multipart(body, content_type, whole=True))
-    if _BINARY.search(text):
+        return _with_nested(read_multipart(body, content_type, whole=True, at_leisure=at_leisure))
+    if len(text.translate(None, _BINARY)) != len(text):
         raise InvalidPayload("the body is neither JSON nor a form")
     if text[:1] == b'"':
         inner = read_any_json(text)
         if isinstance(inner, str) and inner.lstrip()[:1] in ("{", "["):
-            return read_any_json(inner.encode(errors="replace"), exactly=exactly)
+            encoded = inner.encode(errors="replace")
+            if not at_leisure:
+                require_quick_mapping(encoded)
+            return read_any_json(encoded, exactly=exactly)
     if text[:1] != b"<":
         if media_type == "text/plain" and (b"\n" in text or b"&" not in text) and _PLAIN_FORM.match(text):
+            if not at_leisure:
+                require_few_lines(text, MAX_HURRIED_LINES)
             return _with_nested(_read_plain_form(text))
         if b"=" in text:
-            return _with_nested(read_whole_urlencoded(text, content_type))
+            return _with_nested(read_whole_urlencoded(text, content_type, at_leisure=at_leisure))
     raise InvalidPayload("the body is neither JSON nor a form")
 
 
-def _read_json(text: bytes, *, exactly: bool) -> object:
+def _read_json(text: bytes, *, exactly: bool, at_leisure: bool) -> object:
+    if not at_leisure:
+        require_quick_mapping(text)
     exactly = exactly and len(text) <= MAX_EXACT_BYTES
     try:
         return read_any_json(text, exactly=exactly)

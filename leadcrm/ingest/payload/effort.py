@@ -23,6 +23,9 @@ _MAX_PARTS = 50
 _MAX_DECODED_BYTES = 131_072
 """A compressed body costs its sender next to nothing."""
 
+_MAX_MAPPED = 4_000
+"""Members, items, objects and arrays of a document that the mapping of a source walks through."""
+
 _MAX_RECODED_BYTES = 32_768
 """Decoding is slow where the bytes have no meaning in their charset."""
 
@@ -49,6 +52,17 @@ def require_careful_json(body: bytes) -> None:
     if len(body) > _MAX_CAREFUL:
         marks = body.translate(None, _NO_MARKS)
         _require(len(marks) <= _MAX_CAREFUL or all(marks.count(mark) <= _MAX_CAREFUL for mark in _MARKS))
+
+
+def require_quick_mapping(text: bytes) -> None:
+    """Raise `TooLaborious` unless the document in a JSON text is mapped in a moment."""
+    if len(text) > _MAX_MAPPED:
+        _require(len(text.translate(None, _NO_MARKS)) <= _MAX_MAPPED)
+
+
+def require_few_lines(text: bytes, limit: int) -> None:
+    """Raise `TooLaborious` if a text has more lines than are read in a moment."""
+    _require(text.count(b"\n") <= limit)
 
 
 def require_short(decoded: bytes) -> None:

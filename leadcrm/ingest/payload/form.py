@@ -134,23 +134,28 @@ def _without_line_break(text: bytes) -> bytes:
     return text[:-1].removesuffix(b"\r") if text.endswith(b"\n") else text.removesuffix(b"\r")
 
 
-def read_whole_urlencoded(body: bytes, content_type: str) -> dict[str, object]:
+def read_whole_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = True) -> dict[str, object]:
     """Return all of the form's fields by their names.
 
     Raises:
         InvalidPayload: The body has no `name=value` pair, or too many.
+        TooLaborious: Without leisure, the body cannot be read.
     """
     body = after_mark(body).rstrip(b"\r\n")
     if b"=" not in body:
         raise InvalidPayload("the body is no form: it has no name=value pair")
     if body.count(b"&") >= _MAX_WHOLE_PAIRS:
         raise InvalidPayload(f"the form has more than {_MAX_WHOLE_PAIRS} fields")
+    if not at_leisure:
+        require_quick_urlencoded(body)
     values = {}
     for pair in body.split(b"&"):
         name, _, value = pair.partition(b"=")
         if name:
             values[_percent_decoded(name.replace(b"+", b" "))] = value
     charset = _form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD.encode(), b"")))
+    if not at_leisure:
+        require_quick_charset(_percent_decoded(b"".join((*values, *values.values()))), charset)
     fields: dict[str, object] = {}
     for name, value in values.items():
         text = _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace")
