@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "raw": "list requests as they were kept, or show one",
         "replay": "make leads of requests that are none",
         "sources": "list sources and presets, check SOURCES_FILE, try what a source makes of a body",
+        "renormalize": "read old leads again by the mapping and the rules of now",
         "check": "check configuration, database, spool, disk and clock, with a hint for each fault",
         "verify": "verify that every acknowledged lead is there",
         "spool": "show the rows that wait on local disk for the database, or drain them",

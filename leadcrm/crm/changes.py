@@ -24,7 +24,7 @@ from leadcrm.crm.leads import Lead
 from leadcrm.crm.lookup import follow
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import now
-from leadcrm.database.entities import LEAD_COLUMNS, Entities
+from leadcrm.database.entities import FIELD_COLUMNS, LEAD_COLUMNS, Entities
 from leadcrm.database.sessions import session
 from leadcrm.errors import ChangeRefused, SubmissionRefused
 
@@ -178,7 +178,7 @@ def apply_change(entities: Entities, row: Any, changes: Changes, actor: str) -> 
     # This time is the version: it must differ even where the clock stood still or was set back.
     at = max(now(), row.updated_at + timedelta(microseconds=1))
     for name, value in differences.items():
-        assert name in CHANGEABLE
+        assert name in CHANGEABLE or name in FIELD_COLUMNS
         entities.lead_event(
             id=UUID(str(uuid7())),
             lead_id=row.raw.id,
