@@ -24,7 +24,8 @@ from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import open_crm, parse_id
 from leadcrm.configuration.config import Config
 from leadcrm.crm.raw import get_raw
-from leadcrm.crm.sources import preset_document, source_document, source_documents, try_body, try_kept
+from leadcrm.crm.source_pages import preset_document
+from leadcrm.crm.sources import source_document, source_documents, try_body, try_kept
 from leadcrm.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, SourcesFault
 from leadcrm.sources.catalogue import Catalogue, presets, read_catalogue
 
@@ -82,8 +83,17 @@ def _show(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.json:
         printing.print_json(document)
     else:
-        printing.print_record(document)
+        printing.print_record({name: value for name, value in document.items() if name not in ("steps", "test")})
+        if source is None:
+            _print_steps(document)
     return EXIT_DONE
+
+
+def _print_steps(page: Mapping[str, Any]) -> None:
+    print()
+    for number, step in enumerate(page["steps"], 1):
+        print(f"{number}. {step}")
+    print(f"\ntry it, with your server, NAME and secret:\n{page['test']}")
 
 
 def _check(config: Config, arguments: argparse.Namespace) -> int:

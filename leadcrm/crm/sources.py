@@ -1,4 +1,4 @@
-"""Sources for people: what there are, what a preset asks for, and what a source would make of a body."""
+"""Sources for people: what there are, and what a source would make of a body."""
 
 from __future__ import annotations
 
@@ -11,26 +11,9 @@ from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import State
 from leadcrm.ingest.sourced import Arrival
 from leadcrm.ingest.submission import Submission
-from leadcrm.sources.catalogue import Catalogue, presets
+from leadcrm.sources.catalogue import Catalogue
 from leadcrm.sources.proof import query_of
 from leadcrm.sources.source import Source
-
-
-def preset_document(name: str) -> dict[str, Any]:
-    """Return a preset's page."""
-    preset = presets()[name]
-    verify = preset.get("verify", {}).get("kind", "token")
-    test = f"/in/NAME{'/TOKEN' if verify == 'token' else ''}"
-    return {
-        "preset": name,
-        "title": preset.get("title", name),
-        "about": " ".join(preset.get("about", "").split()),
-        "url": test,
-        "verify": verify,
-        "secret": preset.get("secret_is", ""),
-        "steps": preset.get("steps", []),
-        "test": f"curl -i -X POST https://leads.example.com{test} -d 'email=test@example.com&name=Test%20Lead'",
-    }
 
 
 def source_documents(catalogue: Catalogue) -> list[dict[str, Any]]:

@@ -44,12 +44,13 @@ class Catalogue:
 
 @cache
 def presets() -> Mapping[str, Mapping[str, Any]]:
-    """Return the presets' tables by name. They are read once."""
-    tables: dict[str, Mapping[str, Any]] = {}
+    """Return the presets' tables by name, each with its page. They are read once."""
+    tables: dict[str, dict[str, Any]] = {}
     folder = files(__package__).joinpath("presets")
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".toml"):
-            tables.update(read_toml(file.read_text(encoding="utf-8"))["preset"])
+            for name, table in read_toml(file.read_text(encoding="utf-8"))["preset"].items():
+                tables.setdefault(name, {}).update(table)
     return tables
 
 

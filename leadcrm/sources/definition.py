@@ -21,7 +21,7 @@ KEYS = frozenset(
 ) | {"set", "map", "respond", "enabled"}
 """What a source's table may hold."""
 
-PAGE_KEYS = frozenset(("title", "about", "steps", "secret_is"))
+PAGE_KEYS = frozenset(("title", "about", "steps", "secret_is", "sample", "sample_query"))
 """What a preset's table may hold besides: the text of its page."""
 
 MERGED = ("set", "map", "respond")

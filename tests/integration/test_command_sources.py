@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from leadcrm.crm.source_pages import URL, preset_document
+from leadcrm.sources.catalogue import presets
+from tests.conftest import StartServer
+from tests.support.rows import Rows
 from tests.support.server import clean_environment, command
 
 
@@ -64,3 +68,22 @@ def test_a_trial_shows_the_leads_of_a_body(folder: Path) -> None:
         "batch",
         [{"email": "a@example.com", "offer": "spring"}, {"firstName": "Una", "lastName": "Ozola", "offer": "spring"}],
     )
+
+
+def test_the_command_on_each_presets_page_makes_a_lead(
+    start_server: StartServer, database: str, rows: Rows, tmp_path: Path
+) -> None:
+    """Where only ids are sent, the page says so."""
+    text = "".join(f'[source.{name}]\npreset = "{name}"\nsecret = "SECRET"\n' for name in presets())
+    (tmp_path / "sources.toml").write_text(text)
+    server = start_server(database, environment={"SOURCES_FILE": str(tmp_path / "sources.toml")})
+    for name in presets():
+        page = preset_document(name)
+        assert len(page["steps"]) >= 2
+        url = f"http://{server.host}:{server.port}"
+        written = page["test"].replace(URL, url).replace("NAME", name).replace("TOKEN", "SECRET")
+        done = subprocess.run(["sh", "-c", written], capture_output=True, text=True, check=False, timeout=30)
+        assert done.stdout.startswith(("HTTP/1.1 200", "HTTP/1.1 201", "HTTP/1.1 303")), (name, done.stdout)
+        (lead,) = rows.select("SELECT * FROM leads WHERE source = %s", name)
+        ids_only = any(step.startswith("Only ids arrive") for step in page["steps"])
+        assert lead["click_id" if ids_only or name == "postback" else "email"], name
