@@ -49,9 +49,10 @@ class Answers:
 
     def read(self, found: Any, inputs: Inputs) -> list[Leaf]:
         """Return the labels and the value of each answer in what is at `place`."""
-        if type(found) is dict and not (self.keys and self.value):
-            return list(leaves(found))
         if type(found) is dict:
+            one = Inputs(found)
+            if self.value is None or self.value(one) is None or not any(type(key(one)) is str for key in self.keys):
+                return list(leaves(found))
             found = [found]
         if type(found) is not list:
             return []

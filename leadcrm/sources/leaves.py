@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from leadcrm.sources.labels import meaning
+
 MAX_LEAVES = 400
 MAX_DEPTH = 8
 
@@ -20,13 +22,16 @@ MAX_JSON = 65_536
 
 _LABELS = ("label", "title", "question", "name", "field", "column_name", "column_id", "key", "ref", "id", "type")
 _VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
+_MAX_PAIR_MEMBERS = 5
 _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number"))
 """Members that hold the value of the object around them: `{"phone": {"full": …}}`."""
 
 _OTHER_THINGS = frozenset(
     ("form", "page", "site", "campaign", "ad", "adset", "adgroup", "account", "company", "product", "file", "event")
 ) | {"workspace", "organization", "organisation", "survey", "list", "definition", "meta", "metadata", "owner", "agent"}
-"""Objects whose `name` is no person's."""
+"""Objects whose `name` is no person's, unless a contact stands beside it."""
+
+_CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
 
 Leaf = tuple[tuple[str, ...], Any]
 """The labels of a value, the best first, and the value."""
@@ -48,6 +53,16 @@ def _flat(document: Any) -> list[Leaf] | None:
             return None
         found.append(((name,), value))
     return found
+
+
+def is_one_lead(items: list[Any]) -> bool:
+    """Say whether a list is one lead's names and values, not a lead each."""
+    labels: set[str] = set()
+    for item in items[:MAX_LEAVES]:
+        if type(item) is not dict or len(item) > _MAX_PAIR_MEMBERS or not any(name in item for name in _VALUES[:4]):
+            return False
+        labels.update(text for name in _LABELS if type(text := item.get(name)) is str)
+    return any((meant := meaning(label)) is not None and meant.field in ("email", "phone") for label in labels)
 
 
 def _walk(document: Any) -> Iterator[Leaf]:
@@ -79,7 +94,7 @@ def _walk(document: Any) -> Iterator[Leaf]:
                     queue.append((name, inner, depth + 1))
                 elif name in _INNER and label:
                     yield (label,), member
-                elif name != "name" or label.lower() not in _OTHER_THINGS:
+                elif name != "name" or label.lower() not in _OTHER_THINGS or not _CONTACTS.isdisjoint(value):
                     yield (name,), member
         elif kind is list and depth < MAX_DEPTH:
             inner_values = value[:left]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from leadcrm.errors import TooLaborious
 from leadcrm.sources.labels import Effort
+from leadcrm.sources.leaves import is_one_lead
 from leadcrm.sources.mapping import LeadMapping, scalar_of
 from leadcrm.sources.paths import Inputs, Path
 from leadcrm.sources.proof import SECRET_QUERY_NAMES, Proof
@@ -147,7 +148,7 @@ class Source:
         if self.each is not None:
             found = self.each(Inputs(document, query, headers))
             found = found if type(found) is list else [found]
-        elif type(document) is list:
+        elif type(document) is list and not is_one_lead(document):
             found = document
         else:
             return [document]
