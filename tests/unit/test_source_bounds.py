@@ -108,6 +108,10 @@ HOSTILE = {
     "a form with JSON": ("rawRequest=[" + filled("[],", 260_000) + "1]", FORM),
     "a form of escapes": ("email=" + filled("%41"), FORM),
     "lines of a text": ("\n".join(numbered("a%(n)d=x")), "text/plain"),
+    "many elements": ("<a>" + filled("<b/>") + "</a>", "text/xml"),
+    "many attributes": ("<a " + " ".join(numbered('a%(n)d="x"')) + "/>", "text/xml"),
+    "deep elements": (filled("<a>"), "text/xml"),
+    "entities": ("<a>" + filled("&amp;") + "</a>", "text/xml"),
     "no format at all": (filled("ab cd "), "text/plain"),
     "blanks": (filled(" "), JSON),
 }
@@ -147,6 +151,24 @@ def test_a_laborious_body_is_answered_as_a_lead_only_if_its_sender_is_proved() -
     judged = arrival(tally, body).judged_unread()
     assert judged is not None
     assert judged.state is State.UNVERIFIED
+
+
+LAUGHS = """<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a><email>&y;</email></a>"""
+ADF = """<?xml version="1.0"?><adf><prospect><customer><contact>
+<name part="first">Anna</name><name part="last">Ozola</name><email>anna@example.com</email>
+<phone type="voice">+37120000001</phone></contact></customer></prospect></adf>"""
+FIELDS_XML = '<lead><field name="email">anna@example.com</field><field name="phone">+37120000001</field></lead>'
+
+
+def test_xml_is_read_without_entities_of_its_own() -> None:
+    for text in (ADF, FIELDS_XML):
+        fields = arrival(PRESETS["generic"], text.encode(), "text/xml").interpreted(at_leisure=False).fields
+        assert fields is not None
+        assert {"anna@example.com", "+37120000001"} <= set(fields)
+        assert ("Ozola" in fields) is (text is ADF)
+    outside = '<!DOCTYPE a SYSTEM "file:///etc/passwd"><a><email>a@b.co</email></a>'
+    for text in (LAUGHS, outside, "<a><b></a>", "<a" * 100, "<a>" * 100 + "</a>" * 100):
+        assert arrival(PRESETS["generic"], text.encode(), "text/xml").interpreted().state is State.INVALID
 
 
 def test_labels_are_remembered_as_far_as_they_are_short() -> None:

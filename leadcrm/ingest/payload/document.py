@@ -1,6 +1,6 @@
 """Reads the whole of a request's body for the mapping of a source: objects, lists and forms with all of their fields.
 
-It is more tolerant than the reading of `/api/lead`: it takes lists, lines of JSON, text/plain forms and names such as
+It is more tolerant than the reading of `/api/lead`: it takes lists, lines of JSON, XML, text/plain forms, names such as
 `fields[email][value]`, and a coding or a type that is not what the header says. It is as bounded in memory and time.
 """
 
@@ -16,6 +16,7 @@ from leadcrm.ingest.payload.effort import require_few_lines, require_quick_mappi
 from leadcrm.ingest.payload.form import read_multipart, read_whole_urlencoded
 from leadcrm.ingest.payload.json import read_any_json
 from leadcrm.ingest.payload.reader import begins_as_json
+from leadcrm.ingest.payload.xml import read_xml
 
 MAX_EXACT_BYTES = 262_144
 """The longest body that is read a second time, for the numbers' texts."""
@@ -74,7 +75,9 @@ def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iter
             yield possible
 
 
-def _read(body: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
+def _read(  # noqa: PLR0911 - a line for each format
+    body: bytes, content_type: str, *, exactly: bool, at_leisure: bool
+) -> object:
     text = body.removeprefix(BOM_UTF8).strip(b" \t\r\n")
     if not text:
         return {}
@@ -92,13 +95,14 @@ def _read(body: bytes, content_type: str, *, exactly: bool, at_leisure: bool) ->
             if not at_leisure:
                 require_quick_mapping(encoded)
             return read_any_json(encoded, exactly=exactly)
-    if text[:1] != b"<":
-        if media_type == "text/plain" and (b"\n" in text or b"&" not in text) and _PLAIN_FORM.match(text):
-            if not at_leisure:
-                require_few_lines(text, MAX_HURRIED_LINES)
-            return _with_nested(_read_plain_form(text))
-        if b"=" in text:
-            return _with_nested(read_whole_urlencoded(text, content_type, at_leisure=at_leisure))
+    if text[:1] == b"<":
+        return read_xml(text, at_leisure=at_leisure)
+    if media_type == "text/plain" and (b"\n" in text or b"&" not in text) and _PLAIN_FORM.match(text):
+        if not at_leisure:
+            require_few_lines(text, MAX_HURRIED_LINES)
+        return _with_nested(_read_plain_form(text))
+    if b"=" in text:
+        return _with_nested(read_whole_urlencoded(text, content_type, at_leisure=at_leisure))
     raise InvalidPayload("the body is neither JSON nor a form")
 
 

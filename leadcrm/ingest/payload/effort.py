@@ -60,6 +60,11 @@ def require_quick_mapping(text: bytes) -> None:
         _require(len(text.translate(None, _NO_MARKS)) <= _MAX_MAPPED)
 
 
+def require_few_elements(text: bytes) -> None:
+    """Raise `TooLaborious` unless an XML text is read and mapped in a moment."""
+    _require(text.count(b"<") <= _MAX_CAREFUL and text.count(b"=") <= _MAX_CAREFUL and text.count(b"&") <= _MAX_CAREFUL)
+
+
 def require_few_lines(text: bytes, limit: int) -> None:
     """Raise `TooLaborious` if a text has more lines than are read in a moment."""
     _require(text.count(b"\n") <= limit)
