@@ -1,5 +1,7 @@
 """List sources, show one or a preset, check a text of SOURCES_FILE, or try what a source makes of a body.
 
+`list` and `show` say what came in at each source in the last thirty days, and warn where one has fallen silent.
+
 `try` reads a body from standard input, or a kept request with --raw, and prints its leads; nothing is stored.
 
 examples:
@@ -24,12 +26,26 @@ from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import open_crm, parse_id
 from leadcrm.configuration.config import Config
 from leadcrm.crm.raw import get_raw
+from leadcrm.crm.source_activity import Activity, activity_document, source_activities
 from leadcrm.crm.source_pages import preset_document
 from leadcrm.crm.sources import source_document, source_documents, try_body, try_kept
-from leadcrm.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, SourcesFault
+from leadcrm.database.sessions import bind
+from leadcrm.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LeadcrmError, SourcesFault
 from leadcrm.sources.catalogue import Catalogue, presets, read_catalogue
 
-_COLUMNS = ("source", "preset", "title", "url", "enabled", "verify", "hasKey")
+_COLUMNS = (
+    "source",
+    "preset",
+    "title",
+    "url",
+    "enabled",
+    "verify",
+    "hasKey",
+    "lastRequest",
+    "lastLead",
+    "leads",
+    "warning",
+)
 """Of the table for people."""
 
 
@@ -64,9 +80,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
 
 
 def _list(config: Config, arguments: argparse.Namespace) -> int:
-    documents = (
-        [preset_document(name) for name in presets()] if arguments.presets else source_documents(_catalogue(config))
-    )
+    if arguments.presets:
+        documents = [preset_document(name) for name in presets()]
+    else:
+        documents = _with_activities(config, source_documents(_catalogue(config)), arguments)
     if arguments.json:
         printing.print_json(documents)
     elif documents:
@@ -75,11 +92,31 @@ def _list(config: Config, arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _with_activities(
+    config: Config, documents: list[dict[str, Any]], arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Return the sources with what came in at them, as far as the database can be read."""
+    try:
+        entities = bind(config.database)
+        try:
+            activities = source_activities(entities)
+        finally:
+            entities.database.disconnect()
+    except LeadcrmError as error:
+        if not arguments.json:
+            print(f"leadcrm: what came in at the sources cannot be shown: {error}", file=sys.stderr)
+        return documents
+    return [{**document, **activity_document(activities.get(document["source"], Activity()))} for document in documents]
+
+
 def _show(config: Config, arguments: argparse.Namespace) -> int:
     source = _catalogue(config).sources.get(arguments.name)
     if source is None and arguments.name not in presets():
         return _unknown(arguments.name)
-    document = preset_document(arguments.name) if source is None else source_document(source)
+    if source is None:
+        document = preset_document(arguments.name)
+    else:
+        (document,) = _with_activities(config, [source_document(source)], arguments)
     if arguments.json:
         printing.print_json(document)
     else:

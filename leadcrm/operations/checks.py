@@ -18,10 +18,11 @@ from leadcrm.database.migrations import KEY_INDEX, SchemaConnection, require_cur
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
 from leadcrm.database.sqlite import free_bytes, may_create_files
-from leadcrm.errors import LeadcrmError, StoreDamaged, StoreUnavailable
+from leadcrm.errors import LeadcrmError, SourcesFault, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.ingestion import open_spool, open_store
 from leadcrm.ingest.store.postgres import STANDING_SQL
+from leadcrm.sources.catalogue import read_catalogue
 
 TIMEOUT_S = 5.0
 
@@ -119,6 +120,8 @@ def run_checks(config: Config) -> Iterator[Check]:
         finally:
             connection.close()
     yield _run("spool", lambda: _check_spool(config))
+    if config.sources_file is not None:
+        yield from _check_sources(config.sources_file)
     yield _run("disk", lambda: _check_disk(config))
     if weak := "; ".join(weaknesses(config)):
         yield Check("tokens", True, weak, HOW_TO_MAKE, is_warning=True)
@@ -234,6 +237,18 @@ def _check_spool(config: Config) -> str:
             hint="mend the database, then `leadcrm spool drain`",
         )
     return f"a commit was synced; {status.depth} rows wait"
+
+
+def _check_sources(path: Path) -> Iterator[Check]:
+    try:
+        sources = read_catalogue(path.absolute()).sources.values()
+    except SourcesFault as fault:
+        yield Check("sources", False, str(fault), "leadcrm sources check")
+        return
+    yield Check("sources", True, f"{len(sources)} sources can be used")
+    if names := ", ".join(source.name for source in sources if not source.proof.secrets):
+        todo = "give each a secret, or a secret_file"
+        yield Check("sources", True, f"anybody can send leads to {names}", todo, is_warning=True)
 
 
 def _check_disk(config: Config) -> str:

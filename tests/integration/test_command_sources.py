@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from uuid_utils import uuid7
 
 from leadcrm.crm.source_pages import URL, preset_document
+from leadcrm.ingest.submission import Submission
 from leadcrm.sources.catalogue import presets
 from tests.conftest import StartServer
+from tests.support.crm import keep, run_command, submission
 from tests.support.rows import Rows
 from tests.support.server import clean_environment, command
 
@@ -87,3 +92,31 @@ def test_the_command_on_each_presets_page_makes_a_lead(
         (lead,) = rows.select("SELECT * FROM leads WHERE source = %s", name)
         ids_only = any(step.startswith("Only ids arrive") for step in page["steps"])
         assert lead["click_id" if ids_only or name == "postback" else "email"], name
+
+
+def test_a_source_that_used_to_send_and_fell_silent_is_told(database: str, tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc)
+
+    def sent(source: str, hours_ago: float, state: str | None = None) -> Submission:
+        at = now - timedelta(hours=hours_ago)
+        id = str(UUID(bytes=int(at.timestamp() * 1000).to_bytes(6, "big") + uuid7().bytes[6:]))
+        row = submission(b"{}", received_at=at, lead_id=id, state=state, error=state and "why")
+        return row._replace(source=source)
+
+    (tmp_path / "sources.toml").write_text("[source.often]\n[source.seldom]\n[source.never]\n")
+    often = [sent("often", 240 + hours) for hours in range(12)]
+    seldom = [sent("seldom", 24 * days) for days in (2, 8, 14, 20, 26, 28)]
+    keep(database, [*often, *seldom, sent("often", 1, "event"), sent("often", 24 * 40)])
+    file = f"--sources-file={tmp_path / 'sources.toml'}"
+    done = run_command(tmp_path, database, "sources", "list", "--json", file)
+    listed = {document["source"]: document for document in json.loads(done.stdout)}
+    assert listed["often"]["warning"] == "silent for 10 days"
+    assert (listed["often"]["leads"], listed["often"]["requests"]) == (12, {"stored": 12, "event": 1})
+    assert listed["often"]["lastRequest"] > listed["often"]["lastLead"]
+    assert (listed["seldom"]["warning"], listed["seldom"]["leads"]) == (None, 6)
+    assert (listed["never"]["lastRequest"], listed["never"]["warning"]) == (None, None)
+    checked = run_command(tmp_path, database, "check", "--json", file)
+    named = [check["text"] for check in json.loads(checked.stdout)["checks"] if check["name"] == "sources"]
+    assert named == ["3 sources can be used", "anybody can send leads to often, seldom, never"]
+    (tmp_path / "sources.toml").write_text('[source.often]\npreset = "none"\n')
+    assert run_command(tmp_path, database, "check", file).returncode == 1
