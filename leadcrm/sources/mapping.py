@@ -114,6 +114,9 @@ class LeadMapping:
             for label in labels:
                 if meant := meaning(label, effort):
                     field, rank = meant
+                    if name if field == NAME else columns[_INDEX_OF_COLUMN[field]] is not None:
+                        # A path has found it.
+                        break
                     if (known := best.get(field)) is None or rank < known[0]:
                         text = text_of(value, inputs) if rank < 1 else _plausible(field, value, inputs)
                         if text:

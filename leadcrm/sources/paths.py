@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from leadcrm.sources.labels import Effort
 
@@ -56,6 +57,9 @@ class Inputs:
 Path = Callable[[Inputs], Any]
 """Returns the value at a path, or None if nothing is there."""
 
+_name_of_member: WeakKeyDictionary[Path, str] = WeakKeyDictionary()
+"""Of the paths that are a member of the document."""
+
 
 class PathFault(ValueError):  # noqa: N818 - named by the condition
     """A text is no path of this syntax."""
@@ -89,12 +93,30 @@ def compile_path(text: str, fold_label: Callable[[str], str] | None = None) -> P
 
 def first_of(alternatives: Sequence[Path]) -> Path:
     """Return a path that leads to the first alternative's value that is there."""
+    members = [_name_of_member[path] for path in alternatives if path in _name_of_member]
+    if len(members) == len(alternatives):
+        return _first_member(tuple(members))
 
     def read(inputs: Inputs) -> Any:
         for path in alternatives:
             value = path(inputs)
             if value or type(value) in NUMBERS:
                 return value
+        return None
+
+    return read
+
+
+def _first_member(names: Sequence[str]) -> Path:
+    """Return the path of `first_of` to members of the document, as most alternatives are."""
+
+    def read(inputs: Inputs) -> Any:
+        document = inputs.document
+        if type(document) is dict:
+            for name in names:
+                value = document.get(name)
+                if value or type(value) in NUMBERS:
+                    return value
         return None
 
     return read
@@ -164,6 +186,8 @@ def _compile(steps: list[Step] | tuple[str, str], fold_label: Callable[[str], st
         return lambda inputs: inputs.headers.get(header)
     if fold_label is not None and steps[0] == "answers" and len(steps) > 1 and isinstance(steps[1], str):
         label = fold_label(steps[1])
+        if len(steps) == 2:
+            return lambda inputs: inputs.answers.get(label)
         rest = _walk(steps[2:])
         return lambda inputs: rest(inputs.answers.get(label))
     if len(steps) == 1 and isinstance(steps[0], str):
@@ -179,6 +203,7 @@ def _member(name: str) -> Path:
         document = inputs.document
         return document.get(name) if type(document) is dict else None
 
+    _name_of_member[read] = name
     return read
 
 
