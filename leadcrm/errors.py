@@ -58,8 +58,8 @@ class ConfigError(LeadcrmError):
         return (type(self), (self.variable, self.fault, self.accepted))
 
 
-class SourcesFault(LeadcrmError):
-    """A text of SOURCES_FILE cannot be used.
+class TablesFault(LeadcrmError):
+    """A file of tables cannot be used.
 
     Args:
         where: the file.
@@ -67,15 +67,31 @@ class SourcesFault(LeadcrmError):
     """
 
     exit_status = EXIT_CONFIG
+    variable = ""
+    command = ""
 
     def __init__(self, where: str, faults: Sequence[str]) -> None:
-        super().__init__(" ".join(f"SOURCES_FILE: {where}: {'; '.join(faults)}".split()), hint="leadcrm sources check")
+        super().__init__(" ".join(f"{self.variable}: {where}: {'; '.join(faults)}".split()), hint=self.command)
         self.where = where
         self.faults = tuple(faults)
 
-    def __reduce__(self) -> tuple[type[SourcesFault], tuple[str, tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[type[TablesFault], tuple[str, tuple[str, ...]]]:
         # As for ConfigError.
         return (type(self), (self.where, self.faults))
+
+
+class SourcesFault(TablesFault):
+    """A text of SOURCES_FILE cannot be used."""
+
+    variable = "SOURCES_FILE"
+    command = "leadcrm sources check"
+
+
+class SinksFault(TablesFault):
+    """A text of SINKS_FILE cannot be used."""
+
+    variable = "SINKS_FILE"
+    command = "leadcrm sinks check"
 
 
 class StoreError(LeadcrmError):

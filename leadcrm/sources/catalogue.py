@@ -11,20 +11,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from leadcrm.configuration.tables import DefinitionFault, compile_tables, read_text, without_secrets
+from leadcrm.configuration.toml import read_toml
 from leadcrm.errors import SourcesFault
-from leadcrm.sources.definition import DefinitionFault, compile_source
+from leadcrm.sources.definition import compile_source
 from leadcrm.sources.source import Source
-from leadcrm.sources.toml import TomlFault, read_toml
 
-MAX_BYTES = 1024 * 1024
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 RESERVED = frozenset(("api",))
 """`api` is the source of `/api/lead`."""
 
 DEFAULT_PRESET = "generic"
-
-_VALUE = r"""(?:\[[^\]]*\]|\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-_SECRET = re.compile(rf'((?:^|[{{,.])[ \t]*"?secret"?[ \t]*=[ \t]*){_VALUE}', re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +57,7 @@ def read_catalogue(path: Path) -> Catalogue:
     Raises:
         SourcesFault: It cannot be used.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SourcesFault(str(path), [f"it cannot be read: {reason}"]) from None
-    if len(data) > MAX_BYTES:
-        raise SourcesFault(str(path), [f"it is longer than {MAX_BYTES} bytes"])
-    return parse_catalogue(text, path)
+    return parse_catalogue(read_text(path, SourcesFault), path)
 
 
 def parse_catalogue(text: str, path: Path) -> Catalogue:
@@ -82,26 +70,7 @@ def parse_catalogue(text: str, path: Path) -> Catalogue:
     Raises:
         SourcesFault: It cannot be used.
     """
-    try:
-        tables = read_toml(text)
-    except TomlFault as fault:
-        end = f"at line {max(1, len(text.splitlines()))}, the end"
-        raise SourcesFault(str(path), [str(fault).replace("at end of document", end)]) from None
-    except RecursionError:
-        raise SourcesFault(str(path), ["it is nested too deeply"]) from None
-    faults = [f"line {_line(text, '', key)}: there is no table [{key}]" for key in tables if key != "source"]
-    sources: dict[str, Source] = {}
-    named = tables.get("source", {})
-    if not isinstance(named, dict):
-        raise SourcesFault(str(path), ["source is no table: write [source.NAME]"])
-    for name, table in named.items():
-        try:
-            sources[name] = _source(name, table, path.parent)
-        except DefinitionFault as fault:
-            place = f"{fault.key}: " if fault.key else ""
-            faults.append(f"line {_line(text, name, fault.key)}: source {name}: {place}{fault.fault}")
-    if faults:
-        raise SourcesFault(str(path), faults)
+    sources = compile_tables(text, path, "source", lambda name, table: _source(name, table, path.parent), SourcesFault)
     return Catalogue(sources, without_secrets(text), sha256(text.encode()).digest())
 
 
@@ -116,53 +85,12 @@ def retired_source(name: str, table: Mapping[str, Any]) -> Source:
     raise AssertionError("an empty table is a source")
 
 
-def without_secrets(text: str) -> str:
-    """Return a text of SOURCES_FILE with its secrets replaced."""
-    return _SECRET.sub(r'\1"***"', text)
-
-
 def _source(name: str, table: Any, directory: Path) -> Source:
     if not NAME.fullmatch(name) or name in RESERVED:
         fault = "a source's name has small letters, digits and -, at most 63, and is not 'api'"
         raise DefinitionFault("", fault)
-    if not isinstance(table, dict):
-        raise DefinitionFault("", "it is no table")
     preset = table.get("preset", DEFAULT_PRESET)
     known = presets()
     if not isinstance(preset, str) or preset not in known:
         raise DefinitionFault("preset", f"there is no preset {preset!r}; `leadcrm sources list --presets` lists them")
-    try:
-        return compile_source(name, table, known[preset], directory)
-    except (TypeError, AttributeError) as error:
-        raise DefinitionFault("", f"a value has the wrong type: {error}") from None
-
-
-def _line(text: str, name: str, key: str) -> int:
-    """Return the line on which a source's key stands, or where its table begins; 1 if that cannot be told."""
-    lines = text.splitlines()
-    head = re.compile(rf"\s*\[\[?\s*\"?source\"?\s*\.\s*\"?{re.escape(name)}\"?\s*[\].]" if name else r"\s*$^")
-    start = next((number for number, line in enumerate(lines) if head.match(line)), None)
-    first = key.partition(".")[0]
-    if not name:
-        place = re.compile(rf"\s*\[*\s*\"?{re.escape(key)}\b")
-        return next((number for number, line in enumerate(lines, 1) if place.match(line)), 1)
-    if start is None:
-        dotted = re.compile(rf"\s*(?:source\s*\.\s*)?\"?{re.escape(name)}\"?\s*[.=]")
-        return next((number for number, line in enumerate(lines, 1) if dotted.match(line)), 1)
-    last = key.rpartition(".")[2]
-    best = start + 1
-    for number, line in enumerate(lines[start + 1 :], start + 2):
-        if re.match(r"\s*\[", line) and not head.match(line) and not re.match(r"\s*\[[\"{]|\s*\[\]", line):
-            break
-        if key and re.match(rf"\s*\"?{re.escape(first)}\"?\s*[.=]", line):
-            if best == start + 1:
-                best = number
-            if last in line:
-                return number
-        elif key != first and (
-            re.match(rf"\s*\"?{re.escape(last)}\"?\s*=", line) or (head.match(line) and first in line)
-        ):
-            best = number
-            if not head.match(line):
-                return number
-    return best
+    return compile_source(name, table, known[preset], directory)

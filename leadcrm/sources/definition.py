@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from leadcrm.configuration.tables import DefinitionFault, read_secrets
 from leadcrm.database.entities import COLUMN_OF_FIELD, FIELD_COLUMNS
 from leadcrm.sources.answers import Answers, Titles
 from leadcrm.sources.labels import NAME, fold
@@ -36,20 +37,6 @@ _RESPOND = frozenset((*OUTCOMES, "body", "location", "type"))
 _NEVER_ANSWERED = frozenset((404, 410))
 _COLUMNS = {**COLUMN_OF_FIELD, **{column: column for column in COLUMN_OF_FIELD.values()}}
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*|\"[^\"]+\"")
-
-
-class DefinitionFault(ValueError):  # noqa: N818 - named by the condition
-    """A source's table cannot be used.
-
-    Args:
-        key: The place in the table, such as `map.phone`.
-        fault: What is wrong there.
-    """
-
-    def __init__(self, key: str, fault: str) -> None:
-        super().__init__(fault)
-        self.key = key
-        self.fault = fault
 
 
 def merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +262,7 @@ def _proof(table: Mapping[str, Any], directory: FilePath, paths: _Paths) -> Proo
         raise DefinitionFault("verify.signed", "without {body} the signature would say nothing about the request")
     return Proof(
         kind=kind,
-        secrets=_secrets(table, directory),
+        secrets=read_secrets(table, directory),
         name=name,
         path=paths.first(rules["path"], "verify.path", plain=True) if "path" in rules else None,
         prefix=_text(rules.get("prefix", ""), "verify.prefix"),
@@ -285,28 +272,3 @@ def _proof(table: Mapping[str, Any], directory: FilePath, paths: _Paths) -> Proo
         algorithm=rules.get("algorithm", "sha256"),
         handshake=rules.get("handshake", ""),
     )
-
-
-def _secrets(table: Mapping[str, Any], directory: FilePath) -> tuple[bytes, ...]:
-    if "secret" in table and "secret_file" in table:
-        raise DefinitionFault("secret_file", "the source has a secret already")
-    if "secret_file" in table:
-        path = directory / _text(table["secret_file"], "secret_file")
-        try:
-            lines = path.read_bytes().decode().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise DefinitionFault("secret_file", f"{path} cannot be read: {reason}") from None
-        secrets = [line for line in lines if line]
-        if not secrets:
-            # An empty secret would open the door that it was meant to lock.
-            raise DefinitionFault("secret_file", f"{path} is empty")
-    else:
-        secret = table.get("secret", [])
-        secrets = secret if isinstance(secret, list) else [secret]
-        if "secret" in table and not secrets:
-            raise DefinitionFault("secret", "it is empty")
-    for secret in secrets:
-        if not isinstance(secret, str) or not secret.strip():
-            raise DefinitionFault("secret" if "secret" in table else "secret_file", "a secret is a text, not empty")
-    return tuple(secret.encode() for secret in secrets)

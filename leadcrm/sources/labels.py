@@ -14,8 +14,8 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
+from leadcrm.configuration.toml import read_toml
 from leadcrm.errors import TooLaborious
-from leadcrm.sources.toml import read_toml
 
 MAX_LABEL = 160
 """Longer labels are texts, not names."""

@@ -13,16 +13,15 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from leadcrm.configuration.config import Config
+from leadcrm.configuration.tables import files_of, signature_of, tables_in
 from leadcrm.database.sessions import bind
 from leadcrm.errors import LeadcrmError, SourcesFault
 from leadcrm.sources.catalogue import Catalogue, read_catalogue, retired_source
 from leadcrm.sources.source import Source
-from leadcrm.sources.toml import TomlFault, read_toml
 from leadcrm.sources.versions import tables_of_all_versions, version_of
 
 LOOK_S = 2.0
@@ -50,8 +49,8 @@ class LiveSources:
         self._path = path = config.sources_file
         self._seen_path = config.data_dir / SEEN_FILE if config.uses_data_dir else None
         self._database = config.database
-        self._files = _files(path)
-        self._signature = _signature(self._files)
+        self._files = files_of(path, "source")
+        self._signature = signature_of(self._files)
         self._catalogue = Catalogue() if path is None else read_catalogue(path)
         self._retired: Mapping[str, Source] = {}
         self.version: int | None = None
@@ -107,12 +106,12 @@ class LiveSources:
         Args:
             registers: Give it its version first, so that no row lacks it.
         """
-        signature = _signature(self._files)
+        signature = signature_of(self._files)
         if self._path is None or signature == self._signature:
             return
-        self._files = _files(self._path)
+        self._files = files_of(self._path, "source")
         # Of before the reading: a change during it is a change after it.
-        self._signature = _signature(self._files)
+        self._signature = signature_of(self._files)
         try:
             catalogue = read_catalogue(self._path)
         except SourcesFault as fault:
@@ -124,7 +123,7 @@ class LiveSources:
         self.fault = ""
         if catalogue == self._catalogue:
             return
-        before = _tables(self._catalogue.text)
+        before = tables_in(self._catalogue.text, "source")
         version = self._number(catalogue) if registers else None
         self._catalogue = catalogue
         self.version = version
@@ -153,12 +152,12 @@ class LiveSources:
     def register(self) -> None:
         """Give the text in force its version, and learn which sources there ever were."""
         catalogue = self._catalogue
-        seen = {**self._read_seen(), **_tables(catalogue.text)}
+        seen = {**self._read_seen(), **tables_in(catalogue.text, "source")}
         try:
             entities = bind(self._database)
             try:
                 version = version_of(entities, catalogue)
-                seen = {**tables_of_all_versions(entities), **_tables(catalogue.text)}
+                seen = {**tables_of_all_versions(entities), **tables_in(catalogue.text, "source")}
             finally:
                 entities.database.disconnect()
         except LeadcrmError:
@@ -199,33 +198,3 @@ class LiveSources:
         except OSError as error:
             text = "the names of sources cannot be kept: %s"
             logger.warning(text, error.strerror, extra={"action": "sources", "repeat_key": text})
-
-
-def _tables(text: str) -> dict[str, Mapping[str, Any]]:
-    with suppress(TomlFault):
-        return {name: table for name, table in read_toml(text).get("source", {}).items() if isinstance(table, dict)}
-    return {}
-
-
-def _files(path: Path | None) -> tuple[Path, ...]:
-    """Return the file and those of secrets that it names."""
-    if path is None:
-        return ()
-    names: list[str] = []
-    with suppress(OSError, UnicodeDecodeError):
-        tables = _tables(path.read_text(encoding="utf-8-sig")).values()
-        names = [name for table in tables if isinstance(name := table.get("secret_file"), str)]
-    return (path, *(path.parent / name for name in names))
-
-
-def _signature(files: tuple[Path, ...]) -> tuple[tuple[int, int, int], ...]:
-    """Return what changes with the files."""
-    return tuple(map(_file_signature, files))
-
-
-def _file_signature(path: Path) -> tuple[int, int, int]:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -8,11 +8,11 @@ from typing import Any
 
 from pony.orm import flush, max, select
 
+from leadcrm.configuration.toml import TomlFault, read_toml
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.sources.catalogue import Catalogue
-from leadcrm.sources.toml import TomlFault, read_toml
 
 ATTEMPTS = 5
 """Another node may take the next number at the same time."""

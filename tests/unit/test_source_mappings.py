@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadcrm.configuration.tables import without_secrets
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.errors import SourcesFault
-from leadcrm.sources.catalogue import parse_catalogue, presets, without_secrets
+from leadcrm.sources.catalogue import parse_catalogue, presets
 from leadcrm.sources.labels import meaning
 from leadcrm.sources.source import Source
 

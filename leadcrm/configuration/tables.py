@@ -1,0 +1,188 @@
+"""TOML files of named tables, such as [source.NAME]: checked whole, or refused with every line and reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from leadcrm.configuration.toml import TomlFault, read_toml
+from leadcrm.errors import LeadcrmError
+
+Compiled = TypeVar("Compiled")
+FaultType = Callable[[str, Sequence[str]], LeadcrmError]
+"""Makes the error of a file from its path and its faults."""
+
+MAX_BYTES = 1024 * 1024
+
+_VALUE = r"""(?:\[[^\]]*\]|\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_SECRET = re.compile(rf'((?:^|[{{,.])[ \t]*"?secret"?[ \t]*=[ \t]*){_VALUE}', re.MULTILINE | re.DOTALL)
+
+
+class DefinitionFault(ValueError):  # noqa: N818 - named by the condition
+    """A table cannot be used.
+
+    Args:
+        key: The place in the table, such as `map.phone`.
+        fault: What is wrong there.
+    """
+
+    def __init__(self, key: str, fault: str) -> None:
+        super().__init__(fault)
+        self.key = key
+        self.fault = fault
+
+
+def read_text(path: Path, fault: FaultType) -> str:
+    """Read a file. Raises `fault` if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise fault(str(path), [f"it cannot be read: {reason}"]) from None
+    if len(data) > MAX_BYTES:
+        raise fault(str(path), [f"it is longer than {MAX_BYTES} bytes"])
+    return text
+
+
+def compile_tables(
+    text: str, path: Path, kind: str, compile: Callable[[str, dict[str, Any]], Compiled], fault: FaultType
+) -> dict[str, Compiled]:
+    """Check a text and compile its tables.
+
+    Args:
+        text: The text.
+        path: Its file.
+        kind: The tables are called [KIND.NAME], and there are no others.
+        compile: Makes what a table describes from its name and content, or raises `DefinitionFault`.
+        fault: What is raised where the text cannot be used.
+    """
+    try:
+        tables = read_toml(text)
+    except TomlFault as error:
+        end = f"at line {max(1, len(text.splitlines()))}, the end"
+        raise fault(str(path), [str(error).replace("at end of document", end)]) from None
+    except RecursionError:
+        raise fault(str(path), ["it is nested too deeply"]) from None
+    faults = [f"line {_line(text, kind, '', key)}: there is no table [{key}]" for key in tables if key != kind]
+    named = tables.get(kind, {})
+    if not isinstance(named, dict):
+        raise fault(str(path), [f"{kind} is no table: write [{kind}.NAME]"])
+    compiled: dict[str, Compiled] = {}
+    for name, table in named.items():
+        try:
+            compiled[name] = _compile(name, table, compile)
+        except DefinitionFault as error:
+            place = f"{error.key}: " if error.key else ""
+            faults.append(f"line {_line(text, kind, name, error.key)}: {kind} {name}: {place}{error.fault}")
+    if faults:
+        raise fault(str(path), faults)
+    return compiled
+
+
+def _compile(name: str, table: Any, compile: Callable[[str, dict[str, Any]], Compiled]) -> Compiled:
+    if not isinstance(table, dict):
+        raise DefinitionFault("", "it is no table")
+    try:
+        return compile(name, table)
+    except (TypeError, AttributeError) as error:
+        raise DefinitionFault("", f"a value has the wrong type: {error}") from None
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with the values of `secret` replaced."""
+    return _SECRET.sub(r'\1"***"', text)
+
+
+def read_secrets(table: Mapping[str, Any], directory: Path) -> tuple[bytes, ...]:
+    """Return the secrets of a table, which stand in `secret` or, one a line, in `secret_file`."""
+    if "secret" in table and "secret_file" in table:
+        raise DefinitionFault("secret_file", "it has a secret already")
+    if "secret_file" in table:
+        if not isinstance(table["secret_file"], str):
+            raise DefinitionFault("secret_file", "it is a text")
+        path = directory / table["secret_file"]
+        try:
+            lines = path.read_bytes().decode().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise DefinitionFault("secret_file", f"{path} cannot be read: {reason}") from None
+        secrets = [line for line in lines if line]
+        if not secrets:
+            # An empty secret would open the door that it was meant to lock.
+            raise DefinitionFault("secret_file", f"{path} is empty")
+    else:
+        secret = table.get("secret", [])
+        secrets = secret if isinstance(secret, list) else [secret]
+        if "secret" in table and not secrets:
+            raise DefinitionFault("secret", "it is empty")
+    for secret in secrets:
+        if not isinstance(secret, str) or not secret.strip():
+            raise DefinitionFault("secret" if "secret" in table else "secret_file", "a secret is a text, not empty")
+    return tuple(secret.encode() for secret in secrets)
+
+
+def tables_in(text: str, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Return the tables [KIND.NAME] of a text by name; none if it is no TOML."""
+    with suppress(TomlFault):
+        return {name: table for name, table in read_toml(text).get(kind, {}).items() if isinstance(table, dict)}
+    return {}
+
+
+def files_of(path: Path | None, kind: str) -> tuple[Path, ...]:
+    """Return the file and those of secrets that it names."""
+    if path is None:
+        return ()
+    names: list[str] = []
+    with suppress(OSError, UnicodeDecodeError):
+        tables = tables_in(path.read_text(encoding="utf-8-sig"), kind).values()
+        names = [name for table in tables if isinstance(name := table.get("secret_file"), str)]
+    return (path, *(path.parent / name for name in names))
+
+
+def signature_of(files: Iterable[Path]) -> tuple[tuple[int, int, int], ...]:
+    """Return what changes with the files."""
+    return tuple(map(_file_signature, files))
+
+
+def _file_signature(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _line(text: str, kind: str, name: str, key: str) -> int:
+    """Return the line on which a table's key stands, or where its table begins; 1 if that cannot be told."""
+    lines = text.splitlines()
+    head = re.compile(rf"\s*\[\[?\s*\"?{kind}\"?\s*\.\s*\"?{re.escape(name)}\"?\s*[\].]" if name else r"\s*$^")
+    start = next((number for number, line in enumerate(lines) if head.match(line)), None)
+    first = key.partition(".")[0]
+    if not name:
+        place = re.compile(rf"\s*\[*\s*\"?{re.escape(key)}\b")
+        return next((number for number, line in enumerate(lines, 1) if place.match(line)), 1)
+    if start is None:
+        dotted = re.compile(rf"\s*(?:{kind}\s*\.\s*)?\"?{re.escape(name)}\"?\s*[.=]")
+        return next((number for number, line in enumerate(lines, 1) if dotted.match(line)), 1)
+    last = key.rpartition(".")[2]
+    best = start + 1
+    for number, line in enumerate(lines[start + 1 :], start + 2):
+        if re.match(r"\s*\[", line) and not head.match(line) and not re.match(r"\s*\[[\"{]|\s*\[\]", line):
+            break
+        if key and re.match(rf"\s*\"?{re.escape(first)}\"?\s*[.=]", line):
+            if best == start + 1:
+                best = number
+            if last in line:
+                return number
+        elif key != first and (
+            re.match(rf"\s*\"?{re.escape(last)}\"?\s*=", line) or (head.match(line) and first in line)
+        ):
+            best = number
+            if not head.match(line):
+                return number
+    return best
