@@ -88,11 +88,7 @@ class Feed:
             rows = _read_rows(entities, after or 0, settled, limit)
             # After the rows: they may have been pruned meanwhile.
             after = self._checked(entities, after)
-            leads, changes = ({}, {}) if thin else (_read_leads(entities, rows), _read_changes(entities, rows))
-        events = [
-            FeedEvent(seq, type, at, lead_id, leads.get(lead_id), changes.get(change_id))
-            for seq, type, at, lead_id, change_id in rows
-        ]
+            events = complete_events(entities, rows, thin=thin)
         return FeedPage(events, events[-1].seq if events else after, settled)
 
     def begin(self, entities: Entities, after: int | None) -> int:
@@ -117,10 +113,20 @@ class Feed:
         return after
 
 
-_Row = tuple[int, str, datetime, UUID, "UUID | None"]
+FeedRow = tuple[int, str, datetime, UUID, "UUID | None"]
+"""An event as it is kept: number, type, time, lead and change."""
 
 
-def _read_rows(entities: Entities, after: int, settled: int, limit: int) -> list[_Row]:
+def complete_events(entities: Entities, rows: list[FeedRow], *, thin: bool = False) -> list[FeedEvent]:
+    """Return events with their leads and changes, unless they shall be thin. The caller holds the session."""
+    leads, changes = ({}, {}) if thin else (_read_leads(entities, rows), _read_changes(entities, rows))
+    return [
+        FeedEvent(seq, type, at, lead_id, leads.get(lead_id), changes.get(change_id))
+        for seq, type, at, lead_id, change_id in rows
+    ]
+
+
+def _read_rows(entities: Entities, after: int, settled: int, limit: int) -> list[FeedRow]:
     query = select(
         (event.seq, event.type, event.at, event.lead_id, event.change_id)
         for event in entities.feed_event
@@ -129,14 +135,14 @@ def _read_rows(entities: Entities, after: int, settled: int, limit: int) -> list
     return list(query.without_distinct().order_by(1)[:limit])
 
 
-def _read_leads(entities: Entities, rows: list[_Row]) -> dict[UUID, Lead]:
+def _read_leads(entities: Entities, rows: list[FeedRow]) -> dict[UUID, Lead]:
     ids = list({row[3] for row in rows})
     if not ids:
         return {}
     return {lead.id: lead for lead in to_leads(select_leads(entities).where(lambda lead: lead.raw.id in ids))}
 
 
-def _read_changes(entities: Entities, rows: list[_Row]) -> dict[UUID | None, Event]:
+def _read_changes(entities: Entities, rows: list[FeedRow]) -> dict[UUID | None, Event]:
     ids = [row[4] for row in rows if row[4]]
     if not ids:
         return {}

@@ -45,10 +45,11 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: raw rows, leads, changes, the ledger, the texts of sources and the feed.
+    """The entities of one bound database: raw rows, leads, changes, the ledger, the texts of sources, feed and sinks.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
-    `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`.
+    `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
+    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`.
     """
 
     lead: Any
@@ -57,6 +58,8 @@ class Entities(SpoolEntities):
     source_version: Any
     feed_event: Any
     feed_start: Any
+    sink: Any
+    delivery: Any
 
 
 def _text() -> Any:
@@ -120,6 +123,38 @@ def _lead_event_attributes() -> dict[str, Any]:
     }
 
 
+def _sink_attributes() -> dict[str, Any]:
+    return {
+        "name": PrimaryKey(str),
+        **{name: Required(int, size=64) for name in ("start_seq", "cursor_seq")},
+        **{name: Required(int, size=64) for name in ("taken", "delivered", "skipped", "dropped")},
+        "holder": _required_text(),
+        "lease_until": Required(datetime),
+        "failing_since": Optional(datetime),
+        "disabled": _text(),
+        "last_at": Optional(datetime),
+        "last_answer": _text(),
+    }
+
+
+def _delivery_attributes() -> dict[str, Any]:
+    return {
+        "id": PrimaryKey(UUID),
+        "sink": Required(str),
+        "seq": Required(int, size=64),
+        "lead_id": Required(UUID),
+        "change_id": Optional(UUID),
+        "type": Required(str),
+        "event_at": Required(datetime),
+        "state": Required(str),
+        "attempts": Required(int),
+        "last_at": Required(datetime),
+        "next_at": Required(datetime),
+        "status": Optional(int),
+        "answer": _text(),
+    }
+
+
 RAW_COLUMNS = tuple(_raw_lead_attributes())
 """The columns of `leads_raw`, in the order of their declaration."""
 
@@ -172,7 +207,11 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         after_seq = Required(int, size=64)
         since = Required(datetime)
 
-    return Entities(database, raw_lead, lead, lead_event, LedgerEntry, SourceVersion, FeedEvent, FeedStart)
+    sink = type("Sink", (database.Entity,), {"_table_": table("leads_sinks"), **_sink_attributes()})
+    delivery = type("Delivery", (database.Entity,), {"_table_": table("leads_deliveries"), **_delivery_attributes()})
+    return Entities(
+        database, raw_lead, lead, lead_event, LedgerEntry, SourceVersion, FeedEvent, FeedStart, sink, delivery
+    )
 
 
 def define_spool_entities(database: Database) -> SpoolEntities:

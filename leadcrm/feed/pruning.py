@@ -1,4 +1,7 @@
-"""Pruning: events older than FEED_DAYS are deleted, the oldest first, and the feed's start says up to where."""
+"""Pruning: events older than FEED_DAYS are deleted, the oldest first, and the feed's start says up to where.
+
+What a sink has still to read is kept, as long as a node has had that sink within FEED_DAYS.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from itertools import takewhile
 
-from pony.orm import select
+from pony.orm import min, select
 
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -42,7 +45,10 @@ def _prune_some(entities: Entities, before: datetime) -> int:
         # The lock makes nodes prune one after the other.
         start = entities.feed_start.get_for_update(id=1)
         oldest = select((event.seq, event.at) for event in feed_event).without_distinct().order_by(1)[:PRUNE_ROWS]
-        seqs = [seq for seq, _ in takewhile(lambda row: row[1] < before, oldest)]
+        unread = min(sink.cursor_seq for sink in entities.sink if sink.lease_until >= before)
+        seqs = [
+            seq for seq, _ in takewhile(lambda row: row[1] < before and (unread is None or row[0] <= unread), oldest)
+        ]
         if seqs:
             last = seqs[-1]
             select(event for event in feed_event if event.seq <= last).delete(bulk=True)

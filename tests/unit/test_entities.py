@@ -65,6 +65,8 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
         "source_versions",
         "leads_feed",
         "leads_feed_start",
+        "leads_sinks",
+        "leads_deliveries",
     ],
 )
 def test_the_migrations_create_the_columns_that_the_entities_declare(database: str, table: str) -> None:

@@ -42,6 +42,8 @@ _LEAD_TABLES = ("leads_raw", "leads")
 KEY_INDEX = "leads_raw_key"
 
 _TABLES = (
+    "leads_deliveries",
+    "leads_sinks",
     "leads_feed_start",
     "leads_feed",
     "source_versions",
