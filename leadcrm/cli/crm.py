@@ -71,7 +71,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     for column in FILTER_COLUMNS:
         flag = f"--{column.replace('_', '-')}"
         group.add_argument(flag, action="append", default=[], metavar="TEXT", help="exactly this; '' for none")
-    group.add_argument("--from", dest="since", type=_parse_since, metavar="TIME", help="since this date or time (UTC)")
+    group.add_argument("--from", dest="since", type=parse_since, metavar="TIME", help="since this date or time (UTC)")
     group.add_argument(
         "--to", dest="until", type=_parse_until, metavar="TIME", help="until the end of this date, or a time"
     )
@@ -97,7 +97,8 @@ def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
     )
 
 
-def _parse_since(text: str) -> datetime:
+def parse_since(text: str) -> datetime:
+    """Read the beginning of a period."""
     return _parse_moment(text, is_end=False)
 
 

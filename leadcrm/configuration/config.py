@@ -311,6 +311,14 @@ class Config:
         parse=parsing.directory,
         default_value=lambda _: None,
     )
+    sinks_file: Path | None = variable(
+        "SINKS_FILE",
+        default="none",
+        help="TOML that describes where leads are delivered",
+        accepted="the path of a file",
+        parse=parsing.directory,
+        default_value=lambda _: None,
+    )
     feed_days: int = variable(
         "FEED_DAYS",
         default="30",

@@ -24,6 +24,7 @@ from leadcrm.database.states import KEY_HOLDING_STATES, TALLIES, State
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.operations.feed_verification import feed_problems
+from leadcrm.operations.sink_verification import sink_problems
 
 PAGE_ROWS = 500
 PART_BYTES = 16 * 1024 * 1024
@@ -129,6 +130,8 @@ def verify(
         _find_doubled_keys(entities, verification)
         for id, what in feed_problems(entities):
             verification.report(id, what)
+        for sink, what in sink_problems(entities):
+            verification.report(sink, what)
         _add_received(entities, verification)
     for row in spooled.values():
         # The commit that drains a row counts it as received; until then it is counted here.

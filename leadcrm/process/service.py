@@ -10,7 +10,6 @@ import signal
 import socket
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from functools import partial
 
 from leadcrm.configuration.config import Config
 from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
@@ -18,6 +17,8 @@ from leadcrm.database.data_dir import LOCK_FILE, hold, make_data_dir
 from leadcrm.database.migrations import migrate, migrations_for, status
 from leadcrm.database.postgres import deadline
 from leadcrm.database.slots import slots_of
+from leadcrm.delivery.board import DeliveryBoard
+from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
 from leadcrm.ingest.ingestion import prepare_spool
 from leadcrm.logs.log_writer import LogWriter
@@ -46,6 +47,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
 
     Raises:
         SourcesFault: `SOURCES_FILE` cannot be used.
+        SinksFault: `SINKS_FILE` cannot be used.
         ConfigError: `HOST`, `PORT`, `DATA_DIR` or a socket from systemd cannot be used.
         AddressInUse: another process listens on the address.
         DataDirInUse: a restore is under way.
@@ -65,6 +67,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     if config.uses_data_dir:
         make_data_dir(config.data_dir)
     sources = LiveSources(config)
+    sinks = None if config.sinks_file is None else LiveSinks(config.sinks_file)
     with hold(config.data_dir, config.database.path) if config.uses_data_dir else nullcontext(True) as held:
         if not held:
             raise DataDirInUse(
@@ -86,14 +89,15 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             log=log,
             may_migrate=may_migrate,
             sources=sources,
+            board=None if sinks is None else DeliveryBoard(),
         )
         address = ", ".join(_format_address(listener.getsockname()) for listener in listeners)
         logger.info("listening", extra={"action": "start", "address": address})
         manager = ServiceManager(node.metrics, environ)
-        if config.workers == 1 and config.environment == "production":
+        if config.workers == 1 and config.environment == "production" and sinks is None:
             all_answered = run_worker(node, 0, on_checkpoint=manager.tick, on_stop=manager.say_stopping)
             return EXIT_DONE if all_answered else EXIT_FAILED
-        return _serve_in_children(node, manager)
+        return _serve_in_children(node, manager, sinks)
 
 
 def _ignore_idle_signals() -> None:
@@ -114,14 +118,27 @@ def _raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _serve_in_children(node: Node, manager: ServiceManager) -> int:
-    """Run the workers as children of this process; in development, start anew when a source file changes."""
+def _serve_in_children(node: Node, manager: ServiceManager, sinks: LiveSinks | None) -> int:
+    """Run the workers, and what delivers, as children of this process.
+
+    In development, start anew when a source file changes.
+    """
 
     def stop() -> None:
         manager.say_stopping()
         # While any process holds a socket, the kernel accepts connections that no worker will answer.
         for listener in node.listeners:
             listener.close()
+
+    def run_child(number: int) -> bool:
+        if sinks is not None and node.board is not None and number == node.config.workers:
+            for listener in node.listeners:
+                listener.close()
+            # Imported here: its HTTP client takes a tenth of a second, which a start without sinks need not pay.
+            from leadcrm.delivery.dispatch import run_dispatcher  # noqa: PLC0415
+
+            return run_dispatcher(node.config, sinks, node.board, node.slots)
+        return run_worker(node, number)
 
     def tick() -> None:
         manager.tick()
@@ -130,8 +147,8 @@ def _serve_in_children(node: Node, manager: ServiceManager) -> int:
             node.sources.look()
 
     exit_status = Supervisor(
-        partial(run_worker, node),
-        workers=node.config.workers,
+        run_child,
+        workers=node.config.workers + (sinks is not None),
         shutdown_timeout_s=node.config.shutdown_timeout_s,
         before_fork=node.log.close,
         on_tick=tick,

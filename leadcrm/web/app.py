@@ -73,7 +73,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
         app.add_route(sources.preflight, path, methods=["OPTIONS"], name=f"{name}_preflight")
 
     metrics_gate = MetricsGate(config.metrics_token, addresses, guesses)
-    health = Health(ingestion, metrics, node.metrics, cors, request_log, metrics_gate)
+    health = Health(ingestion, metrics, node.metrics, cors, request_log, metrics_gate, node.board)
     app.add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
     app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
     app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")

@@ -14,6 +14,7 @@ import orjson
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
+from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.ingest.ingestion import Ingestion, Verdict
 from leadcrm.web import metrics
 from leadcrm.web.database_view import view_of, write_down
@@ -73,6 +74,7 @@ class Health:
         cors: Cors,
         log: RequestLog,
         gate: MetricsGate,
+        board: DeliveryBoard | None = None,
     ) -> None:
         """Take what the verdict is about, what every answer needs, and who may see more than the verdict."""
         self._own_metrics = metrics
@@ -81,6 +83,7 @@ class Health:
         self._node_metrics = node_metrics
         self._cors = cors
         self._log = log
+        self._board = board
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leadcrm-health")
         self._verdict: Verdict | None = None
         self._judged_at = 0.0
@@ -113,7 +116,7 @@ class Health:
             return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
         spool = verdict.spool
         last_commit = self._node_metrics.greatest("last_commit")
-        faults = (view.fault, verdict.fault, self._failed(), held_back(self._node_metrics))
+        faults = (view.fault, verdict.fault, self._failed(), held_back(self._node_metrics), self._behind())
         parts = {
             "ok": verdict.keeps_leads,
             "timestamp": _now(),
@@ -144,7 +147,7 @@ class Health:
             headers["x-request-id"] = request_id
             self._log.record(request, started, refusal.status, request_id)
             return responses.json_response(refusal.status, refusal.body, headers)
-        text = metrics.render(self._node_metrics, await self._judge())
+        text = metrics.render(self._node_metrics, await self._judge(), self._board)
         self._log.record(request, started, 200, request_id)
         return HTTPResponse(text, headers={"x-request-id": request_id}, content_type=metrics.CONTENT_TYPE)
 
@@ -154,6 +157,10 @@ class Health:
         request_id = request_id_of(request) or new_request_id()
         self._log.record(request, started, 204, request_id)
         return self._cors.preflight(request, request_id)
+
+    def _behind(self) -> str:
+        """Return the part of the fault that tells of sinks."""
+        return "" if self._board is None else self._board.fault()
 
     def _failed(self) -> str:
         """Return the part of the fault that tells of requests which became no lead since the start, if any did."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import time
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from leadcrm import __version__
+from leadcrm.delivery.board import DeliveryBoard, age_of
 from leadcrm.ingest.ingestion import Verdict
 from leadcrm.web.database_view import view_of
 from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, TURNED_AWAY, NodeMetrics
@@ -17,21 +19,23 @@ from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, TURNED_AWAY, 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def render(node_metrics: NodeMetrics, verdict: Verdict) -> bytes:
+def render(node_metrics: NodeMetrics, verdict: Verdict, board: DeliveryBoard | None = None) -> bytes:
     """Return the text that Prometheus scrapes."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(node_metrics, verdict))
+    registry.register(_Collector(node_metrics, verdict, board))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, node_metrics: NodeMetrics, verdict: Verdict) -> None:
+    def __init__(self, node_metrics: NodeMetrics, verdict: Verdict, board: DeliveryBoard | None) -> None:
         self._node_metrics = node_metrics
         self._verdict = verdict
+        self._board = board
 
     def collect(self) -> Iterator[Metric]:
         yield from _node_families(self._node_metrics)
         yield from _verdict_families(self._verdict)
+        yield from _delivery_families({} if self._board is None else self._board.sinks())
         build = GaugeMetricFamily("leadcrm_build_info", "The version that runs.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
@@ -108,6 +112,19 @@ def _durations(node_metrics: NodeMetrics) -> Metric:
         buckets=buckets,
         sum_value=node_metrics.total("duration_sum"),
     )
+
+
+def _delivery_families(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+    text = "Events at sinks that this node delivers to, by outcome; an attempt that will be repeated is failed."
+    deliveries = CounterMetricFamily("leadcrm_deliveries", text, labels=["sink", "outcome"])
+    text = "Age of the oldest event that waits for a sink, 0 if none does."
+    oldest = GaugeMetricFamily("leadcrm_delivery_oldest_seconds", text, labels=["sink"])
+    for name, told in sinks.items():
+        for outcome in ("delivered", "failed", "dead", "skipped"):
+            deliveries.add_metric([name, outcome], told["outcomes"].get(outcome, 0))
+        oldest.add_metric([name], age_of(told))
+    yield deliveries
+    yield oldest
 
 
 def _verdict_families(verdict: Verdict) -> Iterator[Metric]:

@@ -17,6 +17,7 @@ FLOORS = (
     {"feed", "sources"},
     {"ingest"},
     {"crm", "operations"},
+    {"delivery"},
     {"web"},
     {"process"},
     {"cli"},
@@ -28,10 +29,13 @@ SANIC_ROOMS = {"web"}
 PONY_FILES = {
     "database/entities.py",
     "database/sessions.py",
+    "delivery/ledger.py",
+    "delivery/people.py",
     "feed/pruning.py",
     "ingest/replay.py",
     "ingest/spool/spool.py",
     "operations/feed_verification.py",
+    "operations/sink_verification.py",
     "operations/verification.py",
     "sources/versions.py",
 }

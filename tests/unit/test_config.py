@@ -134,6 +134,7 @@ def test_an_empty_string_counts_as_unset(directory: Path) -> None:
         ("SPOOL=On", "spool", True),
         ("NODE_NAME=lead-1.example", "node_name", "lead-1.example"),
         ("SOURCES_FILE=/etc/leadcrm/sources.toml", "sources_file", Path("/etc/leadcrm/sources.toml")),
+        ("SINKS_FILE=/etc/leadcrm/sinks.toml", "sinks_file", Path("/etc/leadcrm/sinks.toml")),
     ],
 )
 def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value: object) -> None:
@@ -165,6 +166,7 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "LOG_LEVEL=warning",
         "DATA_DIR=a\0b",
         "SOURCES_FILE=a\0b",
+        "SINKS_FILE=a\0b",
         "WORKERS=0",
         "WORKERS=100000",
         "MAX_BODY_BYTES=0",

@@ -1,0 +1,312 @@
+"""What the database knows of sinks: leases, cursors, and the deliveries that have not arrived.
+
+Invariants:
+- A cursor passes an event in the transaction that keeps its failure, or that counts it as delivered or skipped. A
+  process that dies before delivers again what its last transaction did not count: at least once.
+- Only the holder of a sink's lease changes its cursor. Whoever lost it meanwhile keeps nothing of what it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+from pony.orm import count, desc, min, select
+from uuid_utils.compat import uuid7
+
+from leadcrm.crm.feed import Feed, FeedEvent, complete_events
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
+from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
+
+LEASE_S = 30.0
+"""For how long a node that died keeps its sinks; others take them within 45 s."""
+
+GIVE_UP = timedelta(days=5)
+"""A sink that has failed for so long is disabled."""
+
+BACKDATED = timedelta(seconds=10)
+"""How much earlier than its first reading a sink begins: the clocks of node and database differ."""
+
+WAITING, DEAD = "waiting", "dead"
+
+
+class LeaseLost(Exception):  # noqa: N818 - named by the condition
+    """Another node has the sink now."""
+
+
+class Work(NamedTuple):
+    """What a sink has to deliver next.
+
+    Attributes:
+        due: Events whose earlier attempts failed.
+        fresh: Events after the cursor.
+        cursor: Where the cursor is once all of `fresh` has been dealt with.
+    """
+
+    due: list[FeedEvent]
+    fresh: list[FeedEvent]
+    cursor: int
+
+
+class Result(NamedTuple):
+    """What became of an event; `attempt` is None where the sink does not want it."""
+
+    event: FeedEvent
+    is_fresh: bool
+    attempt: Attempt | None
+
+
+class Record(NamedTuple):
+    """What a transaction has counted.
+
+    Attributes:
+        outcomes: How many attempts came to each outcome.
+        disabled: Why the sink is disabled now; empty if it is not.
+    """
+
+    outcomes: dict[str, int]
+    disabled: str
+
+
+class Backlog(NamedTuple):
+    """What has not arrived at a sink.
+
+    Attributes:
+        oldest: The time of the oldest event that waits, naive UTC; None if none does.
+        waiting: Deliveries that failed and are tried again.
+        dead: Deliveries that wait for a person.
+        disabled: Why the sink is disabled; empty if it is not.
+        is_held: A lease is in force.
+    """
+
+    oldest: datetime | None
+    waiting: int
+    dead: int
+    disabled: str
+    cursor: int
+    delivered: int
+    holder: str
+    last_at: datetime | None
+    last_answer: str | None
+
+
+def now_utc() -> datetime:
+    """Return the time as the columns hold it."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: datetime) -> set[str]:
+    """Take or renew the leases of sinks that nobody else holds, and return their names. Durable on return.
+
+    Args:
+        entities: The bound database.
+        names: The sinks.
+        holder: This node.
+        since: When this node has read of them: a sink that is new begins there.
+
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+        SubmissionRefused: Another node has made the same sink at the same time.
+    """
+    held = set()
+    with session(entities, writes=True):
+        now = _database_time(entities)
+        # Two nodes that lock in different orders would wait for each other.
+        for name in sorted(names):
+            row = entities.sink.get_for_update(name=name)
+            if row is None:
+                start = _number_before(entities, since - BACKDATED)
+                counts = dict.fromkeys(("taken", "delivered", "skipped", "dropped"), 0)
+                row = entities.sink(
+                    name=name, start_seq=start, cursor_seq=start, **counts, holder=holder, lease_until=now
+                )
+            if row.holder == holder or row.lease_until <= now:
+                row.set(holder=holder, lease_until=now + timedelta(seconds=LEASE_S))
+                held.add(name)
+    return held
+
+
+def release_leases(entities: Entities, holder: str) -> None:
+    """Let other nodes take this node's sinks at once."""
+    with session(entities, writes=True):
+        now = _database_time(entities)
+        for row in select(row for row in entities.sink if row.holder == holder).for_update():
+            row.lease_until = now
+
+
+def take_work(entities: Entities, feed: Feed, name: str, holder: str, limit: int) -> Work | None:
+    """Return what a sink has to deliver next; None if it is disabled.
+
+    Raises:
+        LeaseLost: Another node has the sink now.
+        FeedGone: Events that it has not read are no longer kept.
+    """
+    with session(entities):
+        row = entities.sink.get(name=name)
+        if row is None or row.holder != holder:
+            raise LeaseLost
+        if row.disabled is not None:
+            return None
+        cursor, now = row.cursor_seq, now_utc()
+        due = _rows_of(
+            select(d for d in entities.delivery if d.sink == name and d.state == WAITING and d.next_at <= now)
+            .order_by(lambda d: d.next_at)
+            .limit(limit)
+        )
+        retries = complete_events(entities, due)
+    page = feed.read(entities, cursor, limit=limit)
+    # Requests that became no lead have numbers too: a page that is not full has read past them.
+    return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
+
+
+def pass_gap(entities: Entities, name: str, holder: str, oldest: int) -> int | None:
+    """Move a sink's cursor to where the feed begins. Durable on return.
+
+    Returns:
+        The number after which events were missed; None for a sink that has just begun.
+
+    Raises:
+        LeaseLost: Another node has the sink now.
+    """
+    with session(entities, writes=True):
+        row = entities.sink.get_for_update(name=name)
+        if row is None or row.holder != holder:
+            raise LeaseLost
+        if row.cursor_seq == row.start_seq == 0:
+            row.set(start_seq=oldest, cursor_seq=oldest)
+            return None
+        after: int = row.cursor_seq
+        if after >= oldest:
+            # The feed is behind the sink until its numbers are raised.
+            return None
+        row.cursor_seq = oldest
+        return after
+
+
+def record(entities: Entities, name: str, holder: str, results: list[Result], cursor: int) -> Record:
+    """Keep what became of events, and move the cursor. Durable on return.
+
+    Raises:
+        LeaseLost: Another node has the sink now; nothing was kept.
+        StoreUnavailable: The database cannot be used now; nothing was kept.
+    """
+    outcomes: dict[str, int] = {}
+    with session(entities, writes=True):
+        sink = entities.sink.get_for_update(name=name)
+        if sink is None or sink.holder != holder:
+            raise LeaseLost
+        now = now_utc()
+        for result in results:
+            outcome = _keep(entities, sink, result, now)
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        attempts = [result.attempt for result in results if result.attempt is not None]
+        if attempts:
+            sink.set(last_at=now, last_answer=str(attempts[-1])[:MAX_KEPT_BYTES])
+            if any(attempt.is_success for attempt in attempts):
+                sink.failing_since = None
+            elif sink.failing_since is None:
+                sink.failing_since = now
+            if any(attempt.is_final for attempt in attempts):
+                sink.disabled = "its receiver answered 410: it wants nothing any more"
+            elif sink.failing_since is not None and sink.failing_since <= now - GIVE_UP:
+                sink.disabled = "its receiver has failed for five days"
+        sink.cursor_seq = max(sink.cursor_seq, cursor)
+        disabled = sink.disabled or ""
+    return Record(outcomes, disabled)
+
+
+def backlog(entities: Entities, name: str) -> Backlog | None:
+    """Return what has not arrived at a sink; None if no node has begun it."""
+    with session(entities):
+        row = entities.sink.get(name=name)
+        if row is None:
+            return None
+        delivery, feed_event, cursor = entities.delivery, entities.feed_event, row.cursor_seq
+        waiting = count(d for d in delivery if d.sink == name and d.state == WAITING)
+        dead = count(d for d in delivery if d.sink == name and d.state == DEAD)
+        oldest = min(d.event_at for d in delivery if d.sink == name and d.state == WAITING)
+        unread = (
+            select((event.seq, event.at) for event in feed_event if event.seq > cursor and event.type != "kept")
+            .order_by(1)
+            .first()
+        )
+        times = [time for time in (oldest, unread and unread[1]) if time is not None]
+        return Backlog(
+            sorted(times)[0] if times else None,
+            waiting,
+            dead,
+            row.disabled or "",
+            row.cursor_seq,
+            row.delivered,
+            row.holder,
+            row.last_at,
+            row.last_answer,
+        )
+
+
+def enable(entities: Entities, name: str) -> bool:
+    """Deliver to a disabled sink again, and say whether it was disabled. Durable on return."""
+    with session(entities, writes=True):
+        row = entities.sink.get_for_update(name=name)
+        if row is None or row.disabled is None:
+            return False
+        row.set(disabled=None, failing_since=None)
+        return True
+
+
+def _keep(entities: Entities, sink: Any, result: Result, now: datetime) -> str:
+    """Keep what became of one event, and return its outcome."""
+    event, is_fresh, attempt = result
+    row = None if is_fresh else entities.delivery.get(sink=sink.name, seq=event.seq)
+    if is_fresh:
+        sink.taken += 1
+    elif row is None:
+        # A person has dropped it meanwhile.
+        return "dropped"
+    if attempt is None or attempt.is_success:
+        outcome = "skipped" if attempt is None else "delivered"
+        setattr(sink, outcome, getattr(sink, outcome) + 1)
+        if row is not None:
+            row.delete()
+        return outcome
+    attempts = 1 if row is None else row.attempts + 1
+    next_at = now if attempt.is_final else next_attempt(attempts, now, attempt.retry_after_s)
+    values = {
+        "state": DEAD if next_at is None else WAITING,
+        "attempts": attempts,
+        "last_at": now,
+        "next_at": next_at or now,
+        "status": attempt.status,
+        "answer": attempt.answer[:MAX_KEPT_BYTES],
+    }
+    if row is not None:
+        row.set(**values)
+    else:
+        change = event.change and event.change.id
+        entities.delivery(
+            id=uuid7(), sink=sink.name, seq=event.seq, lead_id=event.lead_id, change_id=change, type=event.type,
+            event_at=event.at, **values,
+        )  # fmt: skip
+    return DEAD if next_at is None else "failed"
+
+
+def _rows_of(deliveries: Iterable[Any]) -> list[Any]:
+    return [(row.seq, row.type, row.event_at, row.lead_id, row.change_id) for row in deliveries]
+
+
+def _number_before(entities: Entities, moment: datetime) -> int:
+    """Return the number of the newest event before a moment; 0 if there is none."""
+    query = select((event.seq, event.at) for event in entities.feed_event if event.at < moment)
+    newest = query.order_by(desc(1)).first()
+    return newest[0] if newest else 0
+
+
+def _database_time(entities: Entities) -> datetime:
+    """Return the database's time, by which leases of nodes with different clocks can be compared."""
+    if entities.database.provider.dialect == "SQLite":
+        return now_utc()
+    (now,) = entities.database.select("clock_timestamp() AT TIME ZONE 'utc'")
+    assert isinstance(now, datetime)
+    return now

@@ -1,0 +1,82 @@
+"""One attempt to deliver by mail, over SMTP with TLS."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from email.message import EmailMessage
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from leadcrm.crm.feed import FeedEvent
+from leadcrm.delivery.addresses import addresses_of
+from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt
+from leadcrm.delivery.message import message_id, text_of
+from leadcrm.delivery.sink import Sink
+
+SMTP_S = 10.0
+"""The limit for one step of the conversation."""
+
+_PORTS = {"smtps": 465, "smtp": 587}
+
+
+def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
+    """Send an event as a mail. A receiver that refuses permanently may take it later: a person mends the address.
+
+    Raises:
+        OSError: The server cannot be reached.
+    """
+    port = sink.url.port or _PORTS[sink.url.scheme]
+    address = addresses_of(sink.host, port, allow_private=sink.allow_private)[0]
+    try:
+        with _connect(sink, address, port, context) as server:
+            if sink.url.scheme == "smtp" and (server.has_extn("starttls") or not sink.allow_private):
+                server.starttls(context=context)
+            if sink.secrets:
+                server.login(unquote(sink.url.username or ""), sink.secrets[0].decode())
+            refused = server.send_message(make_mail(sink, event))
+    except smtplib.SMTPResponseException as error:
+        return Attempt(error.smtp_code, _text(error.smtp_error))
+    except smtplib.SMTPRecipientsRefused as error:
+        return _refusal(error.recipients)
+    except smtplib.SMTPException as error:
+        return Attempt(None, f"the mail server does not do what is needed: {type(error).__name__}")
+    return _refusal(refused) if refused else Attempt(250, "")
+
+
+def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
+    """Return the mail, whose Message-ID stays the same at every attempt."""
+    query = parse_qs(sink.url.query)
+    text = text_of(sink, event)
+    mail = EmailMessage()
+    mail["From"] = query["from"][0]
+    mail["To"] = ", ".join(query["to"])
+    mail["Subject"] = " ".join((text.splitlines() or [""])[0].split())[:200]
+    mail["Message-ID"] = f"<{message_id(event)}.{event.lead_id}@leadcrm>"
+    mail.set_content(text)
+    return mail
+
+
+def _connect(sink: Sink, address: str, port: int, context: ssl.SSLContext) -> smtplib.SMTP:
+    """Connect to an address that was checked; the certificate must be of the host's name all the same."""
+
+    class Smtp(smtplib.SMTP):
+        # Not documented, but what smtplib's own SMTP_SSL overrides: its public argument is the host alone.
+        def _get_socket(self, _host: str, port: int, timeout: float) -> Any:
+            connection = socket.create_connection((address, port), timeout)
+            if sink.url.scheme == "smtps":
+                return context.wrap_socket(connection, server_hostname=sink.host)
+            return connection
+
+    return Smtp(sink.host, port, timeout=SMTP_S)
+
+
+def _refusal(recipients: dict[str, tuple[int, bytes]]) -> Attempt:
+    code, text = next(iter(recipients.values()))
+    return Attempt(code, f"{len(recipients)} recipients were refused: {_text(text)}")
+
+
+def _text(answer: bytes | str) -> str:
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+    return text[:MAX_KEPT_BYTES].replace("\0", "")

@@ -1,0 +1,169 @@
+"""One attempt to deliver over HTTP, bounded in time and bytes whatever the receiver does.
+
+No redirect is followed, TLS is verified against the host's name, and the connection goes to an address that was
+checked. urllib3 has no limit for a whole request, so a timer ends the socket.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from leadcrm.crm.feed import FeedEvent
+from leadcrm.delivery.addresses import addresses_of
+from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt
+from leadcrm.delivery.mail import send_mail
+from leadcrm.delivery.message import Message, make_message
+from leadcrm.delivery.sink import Sink
+
+CONNECT_S = 5.0
+"""The limit for a connection with TLS, at each address."""
+
+ANSWER_S = 15.0
+"""The limit for sending, and for the head of the answer to be there."""
+
+BODY_S = 2.0
+"""The limit for the answer's body, of which only the beginning is wanted."""
+
+MAX_ADDRESSES = 3
+
+_REDIRECTS = range(300, 400)
+
+_CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep the authorities that they trust, for an executable whose OpenSSL was built elsewhere."""
+
+
+def deliver(sink: Sink, event: FeedEvent) -> Attempt:
+    """Make one attempt to deliver an event."""
+    try:
+        if sink.kind == "email":
+            return send_mail(sink, event, tls_context())
+        return _post(sink, make_message(sink, event))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return Attempt(None, _reason(error))
+
+
+def _post(sink: Sink, message: Message) -> Attempt:
+    is_tls = sink.url.scheme == "https"
+    port = sink.url.port or (443 if is_tls else 80)
+    host = sink.host
+    headers = {**message.headers, "host": sink.url.netloc.rpartition("@")[2], "connection": "close"}
+    failure: Exception | None = None
+    for address in addresses_of(host, port, allow_private=sink.allow_private)[:MAX_ADDRESSES]:
+        connection = _connection(address, port, host if is_tls else None)
+        try:
+            try:
+                connection.connect()
+            except (HTTPError, OSError) as error:
+                failure = error
+                continue
+            return _exchange(connection, message, headers)
+        except HTTPError as error:
+            return Attempt(None, _reason(error))
+        finally:
+            connection.close()
+    return Attempt(None, _reason(failure))
+
+
+def _connection(address: str, port: int, tls_host: str | None) -> HTTPConnection:
+    if tls_host is None:
+        return HTTPConnection(address, port, timeout=CONNECT_S)
+    return HTTPSConnection(address, port, timeout=CONNECT_S, ssl_context=tls_context(), server_hostname=tls_host)
+
+
+def _exchange(connection: HTTPConnection, message: Message, headers: dict[str, str]) -> Attempt:
+    sock = connection.sock
+    assert sock is not None
+    sock.settimeout(ANSWER_S)
+    with _ending(sock, ANSWER_S):
+        connection.request(
+            "POST", message.target, body=message.body, headers=headers, preload_content=False, decode_content=False
+        )
+        response = connection.getresponse()
+    body = b""
+    with _ending(sock, BODY_S), suppress(Exception):
+        # The status is there: whatever becomes of the body changes nothing.
+        body = response.read(MAX_KEPT_BYTES) or b""
+    answer = body.decode(errors="replace").replace("\0", "")
+    if response.status in _REDIRECTS:
+        answer = f"a redirect, which is not followed; {answer}"
+    return Attempt(response.status, answer, _retry_after_s(response, body))
+
+
+@contextmanager
+def _ending(sock: socket.socket, seconds: float) -> Iterator[None]:
+    """End a socket's connection unless the block ends in time: each byte of a slow answer would renew a timeout."""
+
+    def end() -> None:
+        with suppress(OSError):
+            # Not that of TLS, which another thread may be reading with.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _retry_after_s(response: BaseHTTPResponse, body: bytes) -> float | None:
+    """Return how long the receiver asks to be left alone: a number of seconds or a date, or as Telegram says it."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    if text:
+        with suppress(ValueError, TypeError, OverflowError):
+            moment = parsedate_to_datetime(text)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+            return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        return float(json.loads(body)["parameters"]["retry_after"])
+    return None
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return what verifies a receiver's certificate and name."""
+    context = ssl.create_default_context()
+    if ssl.get_default_verify_paths().cafile is None:
+        for path in filter(Path.exists, map(Path, _CA_FILES)):
+            context.load_verify_locations(path)
+            break
+    return context
+
+
+def _reason(error: Any) -> str:
+    """Return why there was no answer, without a URL, which may be a secret."""
+    cause = error
+    while isinstance(cause, Exception) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, TimeoutError):
+        return "it did not answer in time"
+    if isinstance(cause, ConnectionRefusedError):
+        return "it refused the connection"
+    if isinstance(cause, OSError):
+        return str(cause.strerror or cause) or type(cause).__name__
+    return f"it did not answer as HTTP does: {type(cause).__name__}"
