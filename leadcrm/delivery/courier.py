@@ -26,6 +26,9 @@ PAGE_EVENTS = 100
 AT_ONCE = 4
 """Attempts under way, and events that a kill may have delivered twice besides those not yet counted."""
 
+DOUBTFUL_FAILURES = 3
+"""After so many failures in a row, one attempt at a time asks whether the receiver is back."""
+
 RECORD_S = 1.0
 """The longest time for which results wait to be kept."""
 
@@ -36,7 +39,7 @@ IDLE_S = 1.0
 """How often a sink without news looks for what is due again."""
 
 FIRST_PAUSE_S = 0.5
-MAX_PAUSE_S = 15.0
+MAX_PAUSE_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
 
 FAULT_PAUSE_S = 1.0
@@ -155,7 +158,8 @@ class Courier:
         results: list[Result] = []
         rest = iter(todo)
         ends_at = monotonic() + RECORD_S
-        while (some := list(islice(rest, AT_ONCE))) and not self._stopping.is_set():
+        at_once = AT_ONCE if self._failures < DOUBTFUL_FAILURES else 1
+        while (some := list(islice(rest, at_once))) and not self._stopping.is_set():
             attempts = [self._start(sink, event) if sink.wants(event) else None for event, _ in some]
             results += [
                 Result(event, is_fresh, None if future is None else future.result())

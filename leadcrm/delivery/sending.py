@@ -100,7 +100,7 @@ def _exchange(connection: HTTPConnection, message: Message, headers: dict[str, s
         )
         response = connection.getresponse()
     body = b""
-    with _ending(sock, BODY_S), suppress(Exception):
+    with suppress(Exception), _ending(sock, BODY_S):
         # The status is there: whatever becomes of the body changes nothing.
         body = response.read(MAX_KEPT_BYTES) or b""
     answer = body.decode(errors="replace").replace("\0", "")
@@ -111,9 +111,15 @@ def _exchange(connection: HTTPConnection, message: Message, headers: dict[str, s
 
 @contextmanager
 def _ending(sock: socket.socket, seconds: float) -> Iterator[None]:
-    """End a socket's connection unless the block ends in time: each byte of a slow answer would renew a timeout."""
+    """End a socket's connection unless the block ends in time: each byte of a slow answer would renew a timeout.
+
+    Raises:
+        TimeoutError: It did not, however well it took the end: half a head is none.
+    """
+    has_ended = threading.Event()
 
     def end() -> None:
+        has_ended.set()
         with suppress(OSError):
             # Not that of TLS, which another thread may be reading with.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
@@ -125,6 +131,8 @@ def _ending(sock: socket.socket, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+    if has_ended.is_set():
+        raise TimeoutError
 
 
 def _retry_after_s(response: BaseHTTPResponse, body: bytes) -> float | None:

@@ -1,0 +1,176 @@
+"""Cursors, leases and deliveries in the database: what a transaction keeps, and who may keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import pytest
+
+from leadcrm.crm.feed import Feed, FeedEvent
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import bind, session
+from leadcrm.delivery.attempt import Attempt
+from leadcrm.delivery.ledger import (
+    LeaseLost,
+    Record,
+    Result,
+    Work,
+    backlog,
+    enable,
+    hold_leases,
+    now_utc,
+    pass_gap,
+    record,
+    release_leases,
+    take_work,
+)
+from leadcrm.delivery.people import drop_deliveries, retry_deliveries
+from leadcrm.feed.pruning import prune_feed
+from leadcrm.operations.sink_verification import sink_problems
+from tests.support.crm import keep, submission, url_of
+from tests.support.rows import Rows
+
+FAILURE = Attempt(500, "out of order")
+SUCCESS = Attempt(200, "")
+NAME = "crm"
+
+
+class Ledger(NamedTuple):
+    """A sink of the node `a` on a database with three leads."""
+
+    entities: Entities
+    rows: Rows
+    feed: Feed
+
+    def take(self, holder: str = "a") -> Work:
+        work = take_work(self.entities, self.feed, NAME, holder, 100)
+        assert work is not None
+        return work
+
+    def deal(self, work: Work, *attempts: Attempt | None, holder: str = "a") -> Record:
+        """Keep what came of the first events of some work."""
+        events: list[tuple[FeedEvent, bool]] = [(event, False) for event in work.due]
+        events += [(event, True) for event in work.fresh]
+        results = [Result(*event, attempt) for event, attempt in zip(events, attempts, strict=False)]
+        cursor = max((event.seq for event, is_fresh, _ in results if is_fresh), default=0)
+        return record(self.entities, NAME, holder, results, cursor)
+
+    def turn_clock(self, **time: float) -> None:
+        """Let a time pass for the sink."""
+        for table, column in (
+            ("leads_deliveries", "next_at"),
+            ("leads_sinks", "failing_since"),
+            ("leads_sinks", "lease_until"),
+        ):
+            for row in self.rows.select(f"SELECT DISTINCT {column} AS at FROM {table} WHERE {column} IS NOT NULL"):
+                at = datetime.fromisoformat(row["at"]) if isinstance(row["at"], str) else row["at"]
+                before, after = (one.isoformat(" ", "microseconds") for one in (at, at - timedelta(**time)))
+                self.rows.execute(f"UPDATE {table} SET {column} = %s WHERE {column} = %s", after, before)
+
+    def problems(self) -> list[str]:
+        with session(self.entities):
+            return [what for _, what in sink_problems(self.entities)]
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    keep(database, [submission(b"{}") for _ in range(3)])
+    entities = bind(url_of(database))
+    assert hold_leases(entities, [NAME], "a", now_utc()) == {NAME}
+    yield Ledger(entities, Rows(database), Feed())
+    entities.database.disconnect()
+
+
+def test_a_sink_begins_with_what_is_stored_from_then_on(ledger: Ledger) -> None:
+    later = now_utc() + timedelta(minutes=1)
+    assert hold_leases(ledger.entities, ["late"], "a", later) == {"late"}
+    late = take_work(ledger.entities, ledger.feed, "late", "a", 100)
+    assert (late and late.fresh, len(ledger.take().fresh)) == ([], 3)
+
+
+def test_a_cursor_passes_what_was_dealt_with_and_failures_are_kept_and_due_again(ledger: Ledger) -> None:
+    work = ledger.take()
+    assert ledger.deal(work, SUCCESS, FAILURE) == Record({"delivered": 1, "failed": 1}, "")
+    again = ledger.take()
+    assert ([event.seq for event in again.fresh], again.due) == ([work.fresh[2].seq], [])
+    ledger.turn_clock(seconds=7)
+    again = ledger.take()
+    assert [event.seq for event in again.due] == [work.fresh[1].seq]
+    assert ledger.problems() == []
+    assert ledger.deal(again, SUCCESS, None) == Record({"delivered": 1, "skipped": 1}, "")
+    assert (ledger.take().due, ledger.take().fresh, ledger.problems()) == ([], [], [])
+
+
+def test_only_the_holder_of_the_lease_delivers_and_another_node_takes_one_that_has_run_out(ledger: Ledger) -> None:
+    work = ledger.take()
+    assert hold_leases(ledger.entities, [NAME], "b", now_utc()) == set()
+    with pytest.raises(LeaseLost):
+        ledger.take("b")
+    ledger.turn_clock(seconds=31)
+    assert hold_leases(ledger.entities, [NAME], "b", now_utc()) == {NAME}
+    with pytest.raises(LeaseLost):
+        ledger.deal(work, SUCCESS, SUCCESS, SUCCESS)
+    assert len(ledger.take("b").fresh) == 3
+    release_leases(ledger.entities, "b")
+    assert hold_leases(ledger.entities, [NAME], "a", now_utc()) == {NAME}
+
+
+def test_a_sink_that_has_failed_for_five_days_is_disabled_until_it_is_enabled(ledger: Ledger) -> None:
+    ledger.deal(ledger.take(), FAILURE)
+    ledger.turn_clock(days=4.9)
+    assert ledger.deal(ledger.take(), FAILURE).disabled == ""
+    ledger.turn_clock(days=0.2)
+    assert "five days" in ledger.deal(ledger.take(), FAILURE).disabled
+    assert take_work(ledger.entities, ledger.feed, NAME, "a", 100) is None
+    assert enable(ledger.entities, NAME)
+    assert not enable(ledger.entities, NAME)
+    # One success, and the five days begin anew.
+    ledger.deal(ledger.take(), SUCCESS)
+    ledger.turn_clock(days=1)
+    assert ledger.deal(ledger.take(), FAILURE).disabled == ""
+
+
+def test_the_last_attempt_leaves_a_dead_delivery_that_a_person_retries_or_drops(ledger: Ledger) -> None:
+    work = ledger.take()
+    ledger.deal(work, FAILURE, FAILURE, FAILURE)
+    outcomes: list[str] = []
+    while "dead" not in outcomes:
+        ledger.turn_clock(days=2)
+        enable(ledger.entities, NAME)
+        outcomes += ledger.deal(Work(ledger.take().due[:1], [], 0), FAILURE).outcomes
+    # Each of the three has had its first attempt before, and nine pauses follow one.
+    assert len(outcomes) == 3 * 9 - 2
+    enable(ledger.entities, NAME)
+    state = backlog(ledger.entities, NAME)
+    assert state is not None
+    assert (state.dead, state.waiting) == (1, 2)
+    assert drop_deliveries(ledger.entities, [], sink=NAME, since=now_utc() + timedelta(days=1)) == 0
+    assert retry_deliveries(ledger.entities, [], sink=NAME) == 3
+    assert len(ledger.take().due) == 3
+    assert ledger.problems() == []
+    assert drop_deliveries(ledger.entities, [], sink=NAME) == 3
+    assert (ledger.take().due, ledger.problems()) == ([], [])
+
+
+def test_what_a_sink_has_not_read_is_not_pruned_and_a_gap_is_told(ledger: Ledger) -> None:
+    ledger.deal(ledger.take(), SUCCESS)
+    ledger.rows.execute("UPDATE leads_feed SET at = '2024-01-15 10:30:00.000000'")
+    assert prune_feed(ledger.entities, days=1) == 1
+    # A sink that no node has had for longer holds nothing back.
+    assert prune_feed(ledger.entities, days=1, now=now_utc() + timedelta(days=2)) == 2
+    assert len(ledger.problems()) == 1
+    oldest = ledger.rows.select("SELECT after_seq FROM leads_feed_start")[0]["after_seq"]
+    assert pass_gap(ledger.entities, NAME, "a", oldest) is not None
+    assert pass_gap(ledger.entities, NAME, "a", oldest) is None
+    assert ledger.take().fresh == []
+
+
+def test_rows_that_were_taken_away_and_a_cursor_that_was_moved_are_named(ledger: Ledger) -> None:
+    ledger.deal(ledger.take(), FAILURE, FAILURE)
+    assert ledger.problems() == []
+    ledger.rows.execute("DELETE FROM leads_deliveries WHERE seq = (SELECT max(seq) FROM leads_deliveries)")
+    assert [problem.partition(",")[0] for problem in ledger.problems()] == ["it took 2 events"]
+    ledger.rows.execute("UPDATE leads_sinks SET taken = 1, cursor_seq = cursor_seq + 1")
+    assert ledger.problems() == ["it took 1 events of the feed, where 3 are up to its cursor"]

@@ -1,0 +1,240 @@
+"""What a text of SINKS_FILE may say, what is sent over which connection, and when it is tried again."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from leadcrm.delivery import addresses, courier, dispatch, ledger, sending
+from leadcrm.delivery.addresses import is_public
+from leadcrm.delivery.attempt import SCHEDULE_S, Attempt, next_attempt
+from leadcrm.delivery.definition import parse_sinks
+from leadcrm.delivery.mail import make_mail
+from leadcrm.delivery.message import make_message
+from leadcrm.delivery.people import example_event
+from leadcrm.delivery.sending import deliver
+from leadcrm.delivery.sink import Sink
+from leadcrm.errors import SinksFault
+from tests.support.receiver import Receiver, answer, endless, trickle
+
+NOW = datetime(2026, 1, 15)
+
+
+def sink_of(text: str, folder: Path = Path("/")) -> Sink:
+    (sink,) = parse_sinks(f"[sink.a]\n{text}", folder / "sinks.toml").values()
+    return sink
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "fault"),
+    [
+        ("url = 'https://a.example/'\nurls = 1", 3, "no such key"),
+        ("kind = 'fax'\nurl = 'https://a.example/'", 2, "no kind 'fax'"),
+        ("kind = 'webhook'", 1, "no URL"),
+        ("url = 'ftp://a.example/'", 2, "begins with https or http"),
+        ("url = 'http://a.example/'", 2, "allow_private"),
+        ("url = 'https://10.0.0.1/'", 2, "private address"),
+        ("url = 'https://[::ffff:127.0.0.1]/'", 2, "private address"),
+        ("url = 'https://a.example:99999/'", 2, "no URL"),
+        ("url = 'https://a.example/'\nevents = ['lead.gone']", 3, "no event 'lead.gone'"),
+        ("url = 'https://a.example/'\nonly = { colour = 'red' }", 3, "no column 'colour'"),
+        ("url = 'https://a.example/'\npayload = 'fat'", 3, "full or thin"),
+        ("url = 'https://a.example/'\nrate = 'often'", 3, "10/s"),
+        ("url = 'https://a.example/'\ntext = 'hi'", 3, "has none"),
+        ("url = 'https://a.example/'\nenabled = 'no'", 3, "true or false"),
+        ("url = 'https://a.example/'\nsecret = 'whsec_%'", 3, "no Base64"),
+        ("url = 'https://a.example/'\nsecret = ''", 3, "a secret is a text"),
+        ("url = 'https://a.example/'\nsecret_file = 'none'", 3, "cannot be read"),
+        ("kind = 'slack'\nurl = 'https://a.example/'\ntext = '{colour}'", 4, "no {colour}"),
+        ("kind = 'telegram'\nurl = 'https://a.example/?chat_id=1'", 1, "the bot's token"),
+        ("kind = 'telegram'\nsecret = 'a'\nurl = 'https://a.example/'", 4, "lacks chat_id="),
+        ("kind = 'email'\nurl = 'smtps://a.example/?from=a@a.example'", 3, "lacks to="),
+    ],
+)
+def test_a_fault_is_named_with_its_line_and_no_secret(text: str, line: int, fault: str) -> None:
+    with pytest.raises(SinksFault) as raised:
+        sink_of(text)
+    (told,) = raised.value.faults
+    assert told.startswith(f"line {line}: sink a: ")
+    assert fault in told
+
+
+def test_all_faults_of_a_text_are_told_at_once() -> None:
+    with pytest.raises(SinksFault) as raised:
+        parse_sinks("[sink.A]\n[sink.b]\n[source.c]\n", Path("/sinks.toml"))
+    assert len(raised.value.faults) == 3
+    assert raised.value.exit_status == 78
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1", "fe80::1", "fd00::1",
+     "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::1"],
+)  # fmt: skip
+def test_a_private_address_is_recognized_in_every_form(text: str) -> None:
+    assert not is_public(ipaddress.ip_address(text))
+
+
+def test_public_addresses_are_those_that_are_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(0, 0, 0, "", (text, 443)) for text in ("10.0.0.1", "1.1.1.1", "2606:4700::1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert addresses.addresses_of("a.example", 443, allow_private=False) == ["1.1.1.1", "2606:4700::1"]
+    assert addresses.addresses_of("a.example", 443, allow_private=True)[0] == "10.0.0.1"
+
+
+@pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+def test_a_secret_is_read_as_the_official_library_reads_it(secret: str) -> None:
+    message = make_message(sink_of(f"url = 'https://a.example/'\nsecret = '{secret}'"), example_event())
+    Webhook(secret).verify(message.body, message.headers)
+
+
+def test_pauses_follow_the_schedule_with_jitter_or_last_as_long_as_the_receiver_asks() -> None:
+    for attempts, pause_s in enumerate(SCHEDULE_S, 1):
+        pauses = {next_attempt(attempts, NOW, None) for _ in range(20)}
+        assert len(pauses) > 1
+        for at in pauses:
+            assert at is not None
+            assert NOW + timedelta(seconds=pause_s) <= at <= NOW + timedelta(seconds=1.2 * pause_s)
+    assert next_attempt(1, NOW, 77) == NOW + timedelta(seconds=77)
+    assert next_attempt(1, NOW, 1e9) == NOW + timedelta(days=1)
+    assert next_attempt(len(SCHEDULE_S) + 1, NOW, None) is None
+
+
+def test_another_node_takes_over_in_time() -> None:
+    assert ledger.LEASE_S + dispatch.LEASE_RENEWAL_S + 2 * dispatch.TICK_S + courier.IDLE_S < 45
+
+
+def test_a_receiver_that_stalls_or_never_ends_is_given_up_in_time(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "ANSWER_S", 0.3)
+    monkeypatch.setattr(sending, "BODY_S", 0.3)
+    receiver.handlers = {"/stall": receiver.stall, "/trickle": trickle, "/endless": endless}
+    for path, status in (("stall", None), ("trickle", None), ("endless", 200)):
+        started = time.monotonic()
+        attempt = deliver(sink_of(f"url = '{receiver.url}/{path}'\nallow_private = true"), example_event())
+        assert attempt.status == status, path
+        assert len(attempt.answer) <= 1024
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "seconds"),
+    [
+        ("12", b"", 12),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", b"", 0),
+        ("soon", b"", None),
+        ("", b'{"parameters":{"retry_after":9}}', 9),
+        ("", b"[]", None),
+    ],
+)
+def test_a_receiver_says_how_long_it_wants_to_be_left_alone(
+    receiver: Receiver, header: str, body: bytes, seconds: float | None
+) -> None:
+    receiver.handlers["/busy"] = answer(429, body, Retry_After=header)
+    sink = sink_of(f"url = '{receiver.url}/busy'\nallow_private = true")
+    assert deliver(sink, example_event()) == Attempt(429, body.decode(), seconds)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of `localhost` that nobody knows, with its key."""
+    path = tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", str(path), "-out", str(tmp_path / "c")]
+    subprocess.run([*words, *subject, *files], check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "c").read_text())
+    return path
+
+
+def test_a_certificate_must_be_trusted_and_of_the_hosts_name(
+    receiver: Receiver, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    receiver.wrap(context)
+
+    def delivered(host: str) -> Attempt:
+        sending.tls_context.cache_clear()
+        return deliver(sink_of(f"url = 'https://{host}:{receiver.port}/a'\nallow_private = true"), example_event())
+
+    assert delivered("localhost").answer == "its certificate is not trusted: self-signed certificate"
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert delivered("localhost").status == 204
+    assert "not trusted" in delivered("127.0.0.1").answer
+    assert [request.headers["host"] for request in receiver.received["/a"]] == [f"localhost:{receiver.port}"]
+    sending.tls_context.cache_clear()
+
+
+def test_a_mail_is_sent_and_what_the_server_answers_is_kept() -> None:
+    said: list[str] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=serve_mail, args=(listener, said))
+        thread.start()
+        port = listener.getsockname()[1]
+        url = f"smtp://127.0.0.1:{port}?from=a@a.example&to=b@a.example&to=c@a.example"
+        sink = sink_of(
+            f"kind = 'email'\nurl = '{url}'\ntext = '''Lead {{email}}\nof {{source}}'''\nallow_private = true"
+        )
+        assert deliver(sink, example_event()).is_success
+        thread.join()
+    assert [line for line in said if line.startswith(("RCPT", "rcpt"))] == [
+        "rcpt TO:<b@a.example>",
+        "rcpt TO:<c@a.example>",
+    ]
+    assert "Subject: Lead test@example.com" in said
+    assert make_mail(sink, example_event())["Message-ID"] in "\n".join(said)
+    refused = deliver(sink, example_event())
+    assert refused == Attempt(None, "it refused the connection")
+
+
+def serve_mail(listener: socket.socket, said: list[str]) -> None:
+    """Take one mail as an SMTP server does."""
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rw", newline="\r\n", encoding="utf-8") as stream:
+
+        def answer(text: str) -> None:
+            stream.write(f"{text}\n")
+            stream.flush()
+
+        answer("220 here")
+        for line in stream:
+            said.append(line.rstrip("\r\n"))
+            word = line[:4].lower()
+            if word == "data":
+                answer("354 go on")
+                for text in stream:
+                    said.append(text.rstrip("\r\n"))
+                    if text in (".\r\n", ".\n"):
+                        break
+            answer("250 ok")
+            if word == "quit":
+                break
+
+
+def test_texts_of_people_are_put_in_and_nothing_else(receiver: Receiver) -> None:
+    event: Any = example_event()
+    event = event._replace(lead=event.lead._replace(first_name="{email}", last_name="<b>"))
+    text = "text = '{firstName} {last_name} {phone}'\nallow_private = true"
+    deliver(sink_of(f"kind = 'slack'\nurl = '{receiver.url}/slack'\n{text}"), event)
+    (request,) = receiver.received["/slack"]
+    assert request.document == {"text": "{email} &lt;b&gt; "}
