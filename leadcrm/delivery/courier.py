@@ -16,7 +16,7 @@ from typing import Any
 
 from leadcrm.crm.feed import Feed, FeedEvent, FeedGone
 from leadcrm.delivery.attempt import Attempt
-from leadcrm.delivery.ledger import LeaseLost, Record, Result, Work, pass_gap, record, take_work
+from leadcrm.delivery.ledger import LeaseLost, Record, Result, Work, pass_gap, record, take_work, with_whole_lead
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
 from leadcrm.errors import LeadcrmError
@@ -179,6 +179,9 @@ class Courier:
             self._next_slot = max(self._next_slot, now)
             self._stopping.wait(self._next_slot - now)
             self._next_slot += sink.rate.per_s / sink.rate.requests
+        if event.lead is not None and event.lead.may_be_cut:
+            # Only now: a page of whole leads has no bound.
+            event = self._call(with_whole_lead, event)
         return self._pool.submit(deliver, sink, event)
 
     def _has_failed(self, attempts: list[Attempt]) -> bool:

@@ -16,6 +16,7 @@ from pony.orm import count, desc, min, select
 from uuid_utils.compat import uuid7
 
 from leadcrm.crm.feed import Feed, FeedEvent, complete_events
+from leadcrm.crm.queries import get_lead
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
@@ -159,6 +160,12 @@ def take_work(entities: Entities, feed: Feed, name: str, holder: str, limit: int
     page = feed.read(entities, cursor, limit=limit)
     # Requests that became no lead have numbers too: a page that is not full has read past them.
     return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
+
+
+def with_whole_lead(entities: Entities, event: FeedEvent) -> FeedEvent:
+    """Return an event with the whole values of its lead."""
+    with session(entities):
+        return event._replace(lead=get_lead(entities, event.lead_id))
 
 
 def pass_gap(entities: Entities, name: str, holder: str, oldest: int) -> int | None:

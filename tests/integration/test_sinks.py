@@ -123,7 +123,7 @@ def scene(
 def test_what_becomes_true_of_a_lead_arrives_signed_and_filtered_in_the_form_of_each_kind(scene: Scene) -> None:
     received = scene.receiver.received
     lead_id = scene.post(email="a@example.com", firstName="Ann <3", country="LV")
-    other = scene.post(email="b@example.com", country="EE")
+    other = scene.post(email="b@example.com", country="EE", description="long " * 1_000)
     scene.crm.ask("PATCH", f"/api/leads/{lead_id}", {"status": "called"})
     first, second, changed = wait_until(lambda: received["/crm?x=1"][2:] and received["/crm?x=1"][:3])
     for request in (first, second, changed):
@@ -133,6 +133,8 @@ def test_what_becomes_true_of_a_lead_arrives_signed_and_filtered_in_the_form_of_
     by_type = {(request.document["type"], request.document["leadId"]) for request in (first, second, changed)}
     assert by_type == {("lead.created", lead_id), ("lead.created", other), ("lead.changed", lead_id)}
     assert len({request.id for request in (first, second, changed)}) == 3
+    (whole,) = (one.document["lead"] for one in (first, second, changed) if one.document["leadId"] == other)
+    assert whole["description"] == "long " * 1_000
     feed = {event["seq"]: event for event in scene.crm.get("/api/feed")["events"]}
     assert all(feed[request.document["seq"]].keys() == request.document.keys() for request in (first, second, changed))
     wait_until(lambda: received["/rest/1/a/crm.lead.add.json"][1:])
