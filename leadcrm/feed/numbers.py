@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 import psycopg2
+import psycopg2.errors
 
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.connections import Connection
@@ -54,6 +55,10 @@ def raise_numbers(connection: Connection, url: DatabaseURL) -> None:
         prefix = '"{}".'.format(url.schema.replace('"', '""')) if url.schema else ""
         with connection.cursor() as cursor:
             # The sequence is a part of its table, whose name needs no quotes.
-            cursor.execute(_RAISE_POSTGRES.replace("{sequence}", f"{prefix}leads_feed_seq_seq"))
+            try:
+                cursor.execute(_RAISE_POSTGRES.replace("{sequence}", f"{prefix}leads_feed_seq_seq"))
+            except psycopg2.errors.InsufficientPrivilege:
+                # A role that may only keep leads leaves it to the owner, who migrates and restores.
+                cursor.execute("ROLLBACK")
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error

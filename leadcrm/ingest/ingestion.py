@@ -351,8 +351,10 @@ class Ingestion:
 
     def _inspect(self, timeout_s: float = INSPECTION_S) -> None:
         """Look through the embedded database; raise `StoreDamaged` if it is damaged."""
-        if self._config.database.path is not None:
-            look_through(self._config.database.path, timeout_s=timeout_s)
+        path = self._config.database.path
+        # A missing file is no damage, and the next step names what to do.
+        if path is not None and path.exists():
+            look_through(path, timeout_s=timeout_s)
 
     def _require_same_file(self) -> None:
         """Raise `StoreUnavailable` if the embedded database was deleted or replaced while this process ran.

@@ -100,10 +100,10 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
 
 
 def test_a_client_is_held_to_its_rate_however_its_address_is_written(server: Server) -> None:
-    spellings = ["2001:db8::9", "[2001:DB8::9]:1", "2001:db8:0::9", '"[2001:db8::9]"']
+    spellings = ["2001:db8:9::9", "[2001:DB8:9::9]:1", "2001:db8:9:0::9", '"[2001:db8:9::a]"']
     statuses = [post(server, client=spellings[number % 4]).status for number in range(LEADS_A_CLIENT + 1)]
     assert statuses == [201] * LEADS_A_CLIENT + [429]
-    assert post(server, client="[2001:db8::a]:1").status == 201
+    assert post(server, client="[2001:db8:a::9]:1").status == 201
 
 
 def test_a_client_is_held_to_its_rate_whatever_it_writes_before_its_address(server: Server) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from leadcrm.database.hints import hint_for
 from leadcrm.database.migrations import migrate
 from leadcrm.database.states import Outcome
 from leadcrm.errors import StoreUnavailable
@@ -113,7 +114,7 @@ def test_a_database_that_cannot_now_refuses_no_row(errors: Errors, tmp_path: Pat
     with closing(Spool(tmp_path, max_bytes=1 << 30, min_free_bytes=0)) as spool:
         with store_on(errors.url) as store, pytest.raises(StoreUnavailable) as caught:
             drain_batch(spool, store, max_decoded_bytes=MAX_DECODED_BYTES)
-        assert (caught.value.sqlstate, caught.value.hint) == (sqlstate, "")
+        assert (caught.value.sqlstate, caught.value.hint) == (sqlstate, hint_for(sqlstate, ""))
         assert (spool.status().depth, spool.status().refused) == (2, 0)
         errors.rows.execute("DROP TRIGGER fail ON leads_raw")
         with store_on(errors.url) as store:

@@ -25,7 +25,9 @@ SPACE = {"m": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 
 
 def lead(**fields: str) -> Lead:
-    return Lead(UUID(int=1), *(fields.get(name) for name in FIELD_COLUMNS), "new", None, NOW, NOW, 3, "api", False)
+    return Lead(
+        UUID(int=1), *(fields.get(name) for name in FIELD_COLUMNS), "new", None, NOW, NOW, 3, "api", False, None
+    )
 
 
 def cells_as_a_spreadsheet_reads_them(text: str, separator: str) -> Iterator[str]:

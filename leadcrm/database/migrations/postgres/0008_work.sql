@@ -12,7 +12,8 @@ CREATE INDEX leads_phone_end ON {schema}leads (
 ) WHERE phone IS NOT NULL;
 
 -- A note is an event of its own kind.
-CREATE OR REPLACE FUNCTION {schema}leads_feed_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION {schema}leads_feed_changed() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO {schema}leads_feed (type, lead_id, change_id)
         VALUES (CASE NEW.field WHEN 'note' THEN 'noted' ELSE 'changed' END, NEW.lead_id, NEW.id);
