@@ -93,15 +93,6 @@ class Scene(NamedTuple):
 def receiver() -> Iterator[Receiver]:
     """The receiver of all tests of the module."""
     with Receiver() as receiver:
-        receiver.handlers = {
-            "/stalls": receiver.stall,
-            "/trickles": trickle,
-            "/fails": answer(500, b"out of \0order" + b"x" * 5_000),
-            "/gone": answer(410),
-            "/busy": answer(429, Retry_After="77"),
-            "/redirects": answer(302, Location=f"{receiver.url}/elsewhere"),
-            "/endless": endless,
-        }
         yield receiver
 
 
@@ -114,6 +105,15 @@ def scene(
     file = folder / "sinks.toml"
     file.write_text(TEXT.replace("RECEIVER", receiver.url).replace("CLOSED", str(free_port())))
     receiver.received.clear()
+    receiver.handlers = {
+        "/stalls": receiver.stall,
+        "/trickles": trickle,
+        "/fails": answer(500, b"out of \0order" + b"x" * 5_000),
+        "/gone": answer(410),
+        "/busy": answer(429, Retry_After="77"),
+        "/redirects": answer(302, Location=f"{receiver.url}/elsewhere"),
+        "/endless": endless,
+    }
     for database in new_database(request.param, request, tmp_path_factory.mktemp("database")):
         for start in server_starter(request.node, folder):
             server = start(database, environment={**ENVIRONMENT, "SINKS_FILE": str(file)})
