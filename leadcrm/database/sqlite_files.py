@@ -19,6 +19,7 @@ from math import inf
 from pathlib import Path
 from time import time_ns
 
+from leadcrm.database.file_check import look_through
 from leadcrm.database.log_frames import SAMPLE_FRAMES, lacks_moved_pages
 from leadcrm.database.log_index import (
     NAMES_LOG,
@@ -26,15 +27,20 @@ from leadcrm.database.log_index import (
     Checkpoints,
     LogIndex,
     find_descriptor,
+    is_head_of_database,
     is_open_as,
     is_plausible_successor,
     names_no_log,
 )
 from leadcrm.database.overwritten import keep_overwritten, overwritten_files
 from leadcrm.database.sqlite import LOG_HEAD_BYTES, SQLITE_CHECKPOINT_PAGES, busy_timeout, log_of
+from leadcrm.errors import StoreDamaged, StoreUnavailable
 
 SAVE_TIMEOUT_MS = 2000
 """How long saving a log waits for readers of what is not saved yet, and for writers."""
+
+MAX_LOOK_S = 2.0
+"""How long a file that seems to be overwritten is looked through for damage."""
 
 CHECKPOINT_TIMEOUT_MS = 100
 
@@ -150,6 +156,8 @@ class SqliteFiles:
         """Say whether something other than a checkpoint has changed the file; remember its content if not."""
         for _ in range(_LOOKS):
             checkpoints, file, head = self._look()
+            if file.st_size and not head:
+                continue  # another connection closed the descriptor meanwhile
             if checkpoints.moving - checkpoints.moved > SAMPLE_FRAMES and not at_leisure:
                 # A checkpoint writes just now. Its connection looks when it is through.
                 return False
@@ -200,9 +208,9 @@ class SqliteFiles:
         return not self._kept_before.issuperset(overwritten_files(Path(self._path)))
 
     def _keep_overwritten(self) -> None:
-        """Keep the commits that the log and the connection's memory hold, then empty the log.
+        """Keep the commits that the log and the connection's memory hold, then empty a log of another content.
 
-        The log belongs to the content that is gone. SQLite would lay its pages over what is there now.
+        SQLite would lay the pages of a content that is gone over what is there now.
         """
         try:
             with busy_timeout(self._connection, SAVE_TIMEOUT_MS):
@@ -210,9 +218,10 @@ class SqliteFiles:
             if self._has_lost_log() or self._is_kept():
                 return
             kept = keep_overwritten(self._connection, Path(self._path))
-            self._name_log()
-            self._index.clear()
-            os.truncate(self._log, LOG_HEAD_BYTES)
+            if self._has_foreign_log():
+                self._name_log()
+                self._index.clear()
+                os.truncate(self._log, LOG_HEAD_BYTES)
         except (OSError, sqlite3.Error) as error:
             told = f"what its log holds cannot be kept: {error}"
             hint = "make room on the disk; stop, keep copies of the file and its log, then `leadcrm restore` a backup"
@@ -224,6 +233,20 @@ class SqliteFiles:
                 self._connection.execute("ROLLBACK")
         text = f"{self._path} was overwritten under the running server; {told}"
         logger.error(text, extra={"action": "save_log", "hint": hint})
+
+    def _has_foreign_log(self) -> bool:
+        """Say whether the log certainly belongs to another content. Else it stays: the newest commits are in it."""
+        file = os.stat(self._path)
+        head = self._read_head(file)
+        if not file.st_size or (head and not is_head_of_database(head)):
+            return True
+        try:
+            look_through(Path(self._path), timeout_s=MAX_LOOK_S)
+        except StoreDamaged:
+            return True
+        except StoreUnavailable:
+            pass
+        return False
 
     def _name_log(self) -> None:
         """Let the new content say that it has a log, as backups do not: else it would seem foreign after a crash."""

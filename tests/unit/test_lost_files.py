@@ -226,3 +226,5 @@ def test_of_several_connections_one_keeps_what_an_overwritten_file_had(database:
             block(store.write([]))
         store.close()
     assert len(overwritten_files(path)) == 1
+    # It is whole with its log all the same, which alone has the row.
+    assert "new" in {row["idempotency_key"] for row in Rows(database).raw()}
