@@ -99,15 +99,20 @@ class LeadIngest:
             return self._refuse(request, started, request_id, body)
         submission = self._mint(request, lead_id, request_id, address, body)
         if submission.is_postponed:
-            submission = await self._read_in_turn(submission, body)
+            read = await self._read_in_turn(submission, body)
+            if read is None:
+                return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
+            submission = read
         self._metrics.add("received_bytes", len(body))
         result = await self._writer.submit(submission)
         if not isinstance(result, Receipt):
             return self._refuse(request, started, request_id, responses.UNAVAILABLE, key=submission.idempotency_key)
         return self._answer(request, started, submission, result)
 
-    async def _read_in_turn(self, submission: Submission, body: bytes, read: Read | None = None) -> Submission:
-        self._budget.take(len(body))
+    async def _read_in_turn(self, submission: Submission, body: bytes, read: Read | None = None) -> Submission | None:
+        """Return the submission with its body read, or still postponed; None if there is no room for it to wait."""
+        if not self._budget.take(len(body)):
+            return None
         is_cancelled = True
         try:
             submission = await self._ingestion.leisure.read(submission, read)

@@ -90,6 +90,8 @@ class SourceIngest(LeadIngest):
         if isinstance(body, Refusal):
             return self._refuse(request, started, request_id, body)
         row = await self._interpreted(self._arrival(request, found, lead_id, request_id, address, body, token))
+        if row is None:
+            return self._refuse(request, started, request_id, responses.UNAVAILABLE)
         assert row.body is not None
         self._metrics.add("received_bytes", len(row.body))
         if row.state is State.UNVERIFIED and not self._unproved.takes(source, len(row.body)):
@@ -103,16 +105,18 @@ class SourceIngest(LeadIngest):
         """Answer a cross-origin preflight."""
         return await self.options(request)
 
-    async def _interpreted(self, arrival: Arrival) -> Submission:
-        """Return the request's row as its source reads it, now, in its turn or later."""
-        if (row := arrival.judged_unread()) is not None:
-            return row
+    async def _interpreted(self, arrival: Arrival) -> Submission | None:
+        """Return the request's row as its source reads it, now, in its turn or later; None if it may not wait."""
+        if (judged := arrival.judged_unread()) is not None:
+            return judged
         body = arrival.row.body or b""
-        row = arrival.row.postponed()
+        row: Submission | None = arrival.row.postponed()
         if len(body) <= MAX_BYTES_AT_ONCE and "content-encoding" not in arrival.headers:
             row = arrival.read(at_leisure=False)
-        if row.is_postponed:
+        if row is not None and row.is_postponed:
             row = await self._read_in_turn(arrival.kept_unread(), body, arrival.read)
+        if row is None:
+            return None
         return arrival.kept_unread() if row.is_postponed else row
 
     def _arrival(
