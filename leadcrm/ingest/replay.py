@@ -126,8 +126,10 @@ def replay_postponed(entities: Entities, *, max_decoded_bytes: int, sources: Sou
         StoreUnavailable: The database cannot be used now.
     """
     leads = 0
-    ends_at = thread_time() + LEISURE_S
+    ends_at = None
     for id in _failed_ids(entities, are_postponed=True):
+        # Finding them takes as long again where their bodies are long, and must not leave no time for any.
+        ends_at = ends_at or thread_time() + LEISURE_S
         if thread_time() > ends_at:
             return Postponed(leads, are_left=True)
         replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
