@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ class _Frame(NamedTuple):
 def begins_with_commit(log: int) -> bool:
     """Say whether the log's present round has a commit."""
     frames = _Frames(log, int.from_bytes(os.pread(log, 4, 16), "big"))
-    return bool(frames.page_bytes) and any(frame.pages_after_commit for frame in frames.of_this_round_oldest_first())
+    return bool(frames.page_bytes) and any(frame.pages_after_commit for frame in frames.of_this_round_from(0))
 
 
 def lacks_moved_pages(file: int, log: int, checkpoints: Checkpoints, *, at_leisure: bool) -> bool:
@@ -51,19 +52,33 @@ def lacks_moved_pages(file: int, log: int, checkpoints: Checkpoints, *, at_leisu
     frames = _Frames(log, checkpoints.round)
     if not frames.page_bytes:
         return False
-    # While a checkpoint writes, or after it was cut off, these pages may be in the file or not.
-    unsure = {frame.page for frame in frames.of_this_round(checkpoints.moving, down_to=checkpoints.moved)}
-    if checkpoints.moved and _lacks(file, frames, frames.of_this_round(checkpoints.moved), unsure):
+    # A checkpoint leaves out pages of which a reader does not see the newest frame yet. And while it writes, or after
+    # it was cut off, those that it was to move may be in the file or not.
+    newer = _Pages(frames.of_this_round_from(checkpoints.moved))
+    if checkpoints.moved and _lacks(file, frames, frames.of_this_round(checkpoints.moved), newer):
         return True
     if checkpoints.moved and not at_leisure:
         return False
-    unsure |= {frame.page for frame in frames.of_this_round(checkpoints.moved)}
-    return _lacks(file, frames, frames.of_last_round(), unsure)
+    return _lacks(file, frames, frames.of_last_round(), _Pages(frames.of_this_round_from(0)))
 
 
-def _lacks(file: int, frames: _Frames, newest_first: Iterator[_Frame], unsure: set[int]) -> bool:
-    """Say whether the file lacks a page of frames that were all moved there, unless the page is unsure."""
-    seen = unsure.copy()
+class _Pages:
+    """The pages of frames, which are read only if they are asked for."""
+
+    def __init__(self, frames: Iterator[_Frame]) -> None:
+        self._frames = frames
+
+    def __contains__(self, page: int) -> bool:
+        return page in self._pages
+
+    @cached_property
+    def _pages(self) -> set[int]:
+        return {frame.page for frame in self._frames}
+
+
+def _lacks(file: int, frames: _Frames, newest_first: Iterator[_Frame], newer: _Pages) -> bool:
+    """Say whether the file lacks a page of frames that were all moved there and that has no newer frame."""
+    seen: set[int] = set()
     pages = 0
     for frame in islice(newest_first, SAMPLE_FRAMES):
         pages = pages or frame.pages_after_commit
@@ -71,7 +86,8 @@ def _lacks(file: int, frames: _Frames, newest_first: Iterator[_Frame], unsure: s
         if frame.page in seen or not frame.page <= pages:
             continue
         seen.add(frame.page)
-        if frames.content(frame) != os.pread(file, frames.page_bytes, (frame.page - 1) * frames.page_bytes):
+        is_moved = frames.content(frame) == os.pread(file, frames.page_bytes, (frame.page - 1) * frames.page_bytes)
+        if not is_moved and frame.page not in newer:
             return True
     return False
 
@@ -87,12 +103,14 @@ class _Frames:
     def content(self, frame: _Frame) -> bytes:
         return os.pread(self._log, self.page_bytes, frame.at + _FRAME_HEAD_BYTES)
 
-    def of_this_round(self, end: int, *, down_to: int = 0) -> Iterator[_Frame]:
-        numbers = range(min(end, self._count) - 1, down_to - 1, -1)
+    def of_this_round(self, end: int) -> Iterator[_Frame]:
+        """Yield the round's first `end` frames, newest first."""
+        numbers = range(min(end, self._count) - 1, -1, -1)
         return (frame for frame in map(self._read, numbers) if frame.round == self._round)
 
-    def of_this_round_oldest_first(self) -> Iterator[_Frame]:
-        return takewhile(lambda frame: frame.round == self._round, map(self._read, range(self._count)))
+    def of_this_round_from(self, start: int) -> Iterator[_Frame]:
+        """Yield the round's frames from number `start` on, oldest first."""
+        return takewhile(lambda frame: frame.round == self._round, map(self._read, range(start, self._count)))
 
     def of_last_round(self) -> Iterator[_Frame]:
         """Yield what newer frames have left of the last round, newest first."""

@@ -235,18 +235,17 @@ class SqliteFiles:
         logger.error(text, extra={"action": "save_log", "hint": hint})
 
     def _has_foreign_log(self) -> bool:
-        """Say whether the log certainly belongs to another content. Else it stays: the newest commits are in it."""
+        """Say whether the log belongs to another content. If the file is whole with it, it holds the newest commits."""
         file = os.stat(self._path)
         head = self._read_head(file)
         if not file.st_size or (head and not is_head_of_database(head)):
             return True
         try:
-            look_through(Path(self._path), timeout_s=MAX_LOOK_S)
+            return not look_through(Path(self._path), timeout_s=MAX_LOOK_S, also_indexes=True)
         except StoreDamaged:
             return True
         except StoreUnavailable:
-            pass
-        return False
+            return False
 
     def _name_log(self) -> None:
         """Let the new content say that it has a log, as backups do not: else it would seem foreign after a crash."""

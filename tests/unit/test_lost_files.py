@@ -166,7 +166,7 @@ def test_a_file_that_is_overwritten_after_the_checkpoint_of_another_worker_is_no
 
 
 def test_checkpoints_of_other_workers_and_programs_overwrite_nothing(database: str) -> None:
-    """Two stores that write in turn, a program that uses the file as it likes, and a reader in whose way they are."""
+    """Two stores that write in turn, and a program that uses the file as it likes."""
     stores = [open_sqlite(database)[0] for _ in range(2)]
     path = sqlite_path(database)
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
@@ -183,6 +183,25 @@ def test_checkpoints_of_other_workers_and_programs_overwrite_nothing(database: s
         block(store.prove())
         store.close()
     assert len(Rows(database).raw()) == 1 + 40 * 2 * 20
+    assert overwritten_files(path) == []
+
+
+def test_a_checkpoint_that_a_reader_holds_up_overwrites_nothing(database: str) -> None:
+    """It leaves out the pages that were changed once more after what the reader sees."""
+    store, connection = open_sqlite(database)
+    path = sqlite_path(database)
+    block(store.write(batch_of([b"before"])))
+    with closing(store), closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        block(store.write(batch_of([b"seen"])))
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM leads_raw").fetchone()
+        block(store.write(batch_of([b"not seen"])))
+        store.files.checkpoint()
+        assert store.files.fault() is None
+        reader.execute("COMMIT")
+        store.files.checkpoint()
+        block(store.prove())
     assert overwritten_files(path) == []
 
 
