@@ -15,13 +15,13 @@ from tests.support.load import Load, generated_leads
 from tests.support.rows import Rows
 from tests.support.waiting import wait_until
 
-KILLS = 20
-ACKNOWLEDGED = 10_000
+KILLS = 12
+ACKNOWLEDGED = 6_000
 CONNECTIONS = 64
 
 
 @pytest.mark.timeout(300)
-def test_twenty_kills_lose_and_double_no_lead_of_ten_thousand(
+def test_a_dozen_kills_lose_and_double_no_lead_of_six_thousand(
     start_server: StartServer, database: str, rows: Rows, tmp_path: Path
 ) -> None:
     moments = random.Random(time.time_ns())
