@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import StartServer
@@ -13,11 +16,13 @@ from tests.faults.trial import Trial
 from tests.support.crm_client import ENVIRONMENT
 from tests.support.feed_readers import FeedReader, Listener, Poller
 from tests.support.postgres import PostgresCluster
+from tests.support.receiver import Receiver
 from tests.support.rows import Rows
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 KILLS = 2
+LEADS_A_ROUND = 500
 SETTINGS = {**ENVIRONMENT, "WORKERS": "2"}
 CONNECTIONS = 32
 PAUSE_S = 0.02
@@ -61,20 +66,65 @@ def test_readers_of_a_server_that_is_killed_get_every_lead_once(
     trial.judge(f"leadcrm killed -9 {KILLS} times while its feed is read, {kind}", server, rows, killed=True)
 
 
-@pytest.mark.timeout(120)
-def test_readers_get_what_waited_in_the_spool_of_a_killed_server(
-    start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
+@pytest.fixture
+def leads(request: pytest.FixtureRequest) -> int:
+    """How many leads the readers get: a few, or what `--leads` says."""
+    return int(request.config.getoption("--leads"))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """The receiver of a sink."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+def kill_all(server: Server) -> None:
+    server.kill9()
+    server.start()
+
+
+def kill_one(server: Server) -> None:
+    """Kill a worker, or the process that delivers; the main process starts another one."""
+    child = random.choice([process for process in server.processes() if process.pid != server.pid])
+    child.kill()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="the end of a process")
+    server.wait_answering()
+
+
+@pytest.mark.timeout(900)
+def test_readers_and_a_sink_get_every_lead_whatever_is_killed(
+    start_server: StartServer,
+    own_postgres: PostgresCluster,
+    trial: Trial,
+    receiver: Receiver,
+    leads: int,
+    tmp_path: Path,
 ) -> None:
+    rounds = min(10, leads // LEADS_A_ROUND)
     url = own_postgres.create_database()
-    server = start_server(url, environment=SETTINGS)
+    sinks = tmp_path / "sinks.toml"
+    sinks.write_text(f'[sink.crm]\nurl = "{receiver.url}/crm"\nallow_private = true\ntests = true\n')
+    server = start_server(url, environment={**SETTINGS, "SINKS_FILE": str(sinks)})
     with Poller(server, 0) as poller, Listener(server, 0) as listener:
-        with trial.load(server, connections=CONNECTIONS, pause_s=PAUSE_S):
-            for _ in range(KILLS):
-                trial.wait_stored(100)
+        with trial.load(server, connections=CONNECTIONS, pause_s=PAUSE_S, most_s=800):
+            for _ in range(rounds):
+                trial.wait_stored(leads // (2 * rounds))
+                random.choice([kill_all, kill_one])(server)
                 own_postgres.stop("immediate")
-                trial.wait_spooled(200)
+                trial.wait_spooled(leads // (2 * rounds))
                 own_postgres.start()
-                kill_at_a_random_moment(server)
-        server.wait_drained()
+                time.sleep(random.uniform(0, 0.3))  # the random moment is the point: there is no condition to wait for
+                random.choice([kill_all, kill_one])(server)
+            trial.wait_stored()
+        server.wait_drained(120)
         judge([poller, listener], Rows(url))
-    trial.judge("leadcrm killed -9 while draining, its feed read", server, Rows(url), killed=True)
+        ids = set(poller.created)
+        wait_until(lambda: set(receiver.lead_ids("/crm")) >= ids, timeout_s=300, what="the last delivery")
+    events = [event for event in tuple(receiver.received["/crm"]) if event.document["type"] == "lead.created"]
+    assert {event.document["leadId"] for event in events} == ids
+    assert len({(event.id, event.document["leadId"]) for event in events}) == len(ids)
+    print(f"{len(ids)} leads, {len(events) - len(ids)} delivered once more")
+    trial.judge(
+        "all and single processes killed -9, PostgreSQL too, feed and sink read", server, Rows(url), killed=True
+    )

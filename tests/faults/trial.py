@@ -41,12 +41,14 @@ class Trial:
         self._seed = 0
 
     @contextmanager
-    def load(self, server: Server, *, connections: int = 16, pause_s: float = 0.02) -> Iterator[Load]:
+    def load(
+        self, server: Server, *, connections: int = 16, pause_s: float = 0.02, most_s: float = 100
+    ) -> Iterator[Load]:
         """Send leads for the duration of the block: new ones, repeats, conflicts, some without a key."""
         self._seed += 1
         leads = generated_leads(self._seed, repeat_share=0.1, conflict_share=0.05, keyless_share=0.1)
         with Load(
-            server.host, server.port, self.journal, leads, connections=connections, pause_s=pause_s, most_s=100
+            server.host, server.port, self.journal, leads, connections=connections, pause_s=pause_s, most_s=most_s
         ) as load:
             yield load
 

@@ -158,6 +158,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the figures into tests/faults/README.md and tests/hostile/README.md",
     )
+    parser.addoption(
+        "--leads",
+        type=int,
+        default=1_500,
+        help="how many leads the trial of the feed's readers takes",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
