@@ -41,7 +41,7 @@ from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.leisure import Leisure
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
-from leadcrm.ingest.replay import replay_failed, replay_postponed
+from leadcrm.ingest.replay import Postponed, replay_failed, replay_postponed
 from leadcrm.ingest.sourced import SourceRows
 from leadcrm.ingest.spool.spool import Spool, SpoolStatus
 from leadcrm.ingest.store.postgres import PostgresStore
@@ -389,7 +389,7 @@ class Ingestion:
         finally:
             entities.database.disconnect()
 
-    def _replay_postponed(self) -> bool:
+    def _replay_postponed(self) -> Postponed:
         entities = bind(self._config.database)
         try:
             replayed = replay_postponed(
@@ -399,7 +399,7 @@ class Ingestion:
             entities.database.disconnect()
         if replayed.leads:
             logger.info("laborious bodies became leads", extra={"action": "replay", "rows": replayed.leads})
-        return replayed.are_left
+        return replayed
 
     def _prune_feed(self, is_stopping: Callable[[], bool]) -> int:
         entities = bind(self._config.database)

@@ -21,6 +21,8 @@ from time import monotonic
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
+from leadcrm.ingest.leisure import REST_SHARE
+from leadcrm.ingest.replay import Postponed
 from leadcrm.ingest.spool.drain import DRAIN_ROWS, drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_all
@@ -41,7 +43,8 @@ IDLE_PAUSE_S = 1.0
 """The interval between two checks of the spool, which another worker may have filled."""
 
 POSTPONED_PAUSE_S = 0.15
-"""The same while postponed rows wait: their leads take a quarter of a processor at most from those that arrive."""
+"""The same while postponed rows wait: they take a quarter of a processor at most from leads that arrive. It is longer
+after a body that takes long by itself, for which they wait."""
 
 INSPECTION_PAUSE_S = 60.0
 """The interval between two looks for damage, each of which reads the file for half a second at most."""
@@ -72,7 +75,7 @@ class Recovery:
         max_decoded_bytes: int,
         database: Path | None = None,
         inspect: Callable[[], None] = lambda: None,
-        replay_postponed: Callable[[], bool] = lambda: False,
+        replay_postponed: Callable[[], Postponed] = lambda: Postponed(0, are_left=False, longest_s=0),
         sources: SourceReader | None = None,
         slots: ConnectionSlots | None = None,
         prune_feed: Callable[[Callable[[], bool]], int] = lambda _is_stopping: 0,
@@ -87,7 +90,7 @@ class Recovery:
             max_decoded_bytes: The limit of a spooled body once its content codings are undone.
             database: The embedded database, if what was kept of it must be salvaged too.
             inspect: Looks through the database; raises `StoreDamaged`.
-            replay_postponed: Makes the leads of postponed rows for a moment, and says whether others are left.
+            replay_postponed: Makes the leads of postponed rows for a moment.
             sources: What reads the spooled bodies of sources; None if there are none.
             slots: For the connection of the drain and of the replay; None if they are not limited.
             prune_feed: Deletes old events until its argument returns True, and returns how many.
@@ -103,6 +106,7 @@ class Recovery:
         self._has_replayed = False
         self._replay_postponed = replay_postponed
         self._are_postponed = True  # at the start there may be some
+        self._rest_s = POSTPONED_PAUSE_S
         self._prune_feed = prune_feed
         self._prune_at = 0.0  # monotonic; at the start too
         self._max_decoded_bytes = max_decoded_bytes
@@ -173,7 +177,7 @@ class Recovery:
                 self.fault = None
                 pause_s = FIRST_PAUSE_S
                 if self._writer.has_store:
-                    self._pause(POSTPONED_PAUSE_S if self._are_postponed else IDLE_PAUSE_S)
+                    self._pause(self._rest_s if self._are_postponed else IDLE_PAUSE_S)
         self._drop_store()
         if self._spool is not None:
             self._spool.close()
@@ -305,7 +309,9 @@ class Recovery:
             if may_replay and may_connect:
                 # Before the rows are read: one that is postponed meanwhile sets it again.
                 self._are_postponed = False
-                self._are_postponed |= self._replay_postponed()
+                replayed = self._replay_postponed()
+                self._are_postponed |= replayed.are_left
+                self._rest_s = max(POSTPONED_PAUSE_S, REST_SHARE * replayed.longest_s)
 
     @contextmanager
     def _slot(self) -> Iterator[bool]:

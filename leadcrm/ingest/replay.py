@@ -60,10 +60,11 @@ class Replay(NamedTuple):
 
 
 class Postponed(NamedTuple):
-    """How many postponed rows became leads, and whether others are left."""
+    """How many postponed rows became leads, whether others are left, and the processor's time for the longest."""
 
     leads: int
     are_left: bool
+    longest_s: float
 
 
 def replay(
@@ -126,15 +127,18 @@ def replay_postponed(entities: Entities, *, max_decoded_bytes: int, sources: Sou
         StoreUnavailable: The database cannot be used now.
     """
     leads = 0
+    longest_s = 0.0
     ends_at = None
     for id in _failed_ids(entities, are_postponed=True):
+        began_at = thread_time()
         # Finding them takes as long again where their bodies are long, and must not leave no time for any.
-        ends_at = ends_at or thread_time() + LEISURE_S
-        if thread_time() > ends_at:
-            return Postponed(leads, are_left=True)
+        ends_at = ends_at or began_at + LEISURE_S
+        if began_at > ends_at:
+            return Postponed(leads, are_left=True, longest_s=longest_s)
         replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
         leads += replayed is not None and replayed.changed
-    return Postponed(leads, are_left=False)
+        longest_s = max(longest_s, thread_time() - began_at)
+    return Postponed(leads, are_left=False, longest_s=longest_s)
 
 
 def _failed_ids(entities: Entities, *, are_postponed: bool) -> Iterator[UUID]:

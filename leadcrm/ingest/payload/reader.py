@@ -8,7 +8,6 @@ they are never changed.
 from codecs import BOM_UTF8
 
 from leadcrm.ingest.payload.content_coding import decode_body
-from leadcrm.ingest.payload.effort import require_short
 from leadcrm.ingest.payload.form import read_multipart, read_urlencoded
 from leadcrm.ingest.payload.json import read_json
 
@@ -38,9 +37,7 @@ def read_payload(
         TooLaborious: Without leisure, the body cannot be read.
     """
     if content_encoding:
-        body = decode_body(body, content_encoding, max_decoded_bytes)
-        if not at_leisure:
-            require_short(body)
+        body = decode_body(body, content_encoding, max_decoded_bytes, at_leisure=at_leisure)
     return read_decoded(body, content_type, at_leisure=at_leisure)
 
 
