@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leadcrm.sources.leaves import Leaf, leaves
+from leadcrm.sources.leaves import MAX_JSON, Leaf, json_in, leaves, values_within
 from leadcrm.sources.paths import Inputs, Path
 
 MAX_ANSWERS = 400
@@ -21,12 +21,14 @@ class Titles:
         key: Within an element, what answers know it by.
         value: Within an element, the title.
         by: Within an answer, the key.
+        inner: Within an element, a list of more such elements; None if there is none.
     """
 
     place: Path
     key: Path
     value: Path
     by: Path
+    inner: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +51,17 @@ class Answers:
 
     def read(self, found: Any, inputs: Inputs) -> list[Leaf]:
         """Return the labels and the value of each answer in what is at `place`."""
+        if type(found) is str and found[:1] in ("{", "[") and len(found) <= MAX_JSON:
+            found = json_in(found)
         if type(found) is dict:
             one = Inputs(found)
             if self.value is None or self.value(one) is None or not any(type(key(one)) is str for key in self.keys):
-                return list(leaves(found))
+                return list(leaves(found, inputs.effort))
             found = [found]
         if type(found) is not list:
             return []
         if self.value is None:
-            return list(leaves(found))
+            return list(leaves(found, inputs.effort))
         titles = self._titles(inputs)
         answers: list[Leaf] = []
         answer, keys, value_of = Inputs(None), self.keys, self.value
@@ -67,7 +71,7 @@ class Answers:
             if titles and self.titles is not None and (title := titles.get(_hashable(self.titles.by(answer)))):
                 labels.insert(0, title)
             if labels:
-                value = value_of(answer)
+                value = values_within(value_of(answer))
                 answers.append((tuple(labels), value if self.options is None else self._chosen(value, answer)))
         return answers
 
@@ -92,8 +96,12 @@ class Answers:
         if type(found) is not list:
             return {}
         titles: dict[Any, str] = {}
-        for element in found[:MAX_ANSWERS]:
+        inner = self.titles.inner
+        elements = list(found[:MAX_ANSWERS])
+        for element in elements:
             question = Inputs(element)
+            if inner is not None and type(more := inner(question)) is list:
+                elements += more[: MAX_ANSWERS - len(elements)]
             title = self.titles.value(question)
             if type(title) is str and title:
                 titles[_hashable(self.titles.key(question))] = title

@@ -32,7 +32,7 @@ _VERIFY = frozenset(
     ("kind", "name", "header", "path", "prefix", "encoding", "signed", "timestamp", "algorithm", "handshake")
 )
 _ANSWERS = frozenset(["list", "key", "value", "titles", "options"])
-_TITLES = frozenset(["list", "key", "value", "by"])
+_TITLES = frozenset(["list", "key", "value", "by", "inner"])
 _RESPOND = frozenset((*OUTCOMES, "body", "location", "type"))
 _NEVER_ANSWERED = frozenset((404, 410))
 _COLUMNS = {**COLUMN_OF_FIELD, **{column: column for column in COLUMN_OF_FIELD.values()}}
@@ -188,12 +188,13 @@ def _answers(rules: Any, paths: _Paths) -> list[Answers]:
 
 def _titles(table: Any, paths: _Paths) -> Titles:
     _know(table, _TITLES, "answers.titles")
-    if missing := _TITLES - table.keys():
+    if missing := _TITLES - {"inner"} - table.keys():
         raise DefinitionFault("answers.titles", f"it lacks {', '.join(sorted(missing))}")
     list_, key, value, by = (
         paths.compile(table[name], f"answers.titles.{name}", plain=True) for name in ("list", "key", "value", "by")
     )
-    return Titles(list_, key, value, by)
+    inner = paths.compile(table["inner"], "answers.titles.inner", plain=True) if "inner" in table else None
+    return Titles(list_, key, value, by, inner)
 
 
 def _members(names: Any) -> Iterable[tuple[str, ...]]:

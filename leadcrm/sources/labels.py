@@ -33,6 +33,9 @@ MAX_KNOWN = 8_192
 SURE, BETWEEN_WORDS, PART_OF_QUESTION = 0, 1000, 2000
 """The first rank of each kind of meaning; within one, the order of the lists."""
 
+_SERVERS = frozenset(("server", "host", "dedicated", "proxy"))
+"""Words beside which an IP address is not the lead's."""
+
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -146,7 +149,7 @@ def _meaning_anew(label: str) -> Meaning | None:
     folded = _folded_anew(label)
     found = names.meanings.get(folded)
     if found is None and folded and folded not in names.never:
-        found = _between_words(label, folded, names) or _part_of_question(folded, names)
+        found = _between_words(label, folded, names) or _after_place(label) or _part_of_question(folded, names)
     return found
 
 
@@ -155,9 +158,21 @@ def _between_words(label: str, folded: str, names: _Names) -> Meaning | None:
     if not text.isascii():
         text = _ACCENTS.sub("", normalize("NFKD", text)[:MAX_FOLDED])
     words = _WORDS.findall(text.casefold())
+    if "ip" in words and _SERVERS.isdisjoint(words):
+        return Meaning("ip", BETWEEN_WORDS)
     core = "".join([word for word in words if word not in names.beside and not word.isdecimal()])
     found = names.meanings.get(core) if core and core != folded else None
     return found and Meaning(found.field, BETWEEN_WORDS + found.rank)
+
+
+def _after_place(label: str) -> Meaning | None:
+    """Return what a name means behind the place in which a framework puts it, as in `ctl00$Main$txtName`."""
+    place, mark, name = label.replace("$", ":").rpartition(":")
+    if not (mark and name) or " " in label:
+        return None
+    found = meaning(name)
+    around = fold(place.rpartition(":")[2]).rstrip("0123456789")
+    return None if around != "form" and around in _names().other_things else found
 
 
 def _part_of_question(folded: str, names: _Names) -> Meaning | None:

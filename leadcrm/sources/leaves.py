@@ -6,13 +6,14 @@ read to (labels, value), those on the outside first. Bounded: only so many value
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
-from leadcrm.sources.labels import meaning
+from leadcrm.sources.labels import Effort, meaning
 
 MAX_LEAVES = 400
 MAX_DEPTH = 8
@@ -20,26 +21,72 @@ MAX_DEPTH = 8
 MAX_JSON = 65_536
 """Characters of JSON that stand in texts of a document."""
 
+MAX_CONTACT, MIN_DIGITS = 254, 7
+
 _LABELS = ("label", "title", "question", "name", "field", "column_name", "column_id", "key", "ref", "id", "type")
 _VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
+_SPELLINGS = {
+    **{name.replace("_", ""): name for name in (*_LABELS, *_VALUES)},
+    **dict.fromkeys(("fieldlabel", "displaylabel"), "label"),
+    **dict.fromkeys(("questiontext", "questiontitle", "questionlabel", "questionname"), "question"),
+    **dict.fromkeys(("fieldname", "attributename", "paramname"), "name"),
+    **dict.fromkeys(("fieldkey", "fieldcode", "attributekey"), "key"),
+    **dict.fromkeys(("fieldid", "questionid"), "id"),
+    **dict.fromkeys(("fieldvalue", "attributevalue", "paramvalue", "uservalue"), "value"),
+    **dict.fromkeys(("answertext", "answervalue", "useranswer"), "answer"),
+}
+"""What senders call the members of a pair, without case and `_`."""
+
+_MAX_SPELLED = 12
+"""Members of an object that may be a pair whose members are spelled otherwise."""
+
 _MAX_PAIR_MEMBERS = 5
 _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number"))
 """Members that hold the value of the object around them: `{"phone": {"full": …}}`."""
+
+_CONTACT_MEMBERS = ("normal", "e164", "international", "full", "formatted", "value", "address", "email", "phone")
+"""Of an email or a phone in pieces, the member that is the whole, the best first."""
 
 _OTHER_THINGS = frozenset(
     ("form", "page", "site", "campaign", "ad", "adset", "adgroup", "account", "company", "product", "file", "event")
 ) | {"workspace", "organization", "organisation", "survey", "list", "definition", "meta", "metadata", "owner", "agent"}
 """Objects whose `name` is no person's, unless a contact stands beside it."""
 
+_OTHER_PEOPLE = frozenset(
+    (
+        "account",
+        "admin",
+        "agent",
+        "assignedto",
+        "assigneduser",
+        "assignee",
+        "business",
+        "company",
+        "createdby",
+        "dealer",
+    )
+) | {"eventmemberships", "headers", "host", "manager", "operator", "organization", "organisation", "organizer", "owner"}
+_OTHER_PEOPLE |= {"salesperson", "salesrep", "seller", "shop", "staff", "store", "updatedby", "user", "vendor"}
+"""Objects that tell whom a lead goes to. They count only where no other contact stands."""
+
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
+
+_SUBFIELD = re.compile(r"(?:input_)?(\d+)[._](\d+)")
+_NAME_PARTS = {"2": None, "3": "first name", "4": None, "6": "last name", "8": None}
+"""Of a name's inputs in Gravity Forms (https://docs.gravityforms.com/field-object); no other field has these alone."""
 
 Leaf = tuple[tuple[str, ...], Any]
 """The labels of a value, the best first, and the value."""
 
 
-def leaves(document: Any) -> Iterable[Leaf]:
-    """Return the labelled values of a document, those on the outside first."""
-    return _flat(document) or _walk(document)
+def leaves(document: Any, effort: Effort | None = None) -> Iterable[Leaf]:
+    """Return the labelled values of a document, those on the outside first.
+
+    Raises:
+        TooLaborious: There are more labels that say what a value within is than there may be.
+    """
+    found = _flat(document) or _walk(document, effort)
+    return _with_parts_named(found) if any(labels[0][:1] in "i0123456789" for labels, _ in found) else found
 
 
 def _flat(document: Any) -> list[Leaf] | None:
@@ -59,23 +106,39 @@ def is_one_lead(items: list[Any]) -> bool:
     """Say whether a list is one lead's names and values, not a lead each."""
     labels: set[str] = set()
     for item in items[:MAX_LEAVES]:
-        if type(item) is not dict or len(item) > _MAX_PAIR_MEMBERS or not any(name in item for name in _VALUES[:4]):
+        if type(item) is not dict or len(item) > _MAX_PAIR_MEMBERS:
             return False
-        labels.update(text for name in _LABELS if type(text := item.get(name)) is str)
+        spelled = _spelled(item)
+        if not any(name in spelled for name in _VALUES[:4]):
+            return False
+        labels.update(text for name in _LABELS if type(text := spelled.get(name)) is str)
     return any((meant := meaning(label)) is not None and meant.field in ("email", "phone") for label in labels)
 
 
-def _walk(document: Any) -> Iterator[Leaf]:
-    queue: deque[tuple[str, Any, int]] = deque([("", document, 0)])
+_Waiting = tuple[str, Any, int, bool, bool]
+"""A label, an object or a list that it may mean, its depth, whether what stands beside it has given the label, and
+whether it is a list's."""
+
+
+def _walk(document: Any, effort: Effort | None) -> list[Leaf]:
+    aside: list[_Waiting] = []
+    found = list(_walked(deque([("", document, 0, False, False)]), aside, effort))
+    if aside and not any(_is_contact(value) for _, value in found):
+        found += _walked(deque(aside), [], effort)
+    return found
+
+
+def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None) -> Iterator[Leaf]:  # noqa: PLR0912 - a line for each shape
     left, json_left = MAX_LEAVES, MAX_JSON
     while queue and left > 0:
-        label, value, depth = queue.popleft()
+        label, value, depth, is_given, is_in_list = queue.popleft()
         kind = type(value)
         if kind is dict:
-            pair = _pair(label, value) or _phone(label, value)
-            if pair is not None:
-                yield pair
+            whole = _pair(label, value, is_in_list=is_in_list) or _phone(label, value) or _contact(label, value)
+            if whole is not None:
+                yield whole
                 continue
+            beside = label if is_given else _label_beside(value, effort)
             for name, member in value.items():
                 left -= 1
                 if left < 0:
@@ -83,30 +146,88 @@ def _walk(document: Any) -> Iterator[Leaf]:
                 member_kind = type(member)
                 if member_kind is dict or (member_kind is list and _holds_objects(member)):
                     if depth < MAX_DEPTH:
-                        queue.append((name, member, depth + 1))
+                        is_aside = depth > 0 or len(value) > 1
+                        place = aside if is_aside and _plain(name) in _OTHER_PEOPLE else queue
+                        place.append((beside or name, member, depth + 1, bool(beside), False))
                 elif (
                     member_kind is str
                     and member[:1] in ("{", "[")
                     and len(member) <= json_left
-                    and (inner := _json(member)) is not None
+                    and (inner := json_in(member)) is not None
                 ):
                     json_left -= len(member)
-                    queue.append((name, inner, depth + 1))
-                elif name in _INNER and label:
+                    queue.append((name, inner, depth + 1, False, False))
+                elif label and (name in _INNER or (not name.strip("0123456789") and meaning(label, effort))):
                     yield (label,), member
+                elif beside and not is_given and name in _LABELS:
+                    # It is a label, of what stands within.
+                    continue
                 elif name != "name" or label.lower() not in _OTHER_THINGS or not _CONTACTS.isdisjoint(value):
                     yield (name,), member
         elif kind is list and depth < MAX_DEPTH:
             inner_values = value[:left]
             left -= len(inner_values)
-            queue.extend((label, element, depth + 1) for element in inner_values if type(element) in (dict, list))
+            for element in inner_values:
+                if type(element) is list and len(element) == 2 and _is_text(element[0]) and _is_scalar(element[1]):
+                    yield (element[0],), element[1]
+                elif type(element) is dict or type(element) is list:
+                    queue.append((label, element, depth + 1, is_given, True))
+
+
+def _with_parts_named(found: list[Leaf]) -> list[Leaf]:
+    """Name the parts of names whose inputs have numbers alone, such as `1.3` and `1.6`."""
+    parts: dict[str, set[str]] = {}
+    for labels, _ in found:
+        if part := _SUBFIELD.fullmatch(labels[0]):
+            parts.setdefault(part[1], set()).add(part[2])
+    names = {number for number, of_it in parts.items() if of_it <= _NAME_PARTS.keys() and not of_it.isdisjoint("36")}
+    if not names:
+        return found
+    named = []
+    for labels, value in found:
+        part = _SUBFIELD.fullmatch(labels[0])
+        name = _NAME_PARTS[part[2]] if part and part[1] in names else None
+        named.append(((name, *labels) if name else labels, value))
+    return named
+
+
+def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:
+    """Return the label of what stands within an object, as in `{"name": "Email", "details": {"answer": …}}`, if any."""
+    if len(value) > _MAX_PAIR_MEMBERS or not _CONTACTS.isdisjoint(value):
+        return ""
+    if not any(type(member) is dict for member in value.values()):
+        return ""
+    for name in _LABELS[:4]:
+        if _is_text(text := value.get(name)) and meaning(text, effort) is not None:
+            return text
+    return ""
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return type(value) is str and bool(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return type(value) is not dict and type(value) is not list
+
+
+def _is_contact(value: Any) -> bool:
+    """Say whether a value looks like an email or a phone."""
+    if type(value) is not str or len(value) > MAX_CONTACT:
+        return False
+    digits = sum(map(str.isdigit, value))
+    return "@" in value or (digits >= MIN_DIGITS and digits * 2 > len(value) and value.lstrip()[:1] in "+(0123456789")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 def _holds_objects(value: list[Any]) -> bool:
     return bool(value) and type(value[0]) in (dict, list)
 
 
-def _json(text: str) -> Any:
+def json_in(text: str) -> Any:
     """Return the JSON in a text that begins like an object or a list, or None."""
     try:
         return orjson.loads(text)
@@ -122,19 +243,59 @@ def _phone(label: str, value: dict[str, Any]) -> Leaf | None:
     return None
 
 
-def _pair(label: str, value: dict[str, Any]) -> Leaf | None:
-    """Return an object's labels and value if it is a pair, else None."""
-    for value_name in _VALUES:
-        if value_name in value:
-            found = value[value_name]
-            break
-    else:
+def _contact(label: str, value: dict[str, Any]) -> Leaf | None:
+    """Return the whole of an email or a phone in pieces, or None."""
+    if not _is_of_contacts(label):
         return None
+    for name in _CONTACT_MEMBERS:
+        if _is_text(whole := value.get(name)):
+            return (label,), whole
+    return None
+
+
+def _is_of_contacts(label: str) -> bool:
+    return _plain(label).startswith(("email", "phone", "mobile", "tel"))
+
+
+def _spelled(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with the members of a pair under the names that are used here."""
+    spelled: dict[str, Any] = {}
+    for name, member in value.items():
+        spelled.setdefault(name if name in _VALUES else _SPELLINGS.get(_plain(name), name), member)
+    return spelled
+
+
+def _value_name(value: dict[str, Any]) -> str:
+    for name in _VALUES:
+        if name in value:
+            return name
+    return ""
+
+
+def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
+    """Return an object's labels and value if it is a pair, else None."""
+    name = _value_name(value)
+    labels = [text for member in _LABELS if _is_text(text := value.get(member))] if name else []
+    if not labels and len(value) <= _MAX_SPELLED:
+        value = _spelled(value)
+        name = _value_name(value)
+        labels = [text for member in _LABELS if _is_text(text := value.get(member))]
+    if not name or not (labels or label):
+        return None
+    found = values_within(value[name])
     if type(found) is dict:
         return None
-    labels = [text for name in _LABELS if type(text := value.get(name)) is str and text]
-    if not labels and not label:
-        return None
     if label:
-        labels.insert(0, label)
+        # A list called `questions` says less than each question, one called `emails` says more than each kind.
+        labels.insert(len(labels) if is_in_list and not _is_of_contacts(label) else 0, label)
     return tuple(labels), found
+
+
+def values_within(found: Any) -> Any:
+    """Return a list's values where each is an object with a value, as CRMs send them; else what was found."""
+    if type(found) is dict and found and all(name.isdecimal() for name in found):
+        # A form's `values[0]`.
+        found = list(found.values())
+    if type(found) is list and found and type(found[0]) is dict and (name := _value_name(found[0])):
+        return [element.get(name) if type(element) is dict else element for element in found]
+    return found

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import orjson
 
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
-from leadcrm.sources.labels import NAME, fold, meaning
+from leadcrm.sources.labels import BETWEEN_WORDS, NAME, Meaning, fold, meaning
 from leadcrm.sources.leaves import Leaf, leaves
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
 
@@ -29,7 +30,6 @@ _EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24
 _PHONE = re.compile(r"\+?[\d\s().\-/]{6,24}(?:\s*(?:x|ext\.?)\s*\d{1,6})?")
 _PLUS_PHONE = re.compile(r"\+\d[\d\s().\-/]{6,22}")
 _DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4})")
-_IP = re.compile(r"[0-9a-fA-F.:]{3,45}")
 _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 """Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
 
@@ -37,6 +37,7 @@ _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
 _INDEX_OF_COLUMN = {column: index for index, column in enumerate(FIELD_COLUMNS)}
 _EMAIL_INDEX, _PHONE_INDEX = _INDEX_OF_COLUMN["email"], _INDEX_OF_COLUMN["phone"]
+_CONTACT_FIELDS = frozenset(("email", "phone"))
 _FIRST_INDEX, _LAST_INDEX = _INDEX_OF_COLUMN["first_name"], _INDEX_OF_COLUMN["last_name"]
 
 
@@ -94,7 +95,7 @@ class LeadMapping:
                 name = text
             else:
                 columns[index] = text
-        name = self._fill(columns, name, leaves(inputs.document) if answers is None else answers, inputs)
+        name = self._fill(columns, name, leaves(inputs.document, inputs.effort) if answers is None else answers, inputs)
         if self.with_query and inputs.query:
             name = self._fill(columns, name, (((label,), text) for label, text in inputs.query.items()), inputs)
         if name:
@@ -112,7 +113,7 @@ class LeadMapping:
             if not value and type(value) not in NUMBERS:
                 continue
             for label in labels:
-                if meant := meaning(label, effort):
+                if (meant := meaning(label, effort)) and not _is_misled(meant, value):
                     field, rank = meant
                     if name if field == NAME else columns[_INDEX_OF_COLUMN[field]] is not None:
                         # A path has found it.
@@ -135,16 +136,34 @@ class LeadMapping:
 
     def _recognize(self, columns: list[str | None], unlabelled: Sequence[tuple[str, Any]]) -> None:
         """Recognize an email and a phone by themselves, where no label says what they are."""
+        local: str | None = None
         for label, value in unlabelled:
             if type(value) is not str or len(value) > 254:
                 continue
             if columns[_EMAIL_INDEX] is None and "email" not in self.own and _EMAIL.fullmatch(value.strip()):
                 columns[_EMAIL_INDEX] = value
-            elif columns[_PHONE_INDEX] is None and "phone" not in self.own:
-                pattern = _PHONE if _NUMBERED.fullmatch(label.lower()) else _PLUS_PHONE
-                is_phone = pattern.fullmatch(value.strip()) and 7 <= sum(map(str.isdigit, value)) <= 15
-                if is_phone and not _DATE.match(value):
+            elif columns[_PHONE_INDEX] is None and "phone" not in self.own and "fax" not in label.lower():
+                if _is_phone(_PLUS_PHONE, value):
                     columns[_PHONE_INDEX] = value
+                elif local is None and _NUMBERED.fullmatch(label.lower()) and _is_phone(_PHONE, value):
+                    local = value
+        if columns[_PHONE_INDEX] is None:
+            # One with a plus is surely a phone; one without may be any number.
+            columns[_PHONE_INDEX] = local
+
+
+def _is_phone(pattern: re.Pattern[str], text: str) -> bool:
+    is_phone = pattern.fullmatch(text.strip()) and 7 <= sum(map(str.isdigit, text)) <= 15
+    return bool(is_phone) and not _DATE.match(text)
+
+
+def _is_contact(value: Any) -> bool:
+    return type(value) is str and len(value) <= 254 and bool(_EMAIL.fullmatch(value) or _is_phone(_PLUS_PHONE, value))
+
+
+def _is_misled(meant: Meaning, value: Any) -> bool:
+    """Say whether a label seems to mean a text, but asks for a contact, as `Send text messages to` does."""
+    return meant.rank >= BETWEEN_WORDS and meant.field not in _CONTACT_FIELDS and _is_contact(value)
 
 
 def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line for each type
@@ -185,14 +204,22 @@ def _plausible(field: str, value: Any, inputs: Inputs) -> str | None:  # noqa: P
     if field == "email":
         return text if "@" in text else None
     if field == "phone":
-        return text if len(text) <= MAX_PHONE and sum(map(str.isdigit, text)) >= 5 else None
+        is_number = text.strip()[:1] in "+(0123456789" or "+" in text
+        return text if is_number and len(text) <= MAX_PHONE and sum(map(str.isdigit, text)) >= 5 else None
     if field == "ip":
-        return text if _IP.fullmatch(text) else None
+        return text if _is_ip(text) else None
     if field == "country":
         return None if _COUNTRY_CODE.fullmatch(text) else text
     if field in (NAME, "first_name", "last_name"):
         return None if "@" in text or text.isdecimal() else text
     return text
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        return bool(ip_address(text.strip()))
+    except ValueError:
+        return False
 
 
 def _split_name(columns: list[str | None], name: str, own: frozenset[str]) -> None:

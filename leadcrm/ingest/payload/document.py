@@ -124,10 +124,15 @@ def _read_json(text: bytes, *, exactly: bool, at_leisure: bool) -> object:
 def _read_plain_form(text: bytes) -> dict[str, object]:
     """Read `enctype="text/plain"`: a line for each field, nothing encoded."""
     fields: dict[str, object] = {}
+    last = ""
     for line in text.splitlines()[:MAX_LINES]:
         name, equals, value = line.partition(b"=")
         if equals and name:
-            fields[name.decode(errors="replace")] = value.decode(errors="replace")
+            last = name.decode(errors="replace")
+            fields[last] = value.decode(errors="replace")
+        elif last:
+            # Of a text of several lines.
+            fields[last] = f"{fields[last]}\n{line.decode(errors='replace')}"
     return fields
 
 
@@ -151,4 +156,13 @@ def _with_nested(form: dict[str, object]) -> dict[str, object]:
             nested[name] = value
         else:
             place[last] = value
-    return nested
+    return {name: _with_lists(value) for name, value in nested.items()}
+
+
+def _with_lists(value: object) -> object:
+    """Return what was nested with lists of objects, and `a[]`, as the lists that they are."""
+    if not isinstance(value, dict):
+        return value
+    inner = {name: _with_lists(member) for name, member in value.items()}
+    is_numbered = all(name.isdecimal() for name in inner) and all(isinstance(one, dict) for one in inner.values())
+    return list(inner.values()) if is_numbered or inner.keys() == {""} else inner
