@@ -17,8 +17,12 @@ FaultType = Callable[[str, Sequence[str]], LeadcrmError]
 
 MAX_BYTES = 1024 * 1024
 
-_VALUE = r"""(?:\[[^\]]*\]|\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-_SECRET = re.compile(rf'((?:^|[{{,.])[ \t]*"?secret"?[ \t]*=[ \t]*){_VALUE}', re.MULTILINE | re.DOTALL)
+_STRING = r"""(?:\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_VALUE = rf"""(?:\[(?:[^\]"'#]|\#[^\n]*|{_STRING})*\]|{_STRING})"""
+_SECRET = re.compile(
+    rf"""((?:^|[{{,.])[ \t]*["']?secret["']?[ \t]*=[ \t]*){_VALUE}""",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 class DefinitionFault(ValueError):  # noqa: N818 - named by the condition
@@ -35,8 +39,8 @@ class DefinitionFault(ValueError):  # noqa: N818 - named by the condition
         self.fault = fault
 
 
-def read_text(path: Path, fault: FaultType) -> str:
-    """Read a file. Raises `fault` if it cannot be read."""
+def read_text(path: Path, fault: FaultType, *, may_be_empty: bool = True) -> str:
+    """Read a file. Raises `fault` if it cannot be read, or is empty as a file is that is being written."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -46,6 +50,8 @@ def read_text(path: Path, fault: FaultType) -> str:
         raise fault(str(path), [f"it cannot be read: {reason}"]) from None
     if len(data) > MAX_BYTES:
         raise fault(str(path), [f"it is longer than {MAX_BYTES} bytes"])
+    if not text.strip() and not may_be_empty:
+        raise fault(str(path), ["it is empty; a comment takes everything in it out of force"])
     return text
 
 
@@ -108,7 +114,7 @@ def read_secrets(table: Mapping[str, Any], directory: Path) -> tuple[bytes, ...]
         path = directory / table["secret_file"]
         try:
             lines = path.read_bytes().decode().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise DefinitionFault("secret_file", f"{path} cannot be read: {reason}") from None
         secrets = [line for line in lines if line]

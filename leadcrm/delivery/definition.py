@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
@@ -47,13 +46,13 @@ _SCHEMES = {"email": ("smtps", "smtp")}
 _PREFIX = "whsec_"
 
 
-def read_sinks(path: Path) -> dict[str, Sink]:
+def read_sinks(path: Path, *, may_be_empty: bool = True) -> dict[str, Sink]:
     """Read and check a file.
 
     Raises:
         SinksFault: It cannot be used.
     """
-    return parse_sinks(read_text(path, SinksFault), path)
+    return parse_sinks(read_text(path, SinksFault, may_be_empty=may_be_empty), path)
 
 
 def parse_sinks(text: str, path: Path) -> dict[str, Sink]:
@@ -153,7 +152,7 @@ def _key(text: str, place: str) -> bytes:
     encoded = text.removeprefix(_PREFIX)
     try:
         return base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:
         if encoded != text:
             raise DefinitionFault(place, f"what follows {_PREFIX} is no Base64") from None
     return text.encode()

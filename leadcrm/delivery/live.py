@@ -40,7 +40,7 @@ class LiveSinks:
         # Of before the reading: a change during it is a change after it.
         self._signature = signature_of(self._files)
         try:
-            sinks = read_sinks(self._path)
+            sinks = read_sinks(self._path, may_be_empty=not self.sinks)
         except SinksFault as fault:
             self.fault = "SINKS_FILE has a fault, the text before it stays in force: `leadcrm sinks check`"
             text = "the sinks stay as they are: %s"

@@ -23,6 +23,9 @@ RESERVED = frozenset(("api",))
 
 DEFAULT_PRESET = "generic"
 
+KEPT_OF_RETIRED = ("preset", "respond", "verify")
+"""Of a source that was taken out: what it answers, and where its secret stands, which is not stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -51,13 +54,13 @@ def presets() -> Mapping[str, Mapping[str, Any]]:
     return tables
 
 
-def read_catalogue(path: Path) -> Catalogue:
+def read_catalogue(path: Path, *, may_be_empty: bool = True) -> Catalogue:
     """Read and check a file.
 
     Raises:
         SourcesFault: It cannot be used.
     """
-    return parse_catalogue(read_text(path, SourcesFault), path)
+    return parse_catalogue(read_text(path, SourcesFault, may_be_empty=may_be_empty), path)
 
 
 def parse_catalogue(text: str, path: Path) -> Catalogue:
@@ -76,7 +79,7 @@ def parse_catalogue(text: str, path: Path) -> Catalogue:
 
 def retired_source(name: str, table: Mapping[str, Any]) -> Source:
     """Return a source that was taken out of the file: it keeps requests and answers as before."""
-    kept = {key: value for key, value in table.items() if key in ("preset", "respond")}
+    kept = {key: value for key, value in table.items() if key in KEPT_OF_RETIRED}
     for own in (kept, {"preset": kept.get("preset", DEFAULT_PRESET)}, {}):
         try:
             return _source(name, {**own, "enabled": False}, Path())

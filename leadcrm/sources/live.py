@@ -20,7 +20,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.configuration.tables import files_of, signature_of, tables_in
 from leadcrm.database.sessions import bind
 from leadcrm.errors import LeadcrmError, SourcesFault
-from leadcrm.sources.catalogue import Catalogue, read_catalogue, retired_source
+from leadcrm.sources.catalogue import KEPT_OF_RETIRED, Catalogue, read_catalogue, retired_source
 from leadcrm.sources.source import Source
 from leadcrm.sources.versions import tables_of_all_versions, version_of
 
@@ -113,7 +113,7 @@ class LiveSources:
         # Of before the reading: a change during it is a change after it.
         self._signature = signature_of(self._files)
         try:
-            catalogue = read_catalogue(self._path)
+            catalogue = read_catalogue(self._path, may_be_empty=not self._catalogue.sources)
         except SourcesFault as fault:
             # Its reasons may quote the text, which /ready must not show to everyone.
             self.fault = "SOURCES_FILE has a fault, the text before it stays in force: `leadcrm sources check`"
@@ -185,7 +185,7 @@ class LiveSources:
 
     def _write_seen(self, seen: Mapping[str, Mapping[str, Any]]) -> None:
         kept = {
-            name: {key: table[key] for key in ("preset", "respond") if key in table}
+            name: {key: table[key] for key in KEPT_OF_RETIRED if key in table}
             for name, table in list(seen.items())[:_MAX_SEEN]
         }
         if self._seen_path is None or kept == self._read_seen():
