@@ -27,7 +27,9 @@ from leadcrm.sources.proof import Evidence, query_of
 from leadcrm.sources.source import Lead, Source, TooManyLeads
 
 CREDENTIALS_HEADER = "leadcrm-credentials"
-"""Under this name an unverified row's headers hold the SHA-256 of the tokens that came with it."""
+"""Under this name the headers of a row that was never verified hold the SHA-256 of the tokens that came with it."""
+
+_NEVER_VERIFIED = (State.UNVERIFIED, State.UNROUTED)
 
 MAX_JSON_BYTES = 262_144
 
@@ -62,7 +64,7 @@ class SourceRows:
         if row.part_of is not None:
             return _as_part(row, source, version)
         credentials = None
-        if row.state is State.UNVERIFIED:
+        if row.state in _NEVER_VERIFIED:
             credentials = frozenset(
                 bytes.fromhex(digest) for digest in row.headers.get(CREDENTIALS_HEADER, "").split(",") if digest
             )
@@ -106,7 +108,10 @@ class Arrival:
         """Return the row if its body need not be read: it carries no lead, or nothing in it could prove its sender."""
         row = self._row()
         if not self.source.enabled:
-            return row._replace(state=State.UNROUTED, error="the source is switched off or was taken out", fields=None)
+            error = "the source is switched off or was taken out"
+            return row._replace(
+                state=State.UNROUTED, error=error, fields=None, headers=self._headers_with_credentials()
+            )
         try:
             if row.method in ("GET", "HEAD") and (probe := _as_probe(row, self.source, self.query, self.credentials)):
                 return probe
@@ -178,11 +183,13 @@ class Arrival:
         return self.source.proof.fault(evidence, has_key=has_key)
 
     def _unproved(self, fault: str) -> Submission:
-        headers = self.row.headers
-        if self.credentials:
-            digests = ",".join(credential.hex() for credential in sorted(self.credentials))
-            headers = {**headers, CREDENTIALS_HEADER: digests}
+        headers = self._headers_with_credentials()
         return self._row()._replace(state=State.UNVERIFIED, error=fault, fields=None, headers=headers)
+
+    def _headers_with_credentials(self) -> dict[str, str]:
+        # Also where there are none: a sender may send a header of this name.
+        digests = ",".join(credential.hex() for credential in sorted(self.credentials or ()))
+        return {**self.row.headers, CREDENTIALS_HEADER: digests}
 
 
 def _failing(row: Submission, error: Exception) -> Submission:

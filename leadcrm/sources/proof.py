@@ -12,10 +12,11 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from hashlib import sha256
+from math import inf
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 
@@ -27,6 +28,9 @@ MAX_AGE_S = 300
 """The age of a signature after which a request without a key may be a replay."""
 
 _MAX_SIGNATURES = 8
+_MAX_QUOTINGS = 3
+_SOURCE_PATH = re.compile(r"(?:^|[/\\])in[/\\]+([a-z0-9-]*)(.*)", re.IGNORECASE | re.DOTALL)
+_FIELD_SEPARATOR = re.compile("([&;])")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """No challenge may look like what LinkedIn signs, or the answer to it would be a signature for anybody."""
 
@@ -151,9 +155,15 @@ class Proof:
         signatures = [decoded for text in given[:_MAX_SIGNATURES] if (decoded := self._decode(text)) is not None]
         if not any(self._signs(evidence, stamp, signature) for signature in signatures):
             return "its signature does not fit its bytes and the source's secret"
-        if _age_s(stamp, evidence.received_at) > MAX_AGE_S and not has_key:
+        # Where a time is signed, what is none is a time and a body that are divided at another place.
+        is_fresh = not self._signs_time or _age_s(stamp, evidence.received_at) <= MAX_AGE_S
+        if not is_fresh and not has_key:
             return "its signature is old, and without a key it cannot be told from a replay"
         return None
+
+    @property
+    def _signs_time(self) -> bool:
+        return "{t}" in self.signed or "{timestamp}" in self.signed
 
     def _decode(self, text: str) -> bytes | None:
         try:
@@ -230,18 +240,28 @@ def query_of(target: str) -> list[tuple[str, str]]:
 def redacted_target(target: str, names: frozenset[str] = frozenset()) -> str:
     """Return a target without the token in its path and without the secrets in its query string."""
     path, mark, query = target.partition("?")
-    steps = path.split("/")
-    # "", "in", the source, the token
-    if len(steps) > 3 and steps[1].lower() == "in" and any(steps[3:]):
-        path = "/".join([*steps[:3], "***"])
+    path = redacted_path(path)
     if not mark:
         return path
     fields = []
-    for field in query.split("&"):
+    for field in _FIELD_SEPARATOR.split(query):
         name, equals, _ = field.partition("=")
         is_secret = (plain := _unquoted(name)) in SECRET_QUERY_NAMES or plain in names
         fields.append(f"{name}=***" if equals and is_secret else field)
-    return f"{path}?{'&'.join(fields)}"
+    return f"{path}?{''.join(fields)}"
+
+
+def redacted_path(path: str) -> str:
+    """Return a path without what follows the name of a source, however it is written: it may be a token."""
+    plain = path
+    for _ in range(_MAX_QUOTINGS):
+        if (unquoted := unquote(plain)) == plain:
+            break
+        plain = unquoted
+    found = _SOURCE_PATH.search(plain)
+    if found is None or not found[2].strip("/"):
+        return path
+    return f"/{plain[: found.start(2)].lstrip('/')}/***"
 
 
 def _unquoted(name: str) -> str:
@@ -249,12 +269,19 @@ def _unquoted(name: str) -> str:
     return decoded[0][0].lower() if decoded else name.lower()
 
 
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
 def _age_s(stamp: str, received_at: datetime) -> float:
-    """Return the age of a time in seconds or milliseconds; 0 if it is none."""
+    """Return the age of a time in seconds or milliseconds, or as ISO 8601 writes it; infinite if it is none."""
     try:
         seconds = float(stamp)
     except ValueError:
-        return 0.0
+        try:
+            seconds = _utc(datetime.fromisoformat(stamp.replace("Z", "+00:00"))).timestamp()
+        except (ValueError, OverflowError):
+            return inf
     if seconds > 1e11:
         seconds /= 1000
     return abs(received_at.timestamp() - seconds)

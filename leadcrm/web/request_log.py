@@ -8,6 +8,7 @@ from sanic.request import Request
 
 from leadcrm.database.states import Outcome
 from leadcrm.logs.log_writer import LogWriter
+from leadcrm.sources.proof import redacted_path
 from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.header_text import MAX_ECHO
 from leadcrm.web.node_metrics import WorkerMetrics
@@ -44,7 +45,7 @@ class RequestLog:
         fields: dict[str, object] = {
             "method": request.method,
             # Without the query string, which may hold a lead.
-            "url": url if url == "/api/lead" else _without_token(url),
+            "url": url if url == "/api/lead" else redacted_path(url),
             "status": status,
             "duration_ms": round(duration_s * 1000, 3),
             "request_id": request_id,
@@ -56,11 +57,3 @@ class RequestLog:
             fields["lead_id"] = lead_id
             fields["outcome"] = outcome.value
         self._log.request(fields)
-
-
-def _without_token(path: str) -> str:
-    """Return a path without what follows the name of a source, which may be its token."""
-    steps = path.lstrip("/").split("/")
-    if steps[0].lower() != "in" or not any(steps[2:]):
-        return path
-    return f"/{'/'.join(steps[:2])}/***"

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -54,7 +55,11 @@ respond.location = "/thanks?id={{lead_id}}"
 [source.off]
 enabled = false
 respond.created = 202
+[source.resting]
+enabled = false
+secret = "{TOKEN}"
 [source.gone]
+verify = {{kind = "query", name = "pass"}}
 respond.created = 201
 [source.twin-a]
 key = "id"
@@ -167,6 +172,13 @@ def test_a_signature_is_good_wrong_old_or_replayed(server: Server, stored: Rows)
     answer = post(server, "keyless", keyless, x_sig=signature("s", f"{stamp}.".encode() + keyless), x_time=stamp)
     assert (answer.status, raw_of(stored, answer)["state"]) == (401, "unverified")
     assert "old" in raw_of(stored, answer)["error"]
+    # The same bytes, divided elsewhere: a time that is none is not now.
+    divided = signature("s", f"{stamp}.".encode() + keyless)
+    at, rest = f'{stamp}.{{"email":"a@example', b'com"}'
+    assert post(server, "keyless", rest, x_sig=divided, x_time=at).status == 401
+    now = datetime.now(timezone.utc).isoformat()
+    fresh = signature("s", f"{now}.".encode() + keyless)
+    assert post(server, "keyless", keyless, x_sig=fresh, x_time=now).status == 200
 
 
 def test_handshakes_are_answered_if_they_are_proved(server: Server) -> None:
@@ -193,8 +205,12 @@ def test_a_probe_is_kept_and_is_no_lead(server: Server, stored: Rows) -> None:
 
 
 def test_an_unknown_source_is_404_and_its_token_is_not_logged(server: Server) -> None:
-    for target in ("nobody", f"nobody/{TOKEN}", f"open/{TOKEN}/more", f"OPEN/{TOKEN}"):
-        assert post(server, target, {}).status == 404
+    quoted = "".join(f"%{ord(letter):02x}" for letter in "in")
+    paths = [f"/in/{target}" for target in ("nobody", f"nobody/{TOKEN}", f"open/{TOKEN}/more", f"OPEN/{TOKEN}")]
+    paths += [f"/{quoted}/open/{TOKEN}", f"/in/open;{TOKEN}", f"/api/lead/in/open/{TOKEN}", f"/in%2Fopen%2F{TOKEN}"]
+    for path in paths:
+        assert server.client.request("POST", path, body=b"{}").status == 404
+    assert post(server, f"tokened?a=1;token={TOKEN}", {}).status == 401
     assert TOKEN not in server.log_text()
 
 
@@ -269,12 +285,18 @@ def test_a_source_that_is_off_or_taken_out_keeps_requests_and_answers_as_before(
     answer = post(server, "off", {"email": "off@example.com"})
     assert (answer.status, raw_of(stored, answer)["state"]) == (202, "unrouted")
     assert post(server, "gone", {"email": "before@example.com"}).status == 201
-    file.write_text(SOURCES.replace("[source.gone]\nrespond.created = 201\n", ""))
+    before, _, after = SOURCES.partition("[source.gone]")
+    file.write_text(before + after[after.index("[source.") :])
     wait_until(
         lambda: raw_of(stored, post(server, "gone", {"email": "after@example.com"}))["state"] == "unrouted",
         what="the source to be taken out",
     )
-    assert post(server, "gone", {"email": "after@example.com"}).status == 201
+    answer = post(server, "gone?pass=query-secret-54321", {"email": "after@example.com"})
+    assert (answer.status, raw_of(stored, answer)["target"]) == (201, "/in/gone?pass=***")
+    # A file that is being written is empty for a moment.
+    file.write_text("")
+    wait_until(lambda: "SOURCES_FILE" in str(server.client.get("/ready").json()["fault"]), what="the fault to be told")
+    assert raw_of(stored, post(server, "open", {"email": "a@example.com"}))["state"] == "stored"
     file.write_text(SOURCES)
     wait_until(
         lambda: raw_of(stored, post(server, "gone", {"email": "back@example.com"}))["state"] == "stored",
@@ -288,7 +310,7 @@ def test_a_faulty_text_is_refused_and_the_one_before_stays(server: Server, file:
     assert server.client.get("/health").status == 200
     assert post(server, "open", {"email": "a@example.com"}).status == 200
     warnings = [record["msg"] for record in server.log_records() if "the sources stay as they are" in record["msg"]]
-    assert "source broken: map.email" in warnings[0]
+    assert "source broken: map.email" in warnings[-1]
     file.write_text(SOURCES)
     wait_until(lambda: server.client.get("/ready").json()["fault"] is None, what="the fault to be over")
 
@@ -308,6 +330,19 @@ def test_requests_are_verified_again_once_the_secret_is_mended(
     assert replayed.returncode == 0, replayed.stderr
     assert [stored.lead(id)["source"] for id in ids] == ["google", "tokened"]
     assert stored.raw_row(ids[0])["idempotency_key"] == "m-1"
+
+
+def test_what_was_never_verified_is_verified_in_a_replay_whatever_its_headers_say(
+    server: Server, stored: Rows, shared_database: str, tmp_path: Path
+) -> None:
+    forged = {"Leadcrm_Credentials": "no digest"}
+    strangers = [post(server, "resting", {"email": "s@example.com"}, **forged), post(server, "tokened", {}, **forged)]
+    own = post(server, f"resting/{TOKEN}", {"email": "own@example.com"})
+    on = tmp_path / "on.toml"
+    on.write_text(SOURCES.replace("enabled = false", ""))
+    ids = [str(raw_of(stored, answer)["id"]) for answer in (*strangers, own)]
+    run_command(tmp_path, shared_database, "replay", *ids, "--sources-file", str(on))
+    assert [stored.raw_row(id)["state"] for id in ids] == ["unverified", "unverified", "stored"]
 
 
 def test_a_batch_that_was_unrouted_becomes_leads_in_a_replay(
