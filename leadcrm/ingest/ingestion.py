@@ -205,7 +205,7 @@ class Ingestion:
         self._verdict_spool = open_spool(config)
         self._is_spool_proven = False
         self.budget = QueueBudget(config.queue_bytes, largest_bytes=config.max_body_bytes, on_refusal=_warn_of_no_room)
-        self.sources = sources or LiveSources(config)
+        self.sources = sources or LiveSources(config, slots)
         self.source_rows = SourceRows(self.sources, max_decoded_bytes=config.max_body_bytes)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
         self._recovery = Recovery(

@@ -66,7 +66,8 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
         migrations_for(kind)
     if config.uses_data_dir:
         make_data_dir(config.data_dir)
-    sources = LiveSources(config)
+    slots = slots_of(config)
+    sources = LiveSources(config, slots)
     sinks = None if config.sinks_file is None else LiveSinks(config.sinks_file)
     with hold(config.data_dir, config.database.path) if config.uses_data_dir else nullcontext(True) as held:
         if not held:
@@ -84,7 +85,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             listeners=listeners,
             owns_listeners=not passed_listeners,
             metrics=NodeMetrics(config.workers),
-            slots=slots_of(config),
+            slots=slots,
             limiter=RateLimiter(config.rate_limit) if config.rate_limit else None,
             log=log,
             may_migrate=may_migrate,

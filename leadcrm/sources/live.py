@@ -11,15 +11,17 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
 from leadcrm.configuration.config import Config
 from leadcrm.configuration.tables import files_of, signature_of, tables_in
+from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind
-from leadcrm.errors import LeadcrmError, SourcesFault
+from leadcrm.database.slots import ConnectionSlots
+from leadcrm.errors import LeadcrmError, SourcesFault, StoreUnavailable
 from leadcrm.sources.catalogue import KEPT_OF_RETIRED, Catalogue, read_catalogue, retired_source
 from leadcrm.sources.source import Source
 from leadcrm.sources.versions import tables_of_all_versions, version_of
@@ -29,6 +31,9 @@ LOOK_S = 2.0
 
 REGISTER_PAUSE_S = 5.0
 """The pause before a version is registered again after the database could not be used."""
+
+SLOT_WAIT_S = 10.0
+"""How long the thread waits for a connection to the database."""
 
 SEEN_FILE = "sources-seen.json"
 
@@ -40,8 +45,12 @@ logger = logging.getLogger("leadcrm.sources")
 class LiveSources:
     """The sources of one process. Reading them needs no lock: a new catalogue takes the old one's place whole."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, slots: ConnectionSlots | None = None) -> None:
         """Read the file.
+
+        Args:
+            config: The configuration.
+            slots: For the connections to PostgreSQL; None if they are not limited.
 
         Raises:
             SourcesFault: The file cannot be used.
@@ -49,6 +58,7 @@ class LiveSources:
         self._path = path = config.sources_file
         self._seen_path = config.data_dir / SEEN_FILE if config.uses_data_dir else None
         self._database = config.database
+        self._slots = slots
         self._files = files_of(path, "source")
         self._signature = signature_of(self._files)
         self._catalogue = Catalogue() if path is None else read_catalogue(path)
@@ -86,7 +96,7 @@ class LiveSources:
         while True:
             try:
                 self.look(registers=True)
-                self.learn()
+                self.learn(SLOT_WAIT_S)
             except Exception:
                 text = "the sources could not be looked at"
                 logger.exception(text, extra={"action": "sources", "repeat_key": text})
@@ -132,34 +142,52 @@ class LiveSources:
         self._retire({**self._read_seen(), **before})
         logger.info("the sources were read anew", extra={"action": "sources", "sources": len(catalogue.sources)})
 
-    def learn(self) -> None:
-        """Register the text in this thread, unless it is or that has just failed. It may block: not for a loop."""
+    def learn(self, slot_wait_s: float = 0.0) -> None:
+        """Register the text in this thread, unless it is or that has just failed. It may block: not for a loop.
+
+        Args:
+            slot_wait_s: How long to wait for a connection; who holds one himself must not wait for another.
+        """
         if not self._is_registered and monotonic() >= self._register_at:
             self._register_at = monotonic() + REGISTER_PAUSE_S
-            self.register()
+            self._register(slot_wait_s)
 
     def _number(self, catalogue: Catalogue) -> int | None:
         """Return a text's version; None while the database cannot be used."""
         try:
-            entities = bind(self._database)
-            try:
+            with self._bound(SLOT_WAIT_S) as entities:
                 return version_of(entities, catalogue)
-            finally:
-                entities.database.disconnect()
         except LeadcrmError:
             return None
 
-    def register(self) -> None:
+    @contextmanager
+    def _bound(self, slot_wait_s: float) -> Iterator[Entities]:
+        """Hold a connection to the database.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached, or all connections are in use.
+        """
+        slot = None if self._slots is None else self._slots.take(monotonic() + slot_wait_s)
+        if self._slots is not None and slot is None:
+            raise StoreUnavailable("all connections to the database are in use (connection_limit)")
+        try:
+            entities = bind(self._database)
+            try:
+                yield entities
+            finally:
+                entities.database.disconnect()
+        finally:
+            if self._slots is not None and slot is not None:
+                self._slots.give_back(slot)
+
+    def _register(self, slot_wait_s: float) -> None:
         """Give the text in force its version, and learn which sources there ever were."""
         catalogue = self._catalogue
         seen = {**self._read_seen(), **tables_in(catalogue.text, "source")}
         try:
-            entities = bind(self._database)
-            try:
+            with self._bound(slot_wait_s) as entities:
                 version = version_of(entities, catalogue)
                 seen = {**tables_of_all_versions(entities), **tables_in(catalogue.text, "source")}
-            finally:
-                entities.database.disconnect()
         except LeadcrmError:
             # Recovery says that the database is away.
             self._retire(seen)
