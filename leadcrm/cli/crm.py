@@ -17,7 +17,7 @@ from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import now, parse_moment
 from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
-from leadcrm.database.sessions import bind
+from leadcrm.database.standby import bind_for_reading
 from leadcrm.errors import SchemaTooOld
 
 
@@ -31,8 +31,10 @@ class Crm:
 
 
 @contextmanager
-def open_crm(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> Iterator[Crm]:
-    """Open the configured database.
+def open_crm(
+    arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path, *, reads_alone: bool = False
+) -> Iterator[Crm]:
+    """Open the configured database, or the standby for a command that only reads.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -40,9 +42,9 @@ def open_crm(arguments: argparse.Namespace, environ: Mapping[str, str], director
         StoreUnavailable: The database cannot be reached.
     """
     config = configuration.read(arguments, environ, directory)
-    entities = bind(config.database)
+    entities, url = bind_for_reading(config.standby if reads_alone else None, config.database)
     try:
-        _, pending = status(config.database)
+        _, pending = status(url)
         if any(step.is_required for step in pending):
             raise SchemaTooOld("the database's schema is older than this program needs", hint="leadcrm migrate")
         yield Crm(config, entities, SpoolReader(config.data_dir))

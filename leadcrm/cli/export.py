@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         print("leadcrm: a workbook is no text: name an --output", file=sys.stderr)
         return EXIT_USAGE
     with (
-        open_crm(arguments, environ, directory) as crm,
+        open_crm(arguments, environ, directory, reads_alone=True) as crm,
         closing(
             export_leads(crm.entities, parse_filter(arguments), new_file(arguments.format, arguments.separator))
         ) as pieces,

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     if arguments.action == "set" and not _changes(arguments):
         print("leadcrm: nothing to set; give --status, --assigned-to or --call-at", file=sys.stderr)
         return EXIT_USAGE
-    with open_crm(arguments, environ, directory) as crm:
+    with open_crm(arguments, environ, directory, reads_alone=arguments.action in ("list", "show")) as crm:
         return {"list": _list, "show": _show, "set": _set, "note": _note, "next": _next}[arguments.action](
             crm, arguments
         )

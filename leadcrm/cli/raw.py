@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """List or show requests."""
-    with open_crm(arguments, environ, directory) as crm:
+    with open_crm(arguments, environ, directory, reads_alone=True) as crm:
         return (_list if arguments.action == "list" else _show)(crm, arguments)
 
 

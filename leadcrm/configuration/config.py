@@ -30,7 +30,7 @@ MAX_COMMIT_TIMEOUT_S = 2.5
 """A lead is answered within 3 s, and the rest of that time is for the spool."""
 MAX_WORKERS = 256
 CONNECTIONS_OF_WORKER = 3
-"""One for leads and two for the CRM."""
+"""One for leads, or to look at a standby, and two for the CRM."""
 CONNECTIONS_BESIDE = 2
 """One for the drain and one for an export."""
 MAX_REQUEST_TIMEOUT_S = 600.0
@@ -144,6 +144,15 @@ class Config:
         accepted=database_url.ACCEPTED,
         parse=parsing.database,
         default_value=_sqlite_in_data_dir,
+        secret=True,
+    )
+    standby: DatabaseURL | None = variable(
+        "DATABASE_READ_URL",
+        default="none",
+        help="a standby of PostgreSQL for what the CRM reads",
+        accepted=database_url.ACCEPTED_STANDBY,
+        parse=parsing.standby,
+        default_value=lambda _: None,
         secret=True,
     )
     host: str = variable(
@@ -339,7 +348,16 @@ class Config:
     @property
     def connection_limit(self) -> int:
         """How many connections to PostgreSQL all workers together hold at most."""
-        return self.database.connection_limit or CONNECTIONS_OF_WORKER * self.workers + CONNECTIONS_BESIDE
+        return self.database.connection_limit or self._usual_connections
+
+    @property
+    def standby_connection_limit(self) -> int:
+        """How many connections to the standby all workers together hold at most."""
+        return (self.standby and self.standby.connection_limit) or self._usual_connections
+
+    @property
+    def _usual_connections(self) -> int:
+        return CONNECTIONS_OF_WORKER * self.workers + CONNECTIONS_BESIDE
 
 
 _VARIABLES_BY_FIELD: Mapping[str, Variable] = {
@@ -362,6 +380,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory:
     """
     settings = _Settings(flags, environ, directory)
     values = {name: settings.value(variable) for name, variable in _VARIABLES_BY_FIELD.items()}
+    values["standby"] = _of_same_tables(values["standby"], values["database"])
     config = Config(**values, sources=settings.sources, misspelt=settings.misspelt())
     if config.queue_bytes < config.max_body_bytes:
         fault = f"{config.queue_bytes} is less than MAX_BODY_BYTES, so the largest body could never wait its turn"
@@ -369,11 +388,30 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], directory:
     if config.connection_limit <= config.workers:
         fault = f"connection_limit={config.connection_limit} is too few: each worker takes leads on one of its own"
         raise ConfigError("DATABASE_URL", fault, f"connection_limit={config.workers + 1} or more, or none")
+    if config.standby_connection_limit <= config.workers:
+        fault = f"connection_limit={config.standby_connection_limit} is too few: each worker looks at it on one"
+        raise ConfigError("DATABASE_READ_URL", fault, f"connection_limit={config.workers + 1} or more, or none")
     if config.require_sync and config.database.path is not None:
         raise ConfigError("REQUIRE_SYNC", "is on, but SQLite has no standby", "off, or DATABASE_URL of PostgreSQL")
     if config.proxy_protocol and not config.trusted_proxies:
         raise ConfigError("PROXY_PROTOCOL", "is on, but nobody is trusted", "off, or TRUSTED_PROXIES with the proxies")
     return config
+
+
+def _of_same_tables(standby: DatabaseURL | None, database: DatabaseURL) -> DatabaseURL | None:
+    """Return the URL of a standby with the schema of its primary."""
+    if standby is None:
+        return None
+    if database.path is not None:
+        raise ConfigError("DATABASE_READ_URL", "is set, but leads are kept in SQLite", "none, or DATABASE_URL too")
+    if standby.schema not in (None, database.schema):
+        raise ConfigError("DATABASE_READ_URL", "names another schema than DATABASE_URL", "the same schema, or none")
+    reread = standby.reread
+    return replace(
+        standby,
+        schema=database.schema,
+        reread=None if reread is None else lambda: replace(reread(), schema=database.schema),
+    )
 
 
 class _Settings:
@@ -408,7 +446,7 @@ class _Settings:
             raise ConfigError(
                 variable.name,
                 "the URL on the command line holds a password, which every user of this machine can read there",
-                "a URL without one; with one in the environment (DATABASE_URL) or a file (DATABASE_URL_FILE)",
+                f"a URL without one; with one in the environment ({variable.name}) or a file ({variable.file_name})",
             )
         if isinstance(value, DatabaseURL) and source.startswith(("file ", "credential")):
             value = replace(value, reread=lambda: self.value(variable))

@@ -18,7 +18,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -32,10 +32,13 @@ DEFAULT_POOL_TIMEOUT_S = 10.0
 """Prisma's default."""
 DEFAULT_CONNECT_TIMEOUT_S = 2
 """Counts per host: with two hosts, the second is still tried before a health check times out."""
+DEFAULT_MAX_LAG_S = 10.0
+"""How far a standby may be behind to be read from. People rarely notice what others did within it."""
 UNLIMITED_CONNECT_TIMEOUT_S = 130
 """The effect of Prisma's `connect_timeout=0`: Linux gives up a TCP connect after about 127 s."""
 
 ACCEPTED = "postgresql://user:password@host:5432/database?schema=public, postgres://… or sqlite:///path/to/file.db"
+ACCEPTED_STANDBY = "postgresql://user:password@standby:5432/database?max_lag=10 or postgres://…"
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _IGNORED_PARAMETERS = frozenset(
@@ -69,6 +72,8 @@ class DatabaseURL:
     pool_timeout_s: float = DEFAULT_POOL_TIMEOUT_S
     connect_timeout_s: int = DEFAULT_CONNECT_TIMEOUT_S
     pgbouncer: bool = False
+    max_lag_s: float = DEFAULT_MAX_LAG_S
+    """How far behind it may be, if it is a standby."""
     reread: Callable[[], DatabaseURL] | None = field(default=None, compare=False)
     """Reads the URL again from the file that it came from; None if it came from elsewhere."""
 
@@ -119,9 +124,7 @@ def parse_database_url(text: str, *, base: Path) -> DatabaseURL:
     Raises:
         ValueError: the URL cannot be used; says why in one line and never quotes a password.
     """
-    text = text.strip()
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1].strip()
+    text = _unquoted(text)
     if re.search(r"[\x00-\x20\x7f\ud800-\udfff]", text):
         raise ValueError("holds blanks or control characters, which are written percent-encoded, such as %20")
     scheme, separator, rest = text.partition("://")
@@ -132,6 +135,33 @@ def parse_database_url(text: str, *, base: Path) -> DatabaseURL:
     if scheme in ("postgresql", "postgres"):
         return _parse_postgres(rest, base)
     raise ValueError("begins with neither postgresql://, postgres:// nor sqlite:///")
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1].strip()
+    return text
+
+
+def parse_standby_url(text: str, *, base: Path) -> DatabaseURL:
+    """Parse the URL of a standby, which knows the parameter `max_lag` too, in seconds.
+
+    Of several hosts, only one that is a standby will do, unless `target_session_attrs` says otherwise.
+
+    Raises:
+        ValueError: the URL cannot be used; says why in one line and never quotes a password.
+    """
+    location, _, query = _unquoted(text).partition("?")
+    parts = query.split("&")
+    lags = [part.partition("=")[2] for part in parts if part.startswith("max_lag=")]
+    query = "&".join(part for part in parts if part and not part.startswith("max_lag="))
+    url = parse_database_url(f"{location}?{query}" if query else location, base=base)
+    if url.path is not None:
+        raise ValueError("names a SQLite file, which has no standby")
+    keywords = {"target_session_attrs": "standby", **parse_dsn(url.dsn)}
+    max_lag_s = float(_parse_prisma("max_lag", lags[-1])) if lags else DEFAULT_MAX_LAG_S
+    return replace(url, dsn=make_dsn(**keywords), max_lag_s=max_lag_s)
 
 
 def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
@@ -152,7 +182,7 @@ def _parse_postgres(rest: str, base: Path) -> DatabaseURL:
     location, _, query = rest.partition("?")
     location = _encode_user_information(location, rest)
     parameters = _parse_query(query)
-    prisma_texts = {name: parameters.pop(name, None) for name in _PRISMA_PARSERS}
+    prisma_texts = {name: parameters.pop(name, None) for name in _PRISMA_PARSERS if name != "max_lag"}
     for name in _IGNORED_PARAMETERS:
         parameters.pop(name, None)
     _translate_tls(parameters, base)
@@ -312,6 +342,7 @@ _PRISMA_PARSERS: Mapping[str, Callable[[str], str | int | bool]] = {
     "pool_timeout": _whole_number(0),
     "connect_timeout": _whole_number(0),
     "pgbouncer": _boolean,
+    "max_lag": _whole_number(1),
 }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadcrm.configuration.database_url import DatabaseURL, parse_database_url
+from leadcrm.configuration.database_url import DatabaseURL, parse_database_url, parse_standby_url
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Environment = Literal["production", "development"]
@@ -137,6 +137,11 @@ def directory(text: str, base: Path) -> Path:
 def database(text: str, base: Path) -> DatabaseURL:
     """Parse a database URL; a relative SQLite path starts from `base`."""
     return parse_database_url(text, base=base)
+
+
+def standby(text: str, base: Path) -> DatabaseURL:
+    """Parse the URL of a standby."""
+    return parse_standby_url(text, base=base)
 
 
 def origins(text: str, _: Path) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ he asks. Each event comes with the lead as it is at the reading, not as it was a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -66,9 +67,9 @@ class FeedGone(LeadcrmError):  # noqa: N818 - named by the condition, like all o
 class Feed:
     """The feed of one database for one process; any thread may read it."""
 
-    def __init__(self) -> None:
-        """Start; the first reading asks the database what can be read."""
-        self.horizon = Horizon()
+    def __init__(self, tell: Callable[[int], None] | None = None) -> None:
+        """Start; the first reading asks the database what can be read, and `tell` is told each time."""
+        self.horizon = Horizon(tell)
 
     def read(self, entities: Entities, after: int | None, *, limit: int, thin: bool = False) -> FeedPage:
         """Return the first events after a number; durable are all of them. Opens sessions of its own.

@@ -27,6 +27,7 @@ SERVED = -1.0
 READ_ONLY = re.compile("session is read-only|in hot standby|recovery mode|25006")
 
 _CONDITIONS = (
+    (re.compile("not in hot standby"), "is no standby"),
     (READ_ONLY, "is a standby"),
     (re.compile("did not answer|timeout|timed out"), "does not answer"),
     (re.compile("refused|No such file"), "refuses connections"),
@@ -48,8 +49,13 @@ class Address(NamedTuple):
         return f"{self.host or self.address or 'localhost'}:{self.port or DEFAULT_PORT}"
 
 
-_ranks: dict[Address, float] = {}
+_Ranks = dict[Address, float]
+
+_ranks: _Ranks = {}
 """`SERVED` for an address that served last, else when it failed: what failed last is tried last."""
+
+_ranks_of_standbys: _Ranks = {}
+"""The same of those who look for a standby, for whom the primary will not do."""
 
 
 def address_of(arguments: dict[str, Any]) -> Address:
@@ -59,9 +65,13 @@ def address_of(arguments: dict[str, Any]) -> Address:
 
 def try_last(address: Address) -> None:
     """Try an address last from now on: it has just failed, or does not take writes."""
-    if len(_ranks) >= MAX_RANKS:
-        _ranks.clear()
-    _ranks[address] = monotonic()
+    _rank(_ranks, address, monotonic())
+
+
+def _rank(ranks: _Ranks, address: Address, rank: float) -> None:
+    if len(ranks) >= MAX_RANKS:
+        ranks.clear()
+    ranks[address] = rank
 
 
 def reach(arguments: dict[str, Any], connect: Callable[[dict[str, Any]], Reached]) -> Reached:
@@ -77,11 +87,13 @@ def reach(arguments: dict[str, Any], connect: Callable[[dict[str, Any]], Reached
         StoreUnavailable: No address can be used; the text has the reason for each.
     """
     failures: list[tuple[Address, StoreUnavailable]] = []
-    hosts = sorted(_each_host(arguments), key=_rank_of_host)
+    reads_alone = arguments.get("target_session_attrs") == "standby"
+    ranks = _ranks_of_standbys if reads_alone else _ranks
+    hosts = sorted(_each_host(arguments), key=lambda one: _rank_of_host(ranks, one))
     for host_arguments in hosts:
         where = address_of(host_arguments)
         try:
-            candidates = sorted(_each_address(host_arguments), key=lambda one: _ranks.get(address_of(one), 0.0))
+            candidates = sorted(_each_address(host_arguments), key=lambda one: ranks.get(address_of(one), 0.0))
         except OSError as error:
             failures.append((where, StoreUnavailable(f"{where.host}: {error.strerror or error}")))
             continue
@@ -95,21 +107,24 @@ def reach(arguments: dict[str, Any], connect: Callable[[dict[str, Any]], Reached
                 failure = store_error(error)
                 if not isinstance(failure, StoreUnavailable):
                     raise
-                try_last(address)
+                _rank(ranks, address, monotonic())
                 failures.append((address, failure))
             else:
-                _ranks[address] = SERVED
+                _rank(ranks, address, SERVED)
                 return reached
-    raise _combined(failures)
+    raise _combined(failures, reads_alone=reads_alone)
 
 
-def _rank_of_host(arguments: dict[str, Any]) -> float:
+def _rank_of_host(ranks: _Ranks, arguments: dict[str, Any]) -> float:
     host = address_of(arguments)
-    known = [rank for one, rank in _ranks.items() if (one.host, one.port) == (host.host, host.port)]
+    known = [rank for one, rank in ranks.items() if (one.host, one.port) == (host.host, host.port)]
     return min(known, default=0.0)
 
 
-def _combined(failures: list[tuple[Address, StoreUnavailable]]) -> StoreUnavailable:
+def _combined(failures: list[tuple[Address, StoreUnavailable]], *, reads_alone: bool) -> StoreUnavailable:
+    if reads_alone:
+        told = ", ".join(f"{address} {_condition(failure)}" for address, failure in failures)
+        return StoreUnavailable(f"no standby: {told}", hint="reads go to the primary", public=told)
     # That standbys refuse writes is no fault if another host fails.
     faults = [failure for _, failure in failures if not READ_ONLY.search(str(failure))]
     first = faults[0] if faults else failures[0][1]

@@ -69,3 +69,10 @@ def slots_of(config: Config) -> ConnectionSlots | None:
     if config.database.path is not None:
         return None
     return ConnectionSlots(config.connection_limit - config.workers)
+
+
+def slots_of_standby(config: Config) -> ConnectionSlots | None:
+    """Return the slots for the standby; None without one. Each worker has a connection beside them, which looks."""
+    if config.standby is None:
+        return None
+    return ConnectionSlots(config.standby_connection_limit - config.workers)

@@ -16,6 +16,7 @@ hold them back, and a dump that is restored elsewhere would begin with lower one
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic, sleep
 from typing import NamedTuple
 
@@ -50,8 +51,9 @@ class _Candidate(NamedTuple):
 class Horizon:
     """Remembers what is settled; any thread may call it."""
 
-    def __init__(self) -> None:
-        """Start without knowing anything; the first `advance` reads the database."""
+    def __init__(self, tell: Callable[[int], None] | None = None) -> None:
+        """Start without knowing anything; the first `advance` reads the database. `tell` is told what is settled."""
+        self._tell = tell
         self._lock = threading.Lock()
         self._candidate: _Candidate | None = None
         self.settled = 0
@@ -78,6 +80,8 @@ class Horizon:
             while self.settled < aim and self.lag_s < STUCK_S and monotonic() < until:
                 sleep(SETTLE_PAUSE_S)
                 self._look(entities)
+            if self._tell is not None:
+                self._tell(self.settled)
             return self.settled
 
     def _look(self, entities: Entities) -> None:

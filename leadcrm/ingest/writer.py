@@ -83,6 +83,7 @@ class Writer:
         self.batches = 0
         self.rows = 0
         self.last_commit: float | None = None  # Unix time
+        self.stored_at = 0.0  # Unix time of the last one in the database
         self.hand_overs = 0
         self.connected_at = 0.0  # Unix time of the last hand-over
         self.loss: Exception | None = None
@@ -266,6 +267,7 @@ class Writer:
             batch.drop_refused()
             return (yield from self._spool_all(batch))
         self._count_commit(len(direct))
+        self.stored_at = self.last_commit or 0.0
         if len(direct) == len(submissions) and are_receipts(written):
             return written
         rest = partial(self._spool_the_rest, submissions, direct, written, spooled_keys)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from leadcrm.configuration.config import VARIABLES, Config
+from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
@@ -67,6 +68,7 @@ def list_settings(config: Config) -> list[Setting]:
     """Return the value of every variable."""
     texts = {
         "DATABASE_URL": config.database.redacted,
+        "DATABASE_READ_URL": config.standby.redacted if config.standby else "none",
         "LEADCRM_ENV": config.environment,
         "CORS_ORIGINS": ",".join(config.cors_origins),
         "TRUSTED_PROXIES": ",".join(map(str, config.trusted_proxies)) or "none",
@@ -119,6 +121,8 @@ def run_checks(config: Config) -> Iterator[Check]:
             yield _run("replication", lambda: _check_replication(connection, config))
         finally:
             connection.close()
+    if config.standby is not None:
+        yield _run("standby", partial(_check_standby, config.standby))
     yield _run("spool", lambda: _check_spool(config))
     if config.sources_file is not None:
         yield from _check_sources(config.sources_file)
@@ -209,6 +213,19 @@ def _check_replication(connection: Connection, config: Config) -> str:
             f"an acknowledged lead is on one disk, and the last ones are lost with it: the standby follows later{note}"
         )
     return f"an acknowledged lead is on one disk, PostgreSQL's: it survives a crash, not the loss of the disk{note}"
+
+
+def _check_standby(url: DatabaseURL) -> str:
+    connection = open_connection(url, timeout_s=TIMEOUT_S)
+    try:
+        execute = SchemaConnection(connection, None).execute
+        if not execute("SELECT pg_is_in_recovery()")[0][0]:
+            raise StoreUnavailable("it is a primary: reads go to DATABASE_URL", hint="name a standby, or none")
+        ((received, replayed),) = execute("SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()")
+    finally:
+        connection.close()
+    waiting = "" if received == replayed else f", of which it has replayed up to {replayed}"
+    return f"{url.redacted} answers; it has received the primary's log up to {received}{waiting}"
 
 
 def _check_clock(connection: PostgresConnection) -> str:

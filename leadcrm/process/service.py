@@ -16,7 +16,7 @@ from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
 from leadcrm.database.data_dir import LOCK_FILE, hold, make_data_dir
 from leadcrm.database.migrations import migrate, migrations_for, status
 from leadcrm.database.postgres import deadline
-from leadcrm.database.slots import slots_of
+from leadcrm.database.slots import slots_of, slots_of_standby
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
@@ -86,6 +86,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             owns_listeners=not passed_listeners,
             metrics=NodeMetrics(config.workers),
             slots=slots,
+            standby_slots=slots_of_standby(config),
             limiter=RateLimiter(config.rate_limit) if config.rate_limit else None,
             log=log,
             may_migrate=may_migrate,

@@ -9,9 +9,12 @@ from types import SimpleNamespace
 from sanic import Sanic
 from sanic.config import Config as SanicConfig
 
+from leadcrm.database.standby import Standby
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.crm.api import CrmApi
 from leadcrm.web.crm.gate import Gate
+from leadcrm.web.crm.position import KnownPosition
+from leadcrm.web.crm.readers import Reads
 from leadcrm.web.errors import JsonErrors
 from leadcrm.web.guesses import Guesses
 from leadcrm.web.health import Health, MetricsGate
@@ -36,8 +39,8 @@ ANSWER_TIMEOUT_S = 60
 the time every so often."""
 
 
-def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
-    """Return the application of the worker that these metrics belong to."""
+def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby: Standby | None = None) -> App:
+    """Return the application of the worker that these metrics belong to; it reads from the standby if there is one."""
     config = node.config
     app: App = Sanic("leadcrm", configure_logging=False, request_class=BodilessRequest)
     app.config.ACCESS_LOG = False
@@ -90,7 +93,17 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics) -> App:
         ingestion.source_rows,
         partial(metrics.set, "feed_lag"),
         node.slots,
+        reads=None if standby is None else _reads(node, metrics, standby),
     )
     crm.register(app)
     StudioPage(gate, request_log).register(app)
     return app
+
+
+def _reads(node: Node, metrics: WorkerMetrics, standby: Standby) -> Reads:
+    return Reads(
+        standby,
+        node.standby_slots,
+        KnownPosition(node.metrics, metrics),
+        lambda from_standby: metrics.add("standby_reads" if from_standby else "primary_reads"),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import NamedTuple
 
+from leadcrm.database.standby import Standby
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.node_metrics import NodeMetrics, WorkerMetrics
 
@@ -28,6 +29,39 @@ class DatabaseView(NamedTuple):
     host: str
     replication: str
     fault: str
+
+
+class StandbyView(NamedTuple):
+    """The standby as the node sees it.
+
+    Attributes:
+        workers: How many workers read from it.
+        host: The host that was looked at last; empty if none could be.
+        fault: Why a worker does not read from it; empty if all do.
+    """
+
+    workers: int
+    host: str
+    lag_s: float
+    fault: str
+
+
+def write_down_standby(standby: Standby, metrics: WorkerMetrics) -> None:
+    """Write down what this worker knows of the standby."""
+    metrics.set("standby_used", standby.is_usable)
+    metrics.set("standby_lag", standby.lag_s)
+    metrics.set_text("standby", standby.host)
+    metrics.set_text("standby_fault", standby.fault)
+
+
+def view_of_standby(node: NodeMetrics) -> StandbyView | None:
+    """Return what all workers know together; None if there is no standby to read from."""
+    faults = [*filter(None, (one.get_text("standby_fault") for one in node))]
+    workers = int(node.total("standby_used"))
+    if not workers and not faults:
+        return None
+    host = next(filter(None, (one.get_text("standby") for one in node)), "")
+    return StandbyView(workers, host, node.greatest("standby_lag"), faults[0] if faults else "")
 
 
 def write_down(ingestion: Ingestion, metrics: WorkerMetrics) -> None:

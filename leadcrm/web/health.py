@@ -17,7 +17,7 @@ from sanic.response import HTTPResponse
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.ingest.ingestion import Ingestion, Verdict
 from leadcrm.web import metrics
-from leadcrm.web.database_view import view_of, write_down
+from leadcrm.web.database_view import view_of, view_of_standby, write_down
 from leadcrm.web.guesses import Guesses, Token, bearer_token
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress
@@ -116,13 +116,16 @@ class Health:
             return self._respond(request, started, verdict, {"ok": verdict.keeps_leads, "timestamp": _now()})
         spool = verdict.spool
         last_commit = self._node_metrics.greatest("last_commit")
-        faults = (view.fault, verdict.fault, self._failed(), held_back(self._node_metrics), self._behind())
-        parts = {
+        standby = view_of_standby(self._node_metrics)
+        reads = "" if standby is None or not standby.fault else f"reads go to the primary: {standby.fault}"
+        faults = (view.fault, verdict.fault, self._failed(), held_back(self._node_metrics), self._behind(), reads)
+        parts: dict[str, object] = {
             "ok": verdict.keeps_leads,
             "timestamp": _now(),
             "database": "up" if is_up else "down",
             "host": (view.host or None) if is_up else None,
             "replication": view.replication if is_up else None,
+            **({} if standby is None else {"reads": "primary" if standby.fault else "standby"}),
             "schema_version": verdict.schema_version,
             "last_commit": _iso(datetime.fromtimestamp(last_commit, timezone.utc)) if last_commit else None,
             "spool": spool

@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from leadcrm import __version__
 from leadcrm.delivery.board import DeliveryBoard, age_of
 from leadcrm.ingest.ingestion import Verdict
-from leadcrm.web.database_view import view_of
+from leadcrm.web.database_view import view_of, view_of_standby
 from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, TURNED_AWAY, NodeMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -96,6 +96,20 @@ def _node_families(node_metrics: NodeMetrics) -> Iterator[Metric]:
     if view.is_up:
         database.add_metric([view.host, view.replication], 1)
     yield database
+    yield from _standby_families(node_metrics)
+
+
+def _standby_families(node_metrics: NodeMetrics) -> Iterator[Metric]:
+    reads = CounterMetricFamily("leadcrm_reads", "Readings of the CRM, by the server they went to.", labels=["server"])
+    workers = GaugeMetricFamily("leadcrm_workers_with_standby", "Workers whose reads go to the standby.")
+    lag = GaugeMetricFamily("leadcrm_standby_lag_seconds", "How far the standby is behind the primary.")
+    standby = view_of_standby(node_metrics)
+    if standby is not None:
+        for server in ("standby", "primary"):
+            reads.add_metric([server], node_metrics.total(f"{server}_reads"))
+        workers.add_metric([], standby.workers)
+        lag.add_metric([], standby.lag_s)
+    yield from (reads, workers, lag)
 
 
 def _durations(node_metrics: NodeMetrics) -> Metric:

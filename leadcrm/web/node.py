@@ -20,6 +20,7 @@ class Node:
 
     Args:
         slots: for connections to PostgreSQL; None for SQLite.
+        standby_slots: for those to the standby; None without one.
         owns_listeners: the sockets end with this service, so connections that wait in the kernel's queue at the stop
             must still be accepted. Sockets that a service manager passed on outlive the service.
         sources: the sources as they were read at the start; None to read them in each worker.
@@ -35,5 +36,6 @@ class Node:
     slots: ConnectionSlots | None
     log: LogWriter
     may_migrate: bool
+    standby_slots: ConnectionSlots | None = None
     sources: LiveSources | None = None
     board: DeliveryBoard | None = None

@@ -42,6 +42,14 @@ _NAMES = (
     "connected_at",  # Unix time, of the connection for leads
     "reconnects",
     "serving",
+    "committed_at",  # Unix time when a commit reached the database for certain
+    "standby_used",
+    "standby_lag",
+    "standby_reads",
+    "primary_reads",
+    "changed_position",  # of the database's log after the last change by people
+    "unplaced_changes",
+    "told_seq",  # the newest number of the feed that readers may know of
     "loop_seen",  # monotonic time of the last checkpoint
     "writer_seen",
 )
@@ -49,7 +57,7 @@ _INDEX = {name: index for index, name in enumerate(_NAMES)}
 _OUTCOME_INDEX = {outcome: _INDEX[f"outcome_{outcome}"] for outcome in OUTCOMES}
 _FIRST_BUCKET = _INDEX[f"duration_{DURATION_BUCKETS_S[0]}"]
 _CELL_BYTES = len(_NAMES) * 8
-TEXTS = {"host": 128, "replication": 16, "database_fault": 512}
+TEXTS = {"host": 128, "replication": 16, "database_fault": 512, "standby": 128, "standby_fault": 512}
 """The texts of a worker, with the bytes that each may take."""
 _TEXT_AT = dict(zip(TEXTS, accumulate(TEXTS.values(), initial=0), strict=False))
 _ROW_BYTES = _CELL_BYTES + sum(TEXTS.values())

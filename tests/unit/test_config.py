@@ -215,6 +215,9 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "SPOOL=maybe",
         "REQUIRE_SYNC=maybe",
         "REQUIRE_SYNC=on",  # on SQLite
+        "DATABASE_READ_URL=sqlite:///leads.db",
+        "DATABASE_READ_URL=postgresql://standby/leadcrm",  # beside SQLite
+        "DATABASE_READ_URL=postgresql://standby/leadcrm?max_lag=0",
         "FEED_DAYS=0",
         "NODE_NAME=one two",
         f"NODE_NAME={'n' * 254}",
@@ -223,6 +226,26 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
 def test_a_bad_value_is_refused_in_one_line_that_names_its_variable(directory: Path, text: str) -> None:
     name, _, value_text = text.partition("=")
     assert refusal(directory, {name: value_text}).variable == name
+
+
+def test_a_standby_has_the_tables_of_its_primary_and_its_file_is_read_again(directory: Path) -> None:
+    (directory / "standby").write_text("'postgresql://app:old@pg1,pg2/leadcrm?max_lag=30&connection_limit=4'")
+    environ = {"DATABASE_URL": "postgres://pg1/leadcrm?schema=sales", "DATABASE_READ_URL_FILE": "standby"}
+    standby = load({}, environ, directory).standby
+    assert standby is not None
+    assert (standby.schema, standby.max_lag_s, standby.connection_limit) == ("sales", 30, 4)
+    assert "target_session_attrs=standby" in standby.dsn
+    (directory / "standby").write_text("postgresql://app:new@pg1,pg2/leadcrm")
+    assert "password=new" in standby.current().dsn
+    assert standby.current().schema == "sales"
+
+
+@pytest.mark.parametrize(
+    "text", ["postgresql://pg2/leadcrm?schema=other", "postgresql://pg2/leadcrm?connection_limit=1"]
+)
+def test_a_standby_that_cannot_serve_the_primarys_readers_is_refused(directory: Path, text: str) -> None:
+    environ = {"DATABASE_URL": "postgres://pg1/leadcrm?schema=sales", "DATABASE_READ_URL": text}
+    assert refusal(directory, environ).variable == "DATABASE_READ_URL"
 
 
 def test_every_variable_has_an_example_in_this_file() -> None:

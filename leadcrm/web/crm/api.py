@@ -30,8 +30,9 @@ from leadcrm.web.crm.gate import Gate
 from leadcrm.web.crm.leads import LeadRoutes
 from leadcrm.web.crm.openapi import describe
 from leadcrm.web.crm.places import refuse_gone
+from leadcrm.web.crm.position import tell_position
 from leadcrm.web.crm.raw import RawRoutes
-from leadcrm.web.crm.readers import Readers, TooBusy
+from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import SCHEMAS, reference
 from leadcrm.web.crm.statistics import StatisticsRoutes
@@ -95,6 +96,7 @@ class CrmApi:
         sources: SourceReader,
         tell_lag: Callable[[float], None],
         slots: ConnectionSlots | None = None,
+        reads: Reads | None = None,
     ) -> None:
         """Assemble the routes; the first request that needs the database opens it.
 
@@ -106,18 +108,20 @@ class CrmApi:
             sources: What reads the rows of sources again.
             tell_lag: Is told for how many seconds a transaction has held the feed back, while somebody waits for it.
             slots: For the connections to PostgreSQL.
+            reads: The standby to read from; None if there is none.
         """
         self.gate = gate
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
-        self._readers = Readers(config.database, slots=slots)
-        feed = Feed()
+        self._readers = Readers(config.database, slots=slots, reads=reads)
+        self._known = None if reads is None else reads.known
+        feed = Feed() if reads is None else Feed(reads.known.note_feed)
         watch = FeedWatch(self._readers, feed, tell_lag)
         spool = SpoolReader(config.data_dir)
         self._endpoints: tuple[Endpoint, ...] = (
             *LeadRoutes(self._readers, spool, feed).endpoints,
-            *ExportRoutes(config.database, rows_taken, slots).endpoints,
+            *ExportRoutes(config.database, rows_taken, slots, reads).endpoints,
             *WorkRoutes(self._readers, config.statuses).endpoints,
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
@@ -147,6 +151,8 @@ class CrmApi:
             response = await self._respond(endpoint, request, request_id, path_values)
             if response is not None:
                 response.headers["x-request-id"] = request_id
+                if self._known is not None and self._known.changed and endpoint.route.changes:
+                    tell_position(response, self._known.changed)
             self._log.record(request, started, 200 if response is None else response.status, request_id)
             return response
 

@@ -102,6 +102,11 @@ class Route:
     body: Body | None = None
 
     @property
+    def changes(self) -> bool:
+        """Say whether it may change something."""
+        return self.method != "GET"
+
+    @property
     def sanic_path(self) -> str:
         """Return the path as Sanic writes it."""
         return re.sub(r"{(\w+)}", r"<\1:str>", self.path)

@@ -23,7 +23,7 @@ from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, StoreUnavailable
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of
 from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
-from leadcrm.web.crm.readers import Readers, TooBusy
+from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import HEADERS
 
 MAX_EXPORTS = 2
@@ -86,8 +86,15 @@ ROUTE = Route(
 class ExportRoutes:
     """The handler of the route."""
 
-    def __init__(self, url: DatabaseURL, rows_taken: Callable[[], float], slots: ConnectionSlots | None = None) -> None:
-        """Set the database with its slots, and the counter of rows that ingestion has taken so far."""
+    def __init__(
+        self,
+        url: DatabaseURL,
+        rows_taken: Callable[[], float],
+        slots: ConnectionSlots | None = None,
+        reads: Reads | None = None,
+    ) -> None:
+        """Set the database with its slots, the counter of rows that ingestion has taken so far, and the standby."""
+        self._reads = reads
         self._url = url
         self._slots = slots
         self._rows_taken = rows_taken
@@ -101,7 +108,14 @@ class ExportRoutes:
         self._running += 1
         kind, separator = call["format"] or "csv", call["separator"] or "comma"
         lead_filter = parse_filter(call)
-        reader = Readers(self._url, slots=self._slots, threads=1, name="leadcrm-export", keeps_connection=True)
+        reader = Readers(
+            self._url,
+            slots=self._slots,
+            reads=self._reads,
+            threads=1,
+            name="leadcrm-export",
+            keeps_connection=True,
+        )
         pieces: Generator[bytes, None, None] | None = None
 
         def begin(entities: Entities) -> Generator[bytes, None, None]:
@@ -112,7 +126,7 @@ class ExportRoutes:
             return next(pieces, b"")
 
         try:
-            pieces = await reader.run(begin)
+            pieces = await reader.read(begin, call.request)
             # The first page is read before the response begins, so that a database that is away gets a 503.
             head, first = await reader.run(take), await reader.run(take)
             headers = {

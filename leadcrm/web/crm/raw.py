@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.documents import raw_document, raw_page_document, raw_summary_document, replay_document
@@ -94,19 +96,22 @@ class RawRoutes:
             )
             rows = [raw_summary_document(row) for row in stored.rows]
             return json_response(200, {"rows": rows, "next": write_stored_cursor(stored.next)})
-        page = await self._readers.run(
-            lambda entities: list_raw(entities, self._spool, states, limit=limit, after=after)
+        page = await self._readers.read(
+            lambda entities: list_raw(entities, self._spool, states, limit=limit, after=after), call.request
         )
         return json_response(200, raw_page_document(page))
 
     async def get(self, call: Call) -> HTTPResponse:
         """Return one raw row."""
-        kept = await self._readers.run(lambda entities: get_raw(entities, self._spool, call["id"]))
+        read = partial(get_raw, spool=self._spool, id=call["id"])
+        kept = await self._readers.read(read, call.request)
+        if kept is None and self._readers.has_standby:
+            kept = await self._readers.run(read)
         return json_response(200, raw_document(kept)) if kept else refuse(NOT_FOUND, UNKNOWN.description)
 
     async def replay(self, call: Call) -> HTTPResponse:
         """Replay one raw row."""
-        result = await self._readers.run(
+        result = await self._readers.change(
             lambda entities: replay_raw(
                 entities,
                 self._spool,

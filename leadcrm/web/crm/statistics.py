@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from time import monotonic
 
+from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.dialects import Step
@@ -102,17 +103,17 @@ class StatisticsRoutes:
         step: Step = call["step"] or ("hour" if until - since <= timedelta(days=7) else "day")
         if until - since > MAX_STEPS * (timedelta(hours=1) if step == "hour" else timedelta(days=1)):
             raise InvalidRequest(f"from, to: up to {MAX_STEPS} {step}s are counted at once")
-        count = await self._get_count((call["from"], call["to"], step))
-        spooled = await self._readers.run(lambda _: self._spool.count())
+        count = await self._get_count((call["from"], call["to"], step), call.request)
+        spooled = await self._readers.read(lambda _: self._spool.count(), call.request)
         return json_response(200, statistics_document(count.statistics, spooled))
 
-    async def _get_count(self, question: Question) -> Count:
+    async def _get_count(self, question: Question, request: Request) -> Count:
         cached = self._counts.get(question)
         if cached is not None and cached.is_fresh:
             return cached
         counting = self._counting.get(question)
         if counting is None:
-            counting = asyncio.get_running_loop().create_task(self._count(question))
+            counting = asyncio.get_running_loop().create_task(self._count(question, request))
             # Retrieve the exception so asyncio does not log it; the next caller retries.
             counting.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._counting[question] = counting
@@ -121,7 +122,7 @@ class StatisticsRoutes:
         # Shielded, since others may wait for the same count.
         return await asyncio.shield(counting)
 
-    async def _count(self, question: Question) -> Count:
+    async def _count(self, question: Question, request: Request) -> Count:
         since, until = _resolve_period(question[0], question[1])
         step = question[2]
 
@@ -132,7 +133,7 @@ class StatisticsRoutes:
             return Count(counts, monotonic(), monotonic() - started)
 
         try:
-            count = await self._readers.run(read)
+            count = await self._readers.read(read, request)
         finally:
             del self._counting[question]
         self._counts[question] = count

@@ -81,19 +81,19 @@ class WorkRoutes:
             Endpoint(TAKE_NEXT, self.take),
         )
 
-    async def choices(self, _call: Call) -> HTTPResponse:
+    async def choices(self, call: Call) -> HTTPResponse:
         """Return what people choose from."""
-        people = await self._readers.run(list_people)
+        people = await self._readers.read(list_people, call.request)
         return json_response(200, {"statuses": self._statuses, "people": people})
 
     async def count(self, call: Call) -> HTTPResponse:
         """Count leads."""
         lead_filter = parse_filter(call)
-        count = await self._readers.run(lambda entities: count_leads(entities, lead_filter))
+        count = await self._readers.read(lambda entities: count_leads(entities, lead_filter), call.request)
         return json_response(200, {"leads": count.leads, "exact": count.is_exact})
 
     async def take(self, call: Call) -> HTTPResponse:
         """Assign the next lead."""
         actor = call["X-Actor"]
-        lead = await self._readers.run(lambda entities: take_next(entities, actor, self._closed))
+        lead = await self._readers.change(lambda entities: take_next(entities, actor, self._closed))
         return json_response(200, {"lead": lead and lead_document(lead)})
