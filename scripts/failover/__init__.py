@@ -1,0 +1,1 @@
+"""A cluster on loopback that fails over, and its trial."""
