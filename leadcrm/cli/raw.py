@@ -3,6 +3,7 @@
 examples:
   leadcrm raw list --state invalid --state failed
   leadcrm raw list --state spooled --json
+  leadcrm raw list --source google-ads --state stored
   leadcrm raw show 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
 """
 
@@ -21,7 +22,7 @@ from leadcrm.crm.raw import get_raw, list_raw
 from leadcrm.crm.states import INBOX_STATES, RAW_STATES
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
 
-_COLUMNS = ("id", "receivedAt", "state", "error", "duplicateOf", "bodyBytes", "remoteAddr", "idempotencyKey")
+_COLUMNS = ("id", "receivedAt", "source", "state", "error", "duplicateOf", "bodyBytes", "remoteAddr", "idempotencyKey")
 """Of the table for people."""
 
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest first", allow_abbrev=False)
     states = "; repeatable (default: all that are no leads)"
     listing.add_argument("--state", action="append", choices=RAW_STATES, help=f"what became of them{states}")
+    listing.add_argument("--source", metavar="NAME", help="of this source alone; api is /api/lead")
     listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
     listing.add_argument("--cursor", type=parse_id, metavar="ID", help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one request with its headers and body", allow_abbrev=False)
@@ -48,7 +50,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
     states = arguments.state or INBOX_STATES
-    page = list_raw(crm.entities, crm.spool, states, limit=arguments.limit, after=arguments.cursor)
+    page = list_raw(
+        crm.entities, crm.spool, states, limit=arguments.limit, after=arguments.cursor, source=arguments.source
+    )
     document = raw_page_document(page)
     if arguments.json:
         printing.print_json(document)

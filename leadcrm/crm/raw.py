@@ -21,6 +21,9 @@ from leadcrm.ingest.raw_row import submission_from_entity
 from leadcrm.ingest.spool.file import spool_in_use
 from leadcrm.ingest.submission import Submission
 
+SCANNED_ROWS = 20_000
+"""How many rows one page looks at for those of a source, which no index finds: some tens of milliseconds."""
+
 
 class Kept(NamedTuple):
     """A raw row, where it is kept (`database` or `spool`), and why the database refused it, if it did."""
@@ -59,6 +62,11 @@ class RawPage(NamedTuple):
     rows: list[Summary]
     next: UUID | None
 
+    def upto(self, limit: int) -> RawPage:
+        """Return its first rows, without those beyond where the page has been read to."""
+        rows = self.rows if self.next is None else [row for row in self.rows if row.id >= self.next]
+        return RawPage(rows[:limit], rows[limit - 1].id) if len(rows) > limit else RawPage(rows, self.next)
+
 
 class SpoolReader:
     """Reads this node's spool, if there is one, in any thread."""
@@ -94,8 +102,8 @@ class SpoolReader:
         except StoreError:
             return None
 
-    def list(self, *, limit: int, after: UUID | None) -> RawPage:
-        """Return a page of its rows.
+    def list(self, *, limit: int, after: UUID | None, source: str | None = None) -> RawPage:
+        """Return a page of its rows, those of a source if one is named.
 
         Raises:
             StoreUnavailable: The spool cannot be read.
@@ -103,7 +111,10 @@ class SpoolReader:
         with self.open() as entities:
             if entities is None:
                 return RawPage([], None)
-            return _read_page(_select_summaries(entities, raw_sql("refusal", str)), "spool", limit, after)
+            query = _select_summaries(entities, raw_sql("refusal", str))
+            if source is not None:
+                query = query.where(lambda row: row.source == source)
+            return _read_page(query, "spool", limit, after)
 
     def count(self) -> int:
         """Return the number of its rows.
@@ -133,9 +144,17 @@ def read_raw(entities: Entities, id: UUID) -> Kept | None:
 
 
 def list_raw(
-    entities: Entities, spool: SpoolReader, states: Sequence[str], *, limit: int, after: UUID | None = None
+    entities: Entities,
+    spool: SpoolReader,
+    states: Sequence[str],
+    *,
+    limit: int,
+    after: UUID | None = None,
+    source: str | None = None,
 ) -> RawPage:
     """Return a page of raw rows in these states, of database and spool together. Opens sessions of its own.
+
+    A page of a source may hold fewer than `limit` although another one follows.
 
     Raises:
         StoreUnavailable: The database or the spool cannot be read.
@@ -144,17 +163,20 @@ def list_raw(
     database_states = tuple(state for state in states if state != SPOOLED)
     if database_states:
         with session(entities):
-            pages.append(_list_database(entities, database_states, limit=limit, after=after))
+            pages.append(_list_database(entities, database_states, source, limit=limit, after=after))
     if SPOOLED in states:
-        pages.append(spool.list(limit=limit, after=after))
+        pages.append(spool.list(limit=limit, after=after, source=source))
     rows = sorted((row for page in pages for row in page.rows), key=lambda row: row.id, reverse=True)
-    has_more = len(rows) > limit or any(page.next for page in pages)
-    return RawPage(rows[:limit], rows[:limit][-1].id if has_more else None)
+    return RawPage(rows, max((page.next for page in pages if page.next), default=None)).upto(limit)
 
 
-def read_summaries(entities: Entities, ids: Sequence[UUID], states: Sequence[str]) -> list[Summary]:
+def read_summaries(
+    entities: Entities, ids: Sequence[UUID], states: Sequence[str], source: str | None = None
+) -> list[Summary]:
     """Return those of the database's rows that are in one of the states. The caller holds the session."""
     query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.id in ids and row.state in states)
+    if source is not None:
+        query = query.where(lambda row: row.source == source)
     return [Summary._make((*row, "database")) for row in query]
 
 
@@ -164,12 +186,30 @@ def count_duplicates(entities: Entities, id: UUID) -> dict[str, int]:
     return {"repeats": counts.get(State.REPEAT, 0), "conflicts": counts.get(State.CONFLICT, 0)}
 
 
-def _list_database(entities: Entities, states: tuple[str, ...], *, limit: int, after: UUID | None) -> RawPage:
+def _list_database(
+    entities: Entities, states: tuple[str, ...], source: str | None, *, limit: int, after: UUID | None
+) -> RawPage:
     query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.state in states)
     if State.STORED not in states:
         # Redundant, but this literal matches the partial index's predicate so the planner can use it.
         query = query.where(lambda row: row.state != "stored")
-    return _read_page(query, "database", limit, after)
+    if source is None:
+        return _read_page(query, "database", limit, after)
+    last = _last_scanned(entities, after)
+    query = query.where(lambda row: row.source == source)
+    if last is not None:
+        query = query.where(lambda row: row.id >= last)
+    page = _read_page(query, "database", limit, after)
+    return page._replace(next=page.next or last)
+
+
+def _last_scanned(entities: Entities, after: UUID | None) -> UUID | None:
+    """Return the id of the last row that a page looks at; None if there are fewer."""
+    ids = select(row.id for row in entities.raw_lead).without_distinct()
+    if after is not None:
+        ids = ids.where(lambda row: row.id < after)
+    found = ids.order_by(desc(1)).limit(1, offset=SCANNED_ROWS - 1)[:]
+    return found[0] if found else None
 
 
 def _select_summaries(entities: SpoolEntities, refusal: Any) -> Any:

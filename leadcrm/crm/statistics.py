@@ -6,7 +6,7 @@ The index by time finds the leads of the period. They are gathered once and then
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -57,11 +57,28 @@ class Statistics:
     outcomes: Mapping[str, Mapping[datetime, int]]
 
 
-def statistics(entities: Entities, since: datetime, until: datetime, step: Step) -> Statistics:
-    """Return the statistics of a period. The caller holds the session."""
-    counts = _count_leads(entities, since, until, step)
+def statistics(
+    entities: Entities,
+    since: datetime,
+    until: datetime,
+    step: Step,
+    *,
+    sources: Sequence[str] = (),
+    tests: str | None = None,
+) -> Statistics:
+    """Return the statistics of a period. The caller holds the session.
+
+    Args:
+        entities: The bound database.
+        since: The start of the period, naive UTC.
+        until: Its end, excluded, naive UTC.
+        step: The length of time to count by.
+        sources: The only sources that count; none for all.
+        tests: Whether the senders' test leads count, as in a `LeadFilter`.
+    """
+    counts = _count_leads(entities, since, until, step, sources, tests)
     starts = starts_between(since, until, step)
-    by_step = {_moment(start): leads for start, leads in counts["step"].items()}
+    by_step = {moment_of(start): leads for start, leads in counts["step"].items()}
     return Statistics(
         since=since,
         until=until,
@@ -69,7 +86,7 @@ def statistics(entities: Entities, since: datetime, until: datetime, step: Step)
         leads=sum(by_step.values()),
         steps={start: by_step.get(start, 0) for start in starts},
         dimensions={name: tuple(counts[name].most_common(MAX_VALUES)) for name in DIMENSIONS},
-        outcomes=_count_outcomes(entities, since, until, step, starts),
+        outcomes=_count_outcomes(entities, since, until, step, starts, sources),
     )
 
 
@@ -80,11 +97,17 @@ def starts_between(since: datetime, until: datetime, step: Step) -> list[datetim
     return [first + number * _STEPS[step] for number in range(-((first - until) // _STEPS[step]))]
 
 
-def _moment(start: str) -> datetime:
+def moment_of(start: str) -> datetime:
+    """Return the start of an hour or day as `Dialect.truncate` writes it."""
     return datetime.fromisoformat(f"{start[:10]} {start[11:13] or '00'}:00:00")
 
 
-def _count_leads(entities: Entities, since: datetime, until: datetime, step: Step) -> _Counts:
+_TESTS = {None: " AND NOT is_test", "only": " AND is_test", "include": ""}
+
+
+def _count_leads(
+    entities: Entities, since: datetime, until: datetime, step: Step, sources: Sequence[str], tests: str | None
+) -> _Counts:
     names = ("step", *DIMENSIONS)
     table = entities.database.provider.quote_name(entities.lead._table_)
     start = dialect_of(entities).truncate("created_at", step)
@@ -94,11 +117,13 @@ def _count_leads(entities: Entities, since: datetime, until: datetime, step: Ste
         f"SELECT {number}, substr(CAST({name} AS text), 1, {LONGEST_VALUE}), count(*) FROM gathered GROUP BY {name}"  # noqa: S608 - names of ours
         for number, name in enumerate(names)
     )
+    values = {f"source{number}": source for number, source in enumerate(sources)}
+    chosen = f" AND source IN ({', '.join(f'${name}' for name in values)})" if values else ""
     rows = entities.database.select(
         f"* FROM (WITH gathered AS (SELECT {start} AS step, "  # noqa: S608 - names of ours
-        f"{', '.join(DIMENSIONS)} FROM {table} WHERE created_at >= $since AND created_at < $until) {by_dimension}) "
-        "AS counted",
-        {"since": since.isoformat(" ", "microseconds"), "until": until.isoformat(" ", "microseconds")},
+        f"{', '.join(DIMENSIONS)} FROM {table} WHERE created_at >= $since AND created_at < $until"
+        f"{_TESTS[tests]}{chosen}) {by_dimension}) AS counted",
+        {"since": since.isoformat(" ", "microseconds"), "until": until.isoformat(" ", "microseconds"), **values},
         {},
     )
     counts: _Counts = {name: Counter() for name in names}
@@ -108,7 +133,12 @@ def _count_leads(entities: Entities, since: datetime, until: datetime, step: Ste
 
 
 def _count_outcomes(
-    entities: Entities, since: datetime, until: datetime, step: Step, starts: list[datetime]
+    entities: Entities,
+    since: datetime,
+    until: datetime,
+    step: Step,
+    starts: list[datetime],
+    sources: Sequence[str],
 ) -> dict[str, dict[datetime, int]]:
     """Count the rows that are no leads. There may be as many of them as leads, so an index must find them."""
     counts = {state: dict.fromkeys(starts, 0) for state in UNSTORED_STATES}
@@ -125,8 +155,10 @@ def _count_outcomes(
         and row.received_at >= since
         and row.received_at < until
     )
+    if sources:
+        query = query.where(lambda row: row.source in sources)
     for state, text, rows in query:
-        counts[state][_moment(str(text))] = rows
+        counts[state][moment_of(str(text))] = rows
     return counts
 
 

@@ -60,7 +60,7 @@ def list_stored_leads(
 
 
 def list_stored_raw(
-    entities: Entities, feed: Feed, states: Sequence[str], *, limit: int, after: int | None
+    entities: Entities, feed: Feed, states: Sequence[str], *, limit: int, after: int | None, source: str | None = None
 ) -> StoredPage:
     """Return a page of the database's raw rows in these states. Opens sessions of its own.
 
@@ -70,7 +70,7 @@ def list_stored_raw(
     """
 
     def read(ids: Sequence[UUID]) -> dict[UUID, Any]:
-        return {summary.id: summary for summary in read_summaries(entities, ids, states)}
+        return {summary.id: summary for summary in read_summaries(entities, ids, states, source)}
 
     return _list(entities, feed, REQUESTS, read, limit, after)
 

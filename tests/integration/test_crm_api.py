@@ -307,6 +307,32 @@ def test_statistics_count_what_arrived_by_time_source_and_outcome(crm: Crm) -> N
     assert counted["by"]["status"] == [{"value": "new", "leads": 3}]
 
 
+def test_statistics_and_requests_narrow_by_source_and_tests_count_only_where_they_are_asked_for(crm: Crm) -> None:
+    noon = datetime(2022, 5, 1, 12, tzinfo=timezone.utc)
+    rows = [
+        submission(lead(country="LV"), received_at=noon, lead_id=f"01807f5e-5200-7000-8000-{number:012}")
+        for number in range(4)
+    ]
+    rows[1] = rows[1]._replace(source="ads")
+    rows[2] = rows[2]._replace(source="ads", is_test=True)
+    keep(crm.database, [*rows, submission(b"bad", received_at=noon, lead_id="01807f5e-5200-7000-8000-000000000009")])
+
+    def leads(**asked: Any) -> tuple[int, int]:
+        counted = crm.get("/api/stats", **{"from": "2022-05-01", "to": "2022-05-01", **asked})
+        return counted["outcomes"]["created"], counted["outcomes"]["invalid"]
+
+    assert [leads(), leads(source="ads"), leads(source=["ads", "api"])] == [(3, 1), (1, 0), (3, 1)]
+    assert [leads(tests="include"), leads(tests="only", source="ads"), leads(source="o'clock")] == [
+        (4, 1),
+        (1, 0),
+        (0, 0),
+    ]
+    found = crm.get("/api/raw", source="ads", state="stored")["rows"]
+    assert [row["id"] for row in found] == [rows[2].id, rows[1].id]
+    assert crm.get("/api/raw", source="ads", state="stored", order="stored")["rows"] == found[::-1]
+    assert crm.get("/api/raw", source="ads")["rows"] == []
+
+
 def test_new_leads_and_changes_are_announced(crm: Crm) -> None:
     received = b""
     with closing(socket.create_connection((crm.server.host, crm.server.port), timeout=20)) as connection:

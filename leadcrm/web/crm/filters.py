@@ -31,6 +31,20 @@ def _parse_due(text: str) -> datetime:
 SINCE = Parameter("from", "Arrived at this time or later; a date is its beginning.", _MOMENT, _moment(is_end=False))
 UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _moment(is_end=True))
 
+SOURCE = Parameter(
+    "source",
+    "Exactly this source; `api` is `/api/lead`. Repeated: any of them.",
+    _TEXT,
+    text_up_to(MAX_TEXT),
+    repeatable=True,
+)
+TESTS = Parameter(
+    "tests",
+    "Whether the senders' test leads count; without it they do not, unless `id` names them.",
+    {"type": "string", "enum": ["include", "only"]},
+    one_of("include", "only"),
+)
+
 FILTER_PARAMETERS = (
     Parameter("id", "This lead alone. Repeated: any of them.", UUID_SCHEMA, parse_uuid, repeatable=True),
     *(
@@ -48,12 +62,7 @@ FILTER_PARAMETERS = (
         _parse_due,
     ),
     Parameter("phone", "This number, however it is written, with or without its country.", _TEXT, text_up_to(MAX_TEXT)),
-    Parameter(
-        "tests",
-        "Whether the senders' test leads count; without it they do not, unless `id` names them.",
-        {"type": "string", "enum": ["include", "only"]},
-        one_of("include", "only"),
-    ),
+    TESTS,
     Parameter(
         "q",
         f"How an email or a last name begins, {ANY_CASE}, or a phone by its digits; among the newest leads also any "

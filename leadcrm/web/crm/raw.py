@@ -13,7 +13,8 @@ from leadcrm.crm.replay import replay_raw
 from leadcrm.crm.states import INBOX_STATES, RAW_STATES
 from leadcrm.crm.stored_order import list_stored_raw
 from leadcrm.ingest.submission import SourceReader
-from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid
+from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid, text_up_to
+from leadcrm.web.crm.filters import MAX_TEXT
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
 from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_either_order, write_stored_cursor
 from leadcrm.web.crm.readers import Readers
@@ -42,6 +43,13 @@ LIST = Route(
             {"type": "string", "enum": list(RAW_STATES)},
             one_of(*RAW_STATES),
             repeatable=True,
+        ),
+        Parameter(
+            "source",
+            "Of this source alone; `api` is `/api/lead`. A page then looks at 20,000 requests, and may hold fewer than "
+            "`limit`.",
+            {"type": "string", "maxLength": MAX_TEXT},
+            text_up_to(MAX_TEXT),
         ),
         LIMIT,
         Parameter("cursor", "The `next` of the page before.", {"type": "string"}, cursor_of_either_order(parse_uuid)),
@@ -89,15 +97,16 @@ class RawRoutes:
     async def list(self, call: Call) -> HTTPResponse:
         """Return a page, of database and spool together."""
         states = call["state"] or INBOX_STATES
-        limit, after = call["limit"] or DEFAULT_ROWS, cursor_of(call)
+        limit, after, source = call["limit"] or DEFAULT_ROWS, cursor_of(call), call["source"]
         if call["order"] == "stored":
             stored = await self._readers.run(
-                lambda entities: list_stored_raw(entities, self._feed, states, limit=limit, after=after)
+                lambda entities: list_stored_raw(entities, self._feed, states, limit=limit, after=after, source=source)
             )
             rows = [raw_summary_document(row) for row in stored.rows]
             return json_response(200, {"rows": rows, "next": write_stored_cursor(stored.next)})
         page = await self._readers.read(
-            lambda entities: list_raw(entities, self._spool, states, limit=limit, after=after), call.request
+            lambda entities: list_raw(entities, self._spool, states, limit=limit, after=after, source=source),
+            call.request,
         )
         return json_response(200, raw_page_document(page))
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from time import monotonic
+from typing import NamedTuple
 
 from sanic.request import Request
 from sanic.response import HTTPResponse
@@ -22,7 +23,7 @@ from leadcrm.crm.statistics import Statistics, statistics
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Parameter, Response, Route, one_of
-from leadcrm.web.crm.filters import SINCE, UNTIL
+from leadcrm.web.crm.filters import SINCE, SOURCE, TESTS, UNTIL
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
 from leadcrm.web.crm.schemas import reference
@@ -49,8 +50,9 @@ ROUTE = Route(
     "count",
     "Counts by time, source and outcome",
     {200: Response("The counts.", {"application/json": reference("Statistics")})},
-    "Without from and to, the last day. A count that took long is repeated for a while: twenty times what "
-    "it took, and two minutes at most. `spooled` is what waits in this node's spool now.",
+    "Without from and to, the last day. `created` are the leads, without the senders' tests. A count that took long is "
+    "repeated for a while: twenty times what it took, and two minutes at most. `spooled` is what waits in this node's "
+    "spool now.",
     (
         SINCE,
         UNTIL,
@@ -60,11 +62,20 @@ ROUTE = Route(
             {"type": "string", "enum": ["hour", "day"]},
             one_of("hour", "day"),
         ),
+        SOURCE,
+        TESTS,
     ),
 )
 
-Question = tuple["datetime | None", "datetime | None", Step]
-"""Start and end of the period as the request gives them, and the step. Without an end, the period ends now."""
+
+class Question(NamedTuple):
+    """What is asked: `since` and `until` as the request gives them; without an end, the period ends now."""
+
+    since: datetime | None
+    until: datetime | None
+    step: Step
+    sources: tuple[str, ...]
+    tests: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,8 @@ class StatisticsRoutes:
         step: Step = call["step"] or ("hour" if until - since <= timedelta(days=7) else "day")
         if until - since > MAX_STEPS * (timedelta(hours=1) if step == "hour" else timedelta(days=1)):
             raise InvalidRequest(f"from, to: up to {MAX_STEPS} {step}s are counted at once")
-        count = await self._get_count((call["from"], call["to"], step), call.request)
+        question = Question(call["from"], call["to"], step, tuple(sorted(call["source"])), call["tests"])
+        count = await self._get_count(question, call.request)
         spooled = await self._readers.read(lambda _: self._spool.count(), call.request)
         return json_response(200, statistics_document(count.statistics, spooled))
 
@@ -123,13 +135,14 @@ class StatisticsRoutes:
         return await asyncio.shield(counting)
 
     async def _count(self, question: Question, request: Request) -> Count:
-        since, until = _resolve_period(question[0], question[1])
-        step = question[2]
+        since, until = _resolve_period(question.since, question.until)
 
         def read(entities: Entities) -> Count:
             started = monotonic()
             with session(entities):
-                counts = statistics(entities, since, until, step)
+                counts = statistics(
+                    entities, since, until, question.step, sources=question.sources, tests=question.tests
+                )
             return Count(counts, monotonic(), monotonic() - started)
 
         try:
