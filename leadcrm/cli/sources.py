@@ -106,7 +106,13 @@ def _with_activities(
         if not arguments.json:
             print(f"leadcrm: what came in at the sources cannot be shown: {error}", file=sys.stderr)
         return documents
-    return [{**document, **activity_document(activities.get(document["source"], Activity()))} for document in documents]
+    return [
+        {
+            **document,
+            **activity_document(activities.get(document["source"], Activity()), is_enabled=document["enabled"]),
+        }
+        for document in documents
+    ]
 
 
 def _show(config: Config, arguments: argparse.Namespace) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from pony.orm import count, select
+from pony.orm import count, raw_sql, select
 
+from leadcrm.crm.dialects import dialect_of
+from leadcrm.crm.statistics import moment_of
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.ingest.submission import API_SOURCE
@@ -16,12 +19,19 @@ from leadcrm.ingest.submission import API_SOURCE
 PERIOD = timedelta(days=30)
 """What is looked at. Ids begin with their time, so that nothing older is read."""
 
+WEEK, DAY = timedelta(days=7), timedelta(days=1)
+
 LEAST_LEADS = 5
 """In the period. Of a source that sends less, nobody can say that it is silent."""
 
-LEAST_SILENCE = timedelta(days=1)
-PAUSES = 10
-"""A source is silent after so many times its usual pause between two leads, and a day at least."""
+LONGER = 2
+"""A source is silent after so many times its longest pause between two leads, which a night or a weekend may be."""
+
+LEAST_SILENCE = timedelta(hours=6)
+"""And after that at least."""
+
+UNKNOWN_WEEK = timedelta(days=3)
+"""The same for a source of which no whole week is known: its weekend is still to come."""
 
 
 @dataclass(slots=True)
@@ -30,24 +40,31 @@ class Activity:
 
     Attributes:
         requests: Rows by state, parts of a body included.
+        week: Those of the last seven days.
+        day: Those of the last 24 hours.
         last_request: Naive UTC, as all times here; None if there was none.
         leads: Their number.
-        first_lead: None if there was none.
+        hours: Those in which leads arrived.
+        last_lead: None if there was none.
     """
 
     requests: dict[str, int] = field(default_factory=dict)
+    week: dict[str, int] = field(default_factory=dict)
+    day: dict[str, int] = field(default_factory=dict)
     last_request: datetime | None = None
     leads: int = 0
-    first_lead: datetime | None = None
+    hours: list[datetime] = field(default_factory=list)
     last_lead: datetime | None = None
 
     def silence(self, now: datetime) -> timedelta | None:
         """Return how long the source has been silent, or None if that is no longer than usual."""
-        if self.first_lead is None or self.last_lead is None or self.leads < LEAST_LEADS:
+        if self.last_lead is None or self.leads < LEAST_LEADS:
             return None
-        usual = (self.last_lead - self.first_lead) / (self.leads - 1)
+        hours = sorted(self.hours)
+        longest = max((later - earlier for earlier, later in pairwise(hours)), default=timedelta())
+        least = LEAST_SILENCE if self.last_lead - hours[0] >= WEEK else UNKNOWN_WEEK
         silent = now - self.last_lead
-        return silent if silent > max(LEAST_SILENCE, PAUSES * usual) else None
+        return silent if silent > max(least, LONGER * longest) else None
 
 
 def source_activities(entities: Entities) -> dict[str, Activity]:
@@ -56,45 +73,65 @@ def source_activities(entities: Entities) -> dict[str, Activity]:
     Raises:
         StoreUnavailable: The database cannot be read.
     """
-    since = now() - PERIOD
-    first_id, api = _first_id(since), API_SOURCE
+    moment, api = now(), API_SOURCE
+    since = moment - PERIOD
     activities: dict[str, Activity] = {}
+    hour = raw_sql(dialect_of(entities).truncate('"lead".created_at', "hour"), str)
     with session(entities):
-        rows = select(
-            (row.source, row.state, count(), max(row.received_at))
-            for row in entities.raw_lead
-            if row.id >= first_id and row.source != api
-        )[:]
+        periods = {name: _count_rows(entities, moment - span) for name, span in _PERIODS.items()}
         leads = select(
-            (lead.source, count(), min(lead.created_at), max(lead.created_at))
+            (lead.source, hour, count(), max(lead.created_at))
             for lead in entities.lead
             if lead.source != api and lead.created_at >= since
         )[:]
-    for source, state, number, last in rows:
+    for name, rows in periods.items():
+        for source, state, number, last in rows:
+            activity = activities.setdefault(source, Activity())
+            getattr(activity, name)[state] = number
+            activity.last_request = max(filter(None, (activity.last_request, last)))
+    for source, start, number, last in leads:
         activity = activities.setdefault(source, Activity())
-        activity.requests[state] = number
-        activity.last_request = max(filter(None, (activity.last_request, last)))
-    for source, number, first, last in leads:
-        activity = activities.setdefault(source, Activity())
-        activity.leads, activity.first_lead, activity.last_lead = number, first, last
+        activity.leads += number
+        activity.hours.append(moment_of(str(start)))
+        activity.last_lead = max(filter(None, (activity.last_lead, last)))
     return activities
 
 
-def activity_document(activity: Activity) -> dict[str, Any]:
-    """Return a source's activity for programs and people."""
-    silence = activity.silence(now())
+_PERIODS = {"requests": PERIOD, "week": WEEK, "day": DAY}
+
+
+def _count_rows(entities: Entities, since: datetime) -> list[tuple[str, str, int, datetime]]:
+    first_id, api = _first_id(since), API_SOURCE
+    rows = select(
+        (row.source, row.state, count(), max(row.received_at))
+        for row in entities.raw_lead
+        if row.id >= first_id and row.source != api
+    )
+    return list(rows)
+
+
+def activity_document(activity: Activity, *, is_enabled: bool = True) -> dict[str, Any]:
+    """Return a source's activity for programs and people; one that is switched off is meant to be silent."""
+    silence = activity.silence(now()) if is_enabled else None
     return {
         "lastRequest": activity.last_request,
         "lastLead": activity.last_lead,
         "leads": activity.leads,
         "requests": activity.requests,
-        "warning": None if silence is None else f"silent for {silence.days} days",
+        "requestsOfWeek": activity.week,
+        "requestsOfDay": activity.day,
+        "warning": None if silence is None else f"silent for {_in_words(silence)}",
     }
 
 
 def now() -> datetime:
     """Return the time as the columns hold it."""
     return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+def _in_words(silence: timedelta) -> str:
+    hours = int(silence.total_seconds() // 3600)
+    return f"{hours} hours" if hours < 2 * 24 else f"{silence.days} days"
 
 
 def _first_id(moment: datetime) -> UUID:
