@@ -104,13 +104,24 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub(r'\1"***"', text)
 
 
-def read_secrets(table: Mapping[str, Any], directory: Path) -> tuple[bytes, ...]:
-    """Return the secrets of a table, which stand in `secret` or, one a line, in `secret_file`."""
+UNREAD_SECRET = b"***"
+"""Stands for those of a file that is not read."""
+
+
+def read_secrets(table: Mapping[str, Any], directory: Path | None) -> tuple[bytes, ...]:
+    """Return the secrets of a table, which stand in `secret` or, one a line, in `secret_file`.
+
+    Args:
+        table: The table.
+        directory: Where a relative `secret_file` starts; None where no file may be read.
+    """
     if "secret" in table and "secret_file" in table:
         raise DefinitionFault("secret_file", "it has a secret already")
     if "secret_file" in table:
         if not isinstance(table["secret_file"], str):
             raise DefinitionFault("secret_file", "it is a text")
+        if directory is None:
+            return (UNREAD_SECRET,)
         path = directory / table["secret_file"]
         try:
             lines = path.read_bytes().decode().splitlines()

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from leadcrm.sources.catalogue import presets
+from leadcrm.sources.source import Source
 
 URL = "https://leads.example.com"
 """Stands for the server's."""
@@ -16,16 +17,35 @@ _OPENSSL_OUTPUT = {"hex": "-r | cut -d' ' -f1", "base64": "-binary | base64 -w0"
 
 def preset_document(name: str) -> dict[str, Any]:
     """Return a preset's page."""
+    verify = presets()[name].get("verify", {})
+    return _page(name, verify, f"/in/NAME{'/TOKEN' if verify.get('kind', 'token') == 'token' else ''}")
+
+
+def source_page(source: Source, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the page of a source's preset, with its own URL and proof.
+
+    Args:
+        source: The source.
+        own: Its table.
+    """
+    verify = own.get("verify", presets()[source.preset].get("verify", {}))
+    return _page(source.preset, verify, path_of(source))
+
+
+def path_of(source: Source) -> str:
+    """Return the path of a source's URL, in which TOKEN stands for its secret."""
+    needs_token = source.proof.kind == "token" and source.proof.secrets
+    return f"/in/{source.name}{'/TOKEN' if needs_token else ''}"
+
+
+def _page(name: str, verify: Mapping[str, Any], path: str) -> dict[str, Any]:
     preset = presets()[name]
-    verify = preset.get("verify", {})
-    kind = verify.get("kind", "token")
-    path = f"/in/NAME{'/TOKEN' if kind == 'token' else ''}"
     return {
         "preset": name,
         "title": preset.get("title", name),
         "about": " ".join(preset.get("about", "").split()),
         "url": URL + path,
-        "verify": kind,
+        "verify": verify.get("kind", "token"),
         "secret": preset.get("secret_is", ""),
         "steps": preset.get("steps", []),
         "test": _command(preset, verify, path),

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from hashlib import sha256
 from typing import Any
 
+from leadcrm.crm.source_pages import path_of
 from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import State
 from leadcrm.ingest.sourced import Arrival
@@ -14,6 +15,8 @@ from leadcrm.ingest.submission import Submission
 from leadcrm.sources.catalogue import Catalogue
 from leadcrm.sources.proof import query_of
 from leadcrm.sources.source import Source
+
+TOO_LONG = "it takes too long to read here: leadcrm sources try {} --raw {}"
 
 
 def source_documents(catalogue: Catalogue) -> list[dict[str, Any]]:
@@ -24,11 +27,10 @@ def source_documents(catalogue: Catalogue) -> list[dict[str, Any]]:
 def source_document(source: Source) -> dict[str, Any]:
     """Return a source, without its secrets."""
     is_open = not source.proof.secrets
-    needs_token = source.proof.kind == "token" and not is_open
     return {
         "source": source.name,
         "preset": source.preset,
-        "url": f"/in/{source.name}{'/TOKEN' if needs_token else ''}",
+        "url": path_of(source),
         "enabled": source.enabled,
         "verify": "open" if is_open else source.proof.kind,
         "secrets": len(source.proof.secrets),
@@ -63,8 +65,11 @@ def try_body(
     return try_kept(source, row, max_decoded_bytes=max_decoded_bytes)
 
 
-def try_kept(source: Source, row: Submission, *, max_decoded_bytes: int) -> dict[str, Any]:
-    """Return what a source would make of a kept request that has its body; nothing is stored, and nothing verified."""
+def try_kept(source: Source, row: Submission, *, max_decoded_bytes: int, at_leisure: bool = True) -> dict[str, Any]:
+    """Return what a source would make of a kept request that has its body; nothing is stored, and nothing verified.
+
+    Without leisure a body that takes long is not read, and the document's error says so.
+    """
     made = Arrival(
         row._replace(key_sha256=None, part_of=None, fields=None),
         source.reopened(),
@@ -74,11 +79,11 @@ def try_kept(source: Source, row: Submission, *, max_decoded_bytes: int) -> dict
         None,
         max_decoded_bytes,
         row.target,
-    ).interpreted()
+    ).interpreted(at_leisure=at_leisure)
     leads = made.parts or ((made,) if made.fields is not None else ())
     return {
         "state": made.state.value,
-        "error": made.error,
+        "error": TOO_LONG.format(source.name, row.id) if made.is_postponed else made.error,
         "leads": [
             {
                 "key": lead.idempotency_key,

@@ -77,6 +77,27 @@ def parse_catalogue(text: str, path: Path) -> Catalogue:
     return Catalogue(sources, without_secrets(text), sha256(text.encode()).digest())
 
 
+MAX_PROPOSAL_CHARS = 32_768
+MAX_PROPOSAL_LINE = 500
+"""What the parser of TOML takes grows with the square of a key's parts: within these bounds it is a third of a second
+at worst."""
+
+
+def parse_proposal(text: str) -> Catalogue:
+    """Check a text that somebody proposes and compile its sources; no file is read for it.
+
+    Raises:
+        SourcesFault: It cannot be used.
+    """
+    if len(text) > MAX_PROPOSAL_CHARS:
+        raise SourcesFault("the text", [f"it is longer than {MAX_PROPOSAL_CHARS} characters"])
+    long = next((number for number, line in enumerate(text.splitlines(), 1) if len(line) > MAX_PROPOSAL_LINE), None)
+    if long is not None:
+        raise SourcesFault("the text", [f"line {long}: it is longer than {MAX_PROPOSAL_LINE} characters"])
+    sources = compile_tables(text, Path(), "source", lambda name, table: _source(name, table, None), SourcesFault)
+    return Catalogue(sources, without_secrets(text))
+
+
 def retired_source(name: str, table: Mapping[str, Any]) -> Source:
     """Return a source that was taken out of the file: it keeps requests and answers as before."""
     kept = {key: value for key, value in table.items() if key in KEPT_OF_RETIRED}
@@ -88,7 +109,7 @@ def retired_source(name: str, table: Mapping[str, Any]) -> Source:
     raise AssertionError("an empty table is a source")
 
 
-def _source(name: str, table: Any, directory: Path) -> Source:
+def _source(name: str, table: Any, directory: Path | None) -> Source:
     if not NAME.fullmatch(name) or name in RESERVED:
         fault = "a source's name has small letters, digits and -, at most 63, and is not 'api'"
         raise DefinitionFault("", fault)

@@ -50,14 +50,14 @@ def merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return table
 
 
-def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any], directory: FilePath) -> Source:
+def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any], directory: FilePath | None) -> Source:
     """Check and compile a source.
 
     Args:
         name: Its name.
         own: Its table.
         preset: Its preset's table.
-        directory: Where a relative `secret_file` starts.
+        directory: Where a relative `secret_file` starts; None where no file may be read.
 
     Raises:
         DefinitionFault: It cannot be used.
@@ -242,7 +242,7 @@ def _replies(table: Any) -> Replies:
     return Replies(statuses, {name: _text(text, "respond.body") for name, text in bodies.items()}, location, kind)
 
 
-def _proof(table: Mapping[str, Any], directory: FilePath, paths: _Paths) -> Proof:
+def _proof(table: Mapping[str, Any], directory: FilePath | None, paths: _Paths) -> Proof:
     rules = table.get("verify", {})
     _know(rules, _VERIFY, "verify")
     kind = rules.get("kind", "token")

@@ -75,6 +75,16 @@ class LiveSources:
         self._retire(self._read_seen())
 
     @property
+    def catalogue(self) -> Catalogue:
+        """The text in force."""
+        return self._catalogue
+
+    @property
+    def retired(self) -> Mapping[str, Source]:
+        """The sources that were taken out of the file, by name."""
+        return self._retired
+
+    @property
     def sources(self) -> Mapping[str, Source]:
         """The sources of the text in force, by name."""
         return self._catalogue.sources

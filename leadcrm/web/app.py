@@ -92,6 +92,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
         partial(node.metrics.total, "batch_rows"),
         ingestion.source_rows,
         partial(metrics.set, "feed_lag"),
+        ingestion.sources,
         node.slots,
         reads=None if standby is None else _reads(node, metrics, standby),
     )

@@ -32,6 +32,10 @@ OPERATIONS = (
     "GET /api/raw",
     "GET /api/raw/{id}",
     "POST /api/raw/{id}/replay",
+    "POST /api/raw/{id}/try",
+    "GET /api/sources",
+    "GET /api/sources/{source}",
+    "GET /api/presets",
     "GET /api/stats",
     "GET /api/openapi.json",
 )

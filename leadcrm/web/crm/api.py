@@ -23,6 +23,7 @@ from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.submission import SourceReader
+from leadcrm.sources.live import LiveSources
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.feed import FeedRoutes
@@ -35,6 +36,7 @@ from leadcrm.web.crm.raw import RawRoutes
 from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import SCHEMAS, reference
+from leadcrm.web.crm.sources import PRESET, SOURCE, TRIAL, SourceRoutes
 from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
 from leadcrm.web.crm.watch import FeedWatch
@@ -72,6 +74,8 @@ COMMON_RESPONSES = {
     ),
 }
 
+_SCHEMAS = {**SCHEMAS, "Source": SOURCE, "Preset": PRESET, "Trial": TRIAL}
+
 logger = logging.getLogger("leadcrm.web.crm")
 
 
@@ -95,6 +99,7 @@ class CrmApi:
         rows_taken: Callable[[], float],
         sources: SourceReader,
         tell_lag: Callable[[float], None],
+        live_sources: LiveSources,
         slots: ConnectionSlots | None = None,
         reads: Reads | None = None,
     ) -> None:
@@ -107,6 +112,7 @@ class CrmApi:
             rows_taken: Counts the rows that ingestion has taken on this node so far.
             sources: What reads the rows of sources again.
             tell_lag: Is told for how many seconds a transaction has held the feed back, while somebody waits for it.
+            live_sources: The sources as they are now.
             slots: For the connections to PostgreSQL.
             reads: The standby to read from; None if there is none.
         """
@@ -126,11 +132,12 @@ class CrmApi:
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,
+            *SourceRoutes(self._readers, spool, live_sources, config.max_body_bytes).endpoints,
             *StatisticsRoutes(self._readers, spool).endpoints,
             Endpoint(DESCRIBE, self._describe),
         )
         routes = [endpoint.route for endpoint in self._endpoints]
-        self._description = orjson.dumps(describe(routes, SCHEMAS, COMMON_RESPONSES))
+        self._description = orjson.dumps(describe(routes, _SCHEMAS, COMMON_RESPONSES))
 
     def register(self, app: Any) -> None:
         """Add the routes to the application."""

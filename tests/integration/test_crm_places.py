@@ -1,0 +1,137 @@
+"""Where leads come from and where they go, over the API: sources, trials, sinks, deliveries and each lead's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.conftest import new_database, server_starter
+from tests.support.crm_client import ENVIRONMENT, Crm
+from tests.support.receiver import Receiver, answer
+from tests.support.waiting import wait_until
+
+SOURCES = """
+[source.ads]
+preset = "google-ads"
+secret = "sesame"
+[source.land]
+map.offer = ["query:o"]
+[source.off]
+enabled = false
+"""
+
+SINKS = """
+[sink.crm]
+url = "RECEIVER/crm"
+allow_private = true
+[sink.latvia]
+url = "RECEIVER/latvia"
+only = { country = ["LV"] }
+allow_private = true
+[sink.fails]
+url = "RECEIVER/fails"
+events = ["lead.created"]
+allow_private = true
+"""
+
+
+class Scene(NamedTuple):
+    """A server with sources and sinks, the receiver of the sinks, and the files."""
+
+    crm: Crm
+    receiver: Receiver
+    folder: Path
+
+    def send(self, source: str, body: bytes, query: str = "") -> str:
+        """Send a request to a source and return its id."""
+        answer = self.crm.server.client.request("POST", f"/in/{source}{query}", body=body)
+        row = self.crm.rows.select("SELECT id FROM leads_raw WHERE part_of IS NULL ORDER BY id DESC LIMIT 1")[0]
+        assert answer.status < 500
+        return str(row["id"])
+
+    def source(self, name: str) -> Any:
+        """Return a source of the list."""
+        (found,) = (one for one in self.crm.get("/api/sources")["sources"] if one["source"] == name)
+        return found
+
+
+@pytest.fixture(scope="module", params=("sqlite", "postgres"))
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A server for all tests of the module."""
+    folder = tmp_path_factory.mktemp("places")
+    with Receiver() as receiver:
+        receiver.handlers["/fails"] = answer(500, b"out of order")
+        (folder / "sources.toml").write_text(SOURCES)
+        (folder / "sinks.toml").write_text(SINKS.replace("RECEIVER", receiver.url))
+        files = {"SOURCES_FILE": str(folder / "sources.toml"), "SINKS_FILE": str(folder / "sinks.toml")}
+        for database in new_database(request.param, request, tmp_path_factory.mktemp("database")):
+            for start in server_starter(request.node, folder):
+                yield Scene(Crm(start(database, environment={**ENVIRONMENT, **files}), database), receiver, folder)
+
+
+def test_sources_are_listed_with_what_came_in_and_each_has_the_page_of_its_preset(scene: Scene) -> None:
+    scene.send("land", b'{"email":"a@example.com"}')
+    scene.send("ads", b'{"google_key":"wrong"}')
+    scene.send("off", b"{}")
+    wait_until(lambda: scene.source("off")["requestsOfDay"])
+    listed = {one["source"]: one for one in scene.crm.get("/api/sources")["sources"]}
+    assert [(one["enabled"], one["verify"], one["requestsOfDay"]) for one in listed.values()] == [
+        (True, "body", {"unverified": 1}),
+        (True, "open", {"stored": 1}),
+        (False, "open", {"unrouted": 1}),
+    ]
+    assert listed["land"]["lastLead"] is not None
+    shown = scene.crm.get("/api/sources/ads")
+    assert (shown["source"], shown["page"]["preset"]) == (listed["ads"], "google-ads")
+    assert "https://leads.example.com/in/ads " in shown["page"]["test"]
+    assert "sesame" not in scene.crm.ask("GET", "/api/sources/ads").body.decode()
+    assert len(scene.crm.get("/api/presets")["presets"]) == 24
+    assert scene.crm.ask("GET", "/api/sources/nothing").status == 404
+    file = scene.folder / "sources.toml"
+    file.write_text(SOURCES.replace("[source.land]", "[source.other]") + "[source.bad]\npreset = 'x'\n")
+    wait_until(lambda: "has a fault" in (scene.crm.get("/api/sources")["fault"] or ""))
+    file.write_text(SOURCES.partition("[source.off]")[0])
+    wait_until(lambda: scene.source("off")["retired"])
+    file.write_text(SOURCES)
+    wait_until(lambda: not scene.source("off")["retired"])
+
+
+def test_a_kept_request_stands_beside_what_a_text_would_make_of_it(scene: Scene) -> None:
+    id = scene.send("land", b'[{"Mail adress":"a@example.com","land":"LV"},{"email":"b@example.com"}]', "?o=spring")
+    text = '[source.land]\nmap.email = ["email", "\\"Mail adress\\""]\nmap.country = ["land"]\nsecret_file = "/etc/x"\n'
+
+    def attempt(id: str, **asked: str) -> Any:
+        answer = scene.crm.ask("POST", f"/api/raw/{id}/try", asked)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def fields(trial: Any) -> list[Any]:
+        return [lead["fields"] for lead in trial["leads"]]
+
+    before = scene.crm.rows.select("SELECT count(*) AS n FROM leads_raw")
+    tried = attempt(id, text=text)
+    assert (tried["kept"]["state"], tried["faults"]) == ("batch", [])
+    assert fields(tried["kept"]) == fields(tried["now"])
+    assert fields(tried["now"])[1] == {"email": "b@example.com", "offer": "spring"}
+    assert fields(tried["proposed"]) == [{"email": "a@example.com", "country": "LV"}, {"email": "b@example.com"}]
+    faulty = attempt(id, text="[source.land]\nmap.emial = 'x'\n[source.b]\npreset = 'y'\n")
+    assert faulty["proposed"] is None
+    assert [fault.partition(":")[0] for fault in faulty["faults"]] == ["line 2", "line 4"]
+    assert attempt(id, text="[source.x]", source="land")["faults"] == ["the text has no source 'land'"]
+    assert attempt(id, text=f"a = '{'x' * 600}'")["faults"] == ["line 1: it is longer than 500 characters"]
+    # What /api/lead got can be tried with the only source of a text.
+    plain = scene.crm.server.client.post_lead({"e": "c@example.com"}).json()["lead_id"]
+    tried = attempt(plain, text='[source.shop]\nmap.email = ["e"]\n')
+    assert (tried["source"], tried["now"], fields(tried["proposed"])) == ("shop", None, [{"email": "c@example.com"}])
+    assert fields(attempt(plain, source="land")["now"]) == [{"email": "c@example.com"}]
+    # As much as would hold the event loop up is left to the command.
+    many = scene.send("land", b"[" + b",".join([b'{"email":"a@b.co"}'] * 150) + b"]")
+    tried = attempt(many)
+    assert f"leadcrm sources try land --raw {many}" in tried["now"]["error"]
+    assert (len(tried["kept"]["leads"]), tried["kept"]["hasMore"]) == (20, True)
+    assert scene.crm.rows.select("SELECT count(*) AS n FROM leads_raw")[0]["n"] == before[0]["n"] + 152
+    assert scene.crm.ask("POST", f"/api/raw/{id}/try", {"text": 5}).status == 400
+    assert scene.crm.ask("POST", "/api/raw/0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e/try", {}).status == 404
