@@ -1,4 +1,4 @@
-"""List leads, show one with its request and history, change or note something, or take the next one.
+"""List leads, show one with its request, history and deliveries, change or note something, or take the next one.
 
 An id may be any that a sender was answered: the id of a repeat or a conflict leads to the first lead.
 
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit
+from leadcrm.configuration.config import Config
 from leadcrm.crm.changes import MAX_NOTE_CHARS, MAX_VALUE_CHARS, ChangeOutcome, add_note, change_followed_leads
 from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.leads import MAX_ROWS, Cursor
@@ -31,10 +32,15 @@ from leadcrm.crm.lookup import get_history
 from leadcrm.crm.search import list_leads
 from leadcrm.crm.times import parse_moment
 from leadcrm.crm.work import take_next
-from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
+from leadcrm.delivery.definition import read_sinks
+from leadcrm.delivery.sink import Sink
+from leadcrm.delivery.whereabouts import lead_deliveries
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, SinksFault
 
 _COLUMNS = ("id", "createdAt", "status", "assignedTo", "firstName", "lastName", "email", "phone", "country", "offer")
 """Of the table for people."""
+
+_DELIVERY_COLUMNS = ("sink", "type", "state", "at", "since", "nextAt", "attempts", "status", "answer")
 
 _UNSET = object()
 """Of --call-at where it is not given, since none is a value."""
@@ -136,7 +142,9 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
     if history is None:
         print(f"leadcrm: nobody was given the id {arguments.id}, as far as this node knows", file=sys.stderr)
         return EXIT_FAILED
-    document = history_document(history)
+    destination = history.destination
+    deliveries = lead_deliveries(crm.entities, _sinks(crm.config), destination.id, destination.lead)
+    document = history_document(history, deliveries)
     if arguments.json:
         printing.print_json(document)
         return EXIT_DONE
@@ -150,7 +158,20 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
             print()
     columns = ("at", "field", "from", "to", "by")
     printing.print_table(columns, ([event[name] for name in columns] for event in document["events"]))
+    if deliveries:
+        print()
+        printing.print_table(
+            _DELIVERY_COLUMNS, ([delivery[name] for name in _DELIVERY_COLUMNS] for delivery in deliveries)
+        )
     return EXIT_DONE
+
+
+def _sinks(config: Config) -> Mapping[str, Sink]:
+    """Return the sinks; none while the file has a fault, which `leadcrm sinks check` names."""
+    try:
+        return {} if config.sinks_file is None else read_sinks(config.sinks_file)
+    except SinksFault:
+        return {}
 
 
 def _user_name() -> str:

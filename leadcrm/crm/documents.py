@@ -6,6 +6,7 @@ The names are public. They are camelCase, like the payload's fields.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -62,8 +63,8 @@ def lead_page_document(page: Page) -> dict[str, Any]:
     return {"leads": [lead_document(lead) for lead in page.leads], "next": page.next and page.next.encode()}
 
 
-def history_document(history: LeadHistory) -> dict[str, Any]:
-    """Return a lead with its request, its changes and the number of its duplicates."""
+def history_document(history: LeadHistory, deliveries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a lead with its request, its changes, the number of its duplicates, and what became of it at sinks."""
     destination = history.destination
     return {
         "lead": destination.lead and lead_document(destination.lead),
@@ -71,6 +72,7 @@ def history_document(history: LeadHistory) -> dict[str, Any]:
         "events": [event_document(event) for event in history.events],
         "duplicates": history.duplicates,
         "way": destination.followed,
+        "deliveries": deliveries,
     }
 
 

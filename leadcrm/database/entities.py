@@ -49,7 +49,7 @@ class Entities(SpoolEntities):
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
     `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
-    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`.
+    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`.
     """
 
     lead: Any
@@ -60,6 +60,7 @@ class Entities(SpoolEntities):
     feed_start: Any
     sink: Any
     delivery: Any
+    delivered: Any
 
 
 def _text() -> Any:
@@ -207,10 +208,30 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         after_seq = Required(int, size=64)
         since = Required(datetime)
 
+    class Delivered(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_delivered")
+        seq = Required(int, size=64)
+        sink = Required(str)
+        lead_id = Required(UUID)
+        type = Required(str)
+        outcome = Required(str)
+        at = Required(datetime)
+        PrimaryKey(seq, sink)
+
     sink = type("Sink", (database.Entity,), {"_table_": table("leads_sinks"), **_sink_attributes()})
     delivery = type("Delivery", (database.Entity,), {"_table_": table("leads_deliveries"), **_delivery_attributes()})
     return Entities(
-        database, raw_lead, lead, lead_event, LedgerEntry, SourceVersion, FeedEvent, FeedStart, sink, delivery
+        database,
+        raw_lead,
+        lead,
+        lead_event,
+        LedgerEntry,
+        SourceVersion,
+        FeedEvent,
+        FeedStart,
+        sink,
+        delivery,
+        Delivered,
     )
 
 

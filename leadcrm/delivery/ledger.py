@@ -20,6 +20,7 @@ from leadcrm.crm.queries import get_lead
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
+from leadcrm.delivery.whereabouts import DELIVERED, Fact, note
 
 LEASE_S = 30.0
 """For how long a node that died keeps its sinks; others take them within 45 s."""
@@ -205,9 +206,14 @@ def record(entities: Entities, name: str, holder: str, results: list[Result], cu
         if sink is None or sink.holder != holder:
             raise LeaseLost
         now = now_utc()
+        arrived = []
         for result in results:
             outcome = _keep(entities, sink, result, now)
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            if outcome == DELIVERED:
+                event = result.event
+                arrived.append(Fact(event.seq, event.lead_id, event.type))
+        note(entities, name, arrived, DELIVERED, now)
         attempts = [result.attempt for result in results if result.attempt is not None]
         if attempts:
             sink.set(last_at=now, last_answer=str(attempts[-1])[:MAX_KEPT_BYTES])
@@ -273,7 +279,7 @@ def _keep(entities: Entities, sink: Any, result: Result, now: datetime) -> str:
         # A person has dropped it meanwhile.
         return "dropped"
     if attempt is None or attempt.is_success:
-        outcome = "skipped" if attempt is None else "delivered"
+        outcome = "skipped" if attempt is None else DELIVERED
         setattr(sink, outcome, getattr(sink, outcome) + 1)
         if row is not None:
             row.delete()

@@ -31,6 +31,11 @@ class LiveSinks:
         self.fault = ""
         """Why the file's present text is not in force, in words that anyone may read; empty if it is."""
 
+    def now(self) -> Mapping[str, Sink]:
+        """Return the sinks as the file has them now."""
+        self.look()
+        return self.sinks
+
     def look(self) -> None:
         """Take the file's text if it has changed and can be used; else all stays as it is."""
         signature = signature_of(self._files)

@@ -15,6 +15,7 @@ from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.delivery.ledger import WAITING, Backlog, now_utc
 from leadcrm.delivery.sink import Sink
+from leadcrm.delivery.whereabouts import DROPPED, Fact, note
 
 CHANGED_AT_ONCE = 500
 """Deliveries of one transaction: on SQLite leads wait meanwhile."""
@@ -90,11 +91,15 @@ def drop_deliveries(
     """Give deliveries up, and return how many. Durable on return. Takes what `retry_deliveries` does."""
 
     def drop(rows: Iterable[Any]) -> None:
+        dropped: dict[str, list[Fact]] = {}
         for row in rows:
+            dropped.setdefault(row.sink, []).append(Fact(row.seq, row.lead_id, row.type))
             counted = entities.sink.get_for_update(name=row.sink)
             if counted is not None:
                 counted.dropped += 1
             row.delete()
+        for name, facts in dropped.items():
+            note(entities, name, facts, DROPPED, now_utc())
 
     return _change(entities, ids, sink, since, drop)
 

@@ -1,5 +1,7 @@
 """Pruning: events older than FEED_DAYS are deleted, the oldest first, and the feed's start says up to where.
 
+With them goes what is kept of their arrival at sinks.
+
 What a sink has still to read is kept, as long as a node has had that sink within FEED_DAYS.
 """
 
@@ -52,5 +54,6 @@ def _prune_some(entities: Entities, before: datetime) -> int:
         if seqs:
             last = seqs[-1]
             select(event for event in feed_event if event.seq <= last).delete(bulk=True)
+            select(row for row in entities.delivered if row.seq <= last).delete(bulk=True)
             start.set(after_seq=last, since=max(start.since, before + CLOCKS))
     return len(seqs)

@@ -91,6 +91,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
             log=log,
             may_migrate=may_migrate,
             sources=sources,
+            sinks=sinks,
             board=None if sinks is None else DeliveryBoard(),
         )
         address = ", ".join(_format_address(listener.getsockname()) for listener in listeners)

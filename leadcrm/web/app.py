@@ -93,6 +93,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
         ingestion.source_rows,
         partial(metrics.set, "feed_lag"),
         ingestion.sources,
+        node.sinks,
         node.slots,
         reads=None if standby is None else _reads(node, metrics, standby),
     )

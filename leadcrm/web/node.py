@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from leadcrm.configuration.config import Config
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.delivery.board import DeliveryBoard
+from leadcrm.delivery.live import LiveSinks
 from leadcrm.logs.log_writer import LogWriter
 from leadcrm.sources.live import LiveSources
 from leadcrm.web.node_metrics import NodeMetrics
@@ -24,6 +25,7 @@ class Node:
         owns_listeners: the sockets end with this service, so connections that wait in the kernel's queue at the stop
             must still be accepted. Sockets that a service manager passed on outlive the service.
         sources: the sources as they were read at the start; None to read them in each worker.
+        sinks: the sinks as they were read at the start; None if nothing is delivered.
         board: what the process that delivers tells; None if nothing is delivered.
         may_migrate: workers apply pending migrations when they reach the database.
     """
@@ -38,4 +40,5 @@ class Node:
     may_migrate: bool
     standby_slots: ConnectionSlots | None = None
     sources: LiveSources | None = None
+    sinks: LiveSinks | None = None
     board: DeliveryBoard | None = None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.conftest import new_database, server_starter
+from tests.support.command import leadcrm
 from tests.support.crm_client import ENVIRONMENT, Crm
 from tests.support.receiver import Receiver, answer
 from tests.support.waiting import wait_until
@@ -34,6 +35,7 @@ allow_private = true
 [sink.fails]
 url = "RECEIVER/fails"
 events = ["lead.created"]
+only = { country = ["EE"] }
 allow_private = true
 """
 
@@ -135,3 +137,32 @@ def test_a_kept_request_stands_beside_what_a_text_would_make_of_it(scene: Scene)
     assert scene.crm.rows.select("SELECT count(*) AS n FROM leads_raw")[0]["n"] == before[0]["n"] + 152
     assert scene.crm.ask("POST", f"/api/raw/{id}/try", {"text": 5}).status == 400
     assert scene.crm.ask("POST", "/api/raw/0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e/try", {}).status == 404
+
+
+def test_a_lead_tells_where_it_went(scene: Scene) -> None:
+    id = scene.crm.server.client.post_lead({"country": "EE"}).json()["lead_id"]
+
+    def told() -> dict[tuple[str, str], Any]:
+        deliveries = scene.crm.get(f"/api/leads/{id}")["deliveries"]
+        return {(one["sink"], one["type"].removeprefix("lead.")): one for one in deliveries}
+
+    assert {sink for sink, _ in told()} == {"crm", "fails", "latvia"}
+    wait_until(
+        lambda: (told()["crm", "created"]["state"], told()["fails", "created"]["state"]) == ("delivered", "waiting")
+    )
+    wait_until(lambda: told()["latvia", "created"]["state"] == "unwanted")
+    waiting = told()["fails", "created"]
+    assert (waiting["status"], waiting["answer"], waiting["attempts"] >= 1) == (500, "out of order", True)
+    assert waiting["since"] <= waiting["at"] < waiting["nextAt"]
+    scene.crm.ask("PATCH", f"/api/leads/{id}", {"status": "called"})
+    wait_until(lambda: told().get(("crm", "changed"), {}).get("state") == "delivered")
+    server = scene.crm.server
+    shown = leadcrm(server.directory, "leads", "show", id, **server.environment)
+    names = ("crm ", "fails ", "latvia ")
+    lines = [line.split()[:3] for line in shown.stdout.splitlines() if line.startswith(names)]
+    assert lines == [
+        ["crm", "lead.created", "delivered"],
+        ["crm", "lead.changed", "delivered"],
+        ["fails", "lead.created", "waiting"],
+        ["latvia", "lead.created", "unwanted"],
+    ]

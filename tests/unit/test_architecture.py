@@ -31,6 +31,7 @@ PONY_FILES = {
     "database/sessions.py",
     "delivery/ledger.py",
     "delivery/people.py",
+    "delivery/whereabouts.py",
     "feed/pruning.py",
     "ingest/replay.py",
     "ingest/spool/spool.py",

@@ -67,6 +67,7 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
         "leads_feed_start",
         "leads_sinks",
         "leads_deliveries",
+        "leads_delivered",
     ],
 )
 def test_the_migrations_create_the_columns_that_the_entities_declare(database: str, table: str) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 
 from leadcrm.crm.feed import Feed, FeedEvent
+from leadcrm.crm.queries import get_lead
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
+from leadcrm.delivery import whereabouts
 from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.ledger import (
     LeaseLost,
@@ -27,6 +32,8 @@ from leadcrm.delivery.ledger import (
     take_work,
 )
 from leadcrm.delivery.people import drop_deliveries, retry_deliveries
+from leadcrm.delivery.sink import Sink
+from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.operations.sink_verification import sink_problems
 from tests.support.crm import keep, submission, url_of
@@ -43,6 +50,7 @@ class Ledger(NamedTuple):
     entities: Entities
     rows: Rows
     feed: Feed
+    database: str
 
     def take(self, holder: str = "a") -> Work:
         work = take_work(self.entities, self.feed, NAME, holder, 100)
@@ -79,7 +87,7 @@ def ledger(database: str) -> Iterator[Ledger]:
     keep(database, [submission(b"{}") for _ in range(3)])
     entities = bind(url_of(database))
     assert hold_leases(entities, [NAME], "a", now_utc()) == {NAME}
-    yield Ledger(entities, Rows(database), Feed())
+    yield Ledger(entities, Rows(database), Feed(), database)
     entities.database.disconnect()
 
 
@@ -152,6 +160,45 @@ def test_the_last_attempt_leaves_a_dead_delivery_that_a_person_retries_or_drops(
     assert ledger.problems() == []
     assert drop_deliveries(ledger.entities, [], sink=NAME) == 3
     assert (ledger.take().due, ledger.problems()) == ([], [])
+
+
+def test_a_lead_tells_where_it_went_and_when(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Sink(NAME, "webhook", urlsplit("https://example.com"), events=frozenset(["lead.created"]))
+    sinks = {NAME: sink, "late": replace(sink, name="late")}
+    work = ledger.take()
+    ids = [event.lead_id for event in work.fresh]
+
+    def told(id: UUID, sinks: dict[str, Sink] = sinks) -> list[tuple[str, str]]:
+        with session(ledger.entities):
+            lead = get_lead(ledger.entities, id)
+        found = lead_deliveries(ledger.entities, sinks, id, lead)
+        assert all(document.keys() == found[0].keys() for document in found)
+        return [(document["sink"], document["state"]) for document in found]
+
+    assert {state for id in ids for _, state in told(id)} == {"pending"}
+    # However far behind a sink is.
+    monkeypatch.setattr(whereabouts, "SCANNED_EVENTS", 1)
+    later = submission(b"{}")
+    keep(ledger.database, [later])
+    assert told(UUID(later.id))[0] == (NAME, "pending")
+    assert hold_leases(ledger.entities, ["late"], "a", now_utc() + timedelta(minutes=1)) == {"late"}
+    ledger.deal(work, SUCCESS, FAILURE, None)
+    assert told(ids[0]) == [(NAME, "delivered"), ("late", "unrecorded")]
+    first, second = (lead_deliveries(ledger.entities, sinks, id, None)[0] for id in ids[:2])
+    assert (now_utc() - first["at"] < timedelta(minutes=1), first["id"]) == (True, None)
+    assert (second["state"], second["status"], second["answer"]) == ("waiting", 500, "out of order")
+    assert second["since"] < second["at"] < second["nextAt"]
+    picky = {NAME: replace(sink, only={"country": frozenset(["LV"])})}
+    assert (told(ids[2], picky), told(ids[2])[0]) == ([(NAME, "unwanted")], (NAME, "unrecorded"))
+    assert drop_deliveries(ledger.entities, [second["id"]]) == 1
+    assert told(ids[1])[0] == (NAME, "dropped")
+    # A person may set a cursor back to have all delivered again.
+    ledger.rows.execute("UPDATE leads_sinks SET cursor_seq = 0 WHERE name = %s", NAME)
+    ledger.deal(work, SUCCESS, SUCCESS, SUCCESS)
+    assert [told(id)[0] for id in ids] == [(NAME, "delivered")] * 3
+    ledger.rows.execute("UPDATE leads_feed SET at = '2024-01-15 10:30:00.000000'")
+    prune_feed(ledger.entities, days=1, now=now_utc() + timedelta(days=2))
+    assert lead_deliveries(ledger.entities, {}, ids[0], None) == []
 
 
 def test_what_a_sink_has_not_read_is_not_pruned_and_a_gap_is_told(ledger: Ledger) -> None:

@@ -42,6 +42,7 @@ _LEAD_TABLES = ("leads_raw", "leads")
 KEY_INDEX = "leads_raw_key"
 
 _TABLES = (
+    "leads_delivered",
     "leads_deliveries",
     "leads_sinks",
     "leads_feed_start",

@@ -20,6 +20,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.crm.feed import Feed, FeedGone
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.slots import ConnectionSlots
+from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.submission import SourceReader
@@ -100,6 +101,7 @@ class CrmApi:
         sources: SourceReader,
         tell_lag: Callable[[float], None],
         live_sources: LiveSources,
+        sinks: LiveSinks | None = None,
         slots: ConnectionSlots | None = None,
         reads: Reads | None = None,
     ) -> None:
@@ -113,6 +115,7 @@ class CrmApi:
             sources: What reads the rows of sources again.
             tell_lag: Is told for how many seconds a transaction has held the feed back, while somebody waits for it.
             live_sources: The sources as they are now.
+            sinks: The sinks as they are now; None if nothing is delivered.
             slots: For the connections to PostgreSQL.
             reads: The standby to read from; None if there is none.
         """
@@ -126,7 +129,7 @@ class CrmApi:
         watch = FeedWatch(self._readers, feed, tell_lag)
         spool = SpoolReader(config.data_dir)
         self._endpoints: tuple[Endpoint, ...] = (
-            *LeadRoutes(self._readers, spool, feed).endpoints,
+            *LeadRoutes(self._readers, spool, feed, sinks).endpoints,
             *ExportRoutes(config.database, rows_taken, slots, reads).endpoints,
             *WorkRoutes(self._readers, config.statuses).endpoints,
             *FeedRoutes(watch).endpoints,

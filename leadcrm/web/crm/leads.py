@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from sanic.response import HTTPResponse
 
@@ -10,10 +10,13 @@ from leadcrm.crm.changes import ChangeOutcome, add_note, change_lead, change_lea
 from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.feed import Feed
 from leadcrm.crm.leads import LONGEST_LISTED, MAX_ROWS, Cursor, Lead
-from leadcrm.crm.lookup import get_history
+from leadcrm.crm.lookup import LeadHistory, get_history
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.search import list_leads
 from leadcrm.crm.stored_order import list_stored_leads
+from leadcrm.database.entities import Entities
+from leadcrm.delivery.live import LiveSinks
+from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.web.crm.changes import ACTOR, BULK_CHANGE, CHANGE, IF_MATCH, NOTE
 from leadcrm.web.crm.declarations import (
     UUID_SCHEMA,
@@ -113,7 +116,10 @@ GET = Route(
     "One lead with its raw request and history",
     {
         200: Response(
-            "The lead, or null where the request is none (yet); `way` is the duplicates passed by.",
+            "The lead, or null where the request is none (yet); `way` is the duplicates passed by. `deliveries` tell "
+            "what became of its events at the sinks: `delivered` and `dropped` as long as the feed is kept, `waiting` "
+            "and `dead`. A sink that has nothing of the lead has still to read of it (`pending`), does not want it by "
+            "its filter of now (`unwanted`), or began later than the lead or than such records (`unrecorded`).",
             {"application/json": reference("LeadWithHistory")},
             _VERSION,
         ),
@@ -159,8 +165,9 @@ ADD_NOTE = Route(
 class LeadRoutes:
     """The handlers of the routes over leads."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader, feed: Feed) -> None:
-        """Set the threads that read and change the database, the spool for ids that wait there, and the feed."""
+    def __init__(self, readers: Readers, spool: SpoolReader, feed: Feed, sinks: LiveSinks | None) -> None:
+        """Set the threads that read and change the database, the spool for ids that wait there, feed and sinks."""
+        self._sinks = sinks
         self._readers = readers
         self._spool = spool
         self._feed = feed
@@ -189,15 +196,22 @@ class LeadRoutes:
 
     async def get(self, call: Call) -> HTTPResponse:
         """Return one lead with its history."""
-        read = partial(get_history, spool=self._spool, id=call["id"])
-        history = await self._readers.read(read, call.request)
-        if history is None and self._readers.has_standby:
+
+        def read(entities: Entities) -> tuple[LeadHistory, list[dict[str, Any]]] | None:
+            history = get_history(entities, self._spool, call["id"])
+            if history is None:
+                return None
+            sinks = {} if self._sinks is None else self._sinks.now()
+            return history, lead_deliveries(entities, sinks, history.destination.id, history.destination.lead)
+
+        found = await self._readers.read(read, call.request)
+        if found is None and self._readers.has_standby:
             # Any id that was answered leads to its lead, whatever a standby has replayed.
-            history = await self._readers.run(read)
-        if history is None:
+            found = await self._readers.run(read)
+        if found is None:
             return refuse(NOT_FOUND, UNKNOWN.description)
-        lead = history.destination.lead
-        return json_response(200, history_document(history), _etag(lead) if lead else None)
+        lead = found[0].destination.lead
+        return json_response(200, history_document(*found), _etag(lead) if lead else None)
 
     async def change(self, call: Call) -> HTTPResponse:
         """Change one lead."""

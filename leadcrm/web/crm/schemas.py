@@ -17,6 +17,8 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 ID: Schema = {"type": "string", "format": "uuid"}
 ID_OR_NULL: Schema = {"type": ["string", "null"], "format": "uuid"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+COUNT_OR_NULL: Schema = {"type": ["integer", "null"], "minimum": 0}
+TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
 
 
 def reference(name: str) -> Schema:
@@ -102,12 +104,26 @@ SCHEMAS: Mapping[str, Schema] = {
         "properties": {"ok": {"const": False}, "error": TEXT, "message": TEXT, "oldest": COUNT},
         "required": ["ok", "error", "oldest"],
     },
+    "LeadDelivery": json_object(
+        sink=TEXT,
+        type=TEXT,
+        state=TEXT,
+        seq=COUNT_OR_NULL,
+        at=TIME_OR_NULL,
+        since=TIME_OR_NULL,
+        id=ID_OR_NULL,
+        nextAt=TIME_OR_NULL,
+        attempts=COUNT_OR_NULL,
+        status=COUNT_OR_NULL,
+        answer=TEXT_OR_NULL,
+    ),
     "LeadWithHistory": json_object(
         lead={"anyOf": [reference("Lead"), NULL]},
         raw={"anyOf": [reference("Raw"), NULL]},
         events=array(reference("Event")),
         duplicates=json_object(repeats=COUNT, conflicts=COUNT),
         way=array(ID),
+        deliveries=array(reference("LeadDelivery")),
     ),
     "Statistics": json_object(
         **{"from": TIME, "to": TIME},

@@ -21,7 +21,7 @@ from leadcrm.web.crm.declarations import Body, Call, Endpoint, Parameter, Respon
 from leadcrm.web.crm.leads import ID_PARAMETER
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
-from leadcrm.web.crm.schemas import COUNT, ID, NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
+from leadcrm.web.crm.schemas import COUNT, ID, NULL, TEXT, TEXT_OR_NULL, TIME_OR_NULL, array, json_object, reference
 from leadcrm.web.http.responses import NOT_FOUND
 
 CACHE_PER_COST = 20
@@ -29,7 +29,6 @@ CACHE_PER_COST = 20
 
 _NAME = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 _BOOLEAN = {"type": "boolean"}
-_TIME_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
 _COUNTS = {"type": "object", "additionalProperties": COUNT}
 
 SOURCE = json_object(
@@ -43,8 +42,8 @@ SOURCE = json_object(
     secrets=COUNT,
     hasKey=_BOOLEAN,
     answers=_COUNTS,
-    lastRequest=_TIME_OR_NULL,
-    lastLead=_TIME_OR_NULL,
+    lastRequest=TIME_OR_NULL,
+    lastLead=TIME_OR_NULL,
     leads=COUNT,
     requests=_COUNTS,
     requestsOfWeek=_COUNTS,
