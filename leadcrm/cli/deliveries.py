@@ -7,7 +7,7 @@ examples:
   leadcrm deliveries list --sink crm --state dead
   leadcrm deliveries retry 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
   leadcrm deliveries retry --sink crm --since 2026-01-15
-  leadcrm deliveries drop --sink crm
+  leadcrm deliveries drop --sink crm --state dead
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import open_crm, parse_id, parse_limit, parse_since
 from leadcrm.delivery.ledger import DEAD, WAITING
-from leadcrm.delivery.people import drop_deliveries, list_deliveries, retry_deliveries
+from leadcrm.delivery.people import Chosen, drop_deliveries, list_deliveries, retry_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
 _COLUMNS = ("id", "sink", "state", "type", "leadId", "at", "attempts", "nextAt", "status", "answer")
@@ -31,10 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|retry|drop")
     listing = actions.add_parser("list", help="the newest that have not arrived", allow_abbrev=False)
-    listing.add_argument("--state", choices=(WAITING, DEAD))
     listing.add_argument("--limit", type=parse_limit, default=100, metavar="N", help="(default: 100)")
     retry = actions.add_parser("retry", help="try again at once", allow_abbrev=False)
     drop = actions.add_parser("drop", help="give up", allow_abbrev=False)
+    for action in (listing, retry, drop):
+        action.add_argument("--state", choices=(WAITING, DEAD))
     for action in (retry, drop):
         action.add_argument("ids", nargs="*", type=parse_id, metavar="ID")
         action.add_argument("--since", type=parse_since, metavar="TIME", help="of events from this time on")
@@ -46,19 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """List, retry or drop."""
-    if arguments.action != "list" and not (arguments.ids or arguments.sink or arguments.since):
-        print("leadcrm: name deliveries, or --sink or --since", file=sys.stderr)
+    if arguments.action != "list" and not (arguments.ids or arguments.sink or arguments.state or arguments.since):
+        print("leadcrm: name deliveries, or --sink, --state or --since", file=sys.stderr)
         return EXIT_USAGE
     with open_crm(arguments, environ, directory) as crm:
         if arguments.action == "list":
-            documents = list_deliveries(crm.entities, sink=arguments.sink, state=arguments.state, limit=arguments.limit)
+            chosen = Chosen(sink=arguments.sink, state=arguments.state)
+            documents = list_deliveries(crm.entities, chosen, limit=arguments.limit)
             if arguments.json:
                 printing.print_json(documents)
             elif documents:
                 printing.print_table(_COLUMNS, ([document[name] for name in _COLUMNS] for document in documents))
             return EXIT_DONE
         change = retry_deliveries if arguments.action == "retry" else drop_deliveries
-        changed = change(crm.entities, arguments.ids, sink=arguments.sink, since=arguments.since)
+        chosen = Chosen(arguments.ids, arguments.sink, arguments.state, arguments.since)
+        changed = change(crm.entities, chosen).number
     if arguments.json:
         printing.print_json({"changed": changed})
     else:

@@ -23,13 +23,13 @@ from leadcrm.configuration.config import Config
 from leadcrm.database.migrations import status
 from leadcrm.database.sessions import bind
 from leadcrm.delivery.definition import read_sinks
-from leadcrm.delivery.ledger import backlog, enable
-from leadcrm.delivery.people import example_event, sink_document
+from leadcrm.delivery.ledger import enable
+from leadcrm.delivery.people import example_event, read_sink_documents, sink_document
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
 from leadcrm.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LeadcrmError, SinksFault
 
-_COLUMNS = ("sink", "kind", "host", "state", "delivered", "waiting", "dead", "oldest", "lastAnswer")
+_COLUMNS = ("sink", "kind", "host", "state", "unread", "delivered", "waiting", "dead", "oldest", "lastAnswer")
 """Of the table for people."""
 
 
@@ -85,7 +85,7 @@ def _documents(config: Config, sinks: Mapping[str, Sink]) -> list[dict[str, Any]
         try:
             if status(config.database)[1]:
                 return [sink_document(sink) for sink in sinks.values()]
-            return [sink_document(sink, backlog(entities, name)) for name, sink in sinks.items()]
+            return read_sink_documents(entities, sinks)
         finally:
             entities.database.disconnect()
     except LeadcrmError as error:

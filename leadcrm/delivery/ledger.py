@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from pony.orm import count, desc, min, select
+from pony.orm import count, desc, min, raw_sql, select
 from uuid_utils.compat import uuid7
 
 from leadcrm.crm.feed import Feed, FeedEvent, complete_events
@@ -30,6 +30,9 @@ GIVE_UP = timedelta(days=5)
 
 BACKDATED = timedelta(seconds=10)
 """How much earlier than its first reading a sink begins: the clocks of node and database differ."""
+
+MAX_COUNTED = 10_000
+"""Events that are counted one by one, which takes some milliseconds."""
 
 WAITING, DEAD = "waiting", "dead"
 
@@ -80,7 +83,7 @@ class Backlog(NamedTuple):
         waiting: Deliveries that failed and are tried again.
         dead: Deliveries that wait for a person.
         disabled: Why the sink is disabled; empty if it is not.
-        is_held: A lease is in force.
+        failing_since: Since when its receiver has taken nothing; None while it takes what it gets.
     """
 
     oldest: datetime | None
@@ -92,6 +95,7 @@ class Backlog(NamedTuple):
     holder: str
     last_at: datetime | None
     last_answer: str | None
+    failing_since: datetime | None
 
 
 def now_utc() -> datetime:
@@ -256,7 +260,17 @@ def backlog(entities: Entities, name: str) -> Backlog | None:
             row.holder,
             row.last_at,
             row.last_answer,
+            row.failing_since,
         )
+
+
+def count_unread(entities: Entities, cursor: int) -> int:
+    """Return how many events a sink has still to read, `MAX_COUNTED` where there are more."""
+    with session(entities):
+        unread = select(
+            raw_sql("1", int) for event in entities.feed_event if event.seq > cursor and event.type != "kept"
+        )
+        return len(unread.without_distinct()[:MAX_COUNTED])
 
 
 def enable(entities: Entities, name: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pony.orm import desc, select
@@ -13,7 +14,7 @@ from leadcrm.crm.feed import FeedEvent
 from leadcrm.crm.leads import Lead
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.delivery.ledger import WAITING, Backlog, now_utc
+from leadcrm.delivery.ledger import WAITING, Backlog, backlog, count_unread, now_utc
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import DROPPED, Fact, note
 
@@ -23,9 +24,26 @@ CHANGED_AT_ONCE = 500
 _TEST_ID = UUID(int=0)
 
 
-def sink_document(sink: Sink, backlog: Backlog | None = None) -> dict[str, Any]:
+def read_sink_documents(entities: Entities, sinks: Mapping[str, Sink]) -> list[dict[str, Any]]:
+    """Return sinks without their secrets, and how far each is. Opens sessions of its own.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    documents = []
+    for name, sink in sinks.items():
+        state = backlog(entities, name)
+        documents.append(sink_document(sink, state, None if state is None else count_unread(entities, state.cursor)))
+    return documents
+
+
+def sink_document(sink: Sink, backlog: Backlog | None = None, unread: int | None = None) -> dict[str, Any]:
     """Return a sink without its secrets, and how far it is, if that is known."""
-    document: dict[str, Any] = {
+    state = "unknown"
+    if backlog is not None:
+        state = "disabled" if backlog.disabled else ("failing" if backlog.waiting else "delivering")
+        state = state if sink.enabled else "off"
+    return {
         "sink": sink.name,
         "kind": sink.kind,
         "host": sink.host,
@@ -36,72 +54,103 @@ def sink_document(sink: Sink, backlog: Backlog | None = None) -> dict[str, Any]:
         "tests": sink.tests,
         "secrets": len(sink.secrets),
         "allowPrivate": sink.allow_private,
-    }
-    if backlog is None:
-        return {**document, "state": "unknown"}
-    state = "disabled" if backlog.disabled else ("failing" if backlog.waiting else "delivering")
-    return {
-        **document,
-        "state": state if sink.enabled else "off",
-        "cursor": backlog.cursor,
-        "delivered": backlog.delivered,
-        "waiting": backlog.waiting,
-        "dead": backlog.dead,
-        "oldest": backlog.oldest,
-        "lastAt": backlog.last_at,
-        "lastAnswer": backlog.last_answer,
-        "disabled": backlog.disabled or None,
-        "node": backlog.holder.partition(" ")[0],
+        "state": state,
+        "cursor": backlog and backlog.cursor,
+        "unread": unread,
+        "delivered": backlog and backlog.delivered,
+        "waiting": backlog and backlog.waiting,
+        "dead": backlog and backlog.dead,
+        "oldest": backlog and backlog.oldest,
+        "failingSince": backlog and backlog.failing_since,
+        "lastAt": backlog and backlog.last_at,
+        "lastAnswer": backlog and backlog.last_answer,
+        "disabled": (backlog and backlog.disabled) or None,
+        "node": backlog and backlog.holder.partition(" ")[0],
     }
 
 
-def list_deliveries(entities: Entities, *, sink: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
-    """Return the newest deliveries that have not arrived."""
-    with session(entities):
-        query = select(d for d in entities.delivery)
+class Chosen(NamedTuple):
+    """Which deliveries are meant; an empty part narrows nothing.
+
+    Attributes:
+        ids: The only ones.
+        sink: Only those of a sink.
+        state: Only the waiting or the dead ones.
+        since: Only those of events from this time on, naive UTC.
+    """
+
+    ids: Sequence[UUID] = ()
+    sink: str | None = None
+    state: str | None = None
+    since: datetime | None = None
+
+    def narrow(self, query: Any) -> Any:
+        """Narrow a query whose loop variable is `d`."""
+        ids, sink, state, since = list(self.ids), self.sink, self.state, self.since
+        if ids:
+            query = query.where(lambda d: d.id in ids)
         if sink is not None:
             query = query.where(lambda d: d.sink == sink)
         if state is not None:
             query = query.where(lambda d: d.state == state)
+        if since is not None:
+            query = query.where(lambda d: d.event_at >= since)
+        return query
+
+
+class Changed(NamedTuple):
+    """How many deliveries were changed, and after which one to go on; None if those were all."""
+
+    number: int
+    next: UUID | None
+
+
+def list_deliveries(entities: Entities, chosen: Chosen, *, limit: int) -> list[dict[str, Any]]:
+    """Return the deliveries that have not arrived, those that were tried last first."""
+    with session(entities):
+        query = chosen.narrow(select(d for d in entities.delivery))
         return [_document(row) for row in query.order_by(lambda d: desc(d.last_at))[:limit]]
 
 
 def retry_deliveries(
-    entities: Entities, ids: Sequence[UUID], *, sink: str | None = None, since: datetime | None = None
-) -> int:
-    """Have deliveries tried again at once, the dead ones with the whole schedule; return how many. Durable on return.
+    entities: Entities, chosen: Chosen, *, after: UUID | None = None, seconds: float | None = None
+) -> Changed:
+    """Have deliveries tried again at once, the dead ones with the whole schedule. What is counted is durable.
 
     Args:
         entities: The bound database.
-        ids: Those that are meant; none for all.
-        sink: Only those of a sink.
-        since: Only those of events from this time on, naive UTC.
+        chosen: Which ones.
+        after: Where an earlier call ended.
+        seconds: When to end; None for at the last one.
+
+    Raises:
+        StoreUnavailable: The database cannot be used; some may be changed.
     """
 
-    def retry(rows: Iterable[Any]) -> None:
+    def retry(rows: Sequence[Any]) -> None:
         for row in rows:
             row.set(next_at=now_utc(), attempts=0 if row.state != WAITING else row.attempts, state=WAITING)
 
-    return _change(entities, ids, sink, since, retry)
+    return _change(entities, chosen, after, seconds, retry)
 
 
 def drop_deliveries(
-    entities: Entities, ids: Sequence[UUID], *, sink: str | None = None, since: datetime | None = None
-) -> int:
-    """Give deliveries up, and return how many. Durable on return. Takes what `retry_deliveries` does."""
+    entities: Entities, chosen: Chosen, *, after: UUID | None = None, seconds: float | None = None
+) -> Changed:
+    """Give deliveries up. Takes, returns and raises what `retry_deliveries` does."""
 
-    def drop(rows: Iterable[Any]) -> None:
+    def drop(rows: Sequence[Any]) -> None:
         dropped: dict[str, list[Fact]] = {}
         for row in rows:
             dropped.setdefault(row.sink, []).append(Fact(row.seq, row.lead_id, row.type))
-            counted = entities.sink.get_for_update(name=row.sink)
-            if counted is not None:
-                counted.dropped += 1
             row.delete()
         for name, facts in dropped.items():
+            sink = entities.sink.get(name=name)
+            if sink is not None:
+                sink.dropped += len(facts)
             note(entities, name, facts, DROPPED, now_utc())
 
-    return _change(entities, ids, sink, since, drop)
+    return _change(entities, chosen, after, seconds, drop)
 
 
 def example_event() -> FeedEvent:
@@ -114,25 +163,42 @@ def example_event() -> FeedEvent:
     return FeedEvent(0, "created", now, _TEST_ID, lead, None)
 
 
-def _change(entities: Entities, ids: Sequence[UUID], sink: str | None, since: datetime | None, change: Any) -> int:
-    with session(entities):
-        query = select(d.id for d in entities.delivery)
-        if ids:
-            chosen = list(ids)
-            query = query.where(lambda d: d.id in chosen)
-        if sink is not None:
-            query = query.where(lambda d: d.sink == sink)
-        if since is not None:
-            query = query.where(lambda d: d.event_at >= since)
-        found = sorted(query)
+def _change(
+    entities: Entities,
+    chosen: Chosen,
+    after: UUID | None,
+    seconds: float | None,
+    change: Callable[[Sequence[Any]], None],
+) -> Changed:
+    ends_at = None if seconds is None else monotonic() + seconds
     changed = 0
-    for start in range(0, len(found), CHANGED_AT_ONCE):
-        part = found[start : start + CHANGED_AT_ONCE]
+    while True:
         with session(entities, writes=True):
-            rows = list(select(d for d in entities.delivery if d.id in part).for_update())
+            found = _find(entities, chosen, after)
+            rows = _lock(entities, chosen, found)
             change(rows)
         changed += len(rows)
-    return changed
+        if len(found) < CHANGED_AT_ONCE:
+            return Changed(changed, None)
+        after = found[-1][0]
+        if ends_at is not None and monotonic() > ends_at:
+            return Changed(changed, after)
+
+
+def _find(entities: Entities, chosen: Chosen, after: UUID | None) -> list[tuple[UUID, str]]:
+    """Return ids and sinks of the next deliveries that are meant."""
+    found = chosen.narrow(select((d.id, d.sink) for d in entities.delivery).without_distinct())
+    if after is not None:
+        found = found.where(lambda d: d.id > after)
+    return list(found.order_by(1)[:CHANGED_AT_ONCE])
+
+
+def _lock(entities: Entities, chosen: Chosen, found: Sequence[tuple[UUID, str]]) -> list[Any]:
+    """Return those that are still meant, locked after their sinks, as what keeps the results of attempts locks them."""
+    for name in sorted({sink for _, sink in found}):
+        entities.sink.get_for_update(name=name)
+    ids = [id for id, _ in found]
+    return list(chosen.narrow(select(d for d in entities.delivery if d.id in ids)).for_update()) if ids else []
 
 
 def _document(row: Any) -> dict[str, Any]:

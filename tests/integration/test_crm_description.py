@@ -36,6 +36,10 @@ OPERATIONS = (
     "GET /api/sources",
     "GET /api/sources/{source}",
     "GET /api/presets",
+    "GET /api/sinks",
+    "GET /api/deliveries",
+    "POST /api/deliveries/retry",
+    "POST /api/deliveries/drop",
     "GET /api/stats",
     "GET /api/openapi.json",
 )

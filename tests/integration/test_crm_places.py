@@ -166,3 +166,42 @@ def test_a_lead_tells_where_it_went(scene: Scene) -> None:
         ["fails", "lead.created", "waiting"],
         ["latvia", "lead.created", "unwanted"],
     ]
+
+
+def test_sinks_tell_how_far_they_are_and_what_did_not_arrive_is_tried_again_or_dropped(scene: Scene) -> None:
+    ids = [scene.crm.server.client.post_lead({"country": "EE"}).json()["lead_id"] for _ in range(3)]
+
+    def deliveries(**asked: Any) -> list[Any]:
+        found: list[Any] = scene.crm.get("/api/deliveries", sink="fails", **asked)["deliveries"]
+        return [one for one in found if one["leadId"] in ids]
+
+    def change(what: str, **chosen: Any) -> Any:
+        answer = scene.crm.ask("POST", f"/api/deliveries/{what}", chosen, X_Actor="anna")
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    wait_until(lambda: len(deliveries()) == 3, timeout_s=20)
+    sinks = {one["sink"]: one for one in scene.crm.get("/api/sinks")["sinks"]}
+    assert (sinks["crm"]["state"], sinks["crm"]["unread"], sinks["crm"]["dead"]) == ("delivering", 0, 0)
+    assert (sinks["fails"]["state"], sinks["fails"]["lastAnswer"]) == ("failing", "500 out of order")
+    # As if it were days later.
+    scene.crm.rows.execute("UPDATE leads_deliveries SET attempts = 9, next_at = event_at WHERE sink = 'fails'")
+    wait_until(lambda: len(deliveries(state="dead")) == 3, timeout_s=30)
+    assert deliveries(state="waiting") == []
+    assert {(one["nextAt"], one["status"], one["answer"]) for one in deliveries()} == {(None, 500, "out of order")}
+    first = deliveries()[0]
+    assert change("drop", ids=[first["id"]]) == {"changed": 1, "next": None}
+    (told,) = (one for one in scene.crm.get(f"/api/leads/{first['leadId']}")["deliveries"] if one["sink"] == "fails")
+    assert (told["state"], told["id"]) == ("dropped", None)
+    scene.receiver.handlers["/fails"] = answer(201)
+    assert change("retry", sink="fails", state="dead", since="2099-01-01")["changed"] == 0
+    assert change("retry", sink="fails", state="dead", since="2024-01-01")["changed"] >= 2
+    wait_until(lambda: not deliveries(), timeout_s=20)
+    scene.receiver.handlers["/fails"] = answer(500, b"out of order")
+    done = [record for record in scene.crm.server.log_records() if record.get("actor") == "anna"]
+    assert [record["msg"].partition(":")[0] for record in done][:2] == [
+        "deliveries were dropped by a person",
+        "deliveries were retried by a person",
+    ]
+    for refused in ({}, {"ids": []}, {"ids": ["x"]}, {"state": "new"}, {"since": "soon"}, {"sink": 5}, {"a": 1}, []):
+        assert scene.crm.ask("POST", "/api/deliveries/drop", refused).status == 400, refused

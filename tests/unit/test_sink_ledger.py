@@ -15,7 +15,7 @@ from leadcrm.crm.feed import Feed, FeedEvent
 from leadcrm.crm.queries import get_lead
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
-from leadcrm.delivery import whereabouts
+from leadcrm.delivery import people, whereabouts
 from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.ledger import (
     LeaseLost,
@@ -31,7 +31,7 @@ from leadcrm.delivery.ledger import (
     release_leases,
     take_work,
 )
-from leadcrm.delivery.people import drop_deliveries, retry_deliveries
+from leadcrm.delivery.people import Chosen, drop_deliveries, read_sink_documents, retry_deliveries
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.feed.pruning import prune_feed
@@ -154,11 +154,12 @@ def test_the_last_attempt_leaves_a_dead_delivery_that_a_person_retries_or_drops(
     state = backlog(ledger.entities, NAME)
     assert state is not None
     assert (state.dead, state.waiting) == (1, 2)
-    assert drop_deliveries(ledger.entities, [], sink=NAME, since=now_utc() + timedelta(days=1)) == 0
-    assert retry_deliveries(ledger.entities, [], sink=NAME) == 3
+    assert drop_deliveries(ledger.entities, Chosen(sink=NAME, since=now_utc() + timedelta(days=1))) == (0, None)
+    assert retry_deliveries(ledger.entities, Chosen(sink=NAME, state="dead")) == (1, None)
+    assert retry_deliveries(ledger.entities, Chosen(sink=NAME)) == (3, None)
     assert len(ledger.take().due) == 3
     assert ledger.problems() == []
-    assert drop_deliveries(ledger.entities, [], sink=NAME) == 3
+    assert drop_deliveries(ledger.entities, Chosen(sink=NAME)) == (3, None)
     assert (ledger.take().due, ledger.problems()) == ([], [])
 
 
@@ -190,7 +191,7 @@ def test_a_lead_tells_where_it_went_and_when(ledger: Ledger, monkeypatch: pytest
     assert second["since"] < second["at"] < second["nextAt"]
     picky = {NAME: replace(sink, only={"country": frozenset(["LV"])})}
     assert (told(ids[2], picky), told(ids[2])[0]) == ([(NAME, "unwanted")], (NAME, "unrecorded"))
-    assert drop_deliveries(ledger.entities, [second["id"]]) == 1
+    assert drop_deliveries(ledger.entities, Chosen([second["id"]])) == (1, None)
     assert told(ids[1])[0] == (NAME, "dropped")
     # A person may set a cursor back to have all delivered again.
     ledger.rows.execute("UPDATE leads_sinks SET cursor_seq = 0 WHERE name = %s", NAME)
@@ -199,6 +200,26 @@ def test_a_lead_tells_where_it_went_and_when(ledger: Ledger, monkeypatch: pytest
     ledger.rows.execute("UPDATE leads_feed SET at = '2024-01-15 10:30:00.000000'")
     prune_feed(ledger.entities, days=1, now=now_utc() + timedelta(days=2))
     assert lead_deliveries(ledger.entities, {}, ids[0], None) == []
+
+
+def test_deliveries_are_changed_in_pages_and_those_of_a_state_or_sink_alone(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "CHANGED_AT_ONCE", 2)
+    ledger.deal(ledger.take(), FAILURE, FAILURE, FAILURE)
+    assert retry_deliveries(ledger.entities, Chosen(sink="other")) == (0, None)
+    assert retry_deliveries(ledger.entities, Chosen(state="dead")) == (0, None)
+    # What runs out of time says where to go on, and no delivery is met twice.
+    first = retry_deliveries(ledger.entities, Chosen(sink=NAME), seconds=0)
+    assert (first.number, first.next is None) == (2, False)
+    assert retry_deliveries(ledger.entities, Chosen(sink=NAME), after=first.next, seconds=0) == (1, None)
+    (document,) = read_sink_documents(ledger.entities, {NAME: Sink(NAME, "webhook", urlsplit("https://example.com"))})
+    assert (document["state"], document["waiting"], document["unread"]) == ("failing", 3, 0)
+    keep(ledger.database, [submission(b"{}"), submission(b"bad")])
+    (document,) = read_sink_documents(ledger.entities, {NAME: Sink(NAME, "webhook", urlsplit("https://example.com"))})
+    assert (document["unread"], document["failingSince"] is None) == (1, False)
+    assert drop_deliveries(ledger.entities, Chosen(state="waiting")) == (3, None)
+    assert (ledger.take().due, ledger.problems()) == ([], [])
 
 
 def test_what_a_sink_has_not_read_is_not_pruned_and_a_gap_is_told(ledger: Ledger) -> None:

@@ -37,6 +37,7 @@ from leadcrm.web.crm.raw import RawRoutes
 from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import SCHEMAS, reference
+from leadcrm.web.crm.sinks import DELIVERY, SINK, SinkRoutes
 from leadcrm.web.crm.sources import PRESET, SOURCE, TRIAL, SourceRoutes
 from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
@@ -75,7 +76,7 @@ COMMON_RESPONSES = {
     ),
 }
 
-_SCHEMAS = {**SCHEMAS, "Source": SOURCE, "Preset": PRESET, "Trial": TRIAL}
+_SCHEMAS = {**SCHEMAS, "Sink": SINK, "Delivery": DELIVERY, "Source": SOURCE, "Preset": PRESET, "Trial": TRIAL}
 
 logger = logging.getLogger("leadcrm.web.crm")
 
@@ -135,6 +136,7 @@ class CrmApi:
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,
+            *SinkRoutes(self._readers, sinks).endpoints,
             *SourceRoutes(self._readers, spool, live_sources, config.max_body_bytes).endpoints,
             *StatisticsRoutes(self._readers, spool).endpoints,
             Endpoint(DESCRIBE, self._describe),
