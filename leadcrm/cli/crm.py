@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +52,15 @@ def open_crm(
         yield Crm(config, entities, SpoolReader(config.data_dir))
     finally:
         entities.database.disconnect()
+
+
+def user_name() -> str:
+    """Return the name of the user who runs the command, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # The user of a container may have no name.
+        return f"uid {os.getuid()}"
 
 
 def parse_id(text: str) -> UUID:

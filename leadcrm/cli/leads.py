@@ -15,15 +15,13 @@ examples:
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit
+from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, user_name
 from leadcrm.configuration.config import Config
 from leadcrm.crm.changes import MAX_NOTE_CHARS, MAX_VALUE_CHARS, ChangeOutcome, add_note, change_followed_leads
 from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
@@ -150,7 +148,9 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     if document["way"]:
         print(f"{arguments.id} leads on to {history.destination.id}\n")
-    if document["lead"] is None:
+    if document["lead"] is None and document["raw"]["erased"]:
+        print("erased: this is what is left\n")
+    elif document["lead"] is None:
         print("not a lead yet: this is the request as it is kept\n")
     for part in ("lead", "raw", "duplicates"):
         if document[part]:
@@ -174,16 +174,8 @@ def _sinks(config: Config) -> Mapping[str, Sink]:
         return {}
 
 
-def _user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # The user of a container may have no name.
-        return f"uid {os.getuid()}"
-
-
 def _set(crm: Crm, arguments: argparse.Namespace) -> int:
-    actor = arguments.actor or _user_name()
+    actor = arguments.actor or user_name()
     changed = change_followed_leads(crm.entities, crm.spool, arguments.ids, _changes(arguments), actor=actor)
     outcomes = {str(id): outcome.value for id, outcome in changed.items()}
     if arguments.json:
@@ -194,7 +186,7 @@ def _set(crm: Crm, arguments: argparse.Namespace) -> int:
 
 
 def _note(crm: Crm, arguments: argparse.Namespace) -> int:
-    note = add_note(crm.entities, crm.spool, arguments.id, arguments.text, actor=arguments.actor or _user_name())
+    note = add_note(crm.entities, crm.spool, arguments.id, arguments.text, actor=arguments.actor or user_name())
     if note is None:
         print(f"leadcrm: there is no lead under the id {arguments.id}", file=sys.stderr)
         return EXIT_FAILED
@@ -208,7 +200,7 @@ def _note(crm: Crm, arguments: argparse.Namespace) -> int:
 
 def _next(crm: Crm, arguments: argparse.Namespace) -> int:
     closed = [status.name for status in crm.config.statuses if status.meaning != "open"]
-    lead = take_next(crm.entities, arguments.actor or _user_name(), closed)
+    lead = take_next(crm.entities, arguments.actor or user_name(), closed)
     document = lead and lead_document(lead)
     if arguments.json:
         printing.print_json({"lead": document})

@@ -127,6 +127,7 @@ def raw_document(kept: Kept) -> dict[str, Any]:
         "bodySha256": row.body_sha256.hex(),
         "bodyEncoding": encoding,
         "body": body,
+        "erased": row.is_erased,
     }
 
 

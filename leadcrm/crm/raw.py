@@ -18,6 +18,7 @@ from leadcrm.database.sessions import bind_spool, session
 from leadcrm.database.states import State
 from leadcrm.errors import StoreError
 from leadcrm.ingest.raw_row import submission_from_entity
+from leadcrm.ingest.replay import unerased
 from leadcrm.ingest.spool.file import spool_in_use
 from leadcrm.ingest.submission import Submission
 
@@ -76,8 +77,8 @@ class SpoolReader:
         self._data_dir = data_dir
 
     @contextmanager
-    def open(self) -> Iterator[SpoolEntities | None]:
-        """Hold a session in the spool; yields None where there is no spool.
+    def bound(self) -> Iterator[SpoolEntities | None]:
+        """Yield the spool's entities for sessions of the caller; None where there is no spool.
 
         Raises:
             StoreUnavailable: The spool cannot be read.
@@ -88,10 +89,23 @@ class SpoolReader:
             return
         entities = bind_spool(path)
         try:
-            with session(entities):
-                yield entities
+            yield entities
         finally:
             entities.database.disconnect()
+
+    @contextmanager
+    def open(self) -> Iterator[SpoolEntities | None]:
+        """Hold a session in the spool; yields None where there is no spool.
+
+        Raises:
+            StoreUnavailable: The spool cannot be read.
+        """
+        with self.bound() as entities:
+            if entities is None:
+                yield None
+                return
+            with session(entities):
+                yield entities
 
     def get(self, id: UUID) -> Kept | None:
         """Return one row; also None where the spool cannot be read, so that the database can be read without it."""
@@ -111,7 +125,7 @@ class SpoolReader:
         with self.open() as entities:
             if entities is None:
                 return RawPage([], None)
-            query = _select_summaries(entities, raw_sql("refusal", str))
+            query = unerased(_select_summaries(entities, raw_sql("refusal", str)))
             if source is not None:
                 query = query.where(lambda row: row.source == source)
             return _read_page(query, "spool", limit, after)
@@ -177,6 +191,7 @@ def read_summaries(
     query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.id in ids and row.state in states)
     if source is not None:
         query = query.where(lambda row: row.source == source)
+    query = unerased(query)
     return [Summary._make((*row, "database")) for row in query]
 
 
@@ -189,7 +204,7 @@ def count_duplicates(entities: Entities, id: UUID) -> dict[str, int]:
 def _list_database(
     entities: Entities, states: tuple[str, ...], source: str | None, *, limit: int, after: UUID | None
 ) -> RawPage:
-    query = _select_summaries(entities, raw_sql("NULL", str)).where(lambda row: row.state in states)
+    query = unerased(_select_summaries(entities, raw_sql("NULL", str))).where(lambda row: row.state in states)
     if State.STORED not in states:
         # Redundant, but this literal matches the partial index's predicate so the planner can use it.
         query = query.where(lambda row: row.state != "stored")

@@ -104,19 +104,23 @@ class SqliteFiles:
             self._due_pages = SQLITE_CHECKPOINT_PAGES
         return self._pages >= self._due_pages
 
-    def checkpoint(self, mode: str = "PASSIVE") -> None:
+    def checkpoint(self, mode: str = "PASSIVE") -> bool:
         """Move the log's pages into the file, unless it is faulty; the next `fault` tells what befell it meanwhile.
+
+        Returns:
+            Whether it was done as the mode asks: readers and writers may stand in the way.
 
         Raises:
             sqlite3.Error: They cannot be moved.
         """
         if self.fault() or self._has_foreign_content(at_leisure=True):
-            return
+            return False
         self._due_pages = self._pages + _PAGES_BETWEEN_CHECKPOINTS
         # It locks out writers while it waits for readers, some of which take long.
         with busy_timeout(self._connection, CHECKPOINT_TIMEOUT_MS):
-            self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            is_busy, _, _ = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         self._has_foreign_content(at_leisure=True)
+        return not is_busy
 
     def save(self) -> None:
         """Save the commits of an overwritten file or of a deleted log; call it before the connection closes.

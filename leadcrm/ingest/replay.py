@@ -31,7 +31,7 @@ from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.raw_row import submission_from_entity
-from leadcrm.ingest.submission import POSTPONED, SourceReader, Submission
+from leadcrm.ingest.submission import ERASED, POSTPONED, SourceReader, Submission
 
 CLAIM_ATTEMPTS = 5
 """A new lead may take the key between the look-up and the claim; the next look-up then finds that lead."""
@@ -147,12 +147,18 @@ def _failed_ids(entities: Entities, *, are_postponed: bool) -> Iterator[UUID]:
     failed = select(row for row in entities.raw_lead if row.state == "failed")
     if are_postponed:
         return _ids(entities, failed.where(lambda row: row.error == postponed))
-    return _ids(entities, failed.where(lambda row: row.error is None or row.error != postponed))
+    return _ids(entities, unerased(failed).where(lambda row: row.error is None or row.error != postponed))
 
 
 def replayable_ids(entities: Entities, states: tuple[str, ...]) -> Iterator[UUID]:
     """Yield the ids of the rows in these states in order of arrival, reading page by page."""
-    return _ids(entities, select(row for row in entities.raw_lead if row.state in states))
+    return _ids(entities, unerased(select(row for row in entities.raw_lead if row.state in states)))
+
+
+def unerased(query: Any) -> Any:
+    """Narrow a query over raw rows, whose variable is `row`, to those that are no tombstones."""
+    erased = ERASED
+    return query.where(lambda row: row.error is None or not row.error.startswith(erased))
 
 
 def _ids(entities: Entities, query: Any) -> Iterator[UUID]:
@@ -177,7 +183,8 @@ def _replay(entities: Entities, id: UUID, reprocessed: Submission | None) -> Rep
     if row is None:
         return None
     kept = submission_from_entity(row)
-    if not kept.state.is_replayable or reprocessed is None:
+    # What was read before the lock may have been erased meanwhile.
+    if not kept.state.is_replayable or reprocessed is None or kept.is_erased:
         return _unchanged(kept)
     if reprocessed.parts:
         return _make_parts(entities, row, reprocessed)
@@ -235,7 +242,7 @@ def _column(name: str, value: Any) -> Any:
 
 
 def _unchanged(kept: Submission) -> Replay:
-    lead_id = kept.id if kept.state is State.STORED else kept.duplicate_of
+    lead_id = kept.id if kept.state is State.STORED and not kept.is_erased else kept.duplicate_of
     return Replay(kept.id, kept.state, False, lead_id, kept.error)
 
 

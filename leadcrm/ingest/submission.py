@@ -23,6 +23,9 @@ FAILED_HINT = "`leadcrm raw list --state failed` lists such rows; `leadcrm repla
 POSTPONED = "reading it takes long: its lead is made later"
 """The error of a row that is `failed` only until recovery has read it at leisure."""
 
+ERASED = "erased "
+"""How the error of a tombstone begins; the time and who erased it follow."""
+
 logger = logging.getLogger("leadcrm.ingest.submission")
 
 Fields = tuple["str | None", ...]
@@ -88,13 +91,19 @@ class Submission(NamedTuple):
 
     def duplicating(self, first: str, first_body_sha256: bytes) -> Submission:
         """Return this row as a duplicate of the row `first`: a repeat drops its body, a conflict keeps it."""
+        error = self.error if self.is_erased else None
         if self.body_sha256 == first_body_sha256:
-            return self._replace(state=State.REPEAT, body=None, duplicate_of=first, fields=None, error=None)
-        return self._replace(state=State.CONFLICT, duplicate_of=first, fields=None, error=None)
+            return self._replace(state=State.REPEAT, body=None, duplicate_of=first, fields=None, error=error)
+        return self._replace(state=State.CONFLICT, duplicate_of=first, fields=None, error=error)
 
     def failing(self, error: str) -> Submission:
         """Return this row without a lead, in the state `failed` with the reason."""
         return self._replace(state=State.FAILED, error=error, fields=None)
+
+    @property
+    def is_erased(self) -> bool:
+        """Say whether the row is a tombstone: its content was erased, and it goes on to hold its id and its key."""
+        return self.error is not None and self.error.startswith(ERASED)
 
     def postponed(self) -> Submission:
         """Return this row as one that is read at leisure."""

@@ -23,6 +23,7 @@ from leadcrm.database.sessions import bind_spool, forget_results, snapshot
 from leadcrm.database.states import KEY_HOLDING_STATES, TALLIES, State
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.spool import Spool
+from leadcrm.ingest.submission import ERASED
 from leadcrm.operations.feed_verification import feed_problems
 from leadcrm.operations.sink_verification import sink_problems
 
@@ -83,6 +84,12 @@ class _Row(NamedTuple):
     duplicate_of: UUID | None
     part_of: UUID | None
     body_bytes: int
+    error: str | None
+
+    @property
+    def is_erased(self) -> bool:
+        """Say whether the row is a tombstone, which has neither body nor lead."""
+        return self.error is not None and self.error.startswith(ERASED)
 
     @property
     def is_replayed_conflict(self) -> bool:
@@ -159,11 +166,12 @@ def _pages(entities: SpoolEntities) -> Iterator[list[_Row]]:
                     r.duplicate_of,
                     r.part_of,
                     raw_sql("length(r.body)"),
+                    r.error,
                 )
                 for r in raw_lead
                 if r.id > after
             ).order_by(1)[:PAGE_ROWS]
-            rows = [_Row._make((*values[:-1], values[-1] or 0)) for values in page]
+            rows = [_Row._make((*values[:-2], values[-2] or 0, values[-1])) for values in page]
         if not rows:
             return
         yield rows
@@ -195,7 +203,10 @@ def _check_bodies(entities: SpoolEntities, rows: list[_Row], verification: Verif
         first, last = part[0].id, part[-1].id
         for id, body in select((r.id, r.body) for r in raw_lead if r.id >= first and r.id <= last):
             row = by_id[id]
-            if body is None and row.state != State.REPEAT:
+            if row.is_erased:
+                if body is not None:
+                    verification.report(id, "an erased row that has a body")
+            elif body is None and row.state != State.REPEAT:
                 verification.report(id, f"a {row.state} row without its body")
             elif body is not None and (not isinstance(body, bytes) or sha256(body).digest() != row.body_sha256):
                 verification.report(id, "its body does not match its hash")
@@ -216,7 +227,10 @@ def _split_by_size(rows: list[_Row]) -> Iterator[list[_Row]]:
 
 
 def _lead_problems(row: _Row, has_lead: bool) -> Iterator[str]:
-    if row.state == State.STORED and not has_lead:
+    if row.is_erased:
+        if has_lead:
+            yield "a lead of a row that was erased"
+    elif row.state == State.STORED and not has_lead:
         yield "a stored row without its lead"
     elif row.state != State.STORED and has_lead:
         yield f"a lead of a row that is {row.state}"
@@ -246,7 +260,7 @@ def _read_batches(entities: Entities, rows: list[_Row]) -> set[UUID]:
 
 def _duplicate_problems(row: _Row, originals: dict[UUID, _Hashes], spooled: dict[UUID, _Row]) -> Iterator[str]:
     if row.state not in (State.REPEAT, State.CONFLICT):
-        if row.duplicate_of is not None and not row.is_replayed_conflict:
+        if row.duplicate_of is not None and not row.is_replayed_conflict and not row.is_erased:
             yield f"a {row.state} row that points at another"
         return
     if row.duplicate_of is None:

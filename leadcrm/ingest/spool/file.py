@@ -118,6 +118,18 @@ def unsalvaged_files(data_dir: Path, database: Path | None = None) -> list[Path]
     return [path for path in (*set_aside_files(data_dir), *overwritten) if not _marker(path).exists()]
 
 
+def salvaged_files(data_dir: Path) -> list[tuple[Path, str]]:
+    """Return the files set aside whose rows are in the file in use, each with the salvage's result."""
+    return [(path, marker.read_text()) for path in set_aside_files(data_dir) if (marker := _marker(path)).exists()]
+
+
+def delete_set_aside(path: Path) -> None:
+    """Delete a file that was set aside, and what lies beside it; durable on return."""
+    for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm")), _marker(path)):
+        name.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def mark_salvaged(path: Path, outcome: str) -> None:
     """Record that a file's rows are in the file in use, with the salvage's result; durable on return."""
     descriptor = os.open(_marker(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -9,7 +9,8 @@ reappear; their ids make writing them again harmless.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from itertools import islice
@@ -35,6 +36,8 @@ _SPOOL_COLUMNS = (*_FIRST_COLUMNS, "refusal", *_LATER_COLUMNS)
 _DATABASE_COLUMNS = (*_FIRST_COLUMNS, *_LATER_COLUMNS)
 """The columns in the order of a record's values, which is the order in which the migrations created them."""
 
+_OUTCOME = re.compile(r", (\d+) are damaged")
+
 logger = logging.getLogger("leadcrm.ingest.spool.salvage")
 
 
@@ -49,6 +52,7 @@ def salvage_all(spool: Spool, database: Path | None = None) -> None:
     of_spool = unsalvaged_files(spool.data_dir)
     for path in unsalvaged_files(spool.data_dir, database):
         salvaged, damaged = _salvage(path, spool, _SPOOL_COLUMNS if path in of_spool else _DATABASE_COLUMNS)
+        # `lost_rows` reads it.
         summary = f"{salvaged} rows were salvaged from {path}, {len(damaged)} are damaged{': ' if damaged else ''}"
         summary += " ".join(sorted(damaged))
         mark_salvaged(path, summary)
@@ -84,6 +88,20 @@ def salvage_database(path: Path, store: Store, *, max_decoded_bytes: int) -> Non
                     ]
                 )
             )
+
+
+def lost_rows(outcome: str) -> int:
+    """Return how many rows were damaged by the result of a file's salvage."""
+    found = _OUTCOME.search(outcome)
+    return int(found[1]) if found else 1
+
+
+def readable_rows(path: Path) -> Iterator[Submission]:
+    """Yield the rows that can be read in a file of the spool that was set aside, in no order, some more than once."""
+    with closing(_records(path)) as records:
+        for values in records:
+            if row := _row(values, _SPOOL_COLUMNS):
+                yield row[0]
 
 
 def _is_undamaged(row: Submission) -> bool:

@@ -82,6 +82,7 @@ SCHEMAS: Mapping[str, Schema] = {
         bodySha256=TEXT,
         bodyEncoding={"type": ["string", "null"], "enum": ["text", "base64", None]},
         body=TEXT_OR_NULL,
+        erased={"type": "boolean"},
     ),
     "Event": json_object(
         id=ID, at=TIME, field={"type": "string"}, **{"from": TEXT_OR_NULL, "to": TEXT_OR_NULL}, by=TEXT

@@ -81,7 +81,7 @@ export class Drawer {
 	show({ lead, raw, events, duplicates, way }, duplicate, { isWhole = true } = {}) {
 		if (this.lead?.id !== lead?.id) this.others = h("div");
 		this.lead = lead;
-		const title = lead ? nameOf(lead) : untitled(isWhole);
+		const title = lead ? nameOf(lead) : untitled(isWhole, raw);
 		const heading = h("h2", { tabindex: "-1" }, title);
 		const id = h("span", { class: "muted mono" }, lead?.id ?? raw?.id ?? this.id);
 		const content = h(
@@ -182,12 +182,12 @@ export class Drawer {
 			"div",
 			{},
 			h("p", { class: "note" }, h("strong", {}, raw.state), raw.error && `: ${raw.error}`),
-			replayButton(raw, onReplayed, { class: "primary" }),
+			!raw.erased && replayButton(raw, onReplayed, { class: "primary" }),
 		);
 	}
 }
 
-const untitled = (isWhole) => (isWhole ? "Not a lead" : "Loading…");
+const untitled = (isWhole, raw) => (raw?.erased ? "Erased" : isWhole ? "Not a lead" : "Loading…");
 
 const section = (title, ...content) => h("section", { "aria-label": title }, h("h3", {}, title), content);
 
@@ -260,7 +260,8 @@ function requestSection(raw, title) {
 	return section(title, definitions(facts), headers, body(raw));
 }
 
-function body({ body: content, bodyEncoding: encoding }) {
+function body({ body: content, bodyEncoding: encoding, erased }) {
+	if (erased) return h("p", { class: "muted" }, "The body was erased.");
 	if (content === null) return h("p", { class: "muted" }, "The body is the first request's, byte for byte.");
 	const isText = encoding === "text";
 	const size = isText ? new Blob([content]).size : Math.floor((content.length * 3) / 4);

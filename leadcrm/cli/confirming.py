@@ -1,0 +1,45 @@
+"""What commands that erase have in common: whether to go on, and who does it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from leadcrm.cli.crm import user_name
+
+ANSWERS = ("y", "yes")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be erased")
+    parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    parser.add_argument("--actor", metavar="NAME", type=_parse_name, help="who does it (default: your user's name)")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def actor_of(arguments: argparse.Namespace) -> str:
+    """Return who does it."""
+    return arguments.actor or user_name()
+
+
+def may_ask(arguments: argparse.Namespace) -> bool:
+    """Say whether the command may go on at all: it is a dry run, is sure, or can ask."""
+    if arguments.dry_run or arguments.yes or sys.stdin.isatty():
+        return True
+    print("leadcrm: this erases for good, and there is no terminal to ask: --dry-run or --yes", file=sys.stderr)
+    return False
+
+
+def is_sure(arguments: argparse.Namespace, what: str) -> bool:
+    """Say whether to erase, after asking if need be. On stderr: stdout is for the receipt."""
+    if arguments.yes:
+        return True
+    print(f"{what} Backups keep it. Erase it for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ANSWERS
+
+
+def _parse_name(text: str) -> str:
+    if not text or len(text) > 200 or not text.isprintable():
+        raise argparse.ArgumentTypeError("a name of up to 200 printable characters is accepted")
+    return text

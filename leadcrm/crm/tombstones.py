@@ -1,0 +1,164 @@
+"""Tombstones: what is left of a raw row whose content was erased.
+
+A tombstone keeps id, time, method, path, key hash and body hash, state, source, mapping version, node and links; its
+error says when it was erased and by whom. So a key goes on to be answered as before, every id that was answered leads
+somewhere, and every count adds up. Body, headers, query, address, request id and the key's text are gone, and so are
+the lead, its history and what waits to be delivered of it.
+
+Invariants:
+- A row becomes a tombstone in the transaction that deletes its lead and writes `lead.erased` into the feed: whoever
+  runs into a kill half-way runs again.
+- Nothing brings a tombstone's content back: drain, replay and renormalize find its id and leave it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import NamedTuple
+from uuid import UUID
+
+from pony.orm import select
+
+from leadcrm.crm.events import NOTE
+from leadcrm.database.entities import Entities, SpoolEntities, quoted_table
+from leadcrm.database.sessions import session
+from leadcrm.errors import StoreUnavailable
+from leadcrm.ingest.submission import ERASED
+
+ERASED_AT_ONCE = 200
+"""Rows of one transaction, some milliseconds: on SQLite leads wait meanwhile."""
+
+_ATTEMPTS = 5
+
+_DEADLOCK = "40P01"
+
+_WIPE = """UPDATE {table} SET request_id = '', idempotency_key = NULL, target = {path}, remote_addr = '',
+    content_type = NULL, headers = '{{}}', body = NULL, error = $trace WHERE id IN ({ids})"""
+
+_PATHS = {
+    "SQLite": "substr(target, 1, instr(target || '?', '?') - 1)",
+    "PostgreSQL": "split_part(target, '?', 1)",
+}
+
+
+class Counts(NamedTuple):
+    """What was erased.
+
+    Attributes:
+        rows: Raw rows, which are tombstones now.
+        leads: Of these, those that had a lead.
+        notes: Notes of the leads.
+        changes: Other entries of their histories.
+        deliveries: Events of them that were still to be delivered.
+    """
+
+    rows: int = 0
+    leads: int = 0
+    notes: int = 0
+    changes: int = 0
+    deliveries: int = 0
+
+    def plus(self, other: Counts) -> Counts:
+        """Return the sums."""
+        return Counts(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+def trace_of(actor: str) -> str:
+    """Return the error of the rows that somebody erases now."""
+    return f"{ERASED}{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} by {actor}"
+
+
+def erase_rows(entities: Entities, ids: Iterable[UUID], trace: str) -> Counts:
+    """Make tombstones of the database's rows with these ids, in parts. Each part is durable before the next begins.
+
+    Unknown ids and tombstones are passed by.
+
+    Raises:
+        StoreUnavailable: The database cannot be changed now; run it again.
+    """
+    counts = Counts()
+    left = sorted(set(ids))
+    while left:
+        part, left = left[:ERASED_AT_ONCE], left[ERASED_AT_ONCE:]
+        counts = counts.plus(_erase_part(entities, part, trace))
+    return counts
+
+
+def wipe_spooled(entities: SpoolEntities, ids: Sequence[UUID], trace: str) -> None:
+    """Make tombstones of rows of the spool, which the drain moves to the database as such. Durable on return."""
+    for start in range(0, len(ids), ERASED_AT_ONCE):
+        with session(entities, writes=True):
+            _wipe(entities, ids[start : start + ERASED_AT_ONCE], trace)
+
+
+def forget_answers(entities: Entities) -> None:
+    """Forget what receivers answered last, which may quote a lead; that they did, and with which status, stays."""
+    with session(entities, writes=True):
+        for sink in entities.sink.select().order_by(entities.sink.name).for_update():
+            if sink.last_answer and sink.last_answer[:4].strip() != sink.last_answer:
+                sink.last_answer = sink.last_answer[:3] if sink.last_answer[:3].isdecimal() else None
+
+
+def _erase_part(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
+    for attempt in range(_ATTEMPTS):
+        try:
+            with session(entities, writes=True):
+                return _erase(entities, ids, trace)
+        except StoreUnavailable as error:
+            # Whoever drops deliveries locks them before their sink.
+            if error.sqlstate != _DEADLOCK or attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError
+
+
+def _erase(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
+    lead, change, delivery = entities.lead, entities.lead_event, entities.delivery
+    # Before the rows, in the order of all who lock several sinks: what a courier keeps meanwhile is then seen here.
+    sinks = list(entities.sink.select().order_by(entities.sink.name).for_update())
+    ids = _lock_unerased(entities, ids)
+    if not ids:
+        return Counts()
+    leads = list(select(one.raw.id for one in lead if one.raw.id in ids))
+    deliveries = 0
+    for sink in sinks:
+        name = sink.name
+        dropped = select(d for d in delivery if d.sink == name and d.lead_id in ids).delete(bulk=True)
+        if dropped:
+            sink.dropped += dropped
+            deliveries += dropped
+    notes = select(e for e in change if e.lead_id in ids and e.field == NOTE).delete(bulk=True)
+    changes = select(e for e in change if e.lead_id in ids).delete(bulk=True)
+    select(one for one in lead if one.raw.id in ids).delete(bulk=True)
+    _wipe(entities, ids, trace)
+    if leads:
+        # Last: the feed waits for whoever writes into it.
+        values = ", ".join(f"('erased', {_literal(entities, id)})" for id in leads)
+        entities.database.execute(f"INSERT INTO {quoted_table(entities.feed_event)} (type, lead_id) VALUES {values}")  # noqa: S608 - names and ids
+    return Counts(len(ids), len(leads), notes, changes, deliveries)
+
+
+def _lock_unerased(entities: Entities, ids: Sequence[UUID]) -> list[UUID]:
+    """Lock the rows, without reading their bodies, and return the ids of those that are no tombstones."""
+    lock = "" if entities.database.provider.dialect == "SQLite" else "FOR UPDATE"
+    literals = ", ".join(_literal(entities, id) for id in ids)
+    sql = (
+        f"id FROM {quoted_table(entities.raw_lead)} WHERE id IN ({literals}) "
+        f"AND (error IS NULL OR error NOT LIKE '{ERASED}%') ORDER BY id {lock}"
+    )
+    found = entities.database.select(sql)
+    return [UUID(bytes=bytes(id)) if isinstance(id, (bytes, memoryview)) else UUID(str(id)) for id in found]
+
+
+def _wipe(entities: SpoolEntities, ids: Sequence[UUID], trace: str) -> None:
+    sql = _WIPE.format(
+        table=quoted_table(entities.raw_lead),
+        path=_PATHS[entities.database.provider.dialect],
+        ids=", ".join(_literal(entities, id) for id in ids),
+    )
+    entities.database.execute(sql, {"trace": trace}, {})
+
+
+def _literal(entities: SpoolEntities, id: UUID) -> str:
+    """Return an id as a literal of SQL."""
+    return f"x'{id.hex}'" if entities.database.provider.dialect == "SQLite" else f"'{id}'"
