@@ -32,6 +32,9 @@ DOUBTFUL_FAILURES = 3
 RECORD_S = 1.0
 """The longest time for which results wait to be kept."""
 
+FRESH_S = 0.1
+"""For how long a lead that was read may be sent: after that it is read again, as it may have been erased."""
+
 UNKEPT_EVENTS = 1_000
 """How many requests that became no lead a cursor may have passed without being kept: they are quickly passed again."""
 
@@ -65,6 +68,7 @@ class Courier:
         self._failures = 0
         self._paused_until = 0.0  # monotonic
         self._next_slot = 0.0  # monotonic
+        self._fresh_until = 0.0  # monotonic
         self._is_disabled = False
         self._kept_cursor = 0
         self._stopping = threading.Event()
@@ -133,6 +137,7 @@ class Courier:
         sink = self.sink
         if not sink.enabled or monotonic() < self._paused_until:
             return False
+        self._fresh_until = monotonic() + FRESH_S
         work: Work | None = self._call(take_work, self._feed, sink.name, self._holder, PAGE_EVENTS)
         self._say_whether_disabled(work)
         if work is None:
@@ -173,15 +178,17 @@ class Courier:
         return results
 
     def _start(self, sink: Sink, event: FeedEvent) -> Any:
-        """Start an attempt, once the rate allows it."""
+        """Start an attempt, once the rate allows it; return None if the sink does not want the event any more."""
         if sink.rate is not None:
             now = monotonic()
             self._next_slot = max(self._next_slot, now)
             self._stopping.wait(self._next_slot - now)
             self._next_slot += sink.rate.per_s / sink.rate.requests
-        if event.lead is not None and event.lead.may_be_cut:
-            # Only now: a page of whole leads has no bound.
+        if event.lead is not None and (event.lead.may_be_cut or monotonic() > self._fresh_until):
+            # Whole only now: a page of whole leads has no bound.
             event = self._call(with_whole_lead, event)
+            if not sink.wants(event):
+                return None
         return self._pool.submit(deliver, sink, event)
 
     def _has_failed(self, attempts: list[Attempt]) -> bool:

@@ -168,9 +168,10 @@ def take_work(entities: Entities, feed: Feed, name: str, holder: str, limit: int
 
 
 def with_whole_lead(entities: Entities, event: FeedEvent) -> FeedEvent:
-    """Return an event with the whole values of its lead."""
+    """Return an event with the whole values of its lead; without lead and change if it was erased meanwhile."""
     with session(entities):
-        return event._replace(lead=get_lead(entities, event.lead_id))
+        lead = get_lead(entities, event.lead_id)
+    return event._replace(lead=lead, change=event.change if lead else None)
 
 
 def pass_gap(entities: Entities, name: str, holder: str, oldest: int) -> int | None:
@@ -210,6 +211,7 @@ def record(entities: Entities, name: str, holder: str, results: list[Result], cu
         if sink is None or sink.holder != holder:
             raise LeaseLost
         now = now_utc()
+        results = _without_answers_of_erased(entities, results)
         arrived = []
         for result in results:
             outcome = _keep(entities, sink, result, now)
@@ -281,6 +283,18 @@ def enable(entities: Entities, name: str) -> bool:
             return False
         row.set(disabled=None, failing_since=None)
         return True
+
+
+def _without_answers_of_erased(entities: Entities, results: list[Result]) -> list[Result]:
+    """Return results without what receivers said of leads that were erased meanwhile: it may quote them."""
+    ids = list({result.event.lead_id for result in results if result.event.lead is not None})
+    there = set(select(lead.raw.id for lead in entities.lead if lead.raw.id in ids)) if ids else set()
+    return [
+        result
+        if result.attempt is None or result.event.lead is None or result.event.lead_id in there
+        else result._replace(attempt=result.attempt._replace(answer=""))
+        for result in results
+    ]
 
 
 def _keep(entities: Entities, sink: Any, result: Result, now: datetime) -> str:

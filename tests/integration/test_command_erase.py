@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from leadcrm.crm.tombstones import erase_rows, trace_of
+from leadcrm.database.sessions import bind
 from tests.conftest import StartServer, new_database, server_starter
 from tests.support.command import leadcrm
+from tests.support.crm import url_of
 from tests.support.crm_client import ENVIRONMENT, Crm
 from tests.support.receiver import Receiver, answer
 from tests.support.rows import Rows, sqlite_path
@@ -250,3 +253,21 @@ def test_rows_that_wait_in_the_spool_reach_the_database_as_tombstones(
     assert [lead["email"] for lead in rows.leads()] == ["bystander@example.com"]
     assert server.client.post_lead(PERSON, key="spooled").json()["lead_id"] == spooled.json()["lead_id"]
     assert leadcrm(server.directory, "verify", **server.environment).returncode == 0
+
+
+def test_a_sink_that_is_slow_delivers_nothing_of_a_lead_that_is_erased_before_its_turn(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    with Receiver() as receiver:
+        file = tmp_path / "sinks.toml"
+        file.write_text(f'[sink.slow]\nurl = "{receiver.url}/slow"\nrate = "1/s"\nallow_private = true\n')
+        database = f"sqlite:///{tmp_path / 'leads.db'}"
+        server = start_server(database, environment={"SINKS_FILE": str(file)})
+        wait_until(lambda: Rows(database).select("SELECT 1 FROM leads_sinks"))
+        ids = [server.client.post_lead({"email": f"{NAME}@example.com"}).json()["lead_id"] for _ in range(3)]
+        wait_until(lambda: receiver.lead_ids("/slow"))
+        entities = bind(url_of(database))
+        erase_rows(entities, map(UUID, ids), trace_of("kim"))
+        entities.database.disconnect()
+        told = wait_until(lambda: len(receiver.lead_ids("/slow")) == len(ids) and receiver.received["/slow"])
+    assert [NAME in one.body.decode() for one in told[: len(ids)]] == [True, False, False]
