@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "sources": "list sources and presets, check SOURCES_FILE, try what a source makes of a body",
         "renormalize": "read old leads again by the mapping and the rules of now",
         "erase": "erase leads and requests by id, or everything of a person",
+        "prune": "erase what arrived long ago",
         "sinks": "list sinks, show one, check SINKS_FILE, or send a sink a test",
         "deliveries": "list what has not arrived at a sink, try it again, or drop it",
         "check": "check configuration, database, spool, disk and clock, with a hint for each fault",

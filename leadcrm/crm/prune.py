@@ -1,0 +1,159 @@
+"""Pruning: raw rows and leads that arrived long ago become tombstones, the oldest first, beside ingestion.
+
+The age counts from arrival, whatever people have done with a lead since: a worked lead is a lead like any other. Each
+batch is one transaction, so an interrupted run leaves whole rows and tombstones, and the next run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
+from time import monotonic, sleep
+from typing import NamedTuple
+from uuid import UUID
+
+from pony.orm import raw_sql, select
+
+from leadcrm.crm.tombstones import ERASED_AT_ONCE, Counts, erase_rows
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
+from leadcrm.database.states import State
+from leadcrm.ingest.replay import unerased
+from leadcrm.ingest.submission import ERASED
+
+BATCH_BYTES = 2 * 1024 * 1024
+"""The bodies of a transaction: SQLite overwrites them, and leads wait meanwhile."""
+
+REST = 4
+"""How many times as long as a batch took the next one waits: ingestion has the database for four fifths of the time."""
+
+_SCANNED_AT_ONCE = 1_000
+
+
+class Due(NamedTuple):
+    """What is old enough.
+
+    Attributes:
+        rows: Raw rows that are no tombstones.
+        leads: Of these, those that have a lead.
+        worked: Of the leads, those that people have changed since.
+    """
+
+    rows: int
+    leads: int
+    worked: int
+
+
+def states_with(states: Collection[State]) -> tuple[State, ...]:
+    """Return the states that are pruned where some are asked for; none means all.
+
+    With rows that hold keys, which are leads or will be, goes what may hold the same people's data: repeats, conflicts
+    and the bodies of batches.
+    """
+    if not states:
+        return tuple(State)
+    of_leads = (State.REPEAT, State.CONFLICT, State.BATCH) if any(state.holds_key for state in states) else ()
+    return tuple(state for state in State if state in states or state in of_leads)
+
+
+def count_due(entities: Entities, states: Collection[State], before: datetime) -> Due:
+    """Count what `prune` would erase now.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    wanted = states_with(states)
+    unstored = tuple(state.value for state in wanted if state is not State.STORED)
+    leads = worked = 0
+    with session(entities):
+        if State.STORED in wanted:
+            old = select(lead for lead in entities.lead if lead.created_at < before)
+            leads = old.count()
+            worked = old.where(lambda lead: lead.updated_at >= before).count()
+        rows = select(row for row in entities.raw_lead if row.state != "stored" and row.state in unstored)
+        rows = unerased(rows.where(lambda row: row.received_at < before))
+        return Due(leads + (rows.count() if unstored else 0), leads, worked)
+
+
+def prune(
+    entities: Entities,
+    states: Collection[State],
+    before: datetime,
+    trace: str,
+    on_batch: Callable[[Counts], None] = lambda _counts: None,
+) -> Counts:
+    """Make tombstones of the rows that arrived before a time, batch by batch, each durable once it is counted.
+
+    Args:
+        entities: The bound database.
+        states: Of the rows, before `states_with`.
+        before: Naive UTC.
+        trace: The error of the tombstones.
+        on_batch: Called with what has been erased so far.
+
+    Raises:
+        StoreUnavailable: The database cannot be changed now; run it again.
+    """
+    counts = Counts()
+    for state in states_with(states):
+        pages = _old_leads(entities, before) if state is State.STORED else _old_rows(entities, state, before)
+        for page in pages:
+            for batch in _batches(entities, page):
+                began_at = monotonic()
+                counts = counts.plus(erase_rows(entities, batch, trace))
+                on_batch(counts)
+                sleep(REST * (monotonic() - began_at))
+    return counts
+
+
+def _old_leads(entities: Entities, before: datetime) -> Iterator[list[UUID]]:
+    """Yield pages of the ids of old leads, the oldest first: the index of leads has no tombstones to pass."""
+    page = [(datetime(1, 1, 1), UUID(int=0))]  # noqa: DTZ001 - the columns hold naive UTC
+    while page := _page_of_leads(entities, before, *page[-1]):
+        yield [id for _, id in page]
+
+
+def _page_of_leads(entities: Entities, before: datetime, at: datetime, after: UUID) -> list[tuple[datetime, UUID]]:
+    with session(entities):
+        leads = select((lead.created_at, lead.raw.id) for lead in entities.lead if lead.created_at < before)
+        # The first condition is a range that the index by time serves, the second the exact place within it.
+        leads = leads.where(lambda lead: lead.created_at >= at and (lead.created_at > at or lead.raw.id > after))
+        return list(leads.without_distinct().order_by(1, 2)[:ERASED_AT_ONCE])
+
+
+def _old_rows(entities: Entities, state: State, before: datetime) -> Iterator[list[UUID]]:
+    """Yield pages of the ids of old rows that are no leads. Ids of the original service do not tell the time."""
+    after, wanted, raw_lead = UUID(int=0), state.value, entities.raw_lead
+    while True:
+        with session(entities):
+            rows = select(
+                (row.id, row.received_at, row.error)
+                for row in raw_lead
+                # The second condition matches the partial index's predicate.
+                if row.state == wanted and row.state != "stored" and row.id > after
+            )
+            page = rows.without_distinct().order_by(1)[:_SCANNED_AT_ONCE]
+        old = [id for id, at, error in page if at < before and not (error or "").startswith(ERASED)]
+        for start in range(0, len(old), ERASED_AT_ONCE):
+            yield old[start : start + ERASED_AT_ONCE]
+        if len(page) < _SCANNED_AT_ONCE:
+            return
+        after = page[-1][0]
+
+
+def _batches(entities: Entities, ids: list[UUID]) -> Iterator[list[UUID]]:
+    """Split a page where its bodies would be too much for one transaction."""
+    raw_lead = entities.raw_lead
+    with session(entities):
+        sizes = dict(select((row.id, raw_sql('length("row".body)')) for row in raw_lead if row.id in ids))
+    batch: list[UUID] = []
+    held = 0
+    for id in ids:
+        size = sizes.get(id) or 0
+        if batch and held + size > BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append(id)
+        held += size
+    if batch:
+        yield batch

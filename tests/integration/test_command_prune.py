@@ -1,0 +1,120 @@
+"""`leadcrm prune`: what is old becomes tombstones beside a running server, and a kill in the middle halves nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from leadcrm.cli.prune import add_arguments
+from leadcrm.crm.changes import change_leads
+from leadcrm.crm.prune import Due, count_due, prune, states_with
+from leadcrm.crm.tombstones import trace_of
+from leadcrm.database.sessions import bind
+from leadcrm.database.states import State
+from leadcrm.ingest.submission import Submission
+from tests.conftest import StartServer
+from tests.support.crm import keep, run_command, submission, url_of
+from tests.support.journal import Journal
+from tests.support.load import Load, generated_leads
+from tests.support.rows import Rows
+from tests.support.server import Server, command
+from tests.support.waiting import wait_until
+
+NOW = datetime.now(timezone.utc)
+OLD = NOW - timedelta(days=500)
+ERASED = "SELECT count(*) AS n FROM leads_raw WHERE substr(error, 1, 7) = 'erased '"
+
+
+def row(text: str, *, at: datetime = OLD, **given: Any) -> Submission:
+    return submission(json.dumps({"email": f"{text}@example.com"}).encode(), received_at=at, **given)
+
+
+def erased(rows: Rows) -> int:
+    return int(rows.select(ERASED)[0]["n"])
+
+
+def test_states_of_leads_take_with_them_what_may_hold_the_same_data() -> None:
+    assert states_with([]) == tuple(State)
+    assert states_with([State.INVALID, State.BATCH]) == (State.BATCH, State.INVALID)
+    with_leads = (State.STORED, State.BATCH, State.REPEAT, State.CONFLICT)
+    assert states_with([State.STORED]) == with_leads
+    assert states_with([State.FAILED]) == (*with_leads[1:], State.FAILED)
+
+
+def test_only_what_is_old_and_in_the_states_goes_and_a_worked_lead_is_told_of(
+    database: str, rows: Rows, tmp_path: Path
+) -> None:
+    old, young = row("old", key="k"), row("young", at=NOW)
+    worked, conflict = row("worked"), row("conflict", key="k", at=OLD + timedelta(hours=1))
+    late = row("late conflict", key="k", at=NOW)
+    invalid = row("invalid", state="invalid", error="no payload")
+    failed = row("failed", key="f", state="failed", error="our fault")
+    keep(database, [old, young, worked, conflict, late, invalid, failed])
+    entities = bind(url_of(database))
+    assert change_leads(entities, [UUID(worked.id)], {"status": "won"}, actor="kim")
+    before = (NOW - timedelta(days=400)).replace(tzinfo=None)
+    assert count_due(entities, [], before) == Due(rows=5, leads=2, worked=1)
+    assert count_due(entities, [State.STORED], before) == Due(rows=3, leads=2, worked=1)
+    assert prune(entities, [State.INVALID], before, trace_of("kim")).rows == 1
+    assert count_due(entities, [], before) == Due(rows=4, leads=2, worked=1)
+    entities.database.disconnect()
+    refused = run_command(tmp_path, database, "prune", "--older-than", "400d")
+    assert (refused.returncode, "--yes" in refused.stderr, erased(rows)) == (2, True, 1)
+    told = json.loads(run_command(tmp_path, database, "prune", "--older-than", "400d", "--yes", "--json").stdout)
+    assert (told["rows"], told["leads"], told["changes"], told["worked"]) == (4, 2, 1, 1)
+    assert {one["id"] for one in rows.raw() if one["error"] is None} == {young.id, late.id}
+    assert [lead["id"] for lead in rows.leads()] == [young.id]
+    assert run_command(tmp_path, database, "verify").returncode == 0
+
+
+@pytest.mark.parametrize("age", ["400", "0d", "-1d", "999999d", "d", "1.5d"])
+def test_what_is_no_number_of_days_is_refused(age: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--older-than", age])
+
+
+def test_a_kill_or_an_interrupt_in_the_middle_halves_nothing_and_the_next_run_completes_beside_ingestion(
+    start_server: StartServer, database: str, rows: Rows, tmp_path: Path
+) -> None:
+    keep(database, [row(f"{number}", key=f"key {number}") for number in range(1_500)])
+    server = start_server(database)
+    with (
+        Journal(tmp_path / "journal") as journal,
+        Load(server.host, server.port, journal, generated_leads(1), connections=4, pause_s=0.005),
+    ):
+        for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+            before = erased(rows)
+            process = begin(server)
+            wait_until(lambda before=before: erased(rows) > before)  # type: ignore[misc]
+            process.send_signal(number)
+            _, told = process.communicate(timeout=30)
+            assert process.returncode == status
+            assert ("run it again for the rest" in told) == (number == signal.SIGINT)
+            assert before < erased(rows) < 1_500
+            leads = rows.select("SELECT count(*) AS n FROM leads WHERE created_at < %s", str(NOW - timedelta(days=1)))
+            assert leads[0]["n"] == 1_500 - erased(rows)
+        process = begin(server)
+        assert process.communicate(timeout=60)[0].startswith("erased: ")
+        assert process.returncode == 0
+    assert erased(rows) == 1_500
+    assert {entry.status for entry in journal.entries} == {201}
+    duplicate = server.client.post_lead({"email": "7@example.com"}, key="key 7")
+    assert (duplicate.status, duplicate.json()["deduplicated"]) == (409, True)
+    assert run_command(server.directory / "verify", database, "verify").returncode == 0
+
+
+def begin(server: Server) -> subprocess.Popen[str]:
+    line = [*command(), "prune", "--older-than", "400d", "--yes"]
+    return subprocess.Popen(
+        line, cwd=server.directory, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
