@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "replay": "make leads of requests that are none",
         "sources": "list sources and presets, check SOURCES_FILE, try what a source makes of a body",
         "renormalize": "read old leads again by the mapping and the rules of now",
+        "person": "print everything kept of a person",
         "erase": "erase leads and requests by id, or everything of a person",
         "prune": "erase what arrived long ago",
         "sinks": "list sinks, show one, check SINKS_FILE, or send a sink a test",

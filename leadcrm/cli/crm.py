@@ -15,6 +15,7 @@ from uuid import UUID
 from leadcrm.cli import configuration
 from leadcrm.configuration.config import Config
 from leadcrm.crm.leads import FILTER_COLUMNS, MAX_ROWS, LeadFilter
+from leadcrm.crm.person import Person
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import now, parse_moment
 from leadcrm.database.entities import Entities
@@ -76,6 +77,18 @@ def parse_limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_ROWS:
         raise argparse.ArgumentTypeError(f"a whole number from 1 to {MAX_ROWS} is accepted")
     return int(text)
+
+
+def add_person(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags that name a person."""
+    parser.add_argument("--email", metavar="TEXT", help="everything with this address, in any case")
+    parser.add_argument("--phone", metavar="TEXT", help="everything with this number, however it is written")
+
+
+def parse_person(arguments: argparse.Namespace) -> Person | None:
+    """Return the person that the flags name; None if that is nobody who can be looked for."""
+    person = Person(arguments.email, arguments.phone)
+    return person if person.is_known else None
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:

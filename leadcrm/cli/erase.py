@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leadcrm.cli import configuration, confirming, printing
-from leadcrm.cli.crm import Crm, open_crm, parse_id
+from leadcrm.cli.crm import Crm, add_person, open_crm, parse_id, parse_person
 from leadcrm.crm.accounts import keep_account
 from leadcrm.crm.erasing import Erasing, Receipt
 from leadcrm.crm.person import Person
@@ -36,18 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_person(parser)
     confirming.add_arguments(parser)
     configuration.add_flags(parser)
-
-
-def add_person(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags that name a person."""
-    parser.add_argument("--email", metavar="TEXT", help="everything with this address, in any case")
-    parser.add_argument("--phone", metavar="TEXT", help="everything with this number, however it is written")
-
-
-def parse_person(arguments: argparse.Namespace) -> Person | None:
-    """Return the person that the flags name; None if that is nobody who can be looked for."""
-    person = Person(arguments.email, arguments.phone)
-    return person if person.is_known else None
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:

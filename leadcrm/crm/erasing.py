@@ -97,9 +97,7 @@ class Erasing:
             StoreUnavailable: The database or the spool cannot be read.
         """
         self._search = search
-        # The spool first: what is drained meanwhile is then found in both, never in neither.
-        self._found = search.spool(self._reader)
-        self._found.add(search.database(self._entities))
+        self._found = search.everywhere(self._entities, self._reader)
 
     def plan(self, actor: str) -> Receipt:
         """Return what would be erased now.

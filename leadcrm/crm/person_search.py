@@ -17,6 +17,7 @@ from leadcrm.crm.queries import narrow
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.entities import FIELD_COLUMNS, Entities, SpoolEntities
 from leadcrm.database.sessions import session
+from leadcrm.database.states import State
 from leadcrm.ingest.raw_row import submission_from_entity
 from leadcrm.ingest.submission import SourceReader, Submission
 
@@ -36,24 +37,27 @@ class Found:
     Attributes:
         leads: Leads whose email or phone it is.
         requests: Requests that are no leads, or none yet, and name it.
+        batches: Bodies with several leads that name it; those leads are rows of their own.
         mentions: Leads of others, by their columns, and bodies with several leads, that name it all the same.
         unread: Requests whose body cannot be decoded.
     """
 
     leads: set[UUID] = field(default_factory=set)
     requests: set[UUID] = field(default_factory=set)
+    batches: set[UUID] = field(default_factory=set)
     mentions: set[UUID] = field(default_factory=set)
     unread: set[UUID] = field(default_factory=set)
 
     @property
     def own(self) -> set[UUID]:
         """The rows that are theirs."""
-        return self.leads | self.requests
+        return self.leads | self.requests | self.batches
 
     def add(self, other: Found) -> None:
         """Add what was found elsewhere."""
         self.leads |= other.leads
         self.requests |= other.requests
+        self.batches |= other.batches
         self.unread |= other.unread
         self.mentions |= other.mentions
         self.mentions -= self.own
@@ -73,6 +77,17 @@ class Search:
     sources: SourceReader
     max_decoded_bytes: int
     on_progress: OnProgress = lambda _done, _total: None
+
+    def everywhere(self, entities: Entities, spool: SpoolReader) -> Found:
+        """Look through this node's spool and the database. Opens sessions of its own.
+
+        Raises:
+            StoreUnavailable: One of them cannot be read.
+        """
+        # The spool first: what is drained meanwhile is then found in both, never in neither.
+        found = self.spool(spool)
+        found.add(self.database(entities))
+        return found
 
     def database(self, entities: Entities) -> Found:
         """Look through the database. Opens sessions of its own.
@@ -138,7 +153,10 @@ class Search:
             text = row.target
         if not self.person.is_named_in(text):
             return
-        columns = _columns(entities, id) if entities is not None and row.state == "stored" else None
+        if row.state is State.BATCH:
+            found.batches.add(id)
+            return
+        columns = _columns(entities, id) if entities is not None and row.state is State.STORED else None
         if columns is None and row.body is not None and (row.state.is_replayable or entities is None):
             read = row.reprocessed(max_decoded_bytes=self.max_decoded_bytes, sources=self.sources)
             if read.parts:

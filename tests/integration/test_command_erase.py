@@ -120,6 +120,20 @@ def test_a_person_leaves_database_history_feed_and_deliveries_and_what_holds_goe
     wait_until(lambda: hers in scene.receiver.lead_ids("/crm"))
     rows = len(crm.rows.raw())
 
+    told = json.loads(leadcrm(crm.server.directory, "person", "--email", EMAIL, **crm.server.environment).stdout)
+    assert [one["lead"]["id"] for one in told["leads"]] == [first, alone, hers]
+    assert [len(one["repeats"]) for one in told["leads"]] == [2, 0, 0]
+    assert (json.loads(told["leads"][0]["request"]["body"]), json.loads(told["leads"][2]["request"]["body"])) == (
+        PERSON,
+        PERSON,
+    )
+    assert {event["field"] for event in told["leads"][0]["history"]} == {"status", "assignedTo", "note"}
+    assert told["leads"][0]["deliveries"] or "down" in {sink["sink"] for sink in told["sinks"]}
+    assert "lead.created" in {event["type"] for sink in told["sinks"] for event in sink["passed"]}
+    assert {one["state"] for one in told["requests"]} == {"invalid", "conflict"}
+    assert (told["mentions"], told["batches"]) == ([friend], [batch.receipt.raw_id])
+    assert "Other.Zyx" not in json.dumps(told)
+
     planned = leadcrm(crm.server.directory, "erase", "--email", EMAIL, "--dry-run", **crm.server.environment)
     assert planned.returncode == 0
     assert "raw rows" in planned.stdout
