@@ -99,6 +99,7 @@ class Dispatcher:
         self._since = now_utc()
         self._feed = Feed()
         self._couriers: dict[str, Courier] = {}
+        self._ending: dict[str, Courier] = {}
         # A process that takes the place of a dead one goes on counting.
         told = board.sinks()
         self._counted: dict[str, dict[str, int]] = {name: dict(one["outcomes"]) for name, one in told.items()}
@@ -154,8 +155,11 @@ class Dispatcher:
                 courier.sink = sinks[name]
                 continue
             courier.stop()
-            self._counted[name] = self._outcomes(name, self._couriers.pop(name))
-        for name in held - self._couriers.keys():
+            self._ending[name] = self._couriers.pop(name)
+        for name in [name for name, courier in self._ending.items() if not courier.is_alive]:
+            self._counted[name] = self._outcomes(name, self._ending.pop(name))
+        # What one has under way must be kept before another takes the same events.
+        for name in held - self._couriers.keys() - self._ending.keys():
             self._couriers[name] = Courier(sinks[name], self._holder, self._feed, self._call)
 
     def _outcomes(self, name: str, courier: Courier | None) -> dict[str, int]:
@@ -171,7 +175,7 @@ class Dispatcher:
             state = self._call(backlog, name)
             is_behind = state is not None and state.oldest is not None and sink.enabled
             told[name] = {
-                "outcomes": self._outcomes(name, self._couriers.get(name)),
+                "outcomes": self._outcomes(name, self._couriers.get(name) or self._ending.get(name)),
                 "oldest": state.oldest.replace(tzinfo=timezone.utc).timestamp() if is_behind else None,
                 "disabled": state.disabled if state is not None else "",
             }
@@ -211,7 +215,7 @@ class Dispatcher:
         for courier in self._couriers.values():
             courier.stop()
         ends_at = monotonic() + STOP_S
-        for courier in self._couriers.values():
+        for courier in (*self._couriers.values(), *self._ending.values()):
             courier.join(max(0.0, ends_at - monotonic()))
         with suppress(LeadcrmError):
             self._call(release_leases, self._holder)

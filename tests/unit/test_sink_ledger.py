@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,8 +19,10 @@ from leadcrm.crm.feed import Feed, FeedEvent
 from leadcrm.crm.queries import get_lead
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
-from leadcrm.delivery import people, whereabouts
+from leadcrm.delivery import dispatch, people, whereabouts
 from leadcrm.delivery.attempt import Attempt
+from leadcrm.delivery.board import DeliveryBoard
+from leadcrm.delivery.dispatch import Dispatcher
 from leadcrm.delivery.ledger import (
     LeaseLost,
     Record,
@@ -31,13 +37,16 @@ from leadcrm.delivery.ledger import (
     release_leases,
     take_work,
 )
+from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.people import Chosen, drop_deliveries, read_sink_documents, retry_deliveries
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.operations.sink_verification import sink_problems
 from tests.support.crm import keep, submission, url_of
+from tests.support.receiver import Receiver, answer
 from tests.support.rows import Rows
+from tests.support.waiting import wait_until
 
 FAILURE = Attempt(500, "out of order")
 SUCCESS = Attempt(200, "")
@@ -242,3 +251,39 @@ def test_rows_that_were_taken_away_and_a_cursor_that_was_moved_are_named(ledger:
     assert [problem.partition(",")[0] for problem in ledger.problems()] == ["it took 2 events"]
     ledger.rows.execute("UPDATE leads_sinks SET taken = 1, cursor_seq = cursor_seq + 1")
     assert ledger.problems() == ["it took 1 events of the feed, where 3 are up to its cursor"]
+
+
+def test_a_sink_that_is_put_back_waits_for_what_is_under_way(
+    ledger: Ledger, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "LOOK_S", 0.0)
+    monkeypatch.setattr(dispatch, "BOARD_S", 0.0)
+    answers, stopping = threading.Event(), threading.Event()
+
+    def answer_late(request: BaseHTTPRequestHandler) -> None:
+        answers.wait(10)
+        answer(204)(request)
+
+    with Receiver() as receiver:
+        receiver.handlers["/"] = answer_late
+        file = tmp_path / "sinks.toml"
+        text = f"[sink.{NAME}]\nurl = '{receiver.url}/'\nallow_private = true\n"
+        file.write_text(text)
+        config: Any = SimpleNamespace(database=url_of(database))
+        board = DeliveryBoard()
+        dispatcher = Dispatcher(config, LiveSinks(file), board, "a")
+        thread = threading.Thread(target=dispatcher.run, args=(stopping,))
+        thread.start()
+        try:
+            wait_until(lambda: len(receiver.received["/"]) == 3)
+            file.write_text("# None.")
+            wait_until(lambda: not board.sinks())
+            file.write_text(text)
+            wait_until(board.sinks)
+            answers.set()
+            wait_until(lambda: ledger.rows.select("SELECT 1 FROM leads_sinks WHERE delivered >= 3"))
+        finally:
+            stopping.set()
+            thread.join()
+        assert len(receiver.received["/"]) == 3
+    assert ledger.problems() == []
