@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
@@ -159,31 +158,54 @@ class Courier:
         return True
 
     def _attempt_all(self, sink: Sink, todo: list[tuple[FeedEvent, bool]]) -> list[Result]:
-        """Attempt events in order, until the time is over or the receiver fails."""
+        """Attempt events in order, until the time is over, the rate is used up or the receiver fails."""
         results: list[Result] = []
-        rest = iter(todo)
         ends_at = monotonic() + RECORD_S
         at_once = AT_ONCE if self._failures < DOUBTFUL_FAILURES else 1
-        while (some := list(islice(rest, at_once))) and not self._stopping.is_set():
-            attempts = [self._start(sink, event) if sink.wants(event) else None for event, _ in some]
-            results += [
+        while some := todo[len(results) : len(results) + at_once]:
+            started = self._start_some(sink, some, ends_at)
+            made = [
                 Result(event, is_fresh, None if future is None else future.result())
-                for (event, is_fresh), future in zip(some, attempts, strict=True)
+                for (event, is_fresh), future in zip(some, started, strict=False)
             ]
-            made = [result.attempt for result in results[-len(some) :] if result.attempt is not None]
-            if made and self._has_failed(made):
-                break
-            if monotonic() > ends_at:
+            results += made
+            attempts = [result.attempt for result in made if result.attempt is not None]
+            if (attempts and self._has_failed(attempts)) or len(made) < len(some) or monotonic() > ends_at:
                 break
         return results
 
-    def _start(self, sink: Sink, event: FeedEvent) -> Any:
-        """Start an attempt, once the rate allows it; return None if the sink does not want the event any more."""
-        if sink.rate is not None:
-            now = monotonic()
-            self._next_slot = max(self._next_slot, now)
-            self._stopping.wait(self._next_slot - now)
-            self._next_slot += sink.rate.per_s / sink.rate.requests
+    def _start_some(
+        self, sink: Sink, some: list[tuple[FeedEvent, bool]], ends_at: float
+    ) -> list[Future[Attempt] | None]:
+        """Start as many attempts as the rate allows by a time; None for an event that the sink does not want."""
+        started: list[Future[Attempt] | None] = []
+        for event, _ in some:
+            if not sink.wants(event):
+                started.append(None)
+            elif self._stopping.is_set() or not self._takes_slot(sink, ends_at):
+                break
+            else:
+                started.append(self._start(sink, event))
+        return started
+
+    def _takes_slot(self, sink: Sink, ends_at: float) -> bool:
+        """Wait until the rate allows an attempt, and say whether it does by a time."""
+        if sink.rate is None:
+            return True
+        now, pause_s = monotonic(), sink.rate.per_s / sink.rate.requests
+        # The rate may have been raised meanwhile.
+        slot = min(max(self._next_slot, now), now + pause_s)
+        if slot > ends_at:
+            # What has been attempted must not wait to be kept for as long as a rate may ask.
+            self._paused_until = max(self._paused_until, min(slot, now + IDLE_S))
+            return False
+        if self._stopping.wait(slot - now):
+            return False
+        self._next_slot = slot + pause_s
+        return True
+
+    def _start(self, sink: Sink, event: FeedEvent) -> Future[Attempt] | None:
+        """Start an attempt; return None if the sink does not want the event any more."""
         if event.lead is not None and (event.lead.may_be_cut or monotonic() > self._fresh_until):
             # Whole only now: a page of whole leads has no bound.
             event = self._call(with_whole_lead, event)

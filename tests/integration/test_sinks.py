@@ -235,12 +235,17 @@ def test_a_changed_file_is_taken_in_and_a_faulty_one_refused(scene: Scene) -> No
     checked = scene.command("sinks", "check")
     assert (checked.returncode, "private address" in checked.stdout) == (78, True)
     late = f"[sink.late]\nurl = '{scene.receiver.url}/late'\nallow_private = true\n"
+    late += f"[sink.rare]\nurl = '{scene.receiver.url}/rare'\nrate = '2/h'\nallow_private = true\n"
+    rare = [scene.post(), scene.post()]
     scene.file.write_text(f"{text}\n{late}")
     lead_id = (
         wait_until(lambda: scene.crm.rows.select("SELECT 1 FROM leads_sinks WHERE name = 'late'")) and scene.post()
     )
     wait_until(lambda: lead_id in scene.receiver.lead_ids("/late"))
     wait_until(lambda: "SINKS_FILE" not in (scene.ready()["fault"] or ""))
+    # What a rate has let through is kept, however long the next one waits.
+    wait_until(lambda: scene.crm.rows.select("SELECT 1 FROM leads_sinks WHERE name = 'rare' AND delivered > 0"))
+    assert not set(rare) <= set(scene.receiver.lead_ids("/rare"))
 
 
 def sinks_file(folder: Path, receiver: Receiver) -> str:
