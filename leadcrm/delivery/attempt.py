@@ -17,6 +17,9 @@ MAX_RETRY_AFTER_S = 24 * 3600.0
 MAX_KEPT_BYTES = 1024
 """How much of an answer is kept."""
 
+MAX_ADDRESSES = 3
+"""Of a host, that are tried."""
+
 GONE = 410
 
 

@@ -5,18 +5,28 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from email.message import EmailMessage
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from leadcrm.crm.feed import FeedEvent
 from leadcrm.delivery.addresses import addresses_of
-from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt
+from leadcrm.delivery.attempt import MAX_ADDRESSES, MAX_KEPT_BYTES, Attempt
+from leadcrm.delivery.deadline import ending
 from leadcrm.delivery.message import message_id, text_of
 from leadcrm.delivery.sink import Sink
 
 SMTP_S = 10.0
 """The limit for one step of the conversation."""
+
+MAIL_S = 60.0
+"""The limit for the whole of it, until the mail is taken."""
+
+QUIT_S = 2.0
+
+_FIRST_REFUSAL = 400
 
 _PORTS = {"smtps": 465, "smtp": 587}
 
@@ -28,21 +38,39 @@ def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
         OSError: The server cannot be reached.
     """
     port = sink.url.port or _PORTS[sink.url.scheme]
-    address = addresses_of(sink.host, port, allow_private=sink.allow_private)[0]
+    connection = _connection(addresses_of(sink.host, port, allow_private=sink.allow_private)[:MAX_ADDRESSES], port)
     try:
-        with _connect(sink, address, port, context) as server:
-            if sink.url.scheme == "smtp" and (server.has_extn("starttls") or not sink.allow_private):
-                server.starttls(context=context)
-            if sink.secrets:
-                server.login(unquote(sink.url.username or ""), sink.secrets[0].decode())
-            refused = server.send_message(make_mail(sink, event))
+        refused = _send(sink, event, connection, context)
     except smtplib.SMTPResponseException as error:
-        return Attempt(error.smtp_code, _text(error.smtp_error))
+        # An answer that is out of place is no success either: the mail was not taken.
+        is_refusal = error.smtp_code >= _FIRST_REFUSAL
+        return Attempt(error.smtp_code if is_refusal else None, _text(error.smtp_error))
     except smtplib.SMTPRecipientsRefused as error:
         return _refusal(error.recipients)
     except smtplib.SMTPException as error:
         return Attempt(None, f"the mail server does not do what is needed: {type(error).__name__}")
     return _refusal(refused) if refused else Attempt(250, "")
+
+
+def _send(
+    sink: Sink, event: FeedEvent, connection: socket.socket, context: ssl.SSLContext
+) -> dict[str, tuple[int, bytes]]:
+    """Send a mail over a connection, which is closed, and return the recipients that were refused."""
+    # A duplicate, because TLS takes the socket away.
+    with connection.dup() as whole, ExitStack() as stack:
+        stack.callback(connection.close)
+        with ending(whole, MAIL_S):
+            server = _server(sink, connection, context)
+            stack.callback(server.close)
+            if sink.url.scheme == "smtp" and (server.has_extn("starttls") or not sink.allow_private):
+                server.starttls(context=context)
+            if sink.secrets:
+                server.login(unquote(sink.url.username or ""), sink.secrets[0].decode())
+            refused = server.send_message(make_mail(sink, event))
+        # It has the mail, whatever becomes of the farewell.
+        with suppress(smtplib.SMTPException, OSError), ending(whole, QUIT_S):
+            server.quit()
+        return refused
 
 
 def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
@@ -58,18 +86,28 @@ def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
     return mail
 
 
-def _connect(sink: Sink, address: str, port: int, context: ssl.SSLContext) -> smtplib.SMTP:
-    """Connect to an address that was checked; the certificate must be of the host's name all the same."""
+def _connection(addresses: Sequence[str], port: int) -> socket.socket:
+    """Connect to the first address that takes a connection."""
+    failure: OSError | None = None
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), SMTP_S)
+        except OSError as error:
+            failure = error
+    raise failure or OSError("the host has no address")
+
+
+def _server(sink: Sink, connection: socket.socket, context: ssl.SSLContext) -> smtplib.SMTP:
+    """Speak over a connection to an address that was checked; the certificate is of the host's name all the same."""
 
     class Smtp(smtplib.SMTP):
         # Not documented, but what smtplib's own SMTP_SSL overrides: its public argument is the host alone.
-        def _get_socket(self, _host: str, port: int, timeout: float) -> Any:
-            connection = socket.create_connection((address, port), timeout)
+        def _get_socket(self, _host: str, _port: int, _timeout: float) -> Any:
             if sink.url.scheme == "smtps":
                 return context.wrap_socket(connection, server_hostname=sink.host)
             return connection
 
-    return Smtp(sink.host, port, timeout=SMTP_S)
+    return Smtp(sink.host, timeout=SMTP_S)
 
 
 def _refusal(recipients: dict[str, tuple[int, bytes]]) -> Attempt:

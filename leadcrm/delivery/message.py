@@ -17,6 +17,12 @@ from leadcrm.delivery.sink import Sink
 
 DEFAULT_TEXT = "{type}: {firstName} {lastName} {phone} {email} {country} {offer}"
 
+MAX_TELEGRAM = 4_096
+"""Characters of a text that Telegram takes (https://core.telegram.org/bots/api#sendmessage)."""
+
+MAX_SLACK = 40_000
+"""Characters after which Slack cuts a text (https://docs.slack.dev/reference/methods/chat.postMessage)."""
+
 _BITRIX_METHOD = "crm.lead.add.json"
 
 
@@ -46,10 +52,10 @@ def make_message(sink: Sink, event: FeedEvent, now: datetime | None = None) -> M
         return Message(path, {**headers, **signature_headers(sink, event, body, now)}, body)
     if sink.kind == "slack":
         # https://docs.slack.dev/messaging/formatting-message-text: these three are special.
-        text = text_of(sink, event).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        text = _cut(text_of(sink, event), MAX_SLACK).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return Message(path, headers, encode({"text": text}))
     if sink.kind == "telegram":
-        document = {"chat_id": parse_qs(sink.url.query)["chat_id"][0], "text": text_of(sink, event)}
+        document = {"chat_id": parse_qs(sink.url.query)["chat_id"][0], "text": _cut(text_of(sink, event), MAX_TELEGRAM)}
         return Message(f"{base}/bot{sink.secrets[0].decode()}/sendMessage", headers, encode(document))
     return Message(f"{base}/{_BITRIX_METHOD}", headers, encode(_bitrix_lead(sink, event)))
 
@@ -81,7 +87,16 @@ def text_of(sink: Sink, event: FeedEvent) -> str:
         return "" if value is None else str(value)
 
     text = PLACEHOLDER.sub(lambda match: value_of(match[1]), sink.text or DEFAULT_TEXT)
-    return " ".join(text.split()) if not sink.text else text
+    # A text without anything in it is refused by those who show it.
+    return (" ".join(text.split()) if not sink.text else text) if text.strip() else f"{values['type']} {event.lead_id}"
+
+
+def _cut(text: str, length: int) -> str:
+    """Return a text of at most so many UTF-16 units, by which services count."""
+    encoded = text.encode("utf-16-le", "replace")
+    if len(encoded) <= 2 * length:
+        return text
+    return encoded[: 2 * (length - 1)].decode("utf-16-le", "ignore") + "…"
 
 
 def _bitrix_lead(sink: Sink, event: FeedEvent) -> dict[str, Any]:

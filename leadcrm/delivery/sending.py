@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
+import logging
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from urllib3.response import BaseHTTPResponse
 
 from leadcrm.crm.feed import FeedEvent
 from leadcrm.delivery.addresses import addresses_of
-from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt
+from leadcrm.delivery.attempt import MAX_ADDRESSES, MAX_KEPT_BYTES, Attempt
+from leadcrm.delivery.deadline import ending
 from leadcrm.delivery.mail import send_mail
 from leadcrm.delivery.message import Message, make_message
 from leadcrm.delivery.sink import Sink
@@ -39,8 +39,6 @@ ANSWER_S = 15.0
 BODY_S = 2.0
 """The limit for the answer's body, of which only the beginning is wanted."""
 
-MAX_ADDRESSES = 3
-
 _REDIRECTS = range(300, 400)
 
 _CA_FILES = (
@@ -52,6 +50,9 @@ _CA_FILES = (
 """Where systems keep the authorities that they trust, for an executable whose OpenSSL was built elsewhere."""
 
 
+logger = logging.getLogger("leadcrm.delivery")
+
+
 def deliver(sink: Sink, event: FeedEvent) -> Attempt:
     """Make one attempt to deliver an event."""
     try:
@@ -60,6 +61,12 @@ def deliver(sink: Sink, event: FeedEvent) -> Attempt:
         return _post(sink, make_message(sink, event))
     except (OSError, ValueError, http.client.HTTPException) as error:
         return Attempt(None, _reason(error))
+    except Exception as error:
+        # Without a result, the sink would come to this event again and again, and never to those behind it.
+        text = "an event could not be sent"
+        extra = {"action": "deliver", "sink": sink.name, "seq": event.seq, "repeat_key": f"{text} {sink.name}"}
+        logger.exception(text, extra=extra)
+        return Attempt(None, f"it could not be sent: {type(error).__name__}")
 
 
 def _post(sink: Sink, message: Message) -> Attempt:
@@ -93,46 +100,21 @@ def _connection(address: str, port: int, tls_host: str | None) -> HTTPConnection
 def _exchange(connection: HTTPConnection, message: Message, headers: dict[str, str]) -> Attempt:
     sock = connection.sock
     assert sock is not None
-    sock.settimeout(ANSWER_S)
-    with _ending(sock, ANSWER_S):
+    # Not on the socket: urllib3 sets it there anew before it waits for the answer.
+    connection.timeout = ANSWER_S
+    with ending(sock, ANSWER_S):
         connection.request(
             "POST", message.target, body=message.body, headers=headers, preload_content=False, decode_content=False
         )
         response = connection.getresponse()
     body = b""
-    with suppress(Exception), _ending(sock, BODY_S):
+    with suppress(Exception), ending(sock, BODY_S):
         # The status is there: whatever becomes of the body changes nothing.
         body = response.read(MAX_KEPT_BYTES) or b""
     answer = body.decode(errors="replace").replace("\0", "")
     if response.status in _REDIRECTS:
         answer = f"a redirect, which is not followed; {answer}"
     return Attempt(response.status, answer, _retry_after_s(response, body))
-
-
-@contextmanager
-def _ending(sock: socket.socket, seconds: float) -> Iterator[None]:
-    """End a socket's connection unless the block ends in time: each byte of a slow answer would renew a timeout.
-
-    Raises:
-        TimeoutError: It did not, however well it took the end: half a head is none.
-    """
-    has_ended = threading.Event()
-
-    def end() -> None:
-        has_ended.set()
-        with suppress(OSError):
-            # Not that of TLS, which another thread may be reading with.
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-    if has_ended.is_set():
-        raise TimeoutError
 
 
 def _retry_after_s(response: BaseHTTPResponse, body: bytes) -> float | None:
@@ -145,8 +127,9 @@ def _retry_after_s(response: BaseHTTPResponse, body: bytes) -> float | None:
             moment = parsedate_to_datetime(text)
             moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
             return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
-    with suppress(ValueError, KeyError, TypeError, AttributeError):
-        return float(json.loads(body)["parameters"]["retry_after"])
+    with suppress(ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        seconds = float(json.loads(body)["parameters"]["retry_after"])
+        return max(0.0, seconds) if isfinite(seconds) else None
     return None
 
 

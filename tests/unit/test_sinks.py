@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from leadcrm.delivery import addresses, courier, dispatch, ledger, sending
+from leadcrm.delivery import addresses, courier, dispatch, ledger, mail, sending
 from leadcrm.delivery.addresses import is_public
 from leadcrm.delivery.attempt import SCHEDULE_S, Attempt, next_attempt
 from leadcrm.delivery.definition import parse_sinks
@@ -57,6 +58,7 @@ def receiver() -> Iterator[Receiver]:
         ("url = 'https://a.example/'\nevents = ['lead.gone']", 3, "no event 'lead.gone'"),
         ("url = 'https://a.example/'\nonly = { colour = 'red' }", 3, "no column 'colour'"),
         ("url = 'https://a.example/'\npayload = 'fat'", 3, "full or thin"),
+        ("url = 'https://a.example/'\nsecret = 'whsec_é'", 3, "no Base64"),
         ("url = 'https://a.example/'\nrate = 'often'", 3, "10/s"),
         ("url = 'https://a.example/'\ntext = 'hi'", 3, "has none"),
         ("url = 'https://a.example/'\nenabled = 'no'", 3, "true or false"),
@@ -87,7 +89,7 @@ def test_all_faults_of_a_text_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     "text",
     ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1", "fe80::1", "fd00::1",
-     "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::1"],
+     "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::1", "::10.0.0.1", "64:ff9b:1::a00:1", "fec0::1"],
 )  # fmt: skip
 def test_a_private_address_is_recognized_in_every_form(text: str) -> None:
     assert not is_public(ipaddress.ip_address(text))
@@ -136,6 +138,14 @@ def test_a_receiver_that_stalls_or_never_ends_is_given_up_in_time(
         assert time.monotonic() - started < 3
 
 
+def test_a_receiver_may_take_longer_to_answer_than_to_connect(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "CONNECT_S", 0.1)
+    receiver.handlers["/slow"] = lambda request: (time.sleep(0.3), answer(204)(request))[1]
+    assert deliver(sink_of(f"url = '{receiver.url}/slow'\nallow_private = true"), example_event()).is_success
+
+
 @pytest.mark.parametrize(
     ("header", "body", "seconds"),
     [
@@ -144,6 +154,11 @@ def test_a_receiver_that_stalls_or_never_ends_is_given_up_in_time(
         ("soon", b"", None),
         ("", b'{"parameters":{"retry_after":9}}', 9),
         ("", b"[]", None),
+        ("-5", b"", None),
+        ("", b'{"parameters":{"retry_after":-9}}', 0),
+        ("", b'{"parameters":{"retry_after":NaN}}', None),
+        ("", b'{"parameters":{"retry_after":%s}}' % (b"9" * 400), None),
+        ("", b"[" * 1_024, None),
     ],
 )
 def test_a_receiver_says_how_long_it_wants_to_be_left_alone(
@@ -207,6 +222,33 @@ def test_a_mail_is_sent_and_what_the_server_answers_is_kept() -> None:
     assert refused == Attempt(None, "it refused the connection")
 
 
+def test_a_mail_server_that_takes_its_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail, "MAIL_S", 0.3)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def trickle_on() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                while True:
+                    connection.sendall(b"2")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=trickle_on)
+        thread.start()
+        url = f"smtp://127.0.0.1:{listener.getsockname()[1]}?from=a@a.example&to=b@a.example"
+        started = time.monotonic()
+        attempt = deliver(sink_of(f"kind = 'email'\nurl = '{url}'\nallow_private = true"), example_event())
+        thread.join()
+    assert not attempt.is_success
+    assert time.monotonic() - started < 3
+
+
+def test_an_event_that_cannot_be_sent_is_a_failed_attempt(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "make_message", lambda *_: 1 / 0)
+    sink = sink_of(f"url = '{receiver.url}/'\nallow_private = true")
+    assert deliver(sink, example_event()) == Attempt(None, "it could not be sent: ZeroDivisionError")
+
+
 def serve_mail(listener: socket.socket, said: list[str]) -> None:
     """Take one mail as an SMTP server does."""
     connection, _ = listener.accept()
@@ -226,9 +268,11 @@ def serve_mail(listener: socket.socket, said: list[str]) -> None:
                     said.append(text.rstrip("\r\n"))
                     if text in (".\r\n", ".\n"):
                         break
-            answer("250 ok")
             if word == "quit":
+                # What it says after the mail changes nothing.
+                answer("421 no time")
                 break
+            answer("250 ok")
 
 
 def test_texts_of_people_are_put_in_and_nothing_else(receiver: Receiver) -> None:
@@ -238,3 +282,9 @@ def test_texts_of_people_are_put_in_and_nothing_else(receiver: Receiver) -> None
     deliver(sink_of(f"kind = 'slack'\nurl = '{receiver.url}/slack'\n{text}"), event)
     (request,) = receiver.received["/slack"]
     assert request.document == {"text": "{email} &lt;b&gt; "}
+    # Telegram refuses what is longer or empty.
+    lead = event.lead._replace(first_name="\N{GRINNING FACE}" * 4_096, phone=" ")
+    for name, text in (("firstName", "\N{GRINNING FACE}" * 2_047 + "…"), ("phone", f"lead.created {event.lead_id}")):
+        sink = sink_of(f"kind = 'telegram'\nurl = 'https://a.example/?chat_id=1'\nsecret = 'a'\ntext = '{{{name}}}'")
+        body = make_message(sink, event._replace(lead=lead)).body
+        assert json.loads(body)["text"] == text
