@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -32,3 +32,32 @@ def test_a_variant_fills_what_it_holds(name: str) -> None:
     filled = dict(zip(FIELDS, row.fields or (None,) * len(FIELDS), strict=True))
     assert {field: filled[field] for field in variant["columns"]} == variant["columns"]
     assert row.is_test is variant["test"]
+
+
+PARTS = b'--B\r\nContent-Disposition: form-data; name="email"\r\n\r\na@example.com\r\n'
+PARTS += b'--B\r\nContent-Disposition: form-data; name="V\xc4\x81rds"\r\n\r\nAnna\r\n--B--\r\n'
+TEXT = '{"Vārds":"Anna","email":"a@example.com"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (PARTS, "multipart/form-data; boundary=C"),
+        (PARTS, "multipart/mixed; boundary=B"),
+        (PARTS, FORM),
+        (PARTS, ""),
+        (b"preamble\r\n" + PARTS, "multipart/form-data; boundary=B"),
+        (PARTS.replace(b"\r\n", b"\n"), "multipart/form-data; boundary=B"),
+        (TEXT.encode("utf-16"), JSON),
+        (TEXT.encode("cp1257"), f"{JSON}; charset=windows-1257"),
+        (TEXT.replace("}", ',"city":"R\\u0101"}').encode() + b"\0\n", JSON),
+        (TEXT.replace("}", ',"note":"a\n\tb"}').encode(), JSON),
+        (TEXT.replace("}", ',"city":"X"}').encode().replace(b"X", b"\xe2"), JSON),
+        (quote(TEXT).encode() + b"=", FORM),
+        ("Vārds=Anna\r\nemail=a@example.com\r\nx=\r\n\r\ntwo lines".encode(), "text/plain"),
+    ],
+)
+def test_a_body_that_its_sender_describes_or_encodes_badly_is_read(body: bytes, content_type: str) -> None:
+    row = arrival(PRESETS["generic"], body, content_type).interpreted()
+    filled = dict(zip(FIELDS, row.fields or (None,) * len(FIELDS), strict=True))
+    assert (filled["firstName"], filled["email"]) == ("Anna", "a@example.com")

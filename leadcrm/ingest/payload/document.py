@@ -7,14 +7,21 @@ It is more tolerant than the reading of `/api/lead`: it takes lists, lines of JS
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.content_coding import decode_body, possible_bodies
-from leadcrm.ingest.payload.effort import require_few_lines, require_quick_mapping, require_short
-from leadcrm.ingest.payload.form import read_multipart, read_whole_urlencoded
+from leadcrm.ingest.payload.effort import (
+    require_few_lines,
+    require_quick_charset,
+    require_quick_mapping,
+    require_short,
+)
+from leadcrm.ingest.payload.form import after_mark, charset_of, read_multipart, read_whole_urlencoded
 from leadcrm.ingest.payload.json import read_any_json
+from leadcrm.ingest.payload.lenient_form import read_multipart_leniently
+from leadcrm.ingest.payload.lenient_json import with_breaks_escaped
 from leadcrm.ingest.payload.reader import begins_as_json
 from leadcrm.ingest.payload.xml import read_xml
 
@@ -78,14 +85,15 @@ def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int, *, at_l
 def _read(  # noqa: PLR0911 - a line for each format
     body: bytes, content_type: str, *, exactly: bool, at_leisure: bool
 ) -> object:
+    body = _without_utf16(body, at_leisure=at_leisure)
     text = body.removeprefix(BOM_UTF8).strip(b" \t\r\n")
     if not text:
         return {}
     media_type = content_type.partition(";")[0].strip().lower()
     if begins_as_json(text):
-        return _read_json(text, exactly=exactly, at_leisure=at_leisure)
-    if media_type == "multipart/form-data":
-        return _with_nested(read_multipart(body, content_type, whole=True, at_leisure=at_leisure))
+        return _read_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
+    if media_type.startswith("multipart/") or text.startswith(b"--"):
+        return _with_nested(_read_multipart(body, content_type, at_leisure=at_leisure))
     if len(text.translate(None, _BINARY)) != len(text):
         raise InvalidPayload("the body is neither JSON nor a form")
     if text[:1] == b'"':
@@ -102,23 +110,86 @@ def _read(  # noqa: PLR0911 - a line for each format
             require_few_lines(text, MAX_HURRIED_LINES)
         return _with_nested(_read_plain_form(text))
     if b"=" in text:
-        return _with_nested(read_whole_urlencoded(text, content_type, at_leisure=at_leisure))
+        form = read_whole_urlencoded(text, content_type, at_leisure=at_leisure)
+        return _json_sent_as_name(form, at_leisure=at_leisure) or _with_nested(form)
     raise InvalidPayload("the body is neither JSON nor a form")
 
 
-def _read_json(text: bytes, *, exactly: bool, at_leisure: bool) -> object:
+def _without_utf16(body: bytes, *, at_leisure: bool) -> bytes:
+    if not body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return body
+    if not at_leisure:
+        require_short(body)
+    return body.decode("utf-16", "replace").encode()
+
+
+def _read_multipart(body: bytes, content_type: str, *, at_leisure: bool) -> dict[str, object]:
+    try:
+        return read_multipart(body, content_type, whole=True, at_leisure=at_leisure)
+    except InvalidPayload:
+        form = read_multipart_leniently(after_mark(body), content_type, [], whole=True, at_leisure=at_leisure)
+        if form is None:
+            raise
+        return form
+
+
+def _json_sent_as_name(form: dict[str, object], *, at_leisure: bool) -> object:
+    """Return the JSON that was encoded as if it were the one name of a form, else None."""
+    ((name, value), *more) = form.items() if form else (("", ""),)
+    if more or not begins_as_json(name[:100].encode(errors="replace")):
+        return None
+    text = f"{name}={value}" if value else name
+    try:
+        return _read_json(text.encode(errors="replace"), "", exactly=False, at_leisure=at_leisure)
+    except InvalidPayload:
+        return None
+
+
+def _mended(text: bytes, content_type: str, *, at_leisure: bool) -> bytes | None:
+    """Return JSON without what its senders do to it, or None if nothing of that kind is found."""
+    if not at_leisure:
+        require_short(text)
+    mended = text.rstrip(b" \t\r\n\0")
+    try:
+        mended.decode()
+    except UnicodeDecodeError:
+        # A lead with a wrong letter is better than none.
+        charset = charset_of(content_type) or "utf-8"
+        if not at_leisure:
+            require_quick_charset(mended, charset)
+        mended = mended.decode(charset, "replace").encode()
+    if len(mended.translate(None, _BINARY)) != len(mended):
+        return None
+    mended = with_breaks_escaped(mended) or mended
+    return None if mended == text else mended
+
+
+def _read_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
     if not at_leisure:
         require_quick_mapping(text)
     exactly = exactly and len(text) <= MAX_EXACT_BYTES
     try:
         return read_any_json(text, exactly=exactly)
     except InvalidPayload:
-        lines = [line for line in text.split(b"\n", MAX_LINES) if line.strip()]
-        if len(lines) > MAX_LINES:
-            raise InvalidPayload(f"the body has more than {MAX_LINES} lines of JSON") from None
-        if len(lines) < 2 or not all(begins_as_json(line) for line in lines):
+        if text.count(b"\n", 0, -1) and (lines := _lines(text)):
+            return [read_any_json(line, exactly=exactly) for line in lines]
+        mended = _mended(text, content_type, at_leisure=at_leisure)
+        if mended is None:
             raise
-        return [read_any_json(line.strip(), exactly=exactly) for line in lines]
+        return read_any_json(mended, exactly=exactly)
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """Return the lines of a text that holds JSON on each of several; none of another text.
+
+    Raises:
+        InvalidPayload: There are too many.
+    """
+    lines = [line for line in text.split(b"\n", MAX_LINES) if line.strip()]
+    if len(lines) > MAX_LINES:
+        raise InvalidPayload(f"the body has more than {MAX_LINES} lines of JSON")
+    is_json = len(lines) > 1 and all(map(begins_as_json, lines))
+    return [line.strip() for line in lines] if is_json else []
 
 
 def _read_plain_form(text: bytes) -> dict[str, object]:

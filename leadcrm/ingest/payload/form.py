@@ -323,6 +323,11 @@ class _Parts:
         self.finished = True
 
 
+def charset_of(content_type: str) -> str | None:
+    """Return the codec of the charset that the Content-Type names, None if it names none that is known."""
+    return _charset(_options(content_type))
+
+
 def _options(content_type: str) -> dict[bytes, bytes]:
     # The parser encodes to latin-1, which cannot encode the surrogate escapes of header bytes.
     return _parameters(content_type.encode("latin-1", "replace"))

@@ -62,7 +62,7 @@ def read_untyped_form(
 
 
 def read_multipart_leniently(
-    body: bytes, content_type: str, mistakes: list[str], *, at_leisure: bool
+    body: bytes, content_type: str, mistakes: list[str], *, whole: bool = False, at_leisure: bool
 ) -> dict[str, object] | None:
     """Return the lead's fields of a multipart form that the strict reading refused; None if it is none or has none.
 
@@ -70,6 +70,7 @@ def read_multipart_leniently(
         body: Without a byte order mark and blanks in front.
         content_type: The header's value. A body of another type is a form if it begins as one.
         mistakes: Gets the mistakes that were found.
+        whole: All fields by their names, not those of a lead alone.
 
     Raises:
         InvalidPayload: It is such a form, but malformed or cut off.
@@ -94,9 +95,9 @@ def read_multipart_leniently(
     mistakes += found
     if _LINE_FEEDS in found:
         form = form.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        fields = read_parts(form, content_type, boundary, at_leisure=at_leisure)
+        fields = read_parts(form, content_type, boundary, whole=whole, at_leisure=at_leisure)
         return {name: str(text).replace("\r\n", "\n") for name, text in fields.items()} or None
-    return read_parts(form, content_type, boundary, at_leisure=at_leisure) or None
+    return read_parts(form, content_type, boundary, whole=whole, at_leisure=at_leisure) or None
 
 
 def _first_delimiter(body: bytes, boundary: bytes) -> int:

@@ -69,14 +69,14 @@ def read_json_leniently(text: bytes, mistakes: list[str], *, at_leisure: bool) -
     Raises:
         InvalidPayload: The text has another fault too.
     """
-    escaped = _with_breaks_escaped(text)
+    escaped = with_breaks_escaped(text)
     if escaped is None:
         return None
     mistakes.append(_RAW_BREAKS)
     return read_json(escaped, at_leisure=at_leisure)
 
 
-def _with_breaks_escaped(text: bytes) -> bytes | None:
+def with_breaks_escaped(text: bytes) -> bytes | None:
     """Return JSON with the raw line breaks and tabs within its strings escaped, or None if it has none."""
     if not _RAW_BREAK.search(text) or b'"' not in text:
         return None
