@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -21,7 +22,12 @@ MAX_PARTS = 1_000
 MAX_HURRIED_PARTS = 100
 """That are mapped while others wait."""
 
-_NO_KEYS = frozenset(("", "undefined", "null", "none", "[object object]"))
+_NO_KEYS = frozenset(
+    ("", "0", "-", "undefined", "null", "none", "nil", "nan", "n/a", "false", "true", "[object object]")
+)
+_MACRO = re.compile(r"(?:\$?\{X\}|\{\{X\}\}|\[X\]|%X%|<X>|#X#)".replace("X", r"[ $A-Za-z_][\w .$:|]*"))
+"""What a sender puts in for its own id, such as `{tid}` or `%SUBID%`, where it knows none. No UUID in braces is one."""
+
 _TRUE = frozenset(("true", "1"))
 
 
@@ -170,13 +176,17 @@ class Source:
         for paths in self.keys:
             values = [scalar_of(path(inputs), inputs) for path in paths]
             texts = [value.strip() for value in values if value is not None]
-            if len(texts) == len(values) and all(text.lower() not in _NO_KEYS for text in texts):
+            if len(texts) == len(values) and not any(map(_is_no_key, texts)):
                 return "\n".join(texts)
         return None
 
     def key_sha256(self, key: bytes) -> bytes:
         """Return the hash by which a key of this source is compared: no other source can take it."""
         return sha256(b"source\0" + self.name.encode() + b"\0" + key).digest()
+
+
+def _is_no_key(text: str) -> bool:
+    return text.lower() in _NO_KEYS or _MACRO.fullmatch(text) is not None
 
 
 def _parse_members(document: Any, members: Sequence[Sequence[str]], parse: Any) -> None:

@@ -61,3 +61,13 @@ def test_a_body_that_its_sender_describes_or_encodes_badly_is_read(body: bytes, 
     row = arrival(PRESETS["generic"], body, content_type).interpreted()
     filled = dict(zip(FIELDS, row.fields or (None,) * len(FIELDS), strict=True))
     assert (filled["firstName"], filled["email"]) == ("Anna", "a@example.com")
+
+
+@pytest.mark.parametrize(
+    ("id", "is_key"),
+    [("{tid}", False), ("{{ $json.id }}", False), ("%SUBID%", False), ("[TID]", False), ("0", False), ("n/a", False),
+     ("{6F9619FF-8B86-D011-B42D-00CF4FC964FF}", True), ("#12", True), ("urn:li:1", True), ("00", True)],
+)  # fmt: skip
+def test_what_a_sender_sends_where_it_has_no_id_is_no_key(id: str, is_key: bool) -> None:
+    row = arrival(PRESETS["postback"], urlencode({"tid": id, "cid": "c"}).encode(), FORM).interpreted()
+    assert row.idempotency_key == (id if is_key else None)

@@ -127,6 +127,8 @@ def _read_multipart(body: bytes, content_type: str, *, at_leisure: bool) -> dict
     try:
         return read_multipart(body, content_type, whole=True, at_leisure=at_leisure)
     except InvalidPayload:
+        if not at_leisure:
+            require_short(body)
         form = read_multipart_leniently(after_mark(body), content_type, [], whole=True, at_leisure=at_leisure)
         if form is None:
             raise
