@@ -172,7 +172,9 @@ def _after_place(label: str) -> Meaning | None:
         return None
     found = meaning(name)
     around = fold(place.rpartition(":")[2]).rstrip("0123456789")
-    return None if around != "form" and around in _names().other_things else found
+    if found is None or (around != "form" and around in _names().other_things):
+        return None
+    return Meaning(found.field, max(found.rank, BETWEEN_WORDS))
 
 
 def _part_of_question(folded: str, names: _Names) -> Meaning | None:
