@@ -36,6 +36,11 @@ SURE, BETWEEN_WORDS, PART_OF_QUESTION = 0, 1000, 2000
 _SERVERS = frozenset(("server", "host", "dedicated", "proxy"))
 """Words beside which an IP address is not the lead's."""
 
+_BESIDE_LABEL = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]")
+_BETWEEN_PIECES = re.compile(r"[/|\n\u2013\u2014]| - ")
+_ID = re.compile(r"(?:[_\- ]|(?<=[a-z])(?=I))(?:id|uuid|hash|key)$", re.IGNORECASE)
+"""The end of names such as `messageId`, which tell of a message."""
+
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -149,7 +154,12 @@ def _meaning_anew(label: str) -> Meaning | None:
     folded = _folded_anew(label)
     found = names.meanings.get(folded)
     if found is None and folded and folded not in names.never:
-        found = _between_words(label, folded, names) or _after_place(label) or _part_of_question(folded, names)
+        found = (
+            _between_words(label, folded, names)
+            or _after_place(label)
+            or _in_pieces(label, names)
+            or _part_of_question(folded, names, is_id=bool(_ID.search(label)))
+        )
     return found
 
 
@@ -165,6 +175,20 @@ def _between_words(label: str, folded: str, names: _Names) -> Meaning | None:
     return found and Meaning(found.field, BETWEEN_WORDS + found.rank)
 
 
+def _in_pieces(label: str, names: _Names) -> Meaning | None:
+    """Return what the first piece of a label means, as of `Vārds / Name` or `Name (as in your passport)`."""
+    pieces = _BETWEEN_PIECES.split(_BESIDE_LABEL.sub(" ", label))
+    folded_pieces = list(filter(None, map(_folded_anew, pieces)))
+    if folded_pieces == [_folded_anew(label)] or any(piece in names.other_things for piece in folded_pieces):
+        return None
+    for piece in pieces:
+        folded = _folded_anew(piece)
+        found = names.meanings.get(folded) or _between_words(piece, folded, names)
+        if found is not None and folded not in names.never:
+            return Meaning(found.field, max(found.rank, BETWEEN_WORDS))
+    return None
+
+
 def _after_place(label: str) -> Meaning | None:
     """Return what a name means behind the place in which a framework puts it, as in `ctl00$Main$txtName`."""
     place, mark, name = label.replace("$", ":").rpartition(":")
@@ -177,10 +201,10 @@ def _after_place(label: str) -> Meaning | None:
     return Meaning(found.field, max(found.rank, BETWEEN_WORDS))
 
 
-def _part_of_question(folded: str, names: _Names) -> Meaning | None:
+def _part_of_question(folded: str, names: _Names, *, is_id: bool) -> Meaning | None:
     if any(part in folded for part in names.other_things):
         return None
     for field, parts in names.parts:
-        if any(part in folded for part in parts):
+        if (field == "click_id" or not is_id) and any(part in folded for part in parts):
             return Meaning(field, PART_OF_QUESTION)
     return None
