@@ -30,6 +30,9 @@ MAX_NEW_LABELS = 60
 
 MAX_KNOWN = 8_192
 
+ANOTHER = 500
+"""How much less sure `email_2` is than `email_1`."""
+
 SURE, BETWEEN_WORDS, PART_OF_QUESTION = 0, 1000, 2000
 """The first rank of each kind of meaning; within one, the order of the lists."""
 
@@ -119,7 +122,12 @@ class _Names:
         self.parts = [(field, _folded(labels)) for field, labels in lists["parts"].items()]
         self.other_things = _folded(lists["other"]["things"])
         self.beside = frozenset(_folded(lists["other"]["beside"]))
+        self.people = frozenset(_folded(lists["other"]["people"]))
         self.never = frozenset(_folded(lists["other"]["never"]))
+
+    def is_of_others(self, words: list[str]) -> bool:
+        """Say whether a label's words are about somebody else than the lead."""
+        return words[:1] == ["to"] or not self.people.isdisjoint(words)
 
 
 @cache
@@ -153,7 +161,7 @@ def _meaning_anew(label: str) -> Meaning | None:
     names = _names()
     folded = _folded_anew(label)
     found = names.meanings.get(folded)
-    if found is None and folded and folded not in names.never:
+    if found is None and folded and folded not in names.never and not names.is_of_others(_words(label)):
         found = (
             _between_words(label, folded, names)
             or _after_place(label)
@@ -164,15 +172,13 @@ def _meaning_anew(label: str) -> Meaning | None:
 
 
 def _between_words(label: str, folded: str, names: _Names) -> Meaning | None:
-    text = _CAMEL.sub(" ", label)
-    if not text.isascii():
-        text = _ACCENTS.sub("", normalize("NFKD", text)[:MAX_FOLDED])
-    words = _WORDS.findall(text.casefold())
+    words = _words(label)
     if "ip" in words and _SERVERS.isdisjoint(words):
         return Meaning("ip", BETWEEN_WORDS)
     core = "".join([word for word in words if word not in names.beside and not word.isdecimal()])
     found = names.meanings.get(core) if core and core != folded else None
-    return found and Meaning(found.field, BETWEEN_WORDS + found.rank)
+    is_another = any(word.isdecimal() and word.strip("0") not in ("", "1") for word in words)
+    return found and Meaning(found.field, BETWEEN_WORDS + found.rank + is_another * ANOTHER)
 
 
 def _in_pieces(label: str, names: _Names) -> Meaning | None:
@@ -199,6 +205,24 @@ def _after_place(label: str) -> Meaning | None:
     if found is None or (around != "form" and around in _names().other_things):
         return None
     return Meaning(found.field, max(found.rank, BETWEEN_WORDS))
+
+
+def is_of_others(label: str, effort: Effort | None = None) -> bool:
+    """Say whether a label tells of somebody else than the lead, such as the agent.
+
+    Raises:
+        TooLaborious: That is more effort than there may be.
+    """
+    if effort is not None:
+        effort.take()
+    return _names().is_of_others(_words(label[:MAX_LABEL]))
+
+
+def _words(label: str) -> list[str]:
+    text = _CAMEL.sub(" ", label)
+    if not text.isascii():
+        text = _ACCENTS.sub("", normalize("NFKD", text)[:MAX_FOLDED])
+    return _WORDS.findall(text.casefold())
 
 
 def _part_of_question(folded: str, names: _Names, *, is_id: bool) -> Meaning | None:

@@ -16,7 +16,7 @@ import orjson
 
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
-from leadcrm.sources.labels import BETWEEN_WORDS, NAME, Meaning, fold, meaning
+from leadcrm.sources.labels import BETWEEN_WORDS, NAME, Effort, Meaning, fold, is_of_others, meaning
 from leadcrm.sources.leaves import Leaf, leaves
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
 
@@ -37,6 +37,10 @@ _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
 _INDEX_OF_COLUMN = {column: index for index, column in enumerate(FIELD_COLUMNS)}
 _EMAIL_INDEX, _PHONE_INDEX = _INDEX_OF_COLUMN["email"], _INDEX_OF_COLUMN["phone"]
+IMPLAUSIBLE = 9_000
+"""The rank of a value that its label surely means, such as an email that is `-`."""
+
+_PEOPLES_FIELDS = frozenset(("email", "phone", "ip", NAME, "first_name", "last_name"))
 _CONTACT_FIELDS = frozenset(("email", "phone"))
 _FIRST_INDEX, _LAST_INDEX = _INDEX_OF_COLUMN["first_name"], _INDEX_OF_COLUMN["last_name"]
 
@@ -119,8 +123,8 @@ class LeadMapping:
                         # A path has found it.
                         break
                     if (known := best.get(field)) is None or rank < known[0]:
-                        text = text_of(value, inputs) if rank < 1 else _plausible(field, value, inputs)
-                        if text:
+                        text, rank = _likely(field, value, rank, inputs)
+                        if text and (known is None or rank < known[0]):
                             best[field] = (rank, text)
                     break
             else:
@@ -131,14 +135,18 @@ class LeadMapping:
             elif field not in self.own and columns[_INDEX_OF_COLUMN[field]] is None:
                 columns[_INDEX_OF_COLUMN[field]] = text
         if unlabelled and not (columns[_EMAIL_INDEX] and columns[_PHONE_INDEX]):
-            self._recognize(columns, unlabelled)
+            self._recognize(columns, unlabelled, effort)
         return name
 
-    def _recognize(self, columns: list[str | None], unlabelled: Sequence[tuple[str, Any]]) -> None:
+    def _recognize(
+        self, columns: list[str | None], unlabelled: Sequence[tuple[str, Any]], effort: Effort | None
+    ) -> None:
         """Recognize an email and a phone by themselves, where no label says what they are."""
         local: str | None = None
         for label, value in unlabelled:
             if type(value) is not str or len(value) > 254:
+                continue
+            if not _may_be_contact(value) or is_of_others(label, effort):
                 continue
             if columns[_EMAIL_INDEX] is None and "email" not in self.own and _EMAIL.fullmatch(value.strip()):
                 columns[_EMAIL_INDEX] = value
@@ -155,6 +163,10 @@ class LeadMapping:
 def _is_phone(pattern: re.Pattern[str], text: str) -> bool:
     is_phone = pattern.fullmatch(text.strip()) and 7 <= sum(map(str.isdigit, text)) <= 15
     return bool(is_phone) and not _DATE.match(text)
+
+
+def _may_be_contact(text: str) -> bool:
+    return "@" in text or sum(map(str.isdigit, text)) >= 7
 
 
 def _is_contact(value: Any) -> bool:
@@ -194,9 +206,18 @@ def scalar_of(value: Any, inputs: Inputs) -> str | None:
     return text_of(value, inputs) if type(value) in (str, int, float, bool) else None
 
 
+def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | None, int]:
+    """Return the text of a value whose label means a field, and how sure it is."""
+    text = _plausible(field, value, inputs)
+    if text is None and rank < 1 and type(value) is not bool:
+        # Better than nothing, where nothing else is found.
+        return text_of(value, inputs), IMPLAUSIBLE
+    return text, rank
+
+
 def _plausible(field: str, value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line for each field
     """Return the text of a value that may be of the field, or None: labels such as `Email me` name other things too."""
-    if type(value) is bool or type(value) is dict:
+    if (type(value) is bool and field in _PEOPLES_FIELDS) or type(value) is dict:
         return None
     text = text_of(value, inputs)
     if text is None:
@@ -211,7 +232,7 @@ def _plausible(field: str, value: Any, inputs: Inputs) -> str | None:  # noqa: P
     if field == "country":
         return None if _COUNTRY_CODE.fullmatch(text) else text
     if field in (NAME, "first_name", "last_name"):
-        return None if "@" in text or text.isdecimal() else text
+        return text if "@" not in text and any(map(str.isalpha, text)) else None
     return text
 
 
