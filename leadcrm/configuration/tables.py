@@ -150,6 +150,19 @@ def tables_in(text: str, kind: str) -> dict[str, Mapping[str, Any]]:
     return {}
 
 
+def lines_of(text: str, kind: str, name: str) -> str:
+    """Return the lines of a table [KIND.NAME] and of those within it; empty where it is written in another way."""
+    own, any_head = _head(kind, name), re.compile(rf"\s*\[\[?\s*\"?{kind}\"?\s*[\].]")
+    lines: list[str] = []
+    is_own = False
+    for line in text.splitlines():
+        if any_head.match(line):
+            is_own = own.match(line) is not None
+        if is_own:
+            lines.append(line)
+    return "\n".join(lines).strip()
+
+
 def files_of(path: Path | None, kind: str) -> tuple[Path, ...]:
     """Return the file and those of secrets that it names."""
     if path is None:
@@ -174,10 +187,14 @@ def _file_signature(path: Path) -> tuple[int, int, int]:
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
+def _head(kind: str, name: str) -> re.Pattern[str]:
+    return re.compile(rf"\s*\[\[?\s*\"?{kind}\"?\s*\.\s*\"?{re.escape(name)}\"?\s*[\].]")
+
+
 def _line(text: str, kind: str, name: str, key: str) -> int:
     """Return the line on which a table's key stands, or where its table begins; 1 if that cannot be told."""
     lines = text.splitlines()
-    head = re.compile(rf"\s*\[\[?\s*\"?{kind}\"?\s*\.\s*\"?{re.escape(name)}\"?\s*[\].]" if name else r"\s*$^")
+    head = _head(kind, name) if name else re.compile(r"\s*$^")
     start = next((number for number, line in enumerate(lines) if head.match(line)), None)
     first = key.partition(".")[0]
     if not name:

@@ -89,6 +89,8 @@ def test_sources_are_listed_with_what_came_in_and_each_has_the_page_of_its_prese
     shown = scene.crm.get("/api/sources/ads")
     assert (shown["source"], shown["page"]["preset"]) == (listed["ads"], "google-ads")
     assert "https://leads.example.com/in/ads " in shown["page"]["test"]
+    assert shown["text"] == '[source.ads]\npreset = "google-ads"\nsecret = "***"'
+    assert scene.crm.get("/api/sources/land")["text"] == '[source.land]\nmap.offer = ["query:o"]'
     assert "sesame" not in scene.crm.ask("GET", "/api/sources/ads").body.decode()
     assert len(scene.crm.get("/api/presets")["presets"]) == 24
     assert scene.crm.ask("GET", "/api/sources/nothing").status == 404

@@ -8,7 +8,7 @@ from typing import Any
 
 from sanic.response import HTTPResponse
 
-from leadcrm.configuration.tables import tables_in
+from leadcrm.configuration.tables import lines_of, tables_in
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.source_activity import Activity, activity_document, source_activities
 from leadcrm.crm.source_pages import preset_document, source_page
@@ -97,8 +97,8 @@ GET = Route(
     "One source, with the page of its preset",
     {
         200: Response(
-            "The source; `page` says what to do at the sender's.",
-            {"application/json": json_object(source=reference("Source"), page=reference("Preset"))},
+            "The source; `page` says what to do at the sender's, `text` are its lines of SOURCES_FILE without secrets.",
+            {"application/json": json_object(source=reference("Source"), page=reference("Preset"), text=TEXT)},
         ),
         404: Response("There is no such source.", _ERROR),
     },
@@ -192,9 +192,11 @@ class SourceRoutes:
         source = self._live.get(call["source"])
         if source is None:
             return refuse(NOT_FOUND, "There is no such source.")
-        own = tables_in(self._live.catalogue.text, "source").get(source.name, {})
+        text = self._live.catalogue.text
+        own = tables_in(text, "source").get(source.name, {})
         document = self._document(source, await self._count())
-        return json_response(200, {"source": document, "page": source_page(source, own)})
+        lines = lines_of(text, "source", source.name) or f'[source.{source.name}]\npreset = "{source.preset}"'
+        return json_response(200, {"source": document, "page": source_page(source, own), "text": lines})
 
     async def list_presets(self, _call: Call) -> HTTPResponse:
         """Return the pages of all presets."""

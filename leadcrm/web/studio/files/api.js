@@ -118,5 +118,9 @@ export const api = {
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),
 	raw: (id) => requestJson(`api/raw/${segment(id)}`),
 	replay: (id) => requestJson(`api/raw/${segment(id)}/replay`, { method: "POST" }),
+	tryRaw: (id, asked) => requestJson(`api/raw/${segment(id)}/try`, withBody("POST", asked)),
+	sources: () => requestJson("api/sources"),
+	source: (name) => requestJson(`api/sources/${encodeURIComponent(name)}`),
+	presets: () => requestJson("api/presets"),
 	statistics: (parameters) => requestJson(`api/stats${query(parameters)}`),
 };

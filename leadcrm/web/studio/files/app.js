@@ -6,6 +6,7 @@ import { closeChooser } from "./chooser.js";
 import { byId, h, notice } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { InboxView } from "./inbox.js";
+import { LazyView } from "./lazy.js";
 import { LeadsView } from "./leads.js";
 import { OverviewView } from "./overview.js";
 import { place } from "./place.js";
@@ -25,8 +26,11 @@ const currentView = () => (Object.hasOwn(views, place.view) ? views[place.view] 
 
 function show() {
 	for (const link of document.querySelectorAll("nav a")) {
-		if (link.dataset.view === place.view) link.setAttribute("aria-current", "page");
-		else link.removeAttribute("aria-current");
+		if (link.dataset.view === place.view) {
+			link.setAttribute("aria-current", "page");
+			// A phone has no room for all of them.
+			link.scrollIntoView({ block: "nearest", inline: "nearest" });
+		} else link.removeAttribute("aria-current");
 	}
 	closeChooser();
 	currentView().show(byId("view"));
@@ -68,7 +72,16 @@ async function countInbox() {
 
 function makeViews() {
 	const open = (id, options) => place.go({ open: id }, options);
-	views = { leads: new LeadsView(open), inbox: new InboxView(open), overview: new OverviewView() };
+	views = {
+		leads: new LeadsView(open),
+		inbox: new InboxView(open),
+		overview: new OverviewView(),
+		sources: new LazyView(
+			"sources",
+			() => import("./sources.js"),
+			({ SourcesView }) => new SourcesView(),
+		),
+	};
 	drawer = new Drawer(byId("drawer"), {
 		onClose: () => place.go({ open: null }),
 		onClosed: (id) => currentView().grid?.control("open", id)?.focus({ preventScroll: true }),
@@ -183,6 +196,7 @@ const SHORTCUTS = {
 	1: () => place.visit("?"),
 	2: () => place.visit("?view=inbox"),
 	3: () => place.visit("?view=overview"),
+	4: () => place.visit("?view=sources"),
 };
 
 function pressKey(event) {

@@ -17,7 +17,7 @@ export function whatsAppNumber(phone) {
 
 const isDialable = (phone) => phone.replace(/\D/g, "").length > 2;
 
-async function copy(text) {
+export async function copy(text) {
 	try {
 		await navigator.clipboard.writeText(text);
 		notice(`Copied ${text}`);

@@ -1,0 +1,108 @@
+"""The studio's view of sources. The databases have no part in it, so one is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import PHONE, TOKEN, WIDE, Studio
+from tests.browser.test_studio import serious_faults
+from tests.conftest import new_database, server_starter
+from tests.support.receiver import Receiver, answer
+from tests.support.server import Server
+
+SOURCES = """
+[source.shop-form]
+preset = "html-form"
+[source.ads]
+preset = "google-ads"
+secret = "sesame"
+[source.old]
+enabled = false
+"""
+
+SINKS = """
+[sink.crm]
+url = "RECEIVER/crm"
+allow_private = true
+[sink.chat]
+kind = "slack"
+url = "RECEIVER/chat"
+allow_private = true
+only = { country = ["EE"] }
+"""
+
+PROPOSED = '[source.shop-form]\npreset = "html-form"\nmap.country = ["x1"]\n'
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        receiver.handlers["/chat"] = answer(500, b"<b>out of order</b>")
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def studio_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
+) -> Iterator[tuple[Server, str]]:
+    folder = tmp_path_factory.mktemp("studio")
+    (folder / "sources.toml").write_text(SOURCES)
+    (folder / "sinks.toml").write_text(SINKS.replace("RECEIVER", receiver.url))
+    files = {"SOURCES_FILE": str(folder / "sources.toml"), "SINKS_FILE": str(folder / "sinks.toml")}
+    for database in new_database("sqlite", request, tmp_path_factory.mktemp("studio-database")):
+        for start in server_starter(request.node, folder):
+            server = start(database, environment={"ADMIN_TOKEN": TOKEN, **files})
+            for country in ("LV", "EE"):
+                form = f"email=a%40example.com&x1={country}".encode()
+                kind = [("Content-Type", "application/x-www-form-urlencoded")]
+                server.client.request("POST", "/in/shop-form", body=form, headers=kind)
+            server.client.request("POST", "/in/ads", body=b'{"google_key":"wrong"}')
+            yield server, database
+
+
+def test_a_source_is_set_up_watched_and_its_mapping_tried(studio: Studio) -> None:
+    studio.sign_in("?view=sources")
+    page = studio.page
+    row = page.get_by_role("row").filter(has_text="shop-form")
+    expect(row).to_contain_text("open to anybody")
+    expect(row).to_contain_text("2 stored")
+    expect(page.get_by_role("row").filter(has_text="old")).to_contain_text("off")
+    page.get_by_role("link", name="Typeform").click()
+    expect(page.get_by_role("heading", name="Steps")).to_be_visible()
+    page.get_by_role("link", name="Sources").first.click()
+    page.get_by_role("link", name="ads", exact=True).click()
+    origin = f"http://{studio.server.host}:{studio.server.port}"
+    expect(page.get_by_label("URL", exact=True)).to_have_text(f"{origin}/in/ads")
+    expect(page.get_by_label("What came in")).to_contain_text("1 unverified")
+    page.go_back()
+    page.get_by_role("link", name="shop-form").click()
+    text = page.get_by_label("Text of SOURCES_FILE to try")
+    expect(text).to_have_value('[source.shop-form]\npreset = "html-form"')
+    text.fill(PROPOSED)
+    page.get_by_role("button", name="Try this request").first.click()
+    compared = page.get_by_role("row").filter(has_text="Country")
+    expect(compared.get_by_role("cell")).to_have_text(["none", "none", "EE"])
+    text.fill("[source.shop-form]\nmap.emial = 'x'\n")
+    page.get_by_role("button", name="Try", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("line 2: source shop-form: map.emial")
+    page.get_by_role("link", name="Open", exact=True).first.click()
+    expect(page.locator("#drawer")).to_contain_text("Raw request")
+    expect(text).to_have_value("[source.shop-form]\nmap.emial = 'x'\n")
+
+
+@pytest.mark.parametrize("studio", [WIDE, PHONE], ids=["wide", "phone"], indirect=True)
+def test_the_view_has_no_serious_fault_of_accessibility_and_is_no_wider_than_its_screen(studio: Studio) -> None:
+    studio.sign_in()
+    for query, ready in (
+        ("?view=sources", ".p-what"),
+        ("?view=sources&name=shop-form", ".requests"),
+    ):
+        for scheme in ("light", "dark"):
+            studio.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            studio.go(query)
+            studio.page.locator(ready).first.wait_for()
+            assert serious_faults(studio) == {}, (query, scheme)
+            assert studio.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), query
