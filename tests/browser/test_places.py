@@ -1,8 +1,12 @@
-"""The studio's view of sources. The databases have no part in it, so one is enough."""
+"""The studio's views of sources and sinks, and where one lead went.
+
+The databases have no part in them, so one is enough.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -11,7 +15,9 @@ from tests.browser.conftest import PHONE, TOKEN, WIDE, Studio
 from tests.browser.test_studio import serious_faults
 from tests.conftest import new_database, server_starter
 from tests.support.receiver import Receiver, answer
+from tests.support.rows import Rows
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 SOURCES = """
 [source.shop-form]
@@ -63,6 +69,17 @@ def studio_server(
             yield server, database
 
 
+def lead_that_waits(studio: Studio) -> str:
+    """Send a lead that the chat does not take, and return its id."""
+    id = studio.post(country="EE", lastName="Tamm")
+
+    def is_tried() -> Any:
+        return studio.ask("GET", "/api/deliveries?sink=chat&limit=500")["deliveries"]
+
+    wait_until(lambda: id in {one["leadId"] for one in is_tried()}, timeout_s=20)
+    return id
+
+
 def test_a_source_is_set_up_watched_and_its_mapping_tried(studio: Studio) -> None:
     studio.sign_in("?view=sources")
     page = studio.page
@@ -93,12 +110,53 @@ def test_a_source_is_set_up_watched_and_its_mapping_tried(studio: Studio) -> Non
     expect(text).to_have_value("[source.shop-form]\nmap.emial = 'x'\n")
 
 
+def test_a_lead_tells_where_it_went_and_a_sink_what_waits(studio: Studio, receiver: Receiver) -> None:
+    id = lead_that_waits(studio)
+    studio.sign_in(f"?open={id}")
+    went = studio.page.get_by_role("region", name="Where it went")
+    expect(went).to_contain_text("chat waiting")
+    expect(went).to_contain_text("500 <b>out of order</b>")
+    expect(went).to_contain_text("crm delivered")
+    page = studio.page
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Sinks").click()
+    chat = page.get_by_role("region", name="chat")
+    expect(chat).to_contain_text("failing")
+    expect(chat).to_contain_text("Last answer500 <b>out of order</b>")
+    expect(page.get_by_role("region", name="crm")).to_contain_text("delivering")
+    rows = Rows(studio.database)
+    rows.execute("UPDATE leads_deliveries SET state = 'dead', attempts = 10")
+    page.get_by_role("button", name="Look again").click()
+    page.get_by_role("button", name="dead", exact=True).click()
+    entry = page.get_by_role("row").filter(has_text="chat").first
+    expect(entry).to_contain_text("never")
+    number = rows.select("SELECT count(*) AS n FROM leads_deliveries")[0]["n"]
+    entry.get_by_role("button", name="Drop").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Drop this delivery?")
+    page.get_by_role("button", name="Drop", exact=True).last.click()
+    expect(page.locator(".notice")).to_contain_text("1 dropped")
+    expect(chat).to_contain_text(f"{number - 1} dead" if number > 1 else "nothing")
+    second = lead_that_waits(studio)
+    receiver.handlers["/chat"] = answer(200)
+    rows.execute("UPDATE leads_deliveries SET state = 'dead'")
+    page.get_by_role("button", name="Look again").click()
+    chat.get_by_role("button", name="Retry all dead").click()
+    wait_until(lambda: not studio.ask("GET", "/api/deliveries")["deliveries"], timeout_s=20)
+    receiver.handlers["/chat"] = answer(500, b"<b>out of order</b>")
+    page.get_by_role("button", name="Look again").click()
+    expect(page.get_by_text("Every event has arrived")).to_be_visible()
+    assert studio.ask("GET", f"/api/leads/{second}")["deliveries"][0]["state"] == "delivered"
+
+
 @pytest.mark.parametrize("studio", [WIDE, PHONE], ids=["wide", "phone"], indirect=True)
-def test_the_view_has_no_serious_fault_of_accessibility_and_is_no_wider_than_its_screen(studio: Studio) -> None:
+def test_neither_view_has_a_serious_fault_of_accessibility_or_is_wider_than_its_screen(studio: Studio) -> None:
+    id = lead_that_waits(studio)
     studio.sign_in()
     for query, ready in (
         ("?view=sources", ".p-what"),
         ("?view=sources&name=shop-form", ".requests"),
+        ("?view=sinks", ".deliveries"),
+        (f"?open={id}", "[aria-label='Where it went']"),
     ):
         for scheme in ("light", "dark"):
             studio.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]

@@ -122,5 +122,9 @@ export const api = {
 	sources: () => requestJson("api/sources"),
 	source: (name) => requestJson(`api/sources/${encodeURIComponent(name)}`),
 	presets: () => requestJson("api/presets"),
+	sinks: () => requestJson("api/sinks"),
+	deliveries: (parameters) => requestJson(`api/deliveries${query(parameters)}`),
+	retryDeliveries: (chosen) => requestJson("api/deliveries/retry", withBody("POST", chosen)),
+	dropDeliveries: (chosen) => requestJson("api/deliveries/drop", withBody("POST", chosen)),
 	statistics: (parameters) => requestJson(`api/stats${query(parameters)}`),
 };

@@ -81,6 +81,11 @@ function makeViews() {
 			() => import("./sources.js"),
 			({ SourcesView }) => new SourcesView(),
 		),
+		sinks: new LazyView(
+			"sinks",
+			() => import("./sinks.js"),
+			({ SinksView }) => new SinksView(),
+		),
 	};
 	drawer = new Drawer(byId("drawer"), {
 		onClose: () => place.go({ open: null }),
@@ -197,6 +202,7 @@ const SHORTCUTS = {
 	2: () => place.visit("?view=inbox"),
 	3: () => place.visit("?view=overview"),
 	4: () => place.visit("?view=sources"),
+	5: () => place.visit("?view=sinks"),
 };
 
 function pressKey(event) {

@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { emailLinks, phoneLinks } from "./contact.js";
+import { deliveriesSection } from "./deliveries.js";
 import { button, h, notice, pill } from "./dom.js";
 import { edit, editButton, nameOf } from "./edit.js";
 import { formatBytes, longTime } from "./format.js";
@@ -78,7 +79,7 @@ export class Drawer {
 		if (this.id) await this.open(this.id);
 	}
 
-	show({ lead, raw, events, duplicates, way }, duplicate, { isWhole = true } = {}) {
+	show({ lead, raw, events, duplicates, way, deliveries }, duplicate, { isWhole = true } = {}) {
 		if (this.lead?.id !== lead?.id) this.others = h("div");
 		this.lead = lead;
 		const title = lead ? nameOf(lead) : untitled(isWhole, raw);
@@ -91,6 +92,7 @@ export class Drawer {
 			way.length > 0 && h("p", { class: "note" }, `You came by ${way[0]}, which is a duplicate: this is the first.`),
 			lead && [this.work(lead), contactSection(lead), this.calls(lead), fieldsSection(lead), this.others],
 			lead && isWhole && historySection(lead, events, duplicates),
+			isWhole && deliveriesSection(deliveries),
 			!isWhole && h("p", { class: "muted" }, "Loading the history and the request…"),
 			!lead && raw && this.reason(raw),
 			duplicate && requestSection(duplicate, `The ${duplicate.state} you came by`),
