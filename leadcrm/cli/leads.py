@@ -35,7 +35,19 @@ from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, SinksFault
 
-_COLUMNS = ("id", "createdAt", "status", "assignedTo", "firstName", "lastName", "email", "phone", "country", "offer")
+_COLUMNS = (
+    "id",
+    "createdAt",
+    "status",
+    "assignedTo",
+    "firstName",
+    "lastName",
+    "email",
+    "phone",
+    "country",
+    "offer",
+    "source",
+)
 """Of the table for people."""
 
 _DELIVERY_COLUMNS = ("sink", "type", "state", "at", "since", "nextAt", "attempts", "status", "answer")

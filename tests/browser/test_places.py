@@ -110,6 +110,26 @@ def test_a_source_is_set_up_watched_and_its_mapping_tried(studio: Studio) -> Non
     expect(text).to_have_value("[source.shop-form]\nmap.emial = 'x'\n")
 
 
+def test_leads_are_narrowed_by_source_and_tests_are_marked_and_left_out(studio: Studio) -> None:
+    body = b"""{"google_key": "sesame", "lead_id": "t", "is_test": true,
+        "user_column_data": [{"column_id": "EMAIL", "string_value": "t@e.com"}]}"""
+    studio.sign_in()
+    page = studio.page
+    studio.server.client.request("POST", "/in/ads", body=body)
+    studio.post(lastName="Plain")
+    expect(page.get_by_role("link", name="Plain")).to_be_visible()
+    expect(page.get_by_role("link", name="t@e.com", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Filters").click()
+    page.get_by_label("Source", exact=True).fill("ads")
+    page.get_by_label("Source", exact=True).press("Enter")
+    expect(page.get_by_text("No lead is like that")).to_be_visible()
+    page.get_by_label("Test leads").select_option("with the others")
+    expect(page.locator("tr[data-id]")).to_contain_text("test")
+    expect(page.get_by_role("button", name="Remove the filter Test leads: with the others")).to_be_visible()
+    page.locator("tr[data-id] .c-time").click()
+    expect(page.locator("#drawer")).to_contain_text("The sender says that this is a test.")
+
+
 def test_a_lead_tells_where_it_went_and_a_sink_what_waits(studio: Studio, receiver: Receiver) -> None:
     id = lead_that_waits(studio)
     studio.sign_in(f"?open={id}")

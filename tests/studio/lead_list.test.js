@@ -105,6 +105,23 @@ test("a load clears the selection and what waited, and an error leaves the rows"
 	assert.deepEqual([ids(), rows.selected.size, list.hasNews, list.isLoading], [["a"], 0, false, false]);
 });
 
+test("an announced test lead is new only where the filter asks for tests", async () => {
+	const announced = { leads: [{ ...lead("t"), isTest: true }, lead("b")], more: false };
+	await load([lead("a")]);
+	assert.equal(await list.announce(announced), true);
+	assert.deepEqual(
+		list.waiting.map(({ id }) => id),
+		["b"],
+	);
+	await load([lead("a")], { filter: [["tests", "only"]] });
+	server.respond = () => page([announced.leads[0]]);
+	assert.equal(await list.announce(announced), true);
+	assert.deepEqual(query(server.requests[0]).getAll("id"), ["t", "b"]);
+	await load([lead("a")], { filter: MARKED });
+	assert.equal(await list.announce({ leads: [announced.leads[0]], more: false }), false);
+	assert.deepEqual(server.requests, []);
+});
+
 test("without a filter every announced lead is new, and the server is not asked", async () => {
 	await load([lead("a")]);
 	assert.equal(await list.announce({ leads: [lead("c"), lead("b")], more: false }), true);

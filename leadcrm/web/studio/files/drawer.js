@@ -89,6 +89,7 @@ export class Drawer {
 			"div",
 			{ class: "details", "aria-busy": String(!isWhole) },
 			h("header", {}, h("div", {}, heading, id), this.buttons()),
+			lead?.isTest && h("p", { class: "note" }, "The sender says that this is a test."),
 			way.length > 0 && h("p", { class: "note" }, `You came by ${way[0]}, which is a duplicate: this is the first.`),
 			lead && [this.work(lead), contactSection(lead), this.calls(lead), fieldsSection(lead), this.others],
 			lead && isWhole && historySection(lead, events, duplicates),
@@ -249,6 +250,7 @@ function historySection(lead, events, duplicates) {
 function requestSection(raw, title) {
 	const facts = [
 		["State", pill(raw.state, raw.state)],
+		["Source", raw.source],
 		["Received", longTime(raw.receivedAt)],
 		["From", raw.remoteAddr],
 		["Request", `${raw.method} ${raw.target}`],

@@ -37,7 +37,7 @@ export class FilterBar {
 
 	/** Show the filter of the address. */
 	show() {
-		for (const input of this.form.querySelectorAll("input")) {
+		for (const input of this.form.querySelectorAll("input, select")) {
 			const value = place.parameters.get(input.name);
 			const isNobody = input.name === "assignedTo" && value === "";
 			if (document.activeElement !== input) input.value = isNobody ? "nobody" : value || "";
@@ -63,7 +63,16 @@ export function wanted(name, text) {
 	return (person.toLowerCase() === "me" && session.actor) || person || null;
 }
 
+const TESTS = { "": "left out", include: "with the others", only: "alone" };
+
+function testsField() {
+	const options = Object.entries(TESTS).map(([value, text]) => h("option", { value }, text));
+	const onchange = (event) => place.go({ tests: event.target.value || null }, { replace: true });
+	return h("label", {}, LABELS.tests, h("select", { name: "tests", onchange }, options));
+}
+
 function field(name) {
+	if (name === "tests") return testsField();
 	const input = h("input", {
 		name,
 		type: DAYS.includes(name) ? "date" : "text",
@@ -76,7 +85,7 @@ function field(name) {
 
 function chip(name, value) {
 	const shown = /T\d\d:/.test(value) ? longTime(value) : value;
-	const text = `${LABELS[name]}: ${shown || (name === "assignedTo" ? "nobody" : "none")}`;
+	const text = `${LABELS[name]}: ${(name === "tests" && TESTS[value]) || shown || (name === "assignedTo" ? "nobody" : "none")}`;
 	const remove = () => place.go({ [name]: place.parameters.getAll(name).filter((other) => other !== value) });
 	return button(text, remove, { class: "chip", "aria-label": `Remove the filter ${text}` });
 }

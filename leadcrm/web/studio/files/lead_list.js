@@ -64,9 +64,11 @@ async function askForLeads(parameters, signal) {
 // Only the server decides what a filter means.
 async function matchingLeads(leads, filter) {
 	choices.learn(leads);
-	if (!(leads.length && filter.length)) return leads;
-	const ids = leads.map((lead) => ["id", lead.id]);
-	const matching = (await api.leads([...filter, ...ids, ["limit", leads.length]])).leads;
-	const storedAt = new Map(leads.map((lead) => [lead.id, lead.storedAt]));
+	// The list leaves test leads out unless its filter asks for them, which ids do not.
+	const shown = filter.some(([name]) => name === "tests") ? leads : leads.filter(({ isTest }) => !isTest);
+	if (!(shown.length && filter.length)) return shown;
+	const ids = shown.map((lead) => ["id", lead.id]);
+	const matching = (await api.leads([...filter, ...ids, ["limit", shown.length]])).leads;
+	const storedAt = new Map(shown.map((lead) => [lead.id, lead.storedAt]));
 	return matching.map((lead) => ({ ...lead, storedAt: storedAt.get(lead.id) }));
 }

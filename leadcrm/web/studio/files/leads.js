@@ -110,11 +110,11 @@ export class LeadsView {
 			cell("check", this.checkbox(lead, name)),
 			cell("time", arrival(lead)),
 			cell("status", button("status")),
-			cell("name", [this.link(lead, name), lead.callAt && callMark(lead.callAt)]),
+			cell("name", [this.link(lead, name), lead.isTest && testMark(), lead.callAt && callMark(lead.callAt)]),
 			cell("phone", phoneLinks(lead.phone)),
 			cell("email", emailLinks(lead.email)),
 			...["country", "offer", "marker"].map((field) => cell(field, lead[field])),
-			cell("source", lead.sourcetype),
+			cell("source", lead.source),
 			cell("assigned", button("assignedTo")),
 		];
 	}
@@ -303,6 +303,8 @@ function arrival({ createdAt, storedAt }) {
 	const isLate = new Date(storedAt ?? createdAt) - new Date(createdAt) > LATE_MS;
 	return isLate ? [time(createdAt), h("small", {}, " delivered ", time(storedAt))] : time(createdAt);
 }
+
+const testMark = () => h("span", { class: "badge", title: "The sender says that it is a test" }, "test");
 
 function callMark(callAt) {
 	const isDue = new Date(callAt) <= new Date();

@@ -8,13 +8,15 @@ const FILTER_LABELS = {
 	offer: "Offer",
 	marker: "Marker",
 	domain: "Domain",
-	sourcetype: "Source",
+	source: "Source",
+	sourcetype: "Source type",
 	lang: "Language",
 	email: "Email",
 	phone: "Phone",
 	from: "From",
 	to: "To",
 	due: "Call due by",
+	tests: "Test leads",
 };
 
 export const FILTERS = Object.keys(FILTER_LABELS);
