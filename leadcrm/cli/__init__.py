@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "serve": "run the server",
         "migrate": "apply, list or reset the database's schema",
         "leads": "list leads, show, change or note one, or take the next",
+        "feed": "print what became true of leads, in order, as JSON lines",
         "export": "write leads as CSV or NDJSON",
         "raw": "list requests as they were kept, or show one",
         "replay": "make leads of requests that are none",

@@ -172,6 +172,25 @@ def test_requests_that_are_no_leads_are_listed_and_replayed(database: str, run: 
     assert run("replay", mended.id, "--state", "invalid").returncode == 2
 
 
+def test_the_feed_is_printed_from_a_number_on_and_followed(database: str, run: Run, tmp_path: Path) -> None:
+    sent = [submission(b"{}") for _ in range(3)]
+    keep(database, sent[:2])
+    events = [json.loads(line) for line in run("feed").stdout.splitlines()]
+    assert [(event["type"], event["leadId"]) for event in events] == [("lead.created", row.id) for row in sent[:2]]
+    assert events[0]["lead"]["id"] == sent[0].id
+    rest = run("feed", "--after", str(events[0]["seq"]), "--thin").stdout.splitlines()
+    assert [sorted(json.loads(line)) for line in rest] == [["at", "leadId", "seq", "type"]]
+    beyond = run("feed", "--after", "999999999999999999")
+    assert (beyond.returncode, beyond.stdout) == (1, "")
+    follow = ["feed", "--follow", "--after", str(events[1]["seq"])]
+    environment = {**clean_environment(tmp_path), "DATABASE_URL": database, "DATA_DIR": str(tmp_path / "data")}
+    with subprocess.Popen([*command(), *follow], cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as process:
+        keep(database, sent[2:])
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["leadId"] == sent[2].id
+        process.terminate()
+
+
 def test_nothing_that_a_terminal_obeys_reaches_the_screen(database: str, run: Run) -> None:
     row = submission(body(firstName=ESCAPES, email="<script>\n[red]a[/red]"))
     bad = submission(f"not json {ESCAPES}".encode(), state="invalid", error="why")
