@@ -8,12 +8,12 @@ import { Drawer } from "./drawer.js";
 import { InboxView } from "./inbox.js";
 import { LazyView } from "./lazy.js";
 import { LeadsView } from "./leads.js";
-import { OverviewView } from "./overview.js";
 import { place } from "./place.js";
 import { listen } from "./stream.js";
 import { undoLast } from "./undo.js";
 
 const THEME = "leadcrm.theme";
+const PLACES_STYLE = "studio/places.css";
 const MAX_COUNTED = 100;
 const MAX_STREAM_WAIT_MS = 500;
 const WRONG_TOKEN = "That is not the token.";
@@ -75,17 +75,20 @@ function makeViews() {
 	views = {
 		leads: new LeadsView(open),
 		inbox: new InboxView(open),
-		overview: new OverviewView(),
-		sources: new LazyView(
-			"sources",
-			() => import("./sources.js"),
-			({ SourcesView }) => new SourcesView(),
-		),
-		sinks: new LazyView(
-			"sinks",
-			() => import("./sinks.js"),
-			({ SinksView }) => new SinksView(),
-		),
+		overview: new LazyView("overview", {
+			load: () => import("./overview.js"),
+			make: ({ OverviewView }) => new OverviewView(),
+		}),
+		sources: new LazyView("sources", {
+			load: () => import("./sources.js"),
+			make: ({ SourcesView }) => new SourcesView(),
+			style: PLACES_STYLE,
+		}),
+		sinks: new LazyView("sinks", {
+			load: () => import("./sinks.js"),
+			make: ({ SinksView }) => new SinksView(),
+			style: PLACES_STYLE,
+		}),
 	};
 	drawer = new Drawer(byId("drawer"), {
 		onClose: () => place.go({ open: null }),
@@ -121,14 +124,14 @@ function begin() {
 		onState: (state) => {
 			byId("live").dataset.state = state;
 			byId("live").textContent = state === "live" ? "live" : "reconnecting";
-			if (state === "live" && wasAway && place.view === "overview") views.overview.reload();
+			if (state === "live" && wasAway && place.view === "overview") views.overview.view?.reload();
 			wasAway = state !== "live";
 			showOnce();
 		},
 		onMissed: () => views.leads.missed(),
 		onLeads: (event) => {
 			views.leads.arrived(event);
-			if (place.view === "overview") views.overview.arrived();
+			if (place.view === "overview") views.overview.view?.arrived();
 		},
 		onChanges: (event) => {
 			views.leads.othersChanged(event);

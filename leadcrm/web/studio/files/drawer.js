@@ -190,7 +190,10 @@ export class Drawer {
 	}
 }
 
-const untitled = (isWhole, raw) => (raw?.erased ? "Erased" : isWhole ? "Not a lead" : "Loading…");
+function untitled(isWhole, raw) {
+	if (raw?.erased) return "Erased";
+	return isWhole ? "Not a lead" : "Loading…";
+}
 
 const section = (title, ...content) => h("section", { "aria-label": title }, h("h3", {}, title), content);
 

@@ -3,8 +3,6 @@
 import { h, notice } from "./dom.js";
 import { place } from "./place.js";
 
-const STYLE = "studio/places.css";
-
 /** Add a style sheet to the page once, and return when it is in force. */
 function addStyle(href) {
 	if (document.querySelector(`link[href="${href}"]`)) return null;
@@ -14,9 +12,9 @@ function addStyle(href) {
 }
 
 export class LazyView {
-	/** `load` imports the module; `make` makes the view of what it exports. */
-	constructor(name, load, make) {
-		Object.assign(this, { name, load, make, view: null, isLoading: false });
+	/** `load` imports the module; `make` makes the view of what it exports; `style` is a style sheet of its own. */
+	constructor(name, { load, make, style = null }) {
+		Object.assign(this, { name, load, make, style, view: null, isLoading: false });
 	}
 
 	async show(container) {
@@ -25,7 +23,7 @@ export class LazyView {
 			if (this.isLoading) return;
 			this.isLoading = true;
 			try {
-				const [module] = await Promise.all([this.load(), addStyle(STYLE)]);
+				const [module] = await Promise.all([this.load(), this.style && addStyle(this.style)]);
 				this.view = this.make(module);
 			} catch {
 				notice("This view cannot be loaded: the server cannot be reached.", "error");
