@@ -115,8 +115,10 @@ def _sinks(entities: Entities, ids: Iterable[UUID]) -> list[dict[str, Any]]:
             for e in feed_event
             if e.lead_id in wanted and e.seq > start and e.seq <= cursor and e.type != "kept"
         )
+        times = select((d.seq, d.at) for d in entities.delivered if d.sink == name and d.lead_id in wanted)
+        arrived = dict(times.without_distinct()) if wanted else {}
         events = [
-            {"seq": seq, "type": f"lead.{type}", "at": at, "leadId": id}
+            {"seq": seq, "type": f"lead.{type}", "at": at, "leadId": id, "deliveredAt": arrived.get(seq)}
             for seq, type, at, id in (passed.without_distinct().order_by(1) if wanted else ())
             if seq not in waiting
         ]

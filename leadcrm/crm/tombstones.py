@@ -106,7 +106,7 @@ def _erase_part(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
             with session(entities, writes=True):
                 return _erase(entities, ids, trace)
         except StoreUnavailable as error:
-            # Whoever drops deliveries locks them before their sink.
+            # An earlier version, on another node, that drops deliveries locks them before their sink.
             if error.sqlstate != _DEADLOCK or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError

@@ -130,6 +130,8 @@ def test_a_person_leaves_database_history_feed_and_deliveries_and_what_holds_goe
     assert {event["field"] for event in told["leads"][0]["history"]} == {"status", "assignedTo", "note"}
     assert told["leads"][0]["deliveries"] or "down" in {sink["sink"] for sink in told["sinks"]}
     assert "lead.created" in {event["type"] for sink in told["sinks"] for event in sink["passed"]}
+    (crm_sink,) = (sink for sink in told["sinks"] if sink["sink"] == "crm")
+    assert any(event["deliveredAt"] for event in crm_sink["passed"] if event["leadId"] == hers)
     assert {one["state"] for one in told["requests"]} == {"invalid", "conflict"}
     assert (told["mentions"], told["batches"]) == ([friend], [batch.receipt.raw_id])
     assert "Other.Zyx" not in json.dumps(told)
