@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -181,12 +180,28 @@ class Member:
 
     def freeze(self) -> None:
         """Suspend Patroni and PostgreSQL; connections stay open, and nothing responds."""
-        assert self.patroni is not None
-        self.patroni.signal_all(signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        assert self.patroni is not None
-        self.patroni.signal_all(signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End both."""
+        self.thaw()
+        if self.patroni is not None:
+            self.patroni.stop()
+        self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        if self.patroni is not None:
+            self.patroni.signal_all(number)
+        # PostgreSQL is no child of Patroni's.
+        with suppress(psutil.NoSuchProcess, OSError):
+            postmaster = self.postmaster
+            if self.data == Path(postmaster.cwd()):
+                for process in (postmaster, *postmaster.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        process.send_signal(number)
 
 
 class Cluster:
@@ -405,17 +420,14 @@ class Cluster:
         assert status == 200, f"Patroni answered {status} {answer!r}"
         return self.wait_primary(primary)
 
-    def processes(self) -> Iterator[Process]:
-        """Yield what runs, the last one started first."""
-        yield from filter(None, (self.haproxy, self.way_of_a))
-        yield from filter(None, (member.patroni for member in reversed(self.members)))
-        if self.etcd is not None:
-            yield self.etcd
-
     def stop(self) -> None:
         """End everything and delete its files."""
         for node in self.nodes:
             node.clean_up()
-        for process in self.processes():
+        for process in filter(None, (self.haproxy, self.way_of_a)):
             process.stop()
+        for member in reversed(self.members):
+            member.stop()
+        if self.etcd is not None:
+            self.etcd.stop()
         self._installation.remove()
