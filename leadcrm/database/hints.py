@@ -23,6 +23,7 @@ _BY_SQLSTATE = {
     "28P01": _PASSWORD,
     "3D000": _NO_DATABASE,
     "3F000": "create the schema, or name one that is there: ?schema=NAME in DATABASE_URL",
+    "40001": "a standby ended a reading that was in the way of what it replays: hot_standby_feedback = on",
     "42501": "GRANT it to the role: CREATE ON SCHEMA to migrate; SELECT, INSERT, UPDATE, DELETE ON its tables to serve",
     "42703": _SCHEMA,
     "42P01": _SCHEMA,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -67,7 +67,11 @@ class Watcher(threading.Thread):
                     good_at = monotonic()
             self.longest_s = max(self.longest_s, monotonic() - good_at - 2 * POLL_S)
 
-    def stop(self) -> None:
+    def __enter__(self) -> Watcher:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self.join()
 
@@ -89,35 +93,27 @@ class Trial:
         self._number += 1
         cluster = self._cluster
         cluster.wait_whole()
-        journals = [Journal(self._path(node)) for node in "ab"]
-        watchers = [Watcher(node, cluster.token) for node in cluster.nodes]
-        # The same seed: each key comes to both nodes.
-        loads = [
-            Load(
-                node.host,
-                node.port,
-                journal,
-                generated_leads(1000 + self._number, repeat_share=0.1, conflict_share=0.05, keyless_share=0.1),
-                connections=CONNECTIONS,
-                pause_s=PAUSE_S,
-                most_s=LONGEST_S,
-            )
-            for node, journal in zip(cluster.nodes, journals, strict=True)
-        ]
-        began_at = monotonic()
-        for part in (*loads, *watchers):
-            part.start()
-        sleep(BEFORE_S)
-        usable_at = break_it()
-        since = monotonic() if usable_at is None else usable_at
-        with suppress(AssertionError):
-            wait_until(lambda: all(_stored_after(one, since) for one in journals), timeout_s=BACK_WITHIN_S)
-        sleep(AFTER_S)
-        for part in (*loads, *watchers):
-            part.stop()
+        with ExitStack() as stack:
+            journals = [stack.enter_context(Journal(self._path(node))) for node in "ab"]
+            watchers = [stack.enter_context(Watcher(node, cluster.token)) for node in cluster.nodes]
+            for node, journal in zip(cluster.nodes, journals, strict=True):
+                # The same seed: each key comes to both nodes.
+                leads = generated_leads(1000 + self._number, repeat_share=0.1, conflict_share=0.05, keyless_share=0.1)
+                load = Load(
+                    *(node.host, node.port, journal, leads),
+                    connections=CONNECTIONS,
+                    pause_s=PAUSE_S,
+                    most_s=LONGEST_S,
+                )
+                stack.enter_context(load)
+            began_at = monotonic()
+            sleep(BEFORE_S)
+            usable_at = break_it()
+            since = monotonic() if usable_at is None else usable_at
+            with suppress(AssertionError):
+                wait_until(lambda: all(_stored_after(one, since) for one in journals), timeout_s=BACK_WITHIN_S)
+            sleep(AFTER_S)
         ended_at = monotonic()
-        for journal in journals:
-            journal.close()
         for node in cluster.nodes:
             node.wait_drained(timeout_s=120)
         entries = [journal.entries for journal in journals]
