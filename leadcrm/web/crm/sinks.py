@@ -253,7 +253,7 @@ class SinkRoutes:
 
     async def _change(self, call: Call, what: str, change: Callable[..., Changed]) -> HTTPResponse:
         chosen, after = call.body
-        changed = await self._readers.run(lambda entities: change(entities, chosen, after=after, seconds=CHANGE_S))
+        changed = await self._readers.change(lambda entities: change(entities, chosen, after=after, seconds=CHANGE_S))
         extra = {"action": "deliver", "actor": call["X-Actor"] or DEFAULT_ACTOR, "sink": chosen.sink}
         logger.info("deliveries were %s by a person: %d", what, changed.number, extra=extra)
         return json_response(200, {"changed": changed.number, "next": changed.next})

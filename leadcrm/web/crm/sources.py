@@ -178,9 +178,9 @@ class SourceRoutes:
             Endpoint(TRY, self.try_raw),
         )
 
-    async def list(self, _call: Call) -> HTTPResponse:
+    async def list(self, call: Call) -> HTTPResponse:
         """Return all sources."""
-        activities = await self._count()
+        activities = await self._count(call)
         present = self._live.sources
         retired = sorted((activities.keys() & self._live.retired.keys()) - present.keys())
         sources = [*present.values(), *(self._live.retired[name] for name in retired)]
@@ -194,7 +194,7 @@ class SourceRoutes:
             return refuse(NOT_FOUND, "There is no such source.")
         text = self._live.catalogue.text
         own = tables_in(text, "source").get(source.name, {})
-        document = self._document(source, await self._count())
+        document = self._document(source, await self._count(call))
         lines = lines_of(text, "source", source.name) or f'[source.{source.name}]\npreset = "{source.preset}"'
         return json_response(200, {"source": document, "page": source_page(source, own), "text": lines})
 
@@ -227,11 +227,11 @@ class SourceRoutes:
             **activity_document(activity, is_enabled=source.enabled),
         }
 
-    async def _count(self) -> dict[str, Activity]:
+    async def _count(self, call: Call) -> dict[str, Activity]:
         # The lock is asyncio's: whoever comes meanwhile waits for the same count.
         async with self._counting:
             if monotonic() > self._fresh_until:
                 started = monotonic()
-                self._activities = await self._readers.run(source_activities)
+                self._activities = await self._readers.read(source_activities, call.request)
                 self._fresh_until = monotonic() + CACHE_PER_COST * (monotonic() - started)
             return self._activities
