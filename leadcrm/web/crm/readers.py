@@ -126,8 +126,36 @@ class _Line:
             self.close()
 
 
+class _Threads:
+    """Some threads over one queue; the first jobs start them."""
+
+    def __init__(self, names: list[str], serve: Callable[[queue.SimpleQueue[_Job | None]], None]) -> None:
+        self._names = names
+        self._serve = serve
+        self._started = 0
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+
+    def put(self, job: _Job) -> None:
+        if self._jobs.qsize() >= MAX_WAITING:
+            raise TooBusy("Too many wait for the database already")
+        if self._started < len(self._names):
+            name = self._names[self._started]
+            threading.Thread(target=self._serve, args=(self._jobs,), name=name, daemon=True).start()
+            self._started += 1
+        self._jobs.put(job)
+
+    def close(self, last: Callable[[], Any] | None) -> None:
+        if last is not None and self._started:
+            self._jobs.put(_Job(lambda _: last(), None, 0.0))
+        for _ in range(self._started):
+            self._jobs.put(None)
+
+
 class Readers:
-    """Some threads over one queue, and one binding of each database."""
+    """Some threads, and one binding of each database.
+
+    What may go to a standby has threads of its own: it does not wait for what hangs at the primary.
+    """
 
     def __init__(
         self,
@@ -154,9 +182,10 @@ class Readers:
         self._reads = reads
         self._standby = _Database(reads.standby.url, reads.slots) if reads is not None else None
         self._keeps_connection = keeps_connection
-        self._names = [f"{name}-{number}" for number in range(threads)]
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._started = 0
+        self._threads = self._reading_threads = _Threads([f"{name}-{number}" for number in range(threads)], self._serve)
+        if reads is not None and not keeps_connection:
+            names = [f"{name}-of-standby-{number}" for number in range(threads)]
+            self._reading_threads = _Threads(names, self._serve)
 
     @property
     def has_standby(self) -> bool:
@@ -211,23 +240,18 @@ class Readers:
         return await self._run(change)
 
     async def _run(self, work: Callable[[Entities], Result], *, reads: bool = False, position: float = 0.0) -> Result:
-        if self._jobs.qsize() >= MAX_WAITING:
-            raise TooBusy("Too many wait for the database already")
-        if self._started < len(self._names):
-            threading.Thread(target=self._serve, name=self._names[self._started], daemon=True).start()
-            self._started += 1
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(work, future, monotonic() + self._pool_timeout_s, reads, position))
+        threads = self._reading_threads if reads else self._threads
+        threads.put(_Job(work, future, monotonic() + self._pool_timeout_s, reads, position))
         return await future
 
     def close(self, last: Callable[[], Any] | None = None) -> None:
         """Let the threads end after their current job and after `last`, without waiting for them."""
-        if last is not None and self._started:
-            self._jobs.put(_Job(lambda _: last(), None, 0.0))
-        for _ in range(self._started):
-            self._jobs.put(None)
+        self._threads.close(last)
+        if self._reading_threads is not self._threads:
+            self._reading_threads.close(None)
 
-    def _serve(self) -> None:
+    def _serve(self, jobs: queue.SimpleQueue[_Job | None]) -> None:
         primary = _Line(self._primary)
         standby = None if self._standby is None else _Line(self._standby)
         lines = [line for line in (primary, standby) if line is not None]
@@ -237,7 +261,7 @@ class Readers:
                 for line in lines:
                     line.give_way()
             try:
-                job = self._jobs.get(timeout=IDLE_S if any(line.holds_slot for line in lines) else None)
+                job = jobs.get(timeout=IDLE_S if any(line.holds_slot for line in lines) else None)
             except queue.Empty:
                 continue
             if job is None:
