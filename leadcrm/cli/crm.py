@@ -21,7 +21,9 @@ from leadcrm.crm.times import now, parse_moment
 from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
 from leadcrm.database.standby import bind_for_reading
-from leadcrm.errors import SchemaTooOld
+from leadcrm.delivery.definition import read_sinks
+from leadcrm.delivery.sink import Sink
+from leadcrm.errors import SchemaTooOld, SinksFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ def open_crm(
         yield Crm(config, entities, SpoolReader(config.data_dir))
     finally:
         entities.database.disconnect()
+
+
+def sinks_of(config: Config) -> Mapping[str, Sink]:
+    """Return the sinks; none while the file has a fault, which `leadcrm sinks check` names."""
+    try:
+        return {} if config.sinks_file is None else read_sinks(config.sinks_file)
+    except SinksFault:
+        return {}
 
 
 def user_name() -> str:

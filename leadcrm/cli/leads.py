@@ -21,8 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, user_name
-from leadcrm.configuration.config import Config
+from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, sinks_of, user_name
 from leadcrm.crm.changes import MAX_NOTE_CHARS, MAX_VALUE_CHARS, ChangeOutcome, add_note, change_followed_leads
 from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.leads import MAX_ROWS, Cursor
@@ -30,10 +29,8 @@ from leadcrm.crm.lookup import get_history
 from leadcrm.crm.search import list_leads
 from leadcrm.crm.times import parse_moment
 from leadcrm.crm.work import take_next
-from leadcrm.delivery.definition import read_sinks
-from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import lead_deliveries
-from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, SinksFault
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
 _COLUMNS = (
     "id",
@@ -153,7 +150,7 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
         print(f"leadcrm: nobody was given the id {arguments.id}, as far as this node knows", file=sys.stderr)
         return EXIT_FAILED
     destination = history.destination
-    deliveries = lead_deliveries(crm.entities, _sinks(crm.config), destination.id, destination.lead)
+    deliveries = lead_deliveries(crm.entities, sinks_of(crm.config), destination.id, destination.lead)
     document = history_document(history, deliveries)
     if arguments.json:
         printing.print_json(document)
@@ -176,14 +173,6 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
             _DELIVERY_COLUMNS, ([delivery[name] for name in _DELIVERY_COLUMNS] for delivery in deliveries)
         )
     return EXIT_DONE
-
-
-def _sinks(config: Config) -> Mapping[str, Sink]:
-    """Return the sinks; none while the file has a fault, which `leadcrm sinks check` names."""
-    try:
-        return {} if config.sinks_file is None else read_sinks(config.sinks_file)
-    except SinksFault:
-        return {}
 
 
 def _set(crm: Crm, arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Print everything kept of a person, by --email in any case or by --phone however it is written, as JSON.
 
-For the right of access (GDPR, article 15): leads with their requests as received, decoded, their history, notes and
-deliveries, requests that are no leads, and the sinks that have passed them. Leads of others that only mention the
+For the right of access (GDPR, article 15): leads with their requests as received, decoded, their history and notes, the
+sinks that they went to and what waits there, and requests that are no leads. Leads of others that only mention the
 person are named by their ids alone. It reads the whole database and this node's spool.
 
 examples:
@@ -14,13 +14,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import add_person, open_crm, parse_person, user_name
+from leadcrm.cli.crm import add_person, open_crm, parse_person, sinks_of, user_name
 from leadcrm.crm.accounts import keep_account
 from leadcrm.crm.person_document import PersonDocument
 from leadcrm.crm.person_search import Search
+from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_USAGE
 from leadcrm.ingest.ingestion import open_sources, prepare_spool
 
@@ -43,7 +45,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         with printing.progress("looking") as on_progress:
             search = Search(person, open_sources(crm.config), limit, on_progress)
             found = search.everywhere(crm.entities, crm.spool)
-        document = PersonDocument(crm.entities, crm.spool, limit).read(person, found)
+        deliveries_of = partial(lead_deliveries, crm.entities, sinks_of(crm.config))
+        document = PersonDocument(crm.entities, crm.spool, limit, deliveries_of).read(person, found)
         keep_account("person", user_name(), len(found.own))
     printing.print_json(document)
     return EXIT_DONE

@@ -179,6 +179,9 @@ class Erasing:
         if self._config.database.path is None:
             left.append("PostgreSQL's dead rows until their space is used again, and its archived log")
             left.append("the spools of other nodes, where rows may wait: run it there too")
+            left += [
+                f"the table {table}, as the original service left it: drop it" for table in self._original_tables()
+            ]
         else:
             left.append("copies of index entries that SQLite leaves in unused bytes: VACUUM, with the server stopped")
         left.append("receivers of sinks, which are told by lead.erased")
@@ -187,6 +190,15 @@ class Erasing:
         if unread := len(self._found.unread):
             left.append(f"{unread} bodies cannot be decoded and were not looked through")
         return left
+
+    def _original_tables(self) -> list[str]:
+        """Return the tables that `leadcrm migrate --from-original` has renamed, and nobody has dropped."""
+        sql = (
+            "tablename FROM pg_tables WHERE tablename IN ('original_leads', 'original_leads_raw') "
+            "AND schemaname = COALESCE(CAST($schema AS text), current_schema()) ORDER BY tablename"
+        )
+        with session(self._entities):
+            return list(self._entities.database.select(sql, {"schema": self._config.database.schema}, {}))
 
 
 def _follow(entities: Entities, roots: set[UUID], named: set[UUID]) -> _Links:

@@ -6,7 +6,7 @@ shown, of conflicts only those that name the person.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from pony.orm import select
 
 from leadcrm.crm.documents import event_document, lead_document, raw_document
 from leadcrm.crm.events import lead_events
+from leadcrm.crm.leads import Lead
 from leadcrm.crm.person import Person
 from leadcrm.crm.person_search import Found
 from leadcrm.crm.queries import get_lead
@@ -28,11 +29,9 @@ from leadcrm.ingest.payload.content_coding import decode_body
 NOT_SHOWN = (
     "backups; the spools of other nodes; log files, which hold ids, keys and addresses but no payload",
     "what the receivers of sinks have made of it",
-    "which rules of a sink let an event through, and events that are older than FEED_DAYS",
+    "what was delivered more than FEED_DAYS ago",
     "bodies that are encrypted, in base64 or in an image were not looked through",
 )
-
-_DELIVERY_COLUMNS = ("sink", "type", "state", "attempts", "status", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +40,19 @@ class PersonDocument:
 
     Attributes:
         max_decoded_bytes: The limit of a body once its content codings are undone.
+        deliveries_of: Returns where a lead went and when, and what waits to be delivered of it.
     """
 
     entities: Entities
     spool: SpoolReader
     max_decoded_bytes: int
+    deliveries_of: Callable[[UUID, Lead | None], list[dict[str, Any]]]
 
     def read(self, person: Person, found: Found) -> dict[str, Any]:
         """Return everything that was found."""
         leads = [self._lead(id) for id in sorted(found.leads)]
         repeats = {repeat["id"] for lead in leads for repeat in lead["repeats"]}
         requests = [self._request(id) for id in sorted(found.requests) if str(id) not in repeats]
-        with session(self.entities):
-            sinks = _sinks(self.entities, found.leads)
         unread = len(found.unread)
         return {
             "email": person.email,
@@ -61,27 +60,24 @@ class PersonDocument:
             "at": now(),
             "leads": leads,
             "requests": [request for request in requests if request is not None],
-            "sinks": sinks,
             "batches": sorted(found.batches),
             "mentions": sorted(found.mentions),
             "notShown": [*NOT_SHOWN, *([f"{unread} bodies that cannot be decoded"] if unread else [])],
         }
 
     def _lead(self, id: UUID) -> dict[str, Any]:
-        """Return a lead with its request, its history, its repeats, and what waits to be delivered of it."""
+        """Return a lead with its request, its history, its repeats, and where it went."""
         entities = self.entities
         with session(entities):
             lead = get_lead(entities, id)
             history = [event_document(event) for event in lead_events(entities, id)]
             repeats = list(select(r.id for r in entities.raw_lead if r.duplicate_of == id and r.state == "repeat"))
-            waiting = entities.delivery.select(lambda d: d.lead_id == id).order_by(lambda d: d.seq)
-            deliveries = [{name: getattr(row, name) for name in _DELIVERY_COLUMNS} for row in waiting]
         return {
             "lead": lead and lead_document(lead),
             "request": self._request(id),
             "history": history,
             "repeats": [request for repeat in sorted(repeats) if (request := self._request(repeat)) is not None],
-            "deliveries": deliveries,
+            "deliveries": self.deliveries_of(id, lead),
         }
 
     def _request(self, id: UUID) -> dict[str, Any] | None:
@@ -100,28 +96,3 @@ class PersonDocument:
         except InvalidPayload:
             return kept
         return kept._replace(row=row._replace(body=body))
-
-
-def _sinks(entities: Entities, ids: Iterable[UUID]) -> list[dict[str, Any]]:
-    """Return which events about leads each sink has passed, but for those that wait. The caller holds the session."""
-    wanted = list(ids)
-    feed_event, delivery = entities.feed_event, entities.delivery
-    sinks = []
-    for sink in entities.sink.select().order_by(entities.sink.name):
-        name, start, cursor = sink.name, sink.start_seq, sink.cursor_seq
-        waiting = set(select(d.seq for d in delivery if d.sink == name and d.lead_id in wanted)) if wanted else set()
-        passed = select(
-            (e.seq, e.type, e.at, e.lead_id)
-            for e in feed_event
-            if e.lead_id in wanted and e.seq > start and e.seq <= cursor and e.type != "kept"
-        )
-        times = select((d.seq, d.at) for d in entities.delivered if d.sink == name and d.lead_id in wanted)
-        arrived = dict(times.without_distinct()) if wanted else {}
-        events = [
-            {"seq": seq, "type": f"lead.{type}", "at": at, "leadId": id, "deliveredAt": arrived.get(seq)}
-            for seq, type, at, id in (passed.without_distinct().order_by(1) if wanted else ())
-            if seq not in waiting
-        ]
-        if events or waiting:
-            sinks.append({"sink": name, "passed": events, "waiting": len(waiting)})
-    return sinks

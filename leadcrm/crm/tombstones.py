@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pony.orm import select
@@ -36,9 +36,17 @@ _DEADLOCK = "40P01"
 _WIPE = """UPDATE {table} SET request_id = '', idempotency_key = NULL, target = {path}, remote_addr = '',
     content_type = NULL, headers = '{{}}', body = NULL, error = $trace WHERE id IN ({ids})"""
 
+_NOTE_DROPPED = """INSERT INTO {delivered} (seq, sink, lead_id, type, outcome, at)
+    SELECT seq, sink, lead_id, type, 'dropped', {now} FROM {delivery} WHERE lead_id IN ({ids})
+    ON CONFLICT (seq, sink) DO UPDATE SET outcome = excluded.outcome, at = excluded.at"""
+
 _PATHS = {
     "SQLite": "substr(target, 1, instr(target || '?', '?') - 1)",
     "PostgreSQL": "split_part(target, '?', 1)",
+}
+_NOW = {
+    "SQLite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    "PostgreSQL": "now() AT TIME ZONE 'utc'",
 }
 
 
@@ -113,20 +121,14 @@ def _erase_part(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
 
 
 def _erase(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
-    lead, change, delivery = entities.lead, entities.lead_event, entities.delivery
+    lead, change = entities.lead, entities.lead_event
     # Before the rows, in the order of all who lock several sinks: what a courier keeps meanwhile is then seen here.
     sinks = list(entities.sink.select().order_by(entities.sink.name).for_update())
     ids = _lock_unerased(entities, ids)
     if not ids:
         return Counts()
     leads = list(select(one.raw.id for one in lead if one.raw.id in ids))
-    deliveries = 0
-    for sink in sinks:
-        name = sink.name
-        dropped = select(d for d in delivery if d.sink == name and d.lead_id in ids).delete(bulk=True)
-        if dropped:
-            sink.dropped += dropped
-            deliveries += dropped
+    deliveries = _drop_deliveries(entities, sinks, ids)
     notes = select(e for e in change if e.lead_id in ids and e.field == NOTE).delete(bulk=True)
     changes = select(e for e in change if e.lead_id in ids).delete(bulk=True)
     select(one for one in lead if one.raw.id in ids).delete(bulk=True)
@@ -136,6 +138,26 @@ def _erase(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
         values = ", ".join(f"('erased', {_literal(entities, id)})" for id in leads)
         entities.database.execute(f"INSERT INTO {quoted_table(entities.feed_event)} (type, lead_id) VALUES {values}")  # noqa: S608 - names and ids
     return Counts(len(ids), len(leads), notes, changes, deliveries)
+
+
+def _drop_deliveries(entities: Entities, sinks: Sequence[Any], ids: Sequence[UUID]) -> int:
+    """Drop what waits to be delivered, as people do, and return how many events that were."""
+    delivery, dropped = entities.delivery, 0
+    entities.database.execute(
+        _NOTE_DROPPED.format(
+            delivered=quoted_table(entities.delivered),
+            delivery=quoted_table(delivery),
+            now=_NOW[entities.database.provider.dialect],
+            ids=", ".join(_literal(entities, id) for id in ids),
+        )
+    )
+    for sink in sinks:
+        name = sink.name
+        count = select(d for d in delivery if d.sink == name and d.lead_id in ids).delete(bulk=True)
+        if count:
+            sink.dropped += count
+            dropped += count
+    return dropped
 
 
 def _lock_unerased(entities: Entities, ids: Sequence[UUID]) -> list[UUID]:

@@ -191,8 +191,8 @@ export class Drawer {
 }
 
 function untitled(isWhole, raw) {
-	if (raw?.erased) return "Erased";
-	return isWhole ? "Not a lead" : "Loading…";
+	if (!isWhole) return "Loading…";
+	return raw?.erased ? "Erased" : "Not a lead";
 }
 
 const section = (title, ...content) => h("section", { "aria-label": title }, h("h3", {}, title), content);
