@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 import orjson
@@ -23,7 +24,12 @@ MAX_JSON = 65_536
 
 MAX_CONTACT, MIN_DIGITS = 254, 7
 
+MAX_NAME = 40
+"""Longer names of members are no words that are looked for here."""
+
 _LABELS = ("label", "title", "question", "name", "field", "column_name", "column_id", "key", "ref", "id", "type")
+_TITLE_NAMES = _LABELS[:4]
+_TITLES = frozenset(_TITLE_NAMES)
 _VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
 _SPELLINGS = {
     **{name.replace("_", ""): name for name in (*_LABELS, *_VALUES)},
@@ -36,6 +42,27 @@ _SPELLINGS = {
     **dict.fromkeys(("answertext", "answervalue", "useranswer"), "answer"),
 }
 """What senders call the members of a pair, without case and `_`."""
+
+
+def _spellings_of(name: str) -> set[str]:
+    words = name.split("_")
+    pascal = "".join(map(str.capitalize, words))
+    return {
+        name,
+        name.upper(),
+        "".join(words),
+        pascal,
+        words[0] + pascal[len(words[0]) :],
+        " ".join(words).capitalize(),
+    }
+
+
+_SPELLED_VALUES = frozenset().union(
+    *map(_spellings_of, _VALUES),
+    *map(_spellings_of, ("field_value", "attribute_value", "param_value", "user_value", "answer_text", "answer_value")),
+    _spellings_of("user_answer"),
+)
+"""What a pair has at least one of, in the spellings that there are: so it is quick to see that an object is none."""
 
 _MAX_SPELLED = 12
 """Members of an object that may be a pair whose members are spelled otherwise."""
@@ -176,28 +203,26 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
 
 def _with_parts_named(found: list[Leaf]) -> list[Leaf]:
     """Name the parts of names whose inputs have numbers alone, such as `1.3` and `1.6`."""
-    parts: dict[str, set[str]] = {}
-    for labels, _ in found:
+    parts: dict[str, dict[str, int]] = {}
+    for index, (labels, _) in enumerate(found):
         if part := _SUBFIELD.fullmatch(labels[0]):
-            parts.setdefault(part[1], set()).add(part[2])
-    names = {number for number, of_it in parts.items() if of_it <= _NAME_PARTS.keys() and not of_it.isdisjoint("36")}
-    if not names:
-        return found
-    named = []
-    for labels, value in found:
-        part = _SUBFIELD.fullmatch(labels[0])
-        name = _NAME_PARTS[part[2]] if part and part[1] in names else None
-        named.append(((name, *labels) if name else labels, value))
-    return named
+            parts.setdefault(part[1], {})[part[2]] = index
+    for places in parts.values():
+        if places.keys() <= _NAME_PARTS.keys():
+            for number, index in places.items():
+                if name := _NAME_PARTS[number]:
+                    labels, value = found[index]
+                    found[index] = (name, *labels), value
+    return found
 
 
 def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:
     """Return the label of what stands within an object, as in `{"name": "Email", "details": {"answer": …}}`, if any."""
-    if len(value) > _MAX_PAIR_MEMBERS or not _CONTACTS.isdisjoint(value):
+    if len(value) > _MAX_PAIR_MEMBERS or _TITLES.isdisjoint(value) or not _CONTACTS.isdisjoint(value):
         return ""
     if not any(type(member) is dict for member in value.values()):
         return ""
-    for name in _LABELS[:4]:
+    for name in _TITLE_NAMES:
         if _is_text(text := value.get(name)) and meaning(text, effort) is not None:
             return text
     return ""
@@ -220,6 +245,11 @@ def _is_contact(value: Any) -> bool:
 
 
 def _plain(name: str) -> str:
+    return _known_plain(name) if len(name) <= MAX_NAME else name
+
+
+@lru_cache(4_096)
+def _known_plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
@@ -261,7 +291,7 @@ def _spelled(value: dict[str, Any]) -> dict[str, Any]:
     """Return an object with the members of a pair under the names that are used here."""
     spelled: dict[str, Any] = {}
     for name, member in value.items():
-        spelled.setdefault(name if name in _VALUES else _SPELLINGS.get(_plain(name), name), member)
+        spelled.setdefault(_SPELLINGS.get(_plain(name), name), member)
     return spelled
 
 
@@ -274,6 +304,8 @@ def _value_name(value: dict[str, Any]) -> str:
 
 def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
     """Return an object's labels and value if it is a pair, else None."""
+    if _SPELLED_VALUES.isdisjoint(value):
+        return None
     name = _value_name(value)
     labels = [text for member in _LABELS if _is_text(text := value.get(member))] if name else []
     if not labels and len(value) <= _MAX_SPELLED:
