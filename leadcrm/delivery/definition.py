@@ -126,6 +126,10 @@ def _url(kind: str, text: Any, *, allow_private: bool) -> SplitResult:
     for name in needed:
         if name not in query:
             raise DefinitionFault("url", f"its query lacks {name}=")
+    if kind == "email":
+        for address in (*query["from"], *query["to"]):
+            if "@" not in address or re.search(r"[\x00-\x1f\x7f]", address):
+                raise DefinitionFault("url", f"{address!r} is no mail address")
     return url
 
 
@@ -139,6 +143,8 @@ def _secrets(kind: str, table: Mapping[str, Any], directory: Path) -> tuple[byte
             raise DefinitionFault(place, f"the secret of a sink of the kind {kind} is its url")
         if not secrets and kind == "telegram":
             raise DefinitionFault("", "it lacks its secret, the bot's token")
+        if kind == "telegram" and not re.fullmatch(rb"[\w:-]+", secrets[0]):
+            raise DefinitionFault(place, "it is no bot's token, such as 123456:ABC-def")
         return secrets
     return tuple(_key(secret.decode(), place) for secret in secrets)
 
