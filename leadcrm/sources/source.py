@@ -37,7 +37,10 @@ class TooManyLeads(ValueError):  # noqa: N818 - named by the condition
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """Which documents are leads: those with something at the path, one of these values if there are any."""
+    """Which documents are leads: those with something at the path, one of these values if there are any.
+
+    An empty text among the values means those without anything at the path.
+    """
 
     path: Path
     values: frozenset[str]
@@ -45,7 +48,7 @@ class Only:
     def holds(self, inputs: Inputs) -> bool:
         """Say whether a document is a lead."""
         value = scalar_of(self.path(inputs), inputs)
-        return value is not None and (not self.values or value in self.values)
+        return (value or "") in self.values if self.values else value is not None
 
 
 class Lead(NamedTuple):
