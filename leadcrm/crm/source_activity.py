@@ -14,7 +14,7 @@ from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.statistics import moment_of
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.ingest.submission import API_SOURCE
+from leadcrm.database.states import UNSTORED_STATES, State
 
 PERIOD = timedelta(days=30)
 """What is looked at. Ids begin with their time, so that nothing older is read."""
@@ -70,26 +70,22 @@ class Activity:
 def source_activities(entities: Entities) -> dict[str, Activity]:
     """Return what came in at each source but `/api/lead`.
 
+    Requests that became leads are counted as leads, in an index of those of sources: their raw rows lie among all
+    others, with their bodies.
+
     Raises:
         StoreUnavailable: The database cannot be read.
     """
-    moment, api = now(), API_SOURCE
-    since = moment - PERIOD
+    moment = now()
     activities: dict[str, Activity] = {}
-    hour = raw_sql(dialect_of(entities).truncate('"lead".created_at', "hour"), str)
     with session(entities):
-        periods = {name: _count_rows(entities, moment - span) for name, span in _PERIODS.items()}
-        leads = select(
-            (lead.source, hour, count(), max(lead.created_at))
-            for lead in entities.lead
-            if lead.source != api and lead.created_at >= since
-        )[:]
-    for name, rows in periods.items():
-        for source, state, number, last in rows:
-            activity = activities.setdefault(source, Activity())
-            getattr(activity, name)[state] = number
-            activity.last_request = max(filter(None, (activity.last_request, last)))
-    for source, start, number, last in leads:
+        for name, span in _PERIODS.items():
+            for source, state, number, last in _count(entities, moment - span):
+                activity = activities.setdefault(source, Activity())
+                getattr(activity, name)[state] = number
+                activity.last_request = max(filter(None, (activity.last_request, last)))
+        hours = _lead_hours(entities, moment - PERIOD)
+    for source, start, number, last in hours:
         activity = activities.setdefault(source, Activity())
         activity.leads += number
         activity.hours.append(moment_of(str(start)))
@@ -100,14 +96,32 @@ def source_activities(entities: Entities) -> dict[str, Activity]:
 _PERIODS = {"requests": PERIOD, "week": WEEK, "day": DAY}
 
 
-def _count_rows(entities: Entities, since: datetime) -> list[tuple[str, str, int, datetime]]:
-    first_id, api = _first_id(since), API_SOURCE
-    rows = select(
+def _count(entities: Entities, since: datetime) -> list[tuple[str, str, int, datetime]]:
+    """Return source, state, number and newest time of what came in since."""
+    first_id, states = _first_id(since), UNSTORED_STATES
+    # "api" and "stored" are written out: only so do they match the predicates of the partial indexes.
+    leads = select(
+        (lead.source, count(), max(lead.created_at))
+        for lead in entities.lead
+        if lead.source != "api" and lead.created_at >= since
+    )
+    others = select(
         (row.source, row.state, count(), max(row.received_at))
         for row in entities.raw_lead
-        if row.id >= first_id and row.source != api
+        if row.state in states and row.state != "stored" and row.id >= first_id and row.source != "api"
     )
-    return list(rows)
+    return [*((source, State.STORED.value, number, last) for source, number, last in leads), *others]
+
+
+def _lead_hours(entities: Entities, since: datetime) -> list[tuple[str, Any, int, datetime]]:
+    """Return source, hour, number and newest time of the leads since."""
+    hour = raw_sql(dialect_of(entities).truncate('"lead".created_at', "hour"), str)
+    leads = select(
+        (lead.source, hour, count(), max(lead.created_at))
+        for lead in entities.lead
+        if lead.source != "api" and lead.created_at >= since
+    )
+    return list(leads)
 
 
 def activity_document(activity: Activity, *, is_enabled: bool = True) -> dict[str, Any]:
