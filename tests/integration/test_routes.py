@@ -36,6 +36,14 @@ ROUTES = {
     "/api/raw": {"GET"},
     "/api/raw/{id}": {"GET"},
     "/api/raw/{id}/replay": {"POST"},
+    "/api/raw/{id}/try": {"POST"},
+    "/api/sources": {"GET"},
+    "/api/sources/{source}": {"GET"},
+    "/api/presets": {"GET"},
+    "/api/sinks": {"GET"},
+    "/api/deliveries": {"GET"},
+    "/api/deliveries/retry": {"POST"},
+    "/api/deliveries/drop": {"POST"},
     "/api/stats": {"GET"},
     "/api/openapi.json": {"GET"},
 }
@@ -134,7 +142,8 @@ def test_every_route_of_the_crm_needs_the_token(server: Server, method: str, pat
 
 @pytest.mark.parametrize(("method", "path"), BY_ID)
 def test_an_id_that_nobody_was_given_is_404_and_one_that_is_none_is_400(crm: Crm, method: str, path: str) -> None:
-    document = {"text": "a note"} if path.endswith("/notes") else {"status": "won"} if method == "PATCH" else None
+    bodies = {"notes": {"text": "a note"}, "try": {}}
+    document = {"status": "won"} if method == "PATCH" else bodies.get(path.rpartition("/")[2])
     unknown = crm.ask(method, path.replace("{id}", UNKNOWN_ID), document)
     assert (unknown.status, unknown.json()["error"]) == (404, "not_found")
     for no_id in ("x", UNKNOWN_ID.replace("-", ""), f"{{{UNKNOWN_ID}}}".replace("{", "%7B").replace("}", "%7D")):
