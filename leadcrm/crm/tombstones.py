@@ -18,8 +18,6 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pony.orm import select
-
 from leadcrm.crm.events import NOTE
 from leadcrm.database.entities import Entities, SpoolEntities, quoted_table
 from leadcrm.database.sessions import session
@@ -100,6 +98,12 @@ def wipe_spooled(entities: SpoolEntities, ids: Sequence[UUID], trace: str) -> No
             _wipe(entities, ids[start : start + ERASED_AT_ONCE], trace)
 
 
+def body_sizes(entities: Entities, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return how long the bodies of rows are, of those that have one. The caller holds the session."""
+    sql = f"id, length(body) FROM {quoted_table(entities.raw_lead)} WHERE id IN ({literals(entities, ids)})"
+    return {_uuid(id): size for id, size in entities.database.select(sql) if size is not None}
+
+
 def forget_answers(entities: Entities) -> None:
     """Forget what receivers answered last, which may quote a lead; that they did, and with which status, stays."""
     with session(entities, writes=True):
@@ -121,66 +125,75 @@ def _erase_part(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
 
 
 def _erase(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
-    lead, change = entities.lead, entities.lead_event
     # Before the rows, in the order of all who lock several sinks: what a courier keeps meanwhile is then seen here.
     sinks = list(entities.sink.select().order_by(entities.sink.name).for_update())
     ids = _lock_unerased(entities, ids)
     if not ids:
         return Counts()
-    leads = list(select(one.raw.id for one in lead if one.raw.id in ids))
+    leads = _select_ids(entities, entities.lead, f"id IN ({literals(entities, ids)})")
     deliveries = _drop_deliveries(entities, sinks, ids)
-    notes = select(e for e in change if e.lead_id in ids and e.field == NOTE).delete(bulk=True)
-    changes = select(e for e in change if e.lead_id in ids).delete(bulk=True)
-    select(one for one in lead if one.raw.id in ids).delete(bulk=True)
+    notes = _delete(entities, entities.lead_event, "lead_id", ids, "AND field = $note", note=NOTE)
+    changes = _delete(entities, entities.lead_event, "lead_id", ids)
+    _delete(entities, entities.lead, "id", ids)
     _wipe(entities, ids, trace)
     if leads:
         # Last: the feed waits for whoever writes into it.
-        values = ", ".join(f"('erased', {_literal(entities, id)})" for id in leads)
+        values = ", ".join(f"('erased', {literals(entities, [id])})" for id in leads)
         entities.database.execute(f"INSERT INTO {quoted_table(entities.feed_event)} (type, lead_id) VALUES {values}")  # noqa: S608 - names and ids
     return Counts(len(ids), len(leads), notes, changes, deliveries)
 
 
 def _drop_deliveries(entities: Entities, sinks: Sequence[Any], ids: Sequence[UUID]) -> int:
     """Drop what waits to be delivered, as people do, and return how many events that were."""
-    delivery, dropped = entities.delivery, 0
     entities.database.execute(
         _NOTE_DROPPED.format(
             delivered=quoted_table(entities.delivered),
-            delivery=quoted_table(delivery),
+            delivery=quoted_table(entities.delivery),
             now=_NOW[entities.database.provider.dialect],
-            ids=", ".join(_literal(entities, id) for id in ids),
+            ids=literals(entities, ids),
         )
     )
+    deliveries = 0
     for sink in sinks:
-        name = sink.name
-        count = select(d for d in delivery if d.sink == name and d.lead_id in ids).delete(bulk=True)
-        if count:
-            sink.dropped += count
-            dropped += count
-    return dropped
+        dropped = _delete(entities, entities.delivery, "lead_id", ids, "AND sink = $sink", sink=sink.name)
+        if dropped:
+            sink.dropped += dropped
+            deliveries += dropped
+    return deliveries
 
 
 def _lock_unerased(entities: Entities, ids: Sequence[UUID]) -> list[UUID]:
     """Lock the rows, without reading their bodies, and return the ids of those that are no tombstones."""
     lock = "" if entities.database.provider.dialect == "SQLite" else "FOR UPDATE"
-    literals = ", ".join(_literal(entities, id) for id in ids)
-    sql = (
-        f"id FROM {quoted_table(entities.raw_lead)} WHERE id IN ({literals}) "
-        f"AND (error IS NULL OR error NOT LIKE '{ERASED}%') ORDER BY id {lock}"
-    )
-    found = entities.database.select(sql)
-    return [UUID(bytes=bytes(id)) if isinstance(id, (bytes, memoryview)) else UUID(str(id)) for id in found]
+    condition = f"id IN ({literals(entities, ids)}) AND (error IS NULL OR error NOT LIKE '{ERASED}%')"
+    return _select_ids(entities, entities.raw_lead, f"{condition} ORDER BY id {lock}")
+
+
+def _select_ids(entities: Entities, entity: Any, condition: str) -> list[UUID]:
+    found = entities.database.select(f"id FROM {quoted_table(entity)} WHERE {condition}")
+    return [_uuid(id) for id in found]
+
+
+def _uuid(id: Any) -> UUID:
+    return UUID(bytes=bytes(id)) if isinstance(id, (bytes, memoryview)) else UUID(str(id))
+
+
+def _delete(entities: Entities, entity: Any, column: str, ids: Sequence[UUID], more: str = "", **values: str) -> int:
+    sql = f"DELETE FROM {quoted_table(entity)} WHERE {column} IN ({literals(entities, ids)}) {more}"  # noqa: S608 - names and ids
+    return int(entities.database.execute(sql, values, {}).rowcount)
 
 
 def _wipe(entities: SpoolEntities, ids: Sequence[UUID], trace: str) -> None:
     sql = _WIPE.format(
         table=quoted_table(entities.raw_lead),
         path=_PATHS[entities.database.provider.dialect],
-        ids=", ".join(_literal(entities, id) for id in ids),
+        ids=literals(entities, ids),
     )
     entities.database.execute(sql, {"trace": trace}, {})
 
 
-def _literal(entities: SpoolEntities, id: UUID) -> str:
-    """Return an id as a literal of SQL."""
-    return f"x'{id.hex}'" if entities.database.provider.dialect == "SQLite" else f"'{id}'"
+def literals(entities: SpoolEntities, ids: Iterable[UUID]) -> str:
+    """Return ids as SQL. Hundreds of values take Pony and the driver longer than the database."""
+    if entities.database.provider.dialect == "SQLite":
+        return ", ".join(f"x'{id.hex}'" for id in ids)
+    return ", ".join(f"'{id}'" for id in ids)
