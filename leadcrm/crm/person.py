@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import unquote
 
 from leadcrm.crm.phones import has_number, is_same_number, spellings_of
@@ -17,6 +18,8 @@ MAX_NESTING = 3
 """How often a text is undone that holds another one: JSON in a form, percent signs in a query."""
 
 _JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+
+_ESCAPED = re.compile(r"[%\\&]")
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -45,11 +48,14 @@ class Person:
         return any(self._is_named_in(reading) for reading in _readings(text))
 
     def _is_named_in(self, text: str) -> bool:
-        if self.email:
-            pattern = rf"(?<![\w.+-]){re.escape(self.email.casefold())}(?![\w-]|\.\w)"
-            if re.search(pattern, text.casefold()):
+        if self.email and (email := self.email.casefold()) in (folded := text.casefold()):
+            pattern = rf"(?<![\w.+-]){re.escape(email)}(?![\w-]|\.\w)"
+            if re.search(pattern, folded):
                 return True
-        return bool(self.phone) and has_number(spellings_of(self.phone or ""), text)
+        return bool(self.phone) and has_number(_spellings(self.phone or ""), text)
+
+
+_spellings = cache(spellings_of)
 
 
 def text_of(row: Submission, *, max_decoded_bytes: int) -> str | None:
@@ -66,6 +72,8 @@ def text_of(row: Submission, *, max_decoded_bytes: int) -> str | None:
 def _readings(text: str) -> Iterator[str]:
     yield text
     for _ in range(MAX_NESTING):
+        if not _ESCAPED.search(text):
+            return
         undone = html.unescape(_JSON_ESCAPE.sub(_unescaped, unquote(text)))
         if undone == text:
             return

@@ -17,6 +17,8 @@ MAX_PREFIX = 4
 
 _RUN = re.compile(r"[0-9](?:[\s()+./\u00a0\u202f\u2010\u2011\u2013-]*[0-9])*", re.ASCII)
 
+_NO_DIGITS = re.compile("[^0-9]+")
+
 _PHONE = re.compile(r"[\d\s()+./\u00a0\u202f\u2010\u2011\u2013-]*", re.ASCII)
 
 
@@ -60,7 +62,7 @@ def is_same_number(spellings: list[str], text: str) -> bool:
 def has_number(spellings: list[str], text: str) -> bool:
     """Say whether a number stands somewhere in a text, however it is written and whatever stands beside it."""
     end = spellings[0][-SHORTEST_NUMBER:]
-    if end not in re.sub("[^0-9]", "", text):
+    if end not in _NO_DIGITS.sub("", text):
         return False
     for run in _RUN.finditer(text.replace("(0)", "")):
         groups = re.findall("[0-9]+", run[0])
