@@ -143,6 +143,10 @@ class ChangeRefused(StoreError):
     """The database refuses a change of a lead: a constraint or a trigger that was added to it does not allow it."""
 
 
+class TokenRefused(LeadcrmError):
+    """A token cannot be made: its name has one already, or there are too many."""
+
+
 class SpoolUnavailable(LeadcrmError):
     """The local spool cannot keep a row now."""
 

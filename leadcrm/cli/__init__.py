@@ -34,6 +34,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "prune": "erase what arrived long ago",
         "sinks": "list sinks, show one, check SINKS_FILE, or send a sink a test",
         "deliveries": "list what has not arrived at a sink, try it again, or drop it",
+        "token": "give people and programs tokens for the CRM, list them, or take them back",
+        "audit": "show who read, exported, changed or erased what",
         "check": "check configuration, database, spool, disk and clock, with a hint for each fault",
         "verify": "verify that every acknowledged lead is there",
         "spool": "show the rows that wait on local disk for the database, or drain them",

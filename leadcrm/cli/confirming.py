@@ -1,11 +1,9 @@
-"""What commands that erase have in common: whether to go on, and who does it."""
+"""What commands that erase have in common: whether to go on."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-
-from leadcrm.cli.crm import user_name
 
 ANSWERS = ("y", "yes")
 
@@ -16,11 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
     parser.add_argument("--actor", metavar="NAME", type=_parse_name, help="who does it (default: your user's name)")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
-
-
-def actor_of(arguments: argparse.Namespace) -> str:
-    """Return who does it."""
-    return arguments.actor or user_name()
 
 
 def may_ask(arguments: argparse.Namespace) -> bool:

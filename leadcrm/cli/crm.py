@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,15 +61,6 @@ def sinks_of(config: Config) -> Mapping[str, Sink]:
         return {} if config.sinks_file is None else read_sinks(config.sinks_file)
     except SinksFault:
         return {}
-
-
-def user_name() -> str:
-    """Return the name of the user who runs the command, for the history."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # The user of a container may have no name.
-        return f"uid {os.getuid()}"
 
 
 def parse_id(text: str) -> UUID:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import open_crm, parse_id, parse_limit, parse_since
+from leadcrm.cli.who import record_reading
+from leadcrm.crm.audit import Action
 from leadcrm.delivery.ledger import DEAD, WAITING
 from leadcrm.delivery.people import Chosen, drop_deliveries, list_deliveries, retry_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
@@ -61,6 +63,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
             return EXIT_DONE
         change = retry_deliveries if arguments.action == "retry" else drop_deliveries
         chosen = Chosen(arguments.ids, arguments.sink, arguments.state, arguments.since)
+        record_reading(crm, Action.RETRY if arguments.action == "retry" else Action.DROP, arguments)
         changed = change(crm.entities, chosen).number
     if arguments.json:
         printing.print_json({"changed": changed})

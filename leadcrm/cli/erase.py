@@ -22,7 +22,9 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, confirming, printing
 from leadcrm.cli.crm import Crm, add_person, open_crm, parse_id, parse_person
+from leadcrm.cli.who import find_actor
 from leadcrm.crm.accounts import keep_account
+from leadcrm.crm.audit import Action
 from leadcrm.crm.erasing import Erasing, Receipt
 from leadcrm.crm.person import Person
 from leadcrm.crm.person_search import Search
@@ -65,14 +67,14 @@ def find_person(crm: Crm, erasing: Erasing, person: Person) -> None:
 
 
 def _erase(crm: Crm, erasing: Erasing, arguments: argparse.Namespace) -> Receipt | None:
-    actor = confirming.actor_of(arguments)
-    receipt = erasing.plan(actor)
+    actor = find_actor(arguments.actor)
+    receipt = erasing.plan(actor.name)
     if not arguments.dry_run and receipt.ids:
         if not confirming.is_sure(arguments, _summary(receipt)):
             print("nothing was erased", file=sys.stderr)
             return None
-        receipt = erasing.erase(actor)
-        keep_account("erase", actor, len(receipt.ids))
+        receipt = erasing.erase(actor.name)
+        keep_account(crm.entities, Action.ERASE, actor, len(receipt.ids), sorted(receipt.ids))
     if arguments.json:
         printing.print_json({"dryRun": arguments.dry_run, **_document(receipt)})
     else:

@@ -24,6 +24,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import add_filter, open_crm, parse_filter
+from leadcrm.cli.who import record_reading
+from leadcrm.crm.audit import Action
 from leadcrm.crm.export import export_leads
 from leadcrm.crm.files import FORMATS, SEPARATORS, new_file
 from leadcrm.errors import EXIT_DONE, EXIT_USAGE, LeadcrmError
@@ -57,6 +59,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         ) as pieces,
         _target(arguments.output) as target,
     ):
+        record_reading(crm, Action.EXPORT, arguments)
         for piece in pieces if is_for_people else _with_progress(pieces):
             target.write(_harmless(piece) if is_for_people else piece)
     return EXIT_DONE

@@ -19,6 +19,8 @@ from time import sleep
 from leadcrm.cli import configuration
 from leadcrm.cli.crm import open_crm
 from leadcrm.cli.printing import print_json
+from leadcrm.cli.who import record_reading
+from leadcrm.crm.audit import Action
 from leadcrm.crm.documents import feed_event_document
 from leadcrm.crm.feed import Feed
 from leadcrm.errors import EXIT_DONE
@@ -41,6 +43,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     """Print the events."""
     feed, after = Feed(), arguments.after
     with open_crm(arguments, environ, directory) as crm:
+        record_reading(crm, Action.FEED)
         while True:
             page = feed.read(crm.entities, after, limit=PAGE_EVENTS, thin=arguments.thin)
             for event in page.events:

@@ -21,7 +21,9 @@ from datetime import datetime
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, sinks_of, user_name
+from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, sinks_of
+from leadcrm.cli.who import find_actor, record_reading
+from leadcrm.crm.audit import Action
 from leadcrm.crm.changes import MAX_NOTE_CHARS, MAX_VALUE_CHARS, ChangeOutcome, add_note, change_followed_leads
 from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.leads import MAX_ROWS, Cursor
@@ -135,6 +137,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
+    record_reading(crm, Action.LIST, arguments)
     page = list_leads(crm.entities, parse_filter(arguments), limit=arguments.limit, after=arguments.cursor)
     document = lead_page_document(page)
     if arguments.json:
@@ -150,6 +153,7 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
         print(f"leadcrm: nobody was given the id {arguments.id}, as far as this node knows", file=sys.stderr)
         return EXIT_FAILED
     destination = history.destination
+    record_reading(crm, Action.READ, lead_id=destination.id)
     deliveries = lead_deliveries(crm.entities, sinks_of(crm.config), destination.id, destination.lead)
     document = history_document(history, deliveries)
     if arguments.json:
@@ -176,7 +180,7 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
 
 
 def _set(crm: Crm, arguments: argparse.Namespace) -> int:
-    actor = arguments.actor or user_name()
+    actor = find_actor(arguments.actor)
     changed = change_followed_leads(crm.entities, crm.spool, arguments.ids, _changes(arguments), actor=actor)
     outcomes = {str(id): outcome.value for id, outcome in changed.items()}
     if arguments.json:
@@ -187,7 +191,7 @@ def _set(crm: Crm, arguments: argparse.Namespace) -> int:
 
 
 def _note(crm: Crm, arguments: argparse.Namespace) -> int:
-    note = add_note(crm.entities, crm.spool, arguments.id, arguments.text, actor=arguments.actor or user_name())
+    note = add_note(crm.entities, crm.spool, arguments.id, arguments.text, actor=find_actor(arguments.actor))
     if note is None:
         print(f"leadcrm: there is no lead under the id {arguments.id}", file=sys.stderr)
         return EXIT_FAILED
@@ -201,7 +205,7 @@ def _note(crm: Crm, arguments: argparse.Namespace) -> int:
 
 def _next(crm: Crm, arguments: argparse.Namespace) -> int:
     closed = [status.name for status in crm.config.statuses if status.meaning != "open"]
-    lead = take_next(crm.entities, arguments.actor or user_name(), closed)
+    lead = take_next(crm.entities, find_actor(arguments.actor), closed)
     document = lead and lead_document(lead)
     if arguments.json:
         printing.print_json({"lead": document})

@@ -18,8 +18,10 @@ from functools import partial
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import add_person, open_crm, parse_person, sinks_of, user_name
+from leadcrm.cli.crm import add_person, open_crm, parse_person, sinks_of
+from leadcrm.cli.who import find_actor
 from leadcrm.crm.accounts import keep_account
+from leadcrm.crm.audit import Action
 from leadcrm.crm.person_document import PersonDocument
 from leadcrm.crm.person_search import Search
 from leadcrm.delivery.whereabouts import lead_deliveries
@@ -47,6 +49,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
             found = search.everywhere(crm.entities, crm.spool)
         deliveries_of = partial(lead_deliveries, crm.entities, sinks_of(crm.config))
         document = PersonDocument(crm.entities, crm.spool, limit, deliveries_of).read(person, found)
-        keep_account("person", user_name(), len(found.own))
+        keep_account(crm.entities, Action.PERSON, find_actor(), len(found.own))
     printing.print_json(document)
     return EXIT_DONE

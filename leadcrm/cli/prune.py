@@ -24,7 +24,9 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, confirming, printing
 from leadcrm.cli.crm import open_crm
+from leadcrm.cli.who import find_actor
 from leadcrm.crm.accounts import keep_account
+from leadcrm.crm.audit import Action, Actor
 from leadcrm.crm.prune import Due, count_due, prune, states_with
 from leadcrm.crm.scrubbing import scrub_log
 from leadcrm.crm.times import now
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         if due.rows and not confirming.is_sure(arguments, _summary(before, due)):
             print("nothing was erased", file=sys.stderr)
             return EXIT_FAILED
-        actor = confirming.actor_of(arguments)
+        actor = find_actor(arguments.actor)
         erased = _prune(crm.entities, arguments, states, due, actor)
         left = [_BACKUPS, *scrub_log(crm.config.database.path)]
     _print(arguments, states, before, due, erased, left)
@@ -82,7 +84,7 @@ def _parse_age(text: str) -> datetime:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of days, such as 400d")
 
 
-def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State], due: Due, actor: str) -> Counts:
+def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State], due: Due, actor: Actor) -> Counts:
     """Prune with a progress bar; what was erased is told even if it is interrupted."""
     erased = Counts()
     os.nice(_NICENESS)
@@ -94,12 +96,12 @@ def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State
                 erased = counts
                 on_progress(counts.rows, max(due.rows, counts.rows))
 
-            prune(entities, states, arguments.older_than, trace_of(actor), on_batch)
+            prune(entities, states, arguments.older_than, trace_of(actor.name), on_batch)
     except BaseException:
         print(f"{erased.rows} of {due.rows} raw rows were erased: run it again for the rest", file=sys.stderr)
         raise
     finally:
-        keep_account("prune", actor, erased.rows)
+        keep_account(entities, Action.PRUNE, actor, erased.rows)
     if erased.leads:
         forget_answers(entities)
     return erased

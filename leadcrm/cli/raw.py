@@ -16,6 +16,8 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, open_crm, parse_id, parse_limit
+from leadcrm.cli.who import record_reading
+from leadcrm.crm.audit import Action
 from leadcrm.crm.documents import raw_document, raw_page_document
 from leadcrm.crm.leads import MAX_ROWS
 from leadcrm.crm.raw import get_raw, list_raw
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
+    record_reading(crm, Action.LIST_RAW, arguments)
     states = arguments.state or INBOX_STATES
     page = list_raw(
         crm.entities, crm.spool, states, limit=arguments.limit, after=arguments.cursor, source=arguments.source
@@ -66,6 +69,7 @@ def _show(crm: Crm, arguments: argparse.Namespace) -> int:
     if kept is None:
         print(f"leadcrm: no request was kept under {arguments.id}, as far as this node knows", file=sys.stderr)
         return EXIT_FAILED
+    record_reading(crm, Action.READ_RAW, lead_id=arguments.id)
     document = raw_document(kept)
     if arguments.json:
         printing.print_json(document)

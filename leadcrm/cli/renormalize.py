@@ -20,8 +20,11 @@ from rich.console import Console
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import open_crm
+from leadcrm.cli.who import find_actor
+from leadcrm.crm.audit import Action, record
 from leadcrm.crm.renormalize import Report, renormalize
 from leadcrm.crm.times import parse_moment
+from leadcrm.database.sessions import session
 from leadcrm.errors import EXIT_DONE
 from leadcrm.ingest.ingestion import open_sources
 
@@ -43,6 +46,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     with open_crm(arguments, environ, directory) as crm, console.status("reading leads") as shown:
         if not console.is_terminal:
             shown.stop()
+        if not arguments.dry_run:
+            with session(crm.entities, writes=True):
+                detail = {"command": "renormalize", "source": arguments.source}
+                record(crm.entities, find_actor(), Action.CHANGE, detail=detail)
         report = renormalize(
             crm.entities,
             open_sources(crm.config),

@@ -24,6 +24,7 @@ from rich.progress import track
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, open_crm, parse_id
+from leadcrm.cli.who import find_actor
 from leadcrm.crm.documents import replay_document
 from leadcrm.crm.replay import replay_raw
 from leadcrm.database.states import REPLAYABLE_STATES
@@ -59,9 +60,11 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
 
 def _replay(crm: Crm, ids: list[UUID]) -> Iterator[dict[str, object]]:
     console = Console(stderr=True)
-    sources = open_sources(crm.config)
+    sources, actor, max_decoded_bytes = open_sources(crm.config), find_actor(), crm.config.max_body_bytes
     # One at a time: each is a transaction of its own, and a fault in the middle leaves the others done.
     for id in track(ids, "replaying", console=console, disable=not console.is_terminal or len(ids) < 2):
-        result = replay_raw(crm.entities, crm.spool, id, max_decoded_bytes=crm.config.max_body_bytes, sources=sources)
+        result = replay_raw(
+            crm.entities, crm.spool, id, actor=actor, max_decoded_bytes=max_decoded_bytes, sources=sources
+        )
         unknown = Replay(str(id), "unknown", False, None, "no request was kept under this id")
         yield replay_document(result or unknown)

@@ -335,6 +335,13 @@ class Config:
         accepted="1 to 3650",
         parse=parsing.whole_number(1, 3650),
     )
+    audit_days: int = variable(
+        "AUDIT_DAYS",
+        default="365",
+        help="days for which the audit trail keeps its entries",
+        accepted="1 to 3650",
+        parse=parsing.whole_number(1, 3650),
+    )
     sources: Mapping[str, str]
     """Where each variable's value came from: `flag`, `environment`, `.env`, `file PATH`, `credential` or `default`."""
     misspelt: Mapping[str, str]

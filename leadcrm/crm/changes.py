@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import Enum
@@ -19,6 +19,7 @@ from uuid import UUID
 from pony.orm import select
 from uuid_utils import uuid7
 
+from leadcrm.crm.audit import Action, Actor, make_entry, record, record_entries
 from leadcrm.crm.events import NOTE, Event
 from leadcrm.crm.leads import Lead
 from leadcrm.crm.lookup import follow
@@ -63,7 +64,7 @@ def change_lead(
     id: UUID,
     changes: Changes,
     *,
-    actor: str,
+    actor: Actor,
     versions: Sequence[str] | None = None,
 ) -> Change:
     """Change the lead that an id leads to. Durable on return.
@@ -73,7 +74,7 @@ def change_lead(
         spool: This node's spool, for ids that wait there.
         id: Any id that a sender was answered.
         changes: New values by column, of `CHANGEABLE`.
-        actor: Who makes the change, for the history.
+        actor: Who makes the change, for the history and the audit trail.
         versions: The versions that may be changed; None for any.
 
     Raises:
@@ -91,11 +92,13 @@ def change_lead(
         if versions is not None and lead.version not in versions:
             return Change(ChangeOutcome.STALE, lead)
         outcome = apply_change(entities, row, changes, actor)
+        if outcome is ChangeOutcome.CHANGED:
+            _record(entities, actor, [lead.id], changes)
         return Change(outcome, to_lead(row))
 
 
 def change_leads(
-    entities: Entities, ids: Sequence[UUID], changes: Changes, *, actor: str, expected: Changes | None = None
+    entities: Entities, ids: Sequence[UUID], changes: Changes, *, actor: Actor, expected: Changes | None = None
 ) -> dict[UUID, ChangeOutcome]:
     """Change many leads, by their own ids, in the same way: all or none. Durable on return.
 
@@ -103,7 +106,7 @@ def change_leads(
         entities: The bound database.
         ids: Ids of leads.
         changes: New values by column, of `CHANGEABLE`.
-        actor: Who makes the change, for the history.
+        actor: Who makes the change, for the history and the audit trail.
         expected: The values by column that a lead must have now; others are stale and stay as they are.
 
     Raises:
@@ -118,11 +121,13 @@ def change_leads(
             is_as_expected = all(getattr(row, name) == value for name, value in (expected or {}).items())
             change = apply_change(entities, row, changes, actor) if is_as_expected else ChangeOutcome.STALE
             outcomes[row.raw.id] = change
+        changed = [id for id, outcome in outcomes.items() if outcome is ChangeOutcome.CHANGED]
+        _record(entities, actor, changed, changes)
     return outcomes
 
 
 def change_followed_leads(
-    entities: Entities, spool: SpoolReader, ids: Sequence[UUID], changes: Changes, *, actor: str
+    entities: Entities, spool: SpoolReader, ids: Sequence[UUID], changes: Changes, *, actor: Actor
 ) -> dict[UUID, ChangeOutcome]:
     """Change the leads that these ids lead to, as `change_leads` does, and return the outcome of each id."""
     lead_ids = {}
@@ -133,7 +138,7 @@ def change_followed_leads(
     return {id: outcomes[lead_id] for id, lead_id in lead_ids.items()}
 
 
-def add_note(entities: Entities, spool: SpoolReader, id: UUID, text: str, *, actor: str) -> Event | None:
+def add_note(entities: Entities, spool: SpoolReader, id: UUID, text: str, *, actor: Actor) -> Event | None:
     """Add a note to the lead that an id leads to, and return its event; None without a lead. Durable on return.
 
     The lead itself stays of its version: a note is in nobody's way.
@@ -145,9 +150,19 @@ def add_note(entities: Entities, spool: SpoolReader, id: UUID, text: str, *, act
     destination = follow(entities, spool, id)
     if destination is None or destination.lead is None:
         return None
-    note = Event(UUID(str(uuid7())), destination.lead.id, now(), NOTE, None, text, actor)
+    note = Event(
+        UUID(str(uuid7())),
+        destination.lead.id,
+        now(),
+        NOTE,
+        None,
+        text,
+        actor.name,
+        actor.beside,
+    )
     with change_session(entities):
         entities.lead_event(**note._asdict())
+        record(entities, actor, Action.NOTE, note.lead_id)
     return note
 
 
@@ -170,8 +185,8 @@ def change_session(entities: Entities) -> Iterator[None]:
         ) from refusal
 
 
-def apply_change(entities: Entities, row: Any, changes: Changes, actor: str) -> ChangeOutcome:
-    """Change a lead that the session has locked, and keep the change as events."""
+def apply_change(entities: Entities, row: Any, changes: Changes, actor: Actor) -> ChangeOutcome:
+    """Change a lead that the session has locked, and keep the change as events; the caller records it for the audit."""
     differences = {name: value for name, value in changes.items() if getattr(row, name) != value}
     if not differences:
         return ChangeOutcome.UNCHANGED
@@ -186,10 +201,16 @@ def apply_change(entities: Entities, row: Any, changes: Changes, actor: str) -> 
             field=name,
             from_value=_event_value(getattr(row, name)),
             to_value=_event_value(value),
-            actor=actor,
+            actor=actor.name,
+            claimed=actor.beside,
         )
     row.set(**differences, updated_at=at)
     return ChangeOutcome.CHANGED
+
+
+def _record(entities: Entities, actor: Actor, ids: Iterable[UUID], changes: Changes) -> None:
+    detail = {"columns": list(changes)}
+    record_entries(entities, [make_entry(actor, Action.CHANGE, id, detail) for id in ids])
 
 
 def _event_value(value: str | datetime | None) -> str | None:

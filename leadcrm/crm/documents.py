@@ -85,6 +85,7 @@ def event_document(event: Event) -> dict[str, Any]:
         "from": event.from_value,
         "to": event.to_value,
         "by": event.actor,
+        "claimed": event.claimed,
     }
 
 

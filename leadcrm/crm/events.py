@@ -24,12 +24,13 @@ class Event(NamedTuple):
     from_value: str | None
     to_value: str | None
     actor: str
+    claimed: str | None
 
 
 def lead_events(entities: Entities, id: UUID) -> list[Event]:
     """Return the changes of a lead, oldest first. The caller holds the session."""
     query = select(
-        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor)
+        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor, event.claimed)
         for event in entities.lead_event
         if event.lead_id == id
     )

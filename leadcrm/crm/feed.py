@@ -148,7 +148,7 @@ def _read_changes(entities: Entities, rows: list[FeedRow]) -> dict[UUID | None, 
     if not ids:
         return {}
     query = select(
-        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor)
+        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor, event.claimed)
         for event in entities.lead_event
         if event.id in ids
     )

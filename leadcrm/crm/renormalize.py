@@ -18,6 +18,7 @@ from uuid import UUID
 
 from pony.orm import select
 
+from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import apply_change, change_session
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
 from leadcrm.database.sessions import session
@@ -206,7 +207,7 @@ def _differences(
 def _change(entities: Entities, lead: Any, made: Submission, differences: dict[str, str | None]) -> None:
     is_api = made.source == API_SOURCE
     actor = f"normalizer v{NORMALIZER_VERSION}" if is_api else f"mapping v{made.mapping_version or ''}"
-    apply_change(entities, lead, differences, actor)
+    apply_change(entities, lead, differences, Actor(actor, Via.COMMAND))
     if lead.normalizer_version != NORMALIZER_VERSION:
         lead.normalizer_version = NORMALIZER_VERSION
     if not is_api and lead.raw.mapping_version != made.mapping_version:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from leadcrm.crm.audit import Action, Actor, record
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.states import SPOOLED
 from leadcrm.database.entities import Entities
+from leadcrm.database.states import State
 from leadcrm.ingest.replay import Replay, replay
 from leadcrm.ingest.submission import SourceReader
 
@@ -14,7 +16,13 @@ _WAITS = "it waits in this node's spool for the database: leadcrm spool drain"
 
 
 def replay_raw(
-    entities: Entities, spool: SpoolReader, id: UUID, *, max_decoded_bytes: int, sources: SourceReader | None = None
+    entities: Entities,
+    spool: SpoolReader,
+    id: UUID,
+    *,
+    actor: Actor,
+    max_decoded_bytes: int,
+    sources: SourceReader | None = None,
 ) -> Replay | None:
     """Try to make a lead of one request. Durable on return.
 
@@ -24,7 +32,11 @@ def replay_raw(
     Raises:
         StoreUnavailable: The database cannot be changed, or the commit is in doubt; replaying again is safe.
     """
-    result = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
+
+    def on_result(done: Replay) -> None:
+        record(entities, actor, Action.REPLAY, id, {"state": State(done.state).value, "changed": done.changed})
+
+    result = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources, on_result=on_result)
     if result is None and spool.get(id):
         return Replay(str(id), SPOOLED, False, None, _WAITS)
     return result

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pony.orm import raw_sql, select
 
+from leadcrm.crm.audit import Action, Actor, record
 from leadcrm.crm.changes import ChangeOutcome, apply_change, change_session, to_lead
 from leadcrm.crm.leads import Lead, LeadFilter
 from leadcrm.crm.queries import narrow
@@ -59,7 +60,7 @@ def list_people(entities: Entities) -> list[str]:
         )
 
 
-def take_next(entities: Entities, actor: str, closed_statuses: Sequence[str]) -> Lead | None:
+def take_next(entities: Entities, actor: Actor, closed_statuses: Sequence[str]) -> Lead | None:
     """Assign the oldest lead that nobody has to a person, and return it; None where there is none. Durable on return.
 
     Two people who ask at once get two leads.
@@ -84,6 +85,7 @@ def take_next(entities: Entities, actor: str, closed_statuses: Sequence[str]) ->
         row = next(iter(oldest.for_update(skip_locked=True)[:1]), None)
         if row is None:
             return None
-        outcome = apply_change(entities, row, {"assigned_to": actor}, actor)
+        outcome = apply_change(entities, row, {"assigned_to": actor.name}, actor)
         assert outcome is ChangeOutcome.CHANGED
+        record(entities, actor, Action.CHANGE, row.raw.id, {"columns": ["assigned_to"], "next": True})
         return to_lead(row)

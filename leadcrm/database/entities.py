@@ -45,11 +45,12 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: raw rows, leads, changes, the ledger, the texts of sources, feed and sinks.
+    """The entities of one bound database: raw rows, leads, changes, ledger, sources, feed, sinks, tokens, audit.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
     `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
-    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`.
+    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`, `token` maps
+    `leads_tokens`, `browser_session` maps `leads_sessions`, `audit_entry` maps `leads_audit`.
     """
 
     lead: Any
@@ -61,6 +62,9 @@ class Entities(SpoolEntities):
     sink: Any
     delivery: Any
     delivered: Any
+    token: Any
+    browser_session: Any
+    audit_entry: Any
 
 
 def _text() -> Any:
@@ -121,6 +125,7 @@ def _lead_event_attributes() -> dict[str, Any]:
         "from_value": _text(),
         "to_value": _text(),
         "actor": _required_text(),
+        "claimed": _text(),
     }
 
 
@@ -153,6 +158,43 @@ def _delivery_attributes() -> dict[str, Any]:
         "next_at": Required(datetime),
         "status": Optional(int),
         "answer": _text(),
+    }
+
+
+def _token_attributes() -> dict[str, Any]:
+    return {
+        "id": PrimaryKey(UUID),
+        "name": Required(str, autostrip=False),
+        "role": Required(str),
+        "sha256": Required(bytes),
+        "created_at": Required(datetime),
+        "created_by": _required_text(),
+        "expires_at": Optional(datetime),
+        "revoked_at": Optional(datetime),
+        "used_at": Optional(datetime),
+    }
+
+
+def _browser_session_attributes() -> dict[str, Any]:
+    return {
+        "sha256": PrimaryKey(bytes),
+        "token_id": Optional(UUID),
+        "admin_proof": Optional(bytes, nullable=True),
+        "created_at": Required(datetime),
+        "expires_at": Required(datetime),
+    }
+
+
+def _audit_entry_attributes() -> dict[str, Any]:
+    return {
+        "id": PrimaryKey(UUID),
+        "at": Required(datetime),
+        "actor": _required_text(),
+        "via": Required(str),
+        "claimed": _text(),
+        "action": Required(str),
+        "lead_id": Optional(UUID),
+        "detail": Required(Json),
     }
 
 
@@ -220,18 +262,26 @@ def define_entities(database: Database, schema: str | None) -> Entities:
 
     sink = type("Sink", (database.Entity,), {"_table_": table("leads_sinks"), **_sink_attributes()})
     delivery = type("Delivery", (database.Entity,), {"_table_": table("leads_deliveries"), **_delivery_attributes()})
+    token = type("Token", (database.Entity,), {"_table_": table("leads_tokens"), **_token_attributes()})
+    browser_session = type(
+        "BrowserSession", (database.Entity,), {"_table_": table("leads_sessions"), **_browser_session_attributes()}
+    )
+    audit_entry = type("AuditEntry", (database.Entity,), {"_table_": table("leads_audit"), **_audit_entry_attributes()})
     return Entities(
-        database,
-        raw_lead,
-        lead,
-        lead_event,
-        LedgerEntry,
-        SourceVersion,
-        FeedEvent,
-        FeedStart,
-        sink,
-        delivery,
-        Delivered,
+        database=database,
+        raw_lead=raw_lead,
+        lead=lead,
+        lead_event=lead_event,
+        ledger_entry=LedgerEntry,
+        source_version=SourceVersion,
+        feed_event=FeedEvent,
+        feed_start=FeedStart,
+        sink=sink,
+        delivery=delivery,
+        delivered=Delivered,
+        token=token,
+        browser_session=browser_session,
+        audit_entry=audit_entry,
     )
 
 

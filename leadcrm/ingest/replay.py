@@ -68,11 +68,16 @@ class Postponed(NamedTuple):
 
 
 def replay(
-    entities: Entities, id: UUID, *, max_decoded_bytes: int, sources: SourceReader | None = None
+    entities: Entities,
+    id: UUID,
+    *,
+    max_decoded_bytes: int,
+    sources: SourceReader | None = None,
+    on_result: Callable[[Replay], None] = lambda _: None,
 ) -> Replay | None:
     """Try to make a lead of one raw row; durable on return.
 
-    A row that is stored or a repeat stays as it is.
+    A row that is stored or a repeat stays as it is. `on_result` is called with the result in its transaction.
 
     Returns:
         The result, or None if no row has the id.
@@ -92,10 +97,13 @@ def replay(
     for _ in range(CLAIM_ATTEMPTS):
         try:
             with session(entities, writes=True):
-                return _replay(entities, id, reprocessed)
+                result = _replay(entities, id, reprocessed)
+                if result is not None:
+                    on_result(result)
+                return result
         except SubmissionRefused as refusal:
             if refusal.detail.get("constraint") != "leads_raw_key":
-                return _record_refusal(entities, id, f"the database refused the lead: {refusal}")
+                return _record_refusal(entities, id, f"the database refused the lead: {refusal}", on_result)
     raise StoreUnavailable("rival rows for a key keep vanishing")
 
 
@@ -274,11 +282,13 @@ def _make_lead(entities: Entities, row: Any, read: Submission) -> None:
     flush()
 
 
-def _record_refusal(entities: Entities, id: UUID, error: str) -> Replay | None:
+def _record_refusal(entities: Entities, id: UUID, error: str, on_result: Callable[[Replay], None]) -> Replay | None:
     with session(entities, writes=True):
         row = entities.raw_lead.get_for_update(id=id)
         if row is None:
             return None
         if State(row.state).is_replayable:
             row.error = error
-        return _unchanged(submission_from_entity(row))
+        result = _unchanged(submission_from_entity(row))
+        on_result(result)
+        return result

@@ -12,7 +12,6 @@ from sanic.config import Config as SanicConfig
 from leadcrm.database.standby import Standby
 from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.crm.api import CrmApi
-from leadcrm.web.crm.gate import Gate
 from leadcrm.web.crm.position import KnownPosition
 from leadcrm.web.crm.readers import Reads
 from leadcrm.web.errors import JsonErrors
@@ -84,10 +83,10 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
     app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
     app.after_server_stop(lambda *_: health.close())
 
-    gate = Gate(config.admin_token, addresses, guesses)
     crm = CrmApi(
         config,
-        gate,
+        addresses,
+        guesses,
         request_log,
         partial(node.metrics.total, "batch_rows"),
         ingestion.source_rows,
@@ -98,7 +97,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
         reads=None if standby is None else _reads(node, metrics, standby),
     )
     crm.register(app)
-    StudioPage(gate, request_log).register(app)
+    StudioPage(crm.gate, request_log).register(app)
     return app
 
 

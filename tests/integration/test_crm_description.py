@@ -42,6 +42,13 @@ OPERATIONS = (
     "POST /api/deliveries/drop",
     "GET /api/stats",
     "GET /api/openapi.json",
+    "GET /api/session",
+    "POST /api/session",
+    "DELETE /api/session",
+    "GET /api/tokens",
+    "POST /api/tokens",
+    "DELETE /api/tokens/{id}",
+    "GET /api/audit",
 )
 STREAM = "GET /api/leads/stream"
 """It never ends, so no requests are generated for it."""
@@ -98,6 +105,8 @@ def test_every_generated_request_is_answered_as_described(server: Server, operat
         if mode is GenerationMode.POSITIVE and isinstance(case.query, dict):
             for name in NOT_GENERATED:
                 case.query.pop(name, None)
+            # With ADMIN_TOKEN a lead is taken for whom this names; other tokens have names of their own.
+            case.headers.setdefault("X-Actor", "somebody")
         response = case.call(base_url=url, headers=HEADERS)
         if response.status_code != HEAD_TOO_LARGE:
             case.validate_response(response, headers=HEADERS, checks=checks)

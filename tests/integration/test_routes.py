@@ -45,6 +45,10 @@ ROUTES = {
     "/api/deliveries/retry": {"POST"},
     "/api/deliveries/drop": {"POST"},
     "/api/stats": {"GET"},
+    "/api/session": {"GET", "POST", "DELETE"},
+    "/api/tokens": {"GET", "POST"},
+    "/api/tokens/{id}": {"DELETE"},
+    "/api/audit": {"GET"},
     "/api/openapi.json": {"GET"},
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")

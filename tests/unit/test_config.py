@@ -219,6 +219,7 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "DATABASE_READ_URL=postgresql://standby/leadcrm",  # beside SQLite
         "DATABASE_READ_URL=postgresql://standby/leadcrm?max_lag=0",
         "FEED_DAYS=0",
+        "AUDIT_DAYS=0",
         "NODE_NAME=one two",
         f"NODE_NAME={'n' * 254}",
     ],

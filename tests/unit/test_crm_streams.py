@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.feed import Feed
 from leadcrm.web.crm import export, stream, watch
+from leadcrm.web.crm.caller import Caller
 from leadcrm.web.crm.declarations import Call
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.readers import Readers, TooBusy
@@ -22,6 +24,13 @@ from leadcrm.web.crm.watch import FeedWatch
 from tests.support.crm import keep, submission, url_of
 
 LEADS = 500
+
+
+async def holds() -> bool:
+    return True
+
+
+ADMIN = Caller(Actor("api", Via.ADMIN_TOKEN), None, None, holds)
 
 
 class Client:
@@ -49,7 +58,8 @@ class Client:
     def call(self) -> Call:
         """Return its request, checked."""
         request: Any = self
-        return Call(request, "a-request", defaultdict(lambda: None, {"Last-Event-ID": self._last_event_id}), None)
+        parameters = defaultdict(lambda: None, {"Last-Event-ID": self._last_event_id})
+        return Call(request, "a-request", parameters, None, ADMIN)
 
     async def respond(self, **_: Any) -> Client:
         return self

@@ -11,6 +11,7 @@ import pytest
 import leadcrm
 from leadcrm.cli import COMMANDS
 from leadcrm.configuration.config import VARIABLES
+from leadcrm.crm.tokens import RIGHTS, Right, Role
 from leadcrm.ingest.ingestion import Verdict
 from leadcrm.ingest.spool.spool import SpoolStatus
 from leadcrm.web.metrics import render
@@ -89,6 +90,14 @@ def routes(tmp_path: Path) -> set[str]:
 def test_every_route_stands_in_the_readme_and_no_other_does(routes: set[str]) -> None:
     named = set(re.findall(r"(?<=[ `])/(?:(?=`)|api/|in/|health|ready|metrics|studio)[\w./{}]*", README.read_text()))
     assert named == routes
+
+
+def test_the_rights_of_every_role_stand_in_the_readme() -> None:
+    told = {
+        Right(re.findall(r"`(\w+)`", cells[0])[0]): dict(zip(Role, cells[1:], strict=True))
+        for cells in rows_of("a role may | reader | agent | lead | integrator")
+    }
+    assert {role: {right for right in told if told[right][role] == "yes"} for role in Role} == RIGHTS
 
 
 def test_the_faults_of_the_readme_have_the_figures_of_the_whole_table() -> None:

@@ -68,6 +68,9 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
         "leads_sinks",
         "leads_deliveries",
         "leads_delivered",
+        "leads_tokens",
+        "leads_sessions",
+        "leads_audit",
     ],
 )
 def test_the_migrations_create_the_columns_that_the_entities_declare(database: str, table: str) -> None:

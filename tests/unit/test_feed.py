@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg2
 import pytest
 
+from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_lead, change_leads
 from leadcrm.crm.feed import Feed, FeedEvent, FeedGone
 from leadcrm.crm.raw import SpoolReader
@@ -71,8 +72,8 @@ def test_whatever_becomes_true_of_a_lead_is_an_event_in_order(
     failed = submission(b'{"email":"c@example.com"}', state="failed", error="why")
     keep(database, [failed])
     ids = [UUID(row.id) for row in (first, second)]
-    change_leads(entities, ids, {"status": "called", "assigned_to": "anna"}, actor="boss")
-    change_lead(entities, SpoolReader(tmp_path), ids[0], {"status": "called"}, actor="again")
+    change_leads(entities, ids, {"status": "called", "assigned_to": "anna"}, actor=Actor("boss", Via.TOKEN))
+    change_lead(entities, SpoolReader(tmp_path), ids[0], {"status": "called"}, actor=Actor("again", Via.TOKEN))
     replayed = replay(entities, UUID(failed.id), max_decoded_bytes=MAX_DECODED_BYTES)
     assert replayed is not None
     assert replayed.changed

@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 from pony.orm import select
 
+from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
 from leadcrm.database import migrations
 from leadcrm.database.migrations import migrate, migrations_for
@@ -154,7 +155,7 @@ def test_every_event_that_is_missing_or_of_an_unknown_lead_is_named(database: st
     kept = [lead(number) for number in range(LEADS)]
     keep(database, [*kept, submission(b"unreadable")])
     entities = bind(url_of(database))
-    change_leads(entities, [UUID(row.id) for row in kept[:2]], {"status": "won"}, actor="anna")
+    change_leads(entities, [UUID(row.id) for row in kept[:2]], {"status": "won"}, actor=Actor("anna", Via.TOKEN))
     with session(entities):
         changes = {str(id) for id in select(event.id for event in entities.lead_event)}
     assert problems(database) == {}

@@ -43,6 +43,9 @@ KEY_INDEX = "leads_raw_key"
 
 _TABLES = (
     "leads_delivered",
+    "leads_audit",
+    "leads_sessions",
+    "leads_tokens",
     "leads_deliveries",
     "leads_sinks",
     "leads_feed_start",

@@ -5,10 +5,13 @@ Leads do not pass here: reads and changes happen in the readers' threads.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
+from urllib.parse import parse_qsl
 
 import orjson
 from sanic.exceptions import PayloadTooLarge
@@ -17,20 +20,26 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.config import Config
+from leadcrm.crm.audit import Action, describe_filter
 from leadcrm.crm.feed import Feed, FeedGone
 from leadcrm.crm.raw import SpoolReader
+from leadcrm.crm.tokens import Right
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.submission import SourceReader
 from leadcrm.sources.live import LiveSources
+from leadcrm.web.crm.audit import AuditRoutes
+from leadcrm.web.crm.caller import Caller
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.feed import FeedRoutes
 from leadcrm.web.crm.gate import Gate
+from leadcrm.web.crm.keyring import Keyring
 from leadcrm.web.crm.leads import LeadRoutes
 from leadcrm.web.crm.openapi import describe
+from leadcrm.web.crm.people import SessionRoutes, TokenRoutes
 from leadcrm.web.crm.places import refuse_gone
 from leadcrm.web.crm.position import tell_position
 from leadcrm.web.crm.raw import RawRoutes
@@ -41,9 +50,12 @@ from leadcrm.web.crm.sinks import DELIVERY, SINK, SinkRoutes
 from leadcrm.web.crm.sources import PRESET, SOURCE, TRIAL, SourceRoutes
 from leadcrm.web.crm.statistics import StatisticsRoutes
 from leadcrm.web.crm.stream import StreamRoutes
+from leadcrm.web.crm.trail import Trail
 from leadcrm.web.crm.watch import FeedWatch
 from leadcrm.web.crm.work import WorkRoutes
+from leadcrm.web.guesses import Guesses
 from leadcrm.web.http.body import read_body
+from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import RETRY_AFTER_S, UNAVAILABLE, Refusal
 from leadcrm.web.request_log import RequestLog
@@ -62,8 +74,14 @@ _ERROR = {"application/json": reference("Error")}
 
 COMMON_RESPONSES = {
     400: Response("The request is not as declared; the message names what is wrong.", _ERROR),
-    401: Response("The token is wrong or missing; the answer to a wrong one is slow.", _ERROR),
-    403: Response("ADMIN_TOKEN is not set: the CRM is closed.", _ERROR),
+    401: Response(
+        "The token is missing, wrong, revoked or expired: the message says which. The answer to a wrong one is slow.",
+        _ERROR,
+    ),
+    403: Response(
+        "The token's role may not do this, as the message says, or ADMIN_TOKEN is not set: the CRM is closed.",
+        _ERROR,
+    ),
     413: Response("The body is longer than 256 KiB or than MAX_BODY_BYTES.", _ERROR),
     429: Response(
         "Too many wrong tokens came; the right one is never refused.", _ERROR, {"Retry-After": "Seconds to wait."}
@@ -87,7 +105,14 @@ DESCRIBE = Route(
     "describe",
     "This description",
     {200: Response("OpenAPI 3.1.", {"application/json": {"type": "object"}})},
+    right=Right.READ,
 )
+
+PLACES = frozenset(("cursor", "limit", "after", "wait", "payload", "order"))
+"""The parameters that say which part of a list: all parts are one entry of the audit trail."""
+
+RECHECK_S = 2.0
+"""How often a response that goes on asks whether its caller's token still holds."""
 
 
 class CrmApi:
@@ -96,7 +121,8 @@ class CrmApi:
     def __init__(
         self,
         config: Config,
-        gate: Gate,
+        addresses: ClientAddress,
+        guesses: Guesses,
         log: RequestLog,
         rows_taken: Callable[[], float],
         sources: SourceReader,
@@ -110,7 +136,8 @@ class CrmApi:
 
         Args:
             config: The configuration.
-            gate: Who may pass.
+            addresses: Finds the clients' addresses.
+            guesses: Slows those with wrong tokens down.
             log: The log of requests.
             rows_taken: Counts the rows that ingestion has taken on this node so far.
             sources: What reads the rows of sources again.
@@ -120,25 +147,30 @@ class CrmApi:
             slots: For the connections to PostgreSQL.
             reads: The standby to read from; None if there is none.
         """
-        self.gate = gate
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
         self._readers = Readers(config.database, slots=slots, reads=reads)
+        keyring = Keyring(self._readers)
+        self.gate = Gate(config.admin_token, keyring, addresses, guesses)
+        self._trail = Trail(self._readers, config.audit_days)
         self._known = None if reads is None else reads.known
         feed = Feed() if reads is None else Feed(reads.known.note_feed)
         watch = FeedWatch(self._readers, feed, tell_lag)
         spool = SpoolReader(config.data_dir)
         self._endpoints: tuple[Endpoint, ...] = (
-            *LeadRoutes(self._readers, spool, feed, sinks).endpoints,
+            *LeadRoutes(self._readers, spool, feed, sinks, self._trail).endpoints,
             *ExportRoutes(config.database, rows_taken, slots, reads).endpoints,
             *WorkRoutes(self._readers, config.statuses).endpoints,
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
-            *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,
+            *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources, self._trail).endpoints,
             *SinkRoutes(self._readers, sinks).endpoints,
             *SourceRoutes(self._readers, spool, live_sources, config.max_body_bytes).endpoints,
             *StatisticsRoutes(self._readers, spool).endpoints,
+            *SessionRoutes(self._readers, keyring, config.admin_token).endpoints,
+            *TokenRoutes(self._readers, keyring).endpoints,
+            *AuditRoutes(self._readers).endpoints,
             Endpoint(DESCRIBE, self._describe),
         )
         routes = [endpoint.route for endpoint in self._endpoints]
@@ -152,8 +184,9 @@ class CrmApi:
             app.add_route(handler, route.sanic_path, methods=[route.method], name=f"crm_{route.name}")
         app.after_server_stop(lambda *_: self.close())
 
-    def close(self) -> None:
-        """Let the readers' threads end."""
+    async def close(self) -> None:
+        """Write the rest of the audit trail, and let the readers' threads end."""
+        await self._trail.close()
         self._readers.close()
 
     def _make_handler(self, endpoint: Endpoint) -> Callable[..., Awaitable[HTTPResponse | None]]:
@@ -173,12 +206,18 @@ class CrmApi:
     async def _respond(
         self, endpoint: Endpoint, request: Request, request_id: str, path_values: dict[str, str]
     ) -> HTTPResponse | None:
-        if refusal := await self.gate.refusal(request):
-            return refusal
         try:
+            caller = await self.gate.admit(request, endpoint.route.right)
+            if not isinstance(caller, Caller):
+                return caller
+            if caller.token is not None:
+                self._trail.note_use(caller.token)
             if endpoint.route.body is not None:
                 request.body = await self._read_body(request)
-            return await endpoint.handler(endpoint.route.check(request, request_id, path_values))
+            call = endpoint.route.check(request, request_id, path_values, caller)
+            await self._record(endpoint.route, call)
+            async with _while_it_holds(call):
+                return await endpoint.handler(call)
         except (InvalidRequest, FeedGone) as error:
             return refuse_gone(error) if isinstance(error, FeedGone) else refuse(INVALID_REQUEST, str(error))
         except ChangeRefused as error:
@@ -192,6 +231,20 @@ class CrmApi:
             headers = {"retry-after": str(RETRY_AFTER_S)}
             return refuse(UNAVAILABLE, "The database is away; leads are still taken.", headers)
 
+    async def _record(self, route: Route, call: Call) -> None:
+        """Record the use of a route that records nothing by itself."""
+        if route.audited is None:
+            return
+        pairs: dict[str, list[str]] = {}
+        for name, value in parse_qsl(call.request.query_string, keep_blank_values=True):
+            if name not in PLACES:
+                pairs.setdefault(name, []).append(value)
+        detail = describe_filter(pairs)
+        if route.audited is Action.EXPORT or route.changes:
+            await self._trail.record(call.actor, route.audited, detail)
+        else:
+            self._trail.note(call.actor, route.audited, None, detail)
+
     async def _read_body(self, request: Request) -> bytes:
         stream = request.stream
         assert isinstance(stream, Http)
@@ -203,3 +256,23 @@ class CrmApi:
 
     async def _describe(self, _call: Call) -> HTTPResponse:
         return json_response(200, self._description)
+
+
+@asynccontextmanager
+async def _while_it_holds(call: Call) -> AsyncIterator[None]:
+    """Break a response off that goes on after its caller's token was revoked: a stream, an export, a long poll."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(RECHECK_S)
+            # A database that is away says nothing against a token.
+            with suppress(StoreUnavailable):
+                if not await call.caller.holds():
+                    cast(asyncio.Transport, call.request.transport).abort()
+                    return
+
+    watching = asyncio.get_running_loop().create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()

@@ -24,7 +24,8 @@ _CHANGES = {
 _COLUMNS = {"status": "status", "assignedTo": "assigned_to", "callAt": "call_at"}
 
 
-def _parse_actor(text: str) -> str:
+def parse_actor(text: str) -> str:
+    """Read X-Actor."""
     if not re.fullmatch(_ACTOR, text):
         raise ValueError("a name is accepted, percent-encoded, of up to 1,200 characters with the encoding")
     return _CONTROLS.sub("\ufffd", unquote(text, errors="replace"))
@@ -97,7 +98,7 @@ ACTOR = Parameter(
     "X-Actor",
     "Who makes the change, for the history; percent-encoded UTF-8.",
     {"type": "string", "pattern": f"^{_ACTOR}$"},
-    _parse_actor,
+    parse_actor,
     "header",
 )
 

@@ -18,6 +18,10 @@ import orjson
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.audit import Action, Actor
+from leadcrm.crm.tokens import Right
+from leadcrm.web.crm.caller import Caller
+
 Schema = Mapping[str, Any]
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -82,6 +86,12 @@ class Call:
     request_id: str
     parameters: Mapping[str, Any]
     body: Any
+    caller: Caller
+
+    @property
+    def actor(self) -> Actor:
+        """Return who asks, for histories and the audit trail."""
+        return self.caller.actor
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a parameter."""
@@ -90,7 +100,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route; `path` is written as in OpenAPI, `name` is unique among the routes."""
+    """One route; `path` is written as in OpenAPI, `name` is unique among the routes.
+
+    Attributes:
+        right: What a token's role must have; without one the route is for ADMIN_TOKEN alone.
+        audited: What the audit trail calls its use, where that is not recorded with a change or by the handler.
+    """
 
     method: str
     path: str
@@ -100,6 +115,8 @@ class Route:
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
+    right: Right | None = None
+    audited: Action | None = None
 
     @property
     def changes(self) -> bool:
@@ -111,7 +128,7 @@ class Route:
         """Return the path as Sanic writes it."""
         return re.sub(r"{(\w+)}", r"<\1:str>", self.path)
 
-    def check(self, request: Request, request_id: str, path_values: Mapping[str, str]) -> Call:
+    def check(self, request: Request, request_id: str, path_values: Mapping[str, str], caller: Caller) -> Call:
         """Check a request by the declaration.
 
         Raises:
@@ -124,7 +141,8 @@ class Route:
             names = ", ".join(sorted(declared)) or "none"
             raise InvalidRequest(f"{unknown[:100]}: there is no such parameter; accepted: {names}")
         values = {parameter.name: _parse_parameter(parameter, texts) for parameter in self.parameters}
-        return Call(request, request_id, values, None if self.body is None else _parse_body(self.body, request.body))
+        body = None if self.body is None else _parse_body(self.body, request.body)
+        return Call(request, request_id, values, body, caller)
 
 
 Handler = Callable[[Call], Awaitable["HTTPResponse | None"]]

@@ -16,8 +16,10 @@ from typing import cast
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.database_url import DatabaseURL
+from leadcrm.crm.audit import Action
 from leadcrm.crm.export import export_leads
 from leadcrm.crm.files import FORMATS, SEPARATORS, new_file
+from leadcrm.crm.tokens import Right
 from leadcrm.database.entities import Entities
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, StoreUnavailable
@@ -80,6 +82,8 @@ ROUTE = Route(
         ),
         *FILTER_PARAMETERS,
     ),
+    right=Right.EXPORT,
+    audited=Action.EXPORT,
 )
 
 

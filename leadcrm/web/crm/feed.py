@@ -7,9 +7,11 @@ from time import monotonic
 
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.audit import Action
 from leadcrm.crm.documents import encode, feed_document
 from leadcrm.crm.feed import FeedPage
 from leadcrm.crm.leads import MAX_ROWS
+from leadcrm.crm.tokens import Right
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, whole_number
 from leadcrm.web.crm.places import GONE_RESPONSE, SEQ_SCHEMA, parse_seq
 from leadcrm.web.crm.responses import json_response
@@ -60,6 +62,8 @@ ROUTE = Route(
             one_of("full", "thin"),
         ),
     ),
+    right=Right.READ,
+    audited=Action.FEED,
 )
 
 

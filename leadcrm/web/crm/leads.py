@@ -6,6 +6,7 @@ from typing import Any
 
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.audit import Action
 from leadcrm.crm.changes import ChangeOutcome, add_note, change_lead, change_leads
 from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.feed import Feed
@@ -14,6 +15,7 @@ from leadcrm.crm.lookup import LeadHistory, get_history
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.search import list_leads
 from leadcrm.crm.stored_order import list_stored_leads
+from leadcrm.crm.tokens import Right
 from leadcrm.database.entities import Entities
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.whereabouts import lead_deliveries
@@ -33,13 +35,12 @@ from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_ei
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import COUNT, ID, array, json_object, reference
+from leadcrm.web.crm.trail import Trail
 from leadcrm.web.http.responses import NOT_FOUND, Refusal
 
 STALE = Refusal(412, "stale")
 
 DEFAULT_ROWS = 50
-
-DEFAULT_ACTOR = "api"
 
 _ERROR = {"application/json": reference("Error")}
 _VERSION = {"ETag": "The lead's version, for If-Match: the digits of its updatedAt, to the microsecond, in quotes."}
@@ -84,6 +85,8 @@ LIST = Route(
         ORDER,
         *FILTER_PARAMETERS,
     ),
+    right=Right.READ,
+    audited=Action.LIST,
 )
 
 CHANGE_MANY = Route(
@@ -107,6 +110,7 @@ CHANGE_MANY = Route(
     "All or none are changed; each change is kept in its lead's history.",
     (ACTOR,),
     BULK_CHANGE,
+    right=Right.BULK,
 )
 
 GET = Route(
@@ -127,6 +131,7 @@ GET = Route(
     },
     "The id of a repeat or a conflict leads on to the first lead.",
     (ID_PARAMETER,),
+    right=Right.READ,
 )
 
 CHANGE_ONE = Route(
@@ -143,6 +148,7 @@ CHANGE_ONE = Route(
     "With If-Match, only if the lead is still of that version.",
     (ID_PARAMETER, ACTOR, IF_MATCH),
     CHANGE,
+    right=Right.WORK,
 )
 
 
@@ -159,15 +165,17 @@ ADD_NOTE = Route(
     "A note is an event of the field `note`; the lead's version stays as it is.",
     (ID_PARAMETER, ACTOR),
     NOTE,
+    right=Right.WORK,
 )
 
 
 class LeadRoutes:
     """The handlers of the routes over leads."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader, feed: Feed, sinks: LiveSinks | None) -> None:
-        """Set the threads that read and change the database, the spool for ids that wait there, feed and sinks."""
+    def __init__(self, readers: Readers, spool: SpoolReader, feed: Feed, sinks: LiveSinks | None, trail: Trail) -> None:
+        """Set what reads and changes the database, the spool for ids that wait there, feed, sinks and audit trail."""
         self._sinks = sinks
+        self._trail = trail
         self._readers = readers
         self._spool = spool
         self._feed = feed
@@ -210,12 +218,14 @@ class LeadRoutes:
             found = await self._readers.run(read)
         if found is None:
             return refuse(NOT_FOUND, UNKNOWN.description)
-        lead = found[0].destination.lead
-        return json_response(200, history_document(*found), _etag(lead) if lead else None)
+        history, deliveries = found
+        self._trail.note(call.actor, Action.READ, history.destination.id)
+        lead = history.destination.lead
+        return json_response(200, history_document(history, deliveries), _etag(lead) if lead else None)
 
     async def change(self, call: Call) -> HTTPResponse:
         """Change one lead."""
-        actor, versions = call["X-Actor"] or DEFAULT_ACTOR, call["If-Match"]
+        actor, versions = call.actor, call["If-Match"]
         change = await self._readers.change(
             lambda entities: change_lead(entities, self._spool, call["id"], call.body, actor=actor, versions=versions)
         )
@@ -228,9 +238,8 @@ class LeadRoutes:
 
     async def add_note(self, call: Call) -> HTTPResponse:
         """Add a note."""
-        actor = call["X-Actor"] or DEFAULT_ACTOR
         note = await self._readers.change(
-            lambda entities: add_note(entities, self._spool, call["id"], call.body, actor=actor)
+            lambda entities: add_note(entities, self._spool, call["id"], call.body, actor=call.actor)
         )
         if note is None:
             return refuse(NOT_FOUND, "There is no lead under this id.")
@@ -239,9 +248,8 @@ class LeadRoutes:
     async def change_many(self, call: Call) -> HTTPResponse:
         """Change many leads in the same way."""
         ids, changes, expected = call.body
-        actor = call["X-Actor"] or DEFAULT_ACTOR
         outcomes = await self._readers.change(
-            lambda entities: change_leads(entities, ids, changes, actor=actor, expected=expected)
+            lambda entities: change_leads(entities, ids, changes, actor=call.actor, expected=expected)
         )
         counts = list(outcomes.values())
         document = {

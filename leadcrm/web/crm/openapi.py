@@ -6,12 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from leadcrm import __version__
+from leadcrm.crm.tokens import RIGHTS, Role
 from leadcrm.web.crm.declarations import Parameter, Response, Route, Schema
 
 _ABOUT = """The CRM of leadcrm: leads, the requests they were made of, and their statistics.
 
-Every request bears `Authorization: Bearer` with ADMIN_TOKEN. Times are UTC. Leads themselves arrive at
+Every request bears `Authorization: Bearer` with ADMIN_TOKEN, or with the token of a person or program, whose role says
+what it may do. Times are UTC. Leads themselves arrive at
 `POST /api/lead`, which this description leaves to the README."""
+
+
+_TOKENS = "ADMIN_TOKEN, or a token of `leadcrm token add`."
 
 
 def describe(routes: Iterable[Route], schemas: Mapping[str, Schema], common: Mapping[int, Response]) -> dict[str, Any]:
@@ -25,9 +30,9 @@ def describe(routes: Iterable[Route], schemas: Mapping[str, Schema], common: Map
         "paths": paths,
         "components": {
             "schemas": dict(schemas),
-            "securitySchemes": {"adminToken": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _TOKENS}},
         },
-        "security": [{"adminToken": []}],
+        "security": [{"token": []}],
     }
 
 
@@ -41,8 +46,9 @@ def _describe_operation(route: Route, common: Mapping[int, Response]) -> dict[st
             for status, response in sorted({**common, **route.responses}.items())
         },
     }
-    if route.description:
-        operation["description"] = route.description
+    able = [role.value for role in Role if route.right in RIGHTS[role]]
+    may = f"For {', '.join(able) or 'nobody'} and ADMIN_TOKEN."
+    operation["description"] = f"{route.description} {may}".strip()
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body.schema}}}
     return operation

@@ -6,13 +6,16 @@ from functools import partial
 
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.audit import Action
 from leadcrm.crm.documents import raw_document, raw_page_document, raw_summary_document, replay_document
 from leadcrm.crm.feed import Feed
 from leadcrm.crm.raw import SpoolReader, get_raw, list_raw
 from leadcrm.crm.replay import replay_raw
 from leadcrm.crm.states import INBOX_STATES, RAW_STATES
 from leadcrm.crm.stored_order import list_stored_raw
+from leadcrm.crm.tokens import Right
 from leadcrm.ingest.submission import SourceReader
+from leadcrm.web.crm.changes import ACTOR
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid, text_up_to
 from leadcrm.web.crm.filters import MAX_TEXT
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
@@ -20,6 +23,7 @@ from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_ei
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.schemas import ID, ID_OR_NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
+from leadcrm.web.crm.trail import Trail
 from leadcrm.web.http.responses import NOT_FOUND
 
 LIST = Route(
@@ -55,6 +59,8 @@ LIST = Route(
         Parameter("cursor", "The `next` of the page before.", {"type": "string"}, cursor_of_either_order(parse_uuid)),
         ORDER,
     ),
+    right=Right.READ,
+    audited=Action.LIST_RAW,
 )
 
 GET = Route(
@@ -64,6 +70,7 @@ GET = Route(
     "One request with its headers and body",
     {200: Response("The request.", {"application/json": reference("Raw")}), 404: UNKNOWN},
     parameters=(ID_PARAMETER,),
+    right=Right.READ,
 )
 
 _REPLAYED = json_object(id=ID, state=TEXT, changed={"type": "boolean"}, leadId=ID_OR_NULL, error=TEXT_OR_NULL)
@@ -76,7 +83,8 @@ REPLAY = Route(
     {200: Response("What became of it.", {"application/json": _REPLAYED}), 404: UNKNOWN},
     "For `failed`, `invalid` and `conflict` requests, under the id they were given. The key of a conflict stays the "
     "first lead's. Replaying a lead changes nothing.",
-    (ID_PARAMETER,),
+    (ID_PARAMETER, ACTOR),
+    right=Right.REPLAY,
 )
 
 
@@ -84,9 +92,16 @@ class RawRoutes:
     """The handlers of the routes over raw rows."""
 
     def __init__(
-        self, readers: Readers, spool: SpoolReader, feed: Feed, max_decoded_bytes: int, sources: SourceReader
+        self,
+        readers: Readers,
+        spool: SpoolReader,
+        feed: Feed,
+        max_decoded_bytes: int,
+        sources: SourceReader,
+        trail: Trail,
     ) -> None:
         """Set what reads and changes the database, the spool, the feed, how long a decoded body may be, the sources."""
+        self._trail = trail
         self._feed = feed
         self._sources = sources
         self._readers = readers
@@ -116,7 +131,10 @@ class RawRoutes:
         kept = await self._readers.read(read, call.request)
         if kept is None and self._readers.has_standby:
             kept = await self._readers.run(read)
-        return json_response(200, raw_document(kept)) if kept else refuse(NOT_FOUND, UNKNOWN.description)
+        if kept is None:
+            return refuse(NOT_FOUND, UNKNOWN.description)
+        self._trail.note(call.actor, Action.READ_RAW, call["id"])
+        return json_response(200, raw_document(kept))
 
     async def replay(self, call: Call) -> HTTPResponse:
         """Replay one raw row."""
@@ -125,6 +143,7 @@ class RawRoutes:
                 entities,
                 self._spool,
                 call["id"],
+                actor=call.actor,
                 max_decoded_bytes=self._max_decoded_bytes,
                 sources=self._sources,
             )

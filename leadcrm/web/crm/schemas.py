@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from leadcrm.crm.audit import Action, Via
 from leadcrm.crm.feed import EVENT_TYPES
 from leadcrm.crm.states import RAW_STATES
 from leadcrm.crm.statistics import DIMENSIONS
+from leadcrm.crm.tokens import Right, Role
 from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import TALLIES
 from leadcrm.web.crm.declarations import Schema
@@ -51,7 +53,7 @@ _LEAD = {
     "normalizerVersion": COUNT,
     "source": TEXT,
     "isTest": {"type": "boolean"},
-    "callAt": {"type": ["string", "null"], "format": "date-time"},
+    "callAt": TIME_OR_NULL,
 }
 _RAW_SUMMARY = {
     "id": ID,
@@ -70,6 +72,17 @@ _RAW_SUMMARY = {
     "mappingVersion": {"type": ["integer", "null"]},
     "partOf": ID_OR_NULL,
 }
+_TOKEN = {
+    "id": ID,
+    "name": TEXT,
+    "role": {"type": "string", "enum": [role.value for role in Role]},
+    "state": {"type": "string", "enum": ["active", "expired", "revoked"]},
+    "createdAt": TIME,
+    "createdBy": TEXT,
+    "expiresAt": TIME_OR_NULL,
+    "revokedAt": TIME_OR_NULL,
+    "usedAt": TIME_OR_NULL,
+}
 
 NULL: Schema = {"type": "null"}
 
@@ -85,7 +98,12 @@ SCHEMAS: Mapping[str, Schema] = {
         erased={"type": "boolean"},
     ),
     "Event": json_object(
-        id=ID, at=TIME, field={"type": "string"}, **{"from": TEXT_OR_NULL, "to": TEXT_OR_NULL}, by=TEXT
+        id=ID,
+        at=TIME,
+        field={"type": "string"},
+        **{"from": TEXT_OR_NULL, "to": TEXT_OR_NULL},
+        by=TEXT,
+        claimed=TEXT_OR_NULL,
     ),
     "FeedEvent": {
         "type": "object",
@@ -132,6 +150,25 @@ SCHEMAS: Mapping[str, Schema] = {
         outcomes=json_object(**dict.fromkeys(TALLIES, COUNT), spooled=COUNT),
         steps=array(json_object(at=TIME, **dict.fromkeys(TALLIES, COUNT))),
         by=json_object(**dict.fromkeys(DIMENSIONS, array(json_object(value=TEXT_OR_NULL, leads=COUNT)))),
+    ),
+    "Token": json_object(**_TOKEN),
+    "NewToken": json_object(**_TOKEN, token=TEXT),
+    "AuditEntry": json_object(
+        id=ID,
+        at=TIME,
+        actor=TEXT,
+        via={"type": "string", "enum": [via.value for via in Via]},
+        claimed=TEXT_OR_NULL,
+        action={"type": "string", "enum": [action.value for action in Action]},
+        leadId=ID_OR_NULL,
+        detail={"type": "object"},
+    ),
+    "Session": json_object(
+        name=TEXT_OR_NULL,
+        role=TEXT_OR_NULL,
+        rights=array({"type": "string", "enum": [right.value for right in Right]}),
+        expiresAt=TIME_OR_NULL,
+        isKept={"type": "boolean"},
     ),
     "Error": {
         "type": "object",

@@ -9,7 +9,9 @@ from uuid import UUID
 
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.audit import Action
 from leadcrm.crm.times import parse_moment
+from leadcrm.crm.tokens import Right
 from leadcrm.delivery.ledger import DEAD, MAX_COUNTED, WAITING
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.people import (
@@ -33,7 +35,7 @@ from leadcrm.web.crm.declarations import (
     parse_uuid,
     text_up_to,
 )
-from leadcrm.web.crm.leads import DEFAULT_ACTOR, DEFAULT_ROWS, LIMIT
+from leadcrm.web.crm.leads import DEFAULT_ROWS, LIMIT
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
 from leadcrm.web.crm.schemas import (
@@ -112,6 +114,7 @@ LIST_SINKS = Route(
     },
     f"`unread` counts the events after the sink's cursor, up to {MAX_COUNTED}; `oldest` is the time of the oldest one "
     "that is unread or waits.",
+    right=Right.OPERATE,
 )
 
 _SINK_PARAMETER = Parameter(
@@ -139,6 +142,7 @@ LIST_DELIVERIES = Route(
         ),
         LIMIT,
     ),
+    right=Right.OPERATE,
 )
 
 
@@ -199,6 +203,8 @@ RETRY = Route(
     "Those of `ids`, of a sink, in a state, of events since a time; each narrows. A dead one gets the whole schedule.",
     (ACTOR,),
     _CHOSEN,
+    right=Right.OPERATE,
+    audited=Action.RETRY,
 )
 
 DROP = Route(
@@ -210,6 +216,8 @@ DROP = Route(
     "Those that `POST /api/deliveries/retry` would try again. Their events never arrive at the sink.",
     (ACTOR,),
     _CHOSEN,
+    right=Right.OPERATE,
+    audited=Action.DROP,
 )
 
 logger = logging.getLogger("leadcrm.web.crm")
@@ -254,6 +262,6 @@ class SinkRoutes:
     async def _change(self, call: Call, what: str, change: Callable[..., Changed]) -> HTTPResponse:
         chosen, after = call.body
         changed = await self._readers.change(lambda entities: change(entities, chosen, after=after, seconds=CHANGE_S))
-        extra = {"action": "deliver", "actor": call["X-Actor"] or DEFAULT_ACTOR, "sink": chosen.sink}
+        extra = {"action": "deliver", "actor": call.actor.name, "sink": chosen.sink}
         logger.info("deliveries were %s by a person: %d", what, changed.number, extra=extra)
         return json_response(200, {"changed": changed.number, "next": changed.next})

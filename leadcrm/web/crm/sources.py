@@ -13,6 +13,7 @@ from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.source_activity import Activity, activity_document, source_activities
 from leadcrm.crm.source_pages import preset_document, source_page
 from leadcrm.crm.sources import source_document
+from leadcrm.crm.tokens import Right
 from leadcrm.crm.trials import MAX_LEADS, trial_document
 from leadcrm.sources.catalogue import MAX_PROPOSAL_CHARS, NAME, presets
 from leadcrm.sources.live import LiveSources
@@ -88,6 +89,7 @@ LIST = Route(
     },
     "`requests` counts those of 30 days by state, `requestsOfWeek` of seven days, `requestsOfDay` of 24 hours. Counts "
     "that took long are repeated for a while: twenty times what they took.",
+    right=Right.OPERATE,
 )
 
 GET = Route(
@@ -103,6 +105,7 @@ GET = Route(
         404: Response("There is no such source.", _ERROR),
     },
     parameters=(Parameter("source", "Its name.", _NAME, _parse_name, "path"),),
+    right=Right.OPERATE,
 )
 
 LIST_PRESETS = Route(
@@ -111,6 +114,7 @@ LIST_PRESETS = Route(
     "list_presets",
     "What a source can begin with",
     {200: Response("The presets.", {"application/json": json_object(presets=array(reference("Preset")))})},
+    right=Right.OPERATE,
 )
 
 
@@ -156,6 +160,7 @@ TRY = Route(
         },
         _parse_trial,
     ),
+    right=Right.OPERATE,
 )
 
 

@@ -20,6 +20,7 @@ from leadcrm.crm.dialects import Step
 from leadcrm.crm.documents import statistics_document
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.statistics import Statistics, statistics
+from leadcrm.crm.tokens import Right
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Parameter, Response, Route, one_of
@@ -65,6 +66,7 @@ ROUTE = Route(
         SOURCE,
         TESTS,
     ),
+    right=Right.READ,
 )
 
 

@@ -14,8 +14,10 @@ from typing import Any
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.audit import Action
 from leadcrm.crm.documents import encode, feed_event_document
 from leadcrm.crm.feed import FeedGone, FeedPage
+from leadcrm.crm.tokens import Right
 from leadcrm.errors import LeadcrmError
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route
 from leadcrm.web.crm.places import GONE_RESPONSE, SEQ_SCHEMA, parse_seq
@@ -58,6 +60,8 @@ ROUTE = Route(
             "header",
         ),
     ),
+    right=Right.READ,
+    audited=Action.FEED,
 )
 
 logger = logging.getLogger("leadcrm.web.crm")

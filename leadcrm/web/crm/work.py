@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.parsing import Status
 from leadcrm.crm.documents import lead_document
+from leadcrm.crm.tokens import Right
 from leadcrm.crm.work import MAX_COUNTED, MAX_PEOPLE, count_leads, list_people, take_next
 from leadcrm.web.crm.changes import ACTOR
-from leadcrm.web.crm.declarations import Call, Endpoint, Response, Route
+from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
@@ -32,6 +31,7 @@ CHOICES = Route(
         )
     },
     f"A status that is not among them is kept all the same. Of the people, the first {MAX_PEOPLE} by name.",
+    right=Right.READ,
 )
 
 COUNT_LEADS = Route(
@@ -47,6 +47,7 @@ COUNT_LEADS = Route(
     },
     f"Up to {MAX_COUNTED} are counted.",
     tuple(parameter for parameter in FILTER_PARAMETERS if parameter.name != "q"),
+    right=Right.READ,
 )
 
 TAKE_NEXT = Route(
@@ -56,12 +57,14 @@ TAKE_NEXT = Route(
     "Take the oldest lead that nobody has",
     {
         200: Response(
-            "The lead, assigned to whoever X-Actor names, or null where none waits.",
+            "The lead, assigned to whom the token belongs to, or null where none waits.",
             {"application/json": json_object(lead={"anyOf": [reference("Lead"), NULL]})},
         )
     },
-    "People who ask at once get different leads. A lead whose status is won or lost is left where it is.",
-    (replace(ACTOR, is_required=True),),
+    "People who ask at once get different leads. With ADMIN_TOKEN, X-Actor says whose it will be. A lead whose "
+    "status is won or lost is left where it is.",
+    (ACTOR,),
+    right=Right.WORK,
 )
 
 
@@ -94,6 +97,7 @@ class WorkRoutes:
 
     async def take(self, call: Call) -> HTTPResponse:
         """Assign the next lead."""
-        actor = call["X-Actor"]
-        lead = await self._readers.change(lambda entities: take_next(entities, actor, self._closed))
+        if call.caller.is_admin and not call["X-Actor"]:
+            raise InvalidRequest("X-Actor: is needed with ADMIN_TOKEN: the lead will be theirs")
+        lead = await self._readers.change(lambda entities: take_next(entities, call.actor, self._closed))
         return json_response(200, {"lead": lead and lead_document(lead)})
