@@ -22,6 +22,18 @@ test("signing out forgets the token and keeps the name", () => {
 	assert.equal(sessionStorage.items.size, 0);
 });
 
+test("a browser that stays signed in has no token, and sends the header beside its cookie", async () => {
+	session.who = { name: "Marta", role: "agent", rights: ["read", "work"] };
+	session.keep();
+	await api.changeMany(["a"], { status: "won" });
+	const { headers } = server.requests[0];
+	assert.deepEqual([session.isOpen, session.token, session.actor], [true, null, "Marta"]);
+	assert.deepEqual([headers["X-Leadcrm"], "authorization" in headers, "X-Actor" in headers], ["studio", false, false]);
+	assert.deepEqual([session.may("work"), session.may("export")], [true, false]);
+	session.end();
+	assert.deepEqual([session.isOpen, session.may("work")], [false, false]);
+});
+
 test("the person's name is sent with a change, encoded for a header", async () => {
 	await api.changeMany(["a"], { status: "won" });
 	assert.equal(server.requests[0].headers["X-Actor"], "J%C4%81nis");

@@ -1,7 +1,10 @@
-// Requests to the server. The token lives in this tab's session storage and in one header, never in an address.
+// Requests to the server. A token lives in this tab's session storage and in one header, never in an address. A browser
+// that stays signed in has a cookie instead, which no script can read.
 
 const TOKEN = "leadcrm.token";
 const ACTOR = "leadcrm.actor";
+const KEPT = "leadcrm.kept";
+const WHO = "leadcrm.who";
 
 export class ApiError extends Error {
 	constructor(status, document) {
@@ -17,15 +20,36 @@ export const session = {
 	get token() {
 		return sessionStorage.getItem(TOKEN);
 	},
+	/** Whether somebody is signed in, as far as this browser knows. */
+	get isOpen() {
+		return Boolean(this.token || localStorage.getItem(KEPT));
+	},
+	/** Who is signed in, as the server said last: name and role are null with ADMIN_TOKEN. */
+	get who() {
+		return JSON.parse(sessionStorage.getItem(WHO));
+	},
+	set who(who) {
+		sessionStorage.setItem(WHO, JSON.stringify(who));
+	},
+	/** The name for histories and assignments. */
 	get actor() {
-		return localStorage.getItem(ACTOR) || "";
+		return this.who?.name ?? (localStorage.getItem(ACTOR) || "");
+	},
+	may(right) {
+		return Boolean(this.who?.rights.includes(right));
 	},
 	begin(token, actor) {
 		sessionStorage.setItem(TOKEN, token);
 		localStorage.setItem(ACTOR, actor);
 	},
-	end() {
+	/** From now on the cookie stands in for the token. */
+	keep() {
 		sessionStorage.removeItem(TOKEN);
+		localStorage.setItem(KEPT, "yes");
+	},
+	end() {
+		for (const key of [TOKEN, WHO]) sessionStorage.removeItem(key);
+		localStorage.removeItem(KEPT);
 	},
 	whenUnauthorized(callback) {
 		onUnauthorized = callback;
@@ -33,8 +57,11 @@ export const session = {
 };
 
 function withCredentials(headers) {
-	const actor = session.actor ? { "X-Actor": encodeURIComponent(session.actor) } : {};
-	return { authorization: `Bearer ${session.token}`, ...actor, ...headers };
+	const isNamed = session.actor && !session.who?.name;
+	const actor = isNamed ? { "X-Actor": encodeURIComponent(session.actor) } : {};
+	// The cookie counts only beside this header, which no other site can send.
+	const proof = session.token ? { authorization: `Bearer ${session.token}` } : { "X-Leadcrm": "studio" };
+	return { ...proof, ...actor, ...headers };
 }
 
 const SLOW_MS = 1000;
@@ -77,7 +104,7 @@ export async function request(path, options = {}) {
 	if (response.ok) return response;
 	// An error without JSON is told by its status.
 	const document = await response.json().catch(() => null);
-	if (response.status === 401) onUnauthorized();
+	if (response.status === 401) onUnauthorized(document?.message ?? "The token is no longer valid.");
 	throw new ApiError(response.status, document);
 }
 
@@ -126,5 +153,12 @@ export const api = {
 	deliveries: (parameters) => requestJson(`api/deliveries${query(parameters)}`),
 	retryDeliveries: (chosen) => requestJson("api/deliveries/retry", withBody("POST", chosen)),
 	dropDeliveries: (chosen) => requestJson("api/deliveries/drop", withBody("POST", chosen)),
+	whoAmI: () => requestJson("api/session"),
+	staySignedIn: () => requestJson("api/session", { method: "POST" }),
+	signOut: () => requestJson("api/session", { method: "DELETE" }),
+	tokens: () => requestJson("api/tokens"),
+	addToken: (token) => requestJson("api/tokens", withBody("POST", token)),
+	revokeToken: (id) => requestJson(`api/tokens/${segment(id)}`, { method: "DELETE" }),
+	trail: (parameters, signal) => requestJson(`api/audit${query(parameters)}`, { signal }),
 	statistics: (parameters) => requestJson(`api/stats${query(parameters)}`),
 };

@@ -17,6 +17,7 @@ const PLACES_STYLE = "studio/places.css";
 const MAX_COUNTED = 100;
 const MAX_STREAM_WAIT_MS = 500;
 const WRONG_TOKEN = "That is not the token.";
+const RETRY_MS = 2000;
 
 let views = null;
 let drawer = null;
@@ -89,6 +90,11 @@ function makeViews() {
 			make: ({ SinksView }) => new SinksView(),
 			style: PLACES_STYLE,
 		}),
+		people: new LazyView("people", {
+			load: () => import("./people.js"),
+			make: ({ PeopleView }) => new PeopleView(open),
+			style: "studio/people.css",
+		}),
 	};
 	drawer = new Drawer(byId("drawer"), {
 		onClose: () => place.go({ open: null }),
@@ -102,16 +108,17 @@ function makeViews() {
 	});
 	views.leads.onChanged = (lead) => drawer.id === lead.id && drawer.refresh();
 	views.inbox.onReplayed = countInbox;
-	place.whenChanged(() => session.token && show());
+	place.whenChanged(() => session.isOpen && show());
 }
 
 function begin() {
 	byId("sign-in").hidden = true;
 	byId("studio").hidden = false;
+	showWho();
 	if (!views) makeViews();
 	let isShown = false;
 	const showOnce = () => {
-		if (isShown || !session.token) return;
+		if (isShown || !session.isOpen) return;
 		isShown = true;
 		show();
 		loadChoices();
@@ -140,6 +147,31 @@ function begin() {
 	});
 }
 
+function showWho() {
+	const { name, role, rights } = session.who;
+	document.documentElement.dataset.may = rights.join(" ");
+	byId("who").textContent = name ?? session.actor;
+	byId("who").title = role ? `Signed in as ${name}, ${role}` : "Signed in with ADMIN_TOKEN";
+}
+
+/** Go on as who this browser was signed in as. */
+async function resume() {
+	for (;;) {
+		try {
+			session.who = await api.whoAmI();
+			begin();
+			return;
+		} catch (error) {
+			if (error.status === 401 || error.status === 403) {
+				askForToken(error.message);
+				return;
+			}
+			notice(error.message, "error");
+			await new Promise((again) => setTimeout(again, RETRY_MS));
+		}
+	}
+}
+
 function askForToken(message = "") {
 	session.end();
 	byId("studio").hidden = true;
@@ -163,15 +195,21 @@ async function signIn(event) {
 	button.disabled = true;
 	session.begin(token.trim(), byId("actor").value.trim());
 	try {
-		await api.leads({ limit: 1 });
+		session.who = await api.whoAmI();
+		if (byId("keep").checked) {
+			await api.staySignedIn();
+			session.keep();
+		}
 		begin();
 	} catch (error) {
-		askForToken(error.status === 401 ? WRONG_TOKEN : error.message);
+		askForToken(/wrong/.test(error.message) ? WRONG_TOKEN : error.message);
 	}
 	button.disabled = false;
 }
 
-function signOut() {
+async function signOut() {
+	// Where the server is away, the cookie ends with its time.
+	await api.signOut().catch(() => {});
 	session.end();
 	location.reload();
 }
@@ -208,6 +246,8 @@ const SHORTCUTS = {
 	5: () => place.visit("?view=sinks"),
 };
 
+const NEEDED_RIGHTS = { n: "work", x: "bulk", E: "bulk", A: "bulk", 4: "operate", 5: "operate" };
+
 function pressKey(event) {
 	const { key, target } = event;
 	const isStudioOpen = views && !byId("studio").hidden && !document.querySelector("dialog[open]");
@@ -220,6 +260,7 @@ function pressKey(event) {
 	if (target.matches("input, select, textarea")) return;
 	// Enter on a control belongs to that control.
 	if (key === "Enter" && target.closest("a, button, summary")) return;
+	if (NEEDED_RIGHTS[key] && !session.may(NEEDED_RIGHTS[key])) return;
 	if (SHORTCUTS[key]) SHORTCUTS[key]();
 	else if (!(place.open && drawer.key(key)) && !currentView().key(key)) return;
 	event.preventDefault();
@@ -228,7 +269,7 @@ function pressKey(event) {
 traffic.whenSlow((isSlow) => {
 	byId("slow").hidden = !isSlow;
 });
-session.whenUnauthorized(() => byId("sign-in").hidden && askForToken("The token is no longer valid."));
+session.whenUnauthorized((message) => byId("sign-in").hidden && askForToken(message));
 byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
 byId("help").addEventListener("click", () => byId("shortcuts").showModal());
@@ -240,5 +281,5 @@ addEventListener("unhandledrejection", (event) => notice(event.reason?.message ?
 
 const theme = localStorage.getItem(THEME);
 if (theme) document.documentElement.dataset.theme = theme;
-if (session.token) begin();
+if (session.isOpen) resume();
 else askForToken();

@@ -243,7 +243,8 @@ function eventText({ field, from, to }) {
 
 function historySection(lead, events, duplicates) {
 	const entry = (at, by, text) => h("li", {}, h("time", { datetime: at }, `${longTime(at)}${by}`), text);
-	const changes = events.map((event) => entry(event.at, `, ${event.by}`, eventText(event)));
+	const author = ({ by, claimed }) => (claimed ? `, ${by} (as “${claimed}”)` : `, ${by}`);
+	const changes = events.map((event) => entry(event.at, author(event), eventText(event)));
 	const count = (number, noun) => (number ? [`${number} ${noun}${number === 1 ? "" : "s"}`] : []);
 	const again = [...count(duplicates.repeats, "repeat"), ...count(duplicates.conflicts, "conflict")];
 	const arrival = again.length ? `Arrived; its key came again: ${again.join(", ")}` : "Arrived";

@@ -1,5 +1,6 @@
 // Status and assignment: buttons that open the list of values.
 
+import { session } from "./api.js";
 import { changeLead, choices } from "./changes.js";
 import { choose, FIELD_LABELS } from "./chooser.js";
 import { h, pill } from "./dom.js";
@@ -10,6 +11,7 @@ export const nameOf = (lead) => fullName(lead) || lead.email || lead.phone || "a
 
 /** Open the list of values for a lead. `onChanged` gets the lead as it is now, `onClosed` whether the list had the focus. */
 export function edit({ lead, name, anchor, onChanged, onClosed }) {
+	if (!session.may("work")) return;
 	let seen = lead;
 
 	async function save(value) {
@@ -36,7 +38,9 @@ async function takeBack(lead, changes, onChanged) {
 /** A button that shows a value and opens the list of values. */
 export function editButton(lead, name, { label, onChanged, onClosed }) {
 	const value = lead[name];
-	const shown = value || h("span", { class: "nobody" }, "nobody");
+	const text = value || h("span", { class: "nobody" }, "nobody");
+	const shown = name === "status" ? pill(value, choices.status(value).colour) : text;
+	if (!session.may("work")) return h("span", { title: value || null }, shown);
 	const properties = {
 		class: "edit",
 		type: "button",
@@ -49,5 +53,5 @@ export function editButton(lead, name, { label, onChanged, onClosed }) {
 			edit({ lead, name, anchor: event.currentTarget, onChanged, onClosed });
 		},
 	};
-	return h("button", properties, name === "status" ? pill(value, choices.status(value).colour) : shown);
+	return h("button", properties, shown);
 }

@@ -32,7 +32,7 @@ export function exportMenu() {
 		button("Excel, as a workbook", () => choose("xlsx")),
 		button("NDJSON, for programs", () => choose("ndjson")),
 	);
-	const menu = h("div", { class: "menu", onkeydown: closeOnEscape }, opener, choices);
+	const menu = h("div", { class: "menu", "data-needs": "export", onkeydown: closeOnEscape }, opener, choices);
 
 	function toggle(isOpen) {
 		choices.hidden = !isOpen;

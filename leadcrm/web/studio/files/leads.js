@@ -70,7 +70,10 @@ export class LeadsView {
 			this.filters.button,
 			this.count,
 			h("span", { class: "spring" }),
-			button("Take next", () => this.takeNext(), { title: "The oldest lead that nobody has (n)" }),
+			button("Take next", () => this.takeNext(), {
+				title: "The oldest lead that nobody has (n)",
+				"data-needs": "work",
+			}),
 			exportMenu(),
 		);
 		return [

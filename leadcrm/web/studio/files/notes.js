@@ -1,8 +1,9 @@
 // A lead's notes and next call, in the drawer. What is typed stays until it is saved, whatever happens meanwhile.
 
-import { api } from "./api.js";
+import { api, session } from "./api.js";
 import { changeLead } from "./changes.js";
 import { button, h, notice } from "./dom.js";
+import { longTime } from "./format.js";
 
 const HOUR_MS = 3600000;
 const MORNING_HOUR = 9;
@@ -13,6 +14,7 @@ const drafts = new Map();
 
 /** The field for a note. `onSaved` is called once it is kept. */
 export function noteField(lead, onSaved) {
+	if (!session.may("work")) return null;
 	const text = h("textarea", {
 		"aria-label": "New note",
 		"data-control": "note",
@@ -59,6 +61,7 @@ export function tomorrowMorning(now) {
 
 /** The field for the next call. `onChanged` gets the lead as it is then. */
 export function callField(lead, onChanged) {
+	if (!session.may("work")) return lead.callAt && h("p", { class: "muted" }, `Next call: ${longTime(lead.callAt)}`);
 	const draft = `${lead.id}/call`;
 	const input = h("input", {
 		type: "datetime-local",

@@ -1,13 +1,13 @@
 // Replaying a request of the inbox, so that it becomes a lead.
 
-import { api } from "./api.js";
+import { api, session } from "./api.js";
 import { button, notice } from "./dom.js";
 
 const REPLAYABLE = ["failed", "invalid", "conflict"];
 
 /** A button that replays a request, or null where that cannot help. `onReplayed` is called with the result. */
 export function replayButton({ id, state }, onReplayed, properties) {
-	if (!REPLAYABLE.includes(state)) return null;
+	if (!REPLAYABLE.includes(state) || !session.may("replay")) return null;
 	return button("Replay", (event) => replay(id, event.target, onReplayed), properties);
 }
 

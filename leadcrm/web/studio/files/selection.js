@@ -23,7 +23,13 @@ export class SelectionBar {
 		});
 		this.text = h("strong");
 		this.match = button("", () => this.gather(), { class: "quiet", hidden: true });
-		const properties = { class: "selection", role: "region", "aria-label": "Change the selected leads", hidden: true };
+		const properties = {
+			class: "selection",
+			"data-needs": "bulk",
+			role: "region",
+			"aria-label": "Change the selected leads",
+			hidden: true,
+		};
 		this.element = h(
 			"div",
 			properties,

@@ -18,7 +18,7 @@ export async function listen(handlers) {
 	let pause = FIRST_PAUSE_MS;
 	let place = null;
 	let isFirst = true;
-	while (session.token) {
+	while (session.isOpen) {
 		try {
 			const response = await request("api/leads/stream", place ? { headers: { "Last-Event-ID": place } } : {});
 			onState("live");

@@ -45,7 +45,7 @@ export class ViewTabs {
 
 	/** Count again, now or, where that was done just before, a little later. */
 	countSoon() {
-		if (this.timer || !session.token) return;
+		if (this.timer || !session.isOpen) return;
 		const pause = Math.max(0, this.countedAt + COUNT_PAUSE_MS - Date.now());
 		this.timer = setTimeout(() => {
 			this.timer = null;
