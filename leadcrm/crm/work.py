@@ -12,6 +12,7 @@ from leadcrm.crm.changes import ChangeOutcome, apply_change, change_session, to_
 from leadcrm.crm.leads import Lead, LeadFilter
 from leadcrm.crm.queries import narrow
 from leadcrm.crm.times import now
+from leadcrm.crm.tokens import RIGHTS, Right
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 
@@ -42,7 +43,7 @@ def count_leads(entities: Entities, lead_filter: LeadFilter) -> Count:
 
 
 def list_people(entities: Entities) -> list[str]:
-    """Return the names that leads are assigned to, in their order.
+    """Return the names that leads are assigned to or that work on leads with a token, in their order.
 
     Raises:
         StoreUnavailable: The database cannot be read.
@@ -50,14 +51,15 @@ def list_people(entities: Entities) -> list[str]:
     table = entities.database.provider.quote_name(entities.lead._table_)
     # From each name to the next in the index: to group all leads by name would read all of them.
     next_name = f"SELECT min(assigned_to) FROM {table} WHERE assigned_to"  # noqa: S608 - a name of ours
+    roles = [role.value for role, rights in RIGHTS.items() if Right.WORK in rights]
     with session(entities):
-        return list(
-            entities.database.select(
-                f"name FROM (WITH RECURSIVE people(name) AS ({next_name} IS NOT NULL UNION ALL "  # noqa: S608 - the same
-                f"SELECT ({next_name} > people.name) FROM people WHERE people.name IS NOT NULL) "
-                f"SELECT name FROM people WHERE name IS NOT NULL LIMIT {MAX_PEOPLE}) AS listed"
-            )
+        holders = select(each.name for each in entities.token if each.revoked_at is None and each.role in roles)
+        assigned = entities.database.select(
+            f"name FROM (WITH RECURSIVE people(name) AS ({next_name} IS NOT NULL UNION ALL "  # noqa: S608 - the same
+            f"SELECT ({next_name} > people.name) FROM people WHERE people.name IS NOT NULL) "
+            f"SELECT name FROM people WHERE name IS NOT NULL LIMIT {MAX_PEOPLE}) AS listed"
         )
+        return sorted({*assigned, *holders})[:MAX_PEOPLE]
 
 
 def take_next(entities: Entities, actor: Actor, closed_statuses: Sequence[str]) -> Lead | None:

@@ -89,12 +89,16 @@ def test_a_reader_is_offered_nothing_that_changes_leads(studio: Studio) -> None:
 
 def test_an_agent_works_leads_under_the_name_of_the_token(studio: Studio) -> None:
     lead_id = studio.post(lastName="Workedon", marker="agents")
+    give(studio, "Other Agent", "agent")
     sign_in(studio, give(studio, "Ansis", "agent"), "?marker=agents")
     page = studio.page
     page.get_by_role("button", name="Status: new. Edit").click()
     studio.choose("called")
     expect(page.get_by_role("button", name="Status: called. Edit")).to_be_visible()
     page.get_by_role("button", name="Assigned to: nobody. Edit").click()
+    # Who has a token is offered, with or without leads.
+    expect(page.get_by_role("option", name="Ansis (me)")).to_be_visible()
+    expect(page.get_by_role("option", name="Other Agent")).to_be_visible()
     studio.choose("Ansis")
     expect(page.get_by_role("button", name="Assigned to: Ansis. Edit")).to_be_visible()
     expect(page.get_by_role("checkbox")).to_have_count(0)

@@ -1,0 +1,169 @@
+"""The audit trail and the keyring: what grows is bounded, and what is known holds for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from leadcrm.cli.who import find_actor
+from leadcrm.crm.audit import (
+    PRUNE_ROWS,
+    Action,
+    Actor,
+    AuditFilter,
+    Via,
+    describe_filter,
+    list_entries,
+    make_entry,
+    prune_entries,
+    record_entries,
+)
+from leadcrm.crm.times import now
+from leadcrm.crm.tokens import Keys, Role, Token, add_token, digest, read_keys, revoke_token
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import bind, session
+from leadcrm.errors import StoreUnavailable
+from leadcrm.web.crm import keyring
+from leadcrm.web.crm.keyring import HOLDS_S, Keyring
+from leadcrm.web.crm.trail import MAX_LISTS, Trail
+from tests.support.crm import keep, url_of
+
+ANNA = Actor("anna", Via.TOKEN)
+
+
+@pytest.fixture
+def entities(database: str) -> Iterator[Entities]:
+    keep(database, [])
+    bound = bind(url_of(database))
+    yield bound
+    bound.database.disconnect()
+
+
+class InLoop:
+    """Does the readers' work in the event loop's thread, or says that the database is away."""
+
+    def __init__(self, entities: Entities) -> None:
+        self.entities = entities
+        self.is_away = False
+        self.jobs = 0
+
+    async def run(self, work: Any) -> Any:
+        self.jobs += 1
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return work(self.entities)
+
+
+def test_entries_are_pruned_by_their_age_and_found_by_their_time(entities: Entities) -> None:
+    with session(entities, writes=True):
+        record_entries(entities, [make_entry(ANNA, Action.READ) for _ in range(PRUNE_ROWS + 1)])
+        entries = [make_entry(ANNA, Action.READ), make_entry(ANNA, Action.EXPORT)]
+        record_entries(entities, entries)
+        record_entries(entities, entries)  # after a commit in doubt
+    later = now() + timedelta(days=10)
+    assert prune_entries(entities, days=11, at=later) == 0
+    (export,), following = list_entries(entities, AuditFilter(action="export", since=now() - timedelta(1)), limit=5)
+    assert (export.id, following) == (entries[1].id, None)
+    assert list_entries(entities, AuditFilter(until=now() - timedelta(1)), limit=5) == ([], None)
+    assert prune_entries(entities, days=9, at=later) == PRUNE_ROWS + 3
+    assert list_entries(entities, AuditFilter(), limit=5) == ([], None)
+
+
+def test_a_filter_is_described_without_what_may_be_a_persons() -> None:
+    given = {"q": ["kalnins"], "phone": ["1"], "email": ["a@b"], "id": ["1", "2"], "country": ["LV", "x" * 500]}
+    described = describe_filter({**given, **{f"n{number}": ["1"] for number in range(100)}})
+    assert [described[name] for name in ("q", "phone", "email", "id")] == ["\u2026"] * 4
+    assert described["country"] == ["LV", "x" * 100]
+    assert len(described) == 30
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_client_that_asks_for_ever_new_lists_does_not_fill_the_disk(entities: Entities) -> None:
+    async def ask() -> None:
+        readers: Any = InLoop(entities)
+        trail = Trail(readers, 365)
+        for number in range(MAX_LISTS * 3):
+            trail.note(ANNA, Action.LIST, None, {"country": [str(number)]})
+            trail.note(Actor("anna", Via.TOKEN, f"somebody {number}"), Action.FEED)
+        trail.note(Actor("bruno", Via.TOKEN), Action.LIST, None, {"country": ["LV"]})
+        await trail.close()
+        await trail.close()
+
+    asyncio.run(ask())
+    entries, _ = list_entries(entities, AuditFilter(), limit=1000)
+    assert [entry.action for entry in entries].count("feed") == 1
+    assert len(entries) == MAX_LISTS + 3
+    assert [entry.detail for entry in entries[:2]] == [{"country": ["LV"]}, {"many": True}]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_cannot_be_written_waits_until_it_can(entities: Entities) -> None:
+    async def note() -> int:
+        readers: Any = InLoop(entities)
+        trail = Trail(readers, 365)
+        readers.is_away = True
+        trail.note(ANNA, Action.READ, UUID(int=1))
+        await trail.close()
+        readers.is_away = False
+        await trail.close()
+        return int(readers.jobs)
+
+    assert asyncio.run(note()) == 2
+    entries, _ = list_entries(entities, AuditFilter(lead_id=UUID(int=1)), limit=5)
+    assert len(entries) == 1
+
+
+def test_a_known_token_holds_while_the_database_is_away_but_not_for_ever(
+    entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, secret = add_token(entities, "anna", Role.AGENT, None, actor=ANNA)
+    clock = [10_000.0]
+    monkeypatch.setattr(keyring, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(keyring, "LEAST_INTERVAL_S", 0.0)
+
+    async def use() -> None:
+        readers: Any = InLoop(entities)
+        ring = Keyring(readers)
+        found = await ring.find_token(secret)
+        assert found == token
+        jobs = readers.jobs
+        for _ in range(100):
+            assert await ring.find_token(secret) == token
+        assert readers.jobs == jobs, "a token that is known costs no look at the database"
+        readers.is_away = True
+        clock[0] += HOLDS_S - 1
+        assert await ring.find_token(secret) == token
+        with pytest.raises(StoreUnavailable):
+            await ring.find_token("lcrm_unknown")
+        clock[0] += 2
+        with pytest.raises(StoreUnavailable):
+            await ring.find_token(secret)
+        readers.is_away = False
+        revoke_token(entities, name="anna", actor=ANNA)
+        revoked = await ring.find_token(secret)
+        assert revoked is not None
+        assert revoked.state_at(now()) == "revoked"
+
+    asyncio.run(use())
+
+
+def test_only_the_hash_of_a_token_is_stored(entities: Entities) -> None:
+    token, secret = add_token(entities, "anna", Role.LEAD, now() + timedelta(days=1), actor=ANNA)
+    keys = read_keys(entities)
+    assert keys == Keys({digest(secret): token}, {})
+    assert isinstance(token, Token)
+    assert secret not in repr(token)
+
+
+def test_who_became_root_is_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setenv("SUDO_USER", "anna")
+    assert find_actor() == Actor("anna", Via.COMMAND)
+    assert find_actor("bruno").name == "bruno"
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert find_actor() == Actor("uid 54321", Via.COMMAND)
