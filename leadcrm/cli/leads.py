@@ -8,6 +8,7 @@ examples:
   leadcrm leads show 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
   leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --status called --assigned-to anna
   leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --call-at 2026-11-27T09:00:00Z
+  leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --phone "+371 26 123 456"
   leadcrm leads note 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e "Asked for a call after six"
   leadcrm leads next --actor anna
 """
@@ -22,8 +23,17 @@ from pathlib import Path
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, sinks_of, user_name
-from leadcrm.crm.changes import MAX_NOTE_CHARS, MAX_VALUE_CHARS, ChangeOutcome, add_note, change_followed_leads
+from leadcrm.crm.changes import (
+    CORRECTABLE,
+    MAX_CORRECTION_CHARS,
+    MAX_NOTE_CHARS,
+    MAX_VALUE_CHARS,
+    ChangeOutcome,
+    add_note,
+    change_followed_leads,
+)
 from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
+from leadcrm.crm.events import is_program
 from leadcrm.crm.leads import MAX_ROWS, Cursor
 from leadcrm.crm.lookup import get_history
 from leadcrm.crm.search import list_leads
@@ -62,13 +72,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--cursor", type=_parse_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
     show.add_argument("id", type=parse_id)
-    change = actions.add_parser("set", help="change status, assignment or next call", allow_abbrev=False)
+    change = actions.add_parser("set", help="change status, assignment, call or the person", allow_abbrev=False)
     change.add_argument("ids", type=parse_id, nargs="+", metavar="id")
     change.add_argument("--status", type=_parse_value)
     change.add_argument("--assigned-to", type=_parse_value, metavar="NAME", help="'' for nobody")
     change.add_argument(
         "--call-at", type=_parse_call, default=_UNSET, metavar="TIME", help="the next call (UTC), '' for none"
     )
+    for column in CORRECTABLE:
+        flag = f"--{column.replace('_', '-')}"
+        change.add_argument(flag, type=_parse_correction, metavar="TEXT", help="correct it, of one lead; '' for none")
     note = actions.add_parser("note", help="add a note to a lead's history", allow_abbrev=False)
     note.add_argument("id", type=parse_id)
     note.add_argument("text", type=_parse_note)
@@ -82,8 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """List, show or change leads."""
-    if arguments.action == "set" and not _changes(arguments):
-        print("leadcrm: nothing to set; give --status, --assigned-to or --call-at", file=sys.stderr)
+    if arguments.action == "set" and (fault := _fault(arguments)):
+        print(f"leadcrm: {fault}", file=sys.stderr)
         return EXIT_USAGE
     with open_crm(arguments, environ, directory, reads_alone=arguments.action in ("list", "show")) as crm:
         return {"list": _list, "show": _show, "set": _set, "note": _note, "next": _next}[arguments.action](
@@ -107,7 +120,15 @@ def _parse_value(text: str) -> str:
 def _parse_name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("a name is accepted")
+    if is_program(text):
+        raise argparse.ArgumentTypeError("this name stands for leadcrm itself in the history")
     return _parse_value(text)
+
+
+def _parse_correction(text: str) -> str:
+    if len(text) > MAX_CORRECTION_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"up to {MAX_CORRECTION_CHARS} printable characters are accepted")
+    return text
 
 
 def _parse_call(text: str) -> datetime | None:
@@ -123,6 +144,15 @@ def _parse_note(text: str) -> str:
     return text
 
 
+def _fault(arguments: argparse.Namespace) -> str | None:
+    changes = _changes(arguments)
+    if not changes:
+        return "nothing to set; give --status, --assigned-to, --call-at or a field to correct"
+    if len(arguments.ids) > 1 and not changes.keys().isdisjoint(CORRECTABLE):
+        return "a correction is of one lead; give one id"
+    return None
+
+
 def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
     changes: dict[str, str | datetime | None] = {}
     if arguments.status is not None:
@@ -131,6 +161,9 @@ def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
         changes["assigned_to"] = arguments.assigned_to or None
     if arguments.call_at is not _UNSET:
         changes["call_at"] = arguments.call_at
+    for column in CORRECTABLE:
+        if (text := getattr(arguments, column)) is not None:
+            changes[column] = text or None
     return changes
 
 

@@ -19,7 +19,7 @@ from leadcrm.crm.lookup import LeadHistory
 from leadcrm.crm.raw import Kept, RawPage, Summary
 from leadcrm.crm.states import SPOOLED
 from leadcrm.crm.statistics import DIMENSIONS, Statistics
-from leadcrm.database.entities import FIELDS
+from leadcrm.database.entities import COLUMN_OF_FIELD, FIELDS
 from leadcrm.database.states import TALLIES, UNSTORED_STATES, State
 from leadcrm.ingest.replay import Replay
 
@@ -37,7 +37,12 @@ LEAD_NAMES = (
 )
 """The names of a lead's columns in JSON and CSV, in the order of the columns."""
 
-_NAME_OF_COLUMN = {"assigned_to": "assignedTo", "call_at": "callAt"}
+NAME_OF_COLUMN = {
+    **{column: field for field, column in COLUMN_OF_FIELD.items()},
+    "assigned_to": "assignedTo",
+    "call_at": "callAt",
+}
+"""The public names of columns that change, where they differ too."""
 
 _OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 """The columns hold UTC, and times end in Z."""
@@ -81,7 +86,7 @@ def event_document(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "at": event.at,
-        "field": _NAME_OF_COLUMN.get(event.field, event.field),
+        "field": NAME_OF_COLUMN.get(event.field, event.field),
         "from": event.from_value,
         "to": event.to_value,
         "by": event.actor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -12,6 +13,14 @@ from leadcrm.database.entities import Entities
 
 NOTE = "note"
 """The field of an event that is a note: what people wrote is its new value."""
+
+
+_PROGRAM = re.compile(r"(mapping|normalizer) v[0-9]*")
+
+
+def is_program(actor: str) -> bool:
+    """Say whether an actor is this program, which mapped a lead again. No person may have such a name."""
+    return _PROGRAM.fullmatch(actor) is not None
 
 
 class Event(NamedTuple):

@@ -107,6 +107,22 @@ def test_leads_are_taken_noted_and_called_later(database: str, run: Run) -> None
     assert run("leads", "note", str(UUID(int=0)), "a").returncode == 1
 
 
+def test_a_correction_is_kept_with_what_was_sent(database: str, run: Run) -> None:
+    row = submission(body(phone="26123", firstName="Ann"))
+    keep(database, [row])
+    corrections = ("--phone", "+371 26 123 456", "--first-name", "", "--last-name", "Kalni\u0146a")
+    assert document(run("leads", "set", row.id, *corrections, "--json")) == {row.id: "changed"}
+    shown = document(run("leads", "show", row.id, "--json"))
+    assert {(event["field"], event["from"], event["to"]) for event in shown["events"]} == {
+        ("phone", "26123", "+371 26 123 456"),
+        ("firstName", "Ann", None),
+        ("lastName", None, "Kalni\u0146a"),
+    }
+    assert json.loads(shown["raw"]["body"]) == {"phone": "26123", "firstName": "Ann"}
+    assert run("leads", "set", row.id, row.id, "--phone", "1").returncode == 2
+    assert run("leads", "set", row.id, "--phone", "1", "--actor", "mapping v1").returncode == 2
+
+
 def test_the_id_of_a_duplicate_of_a_duplicate_leads_to_the_lead(database: str, run: Run, rows: Rows) -> None:
     first = submission(body(email="a@example.com"), key="k")
     repeat = submission(body(email="a@example.com"), key="k")

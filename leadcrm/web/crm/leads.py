@@ -133,14 +133,14 @@ CHANGE_ONE = Route(
     "PATCH",
     "/api/leads/{id}",
     "change_lead",
-    "Change status, assignment or next call",
+    "Change status, assignment or next call, or correct the person's name, email, phone, country or language",
     {
         200: Response("The lead as it is now.", {"application/json": reference("Lead")}, _VERSION),
         404: UNKNOWN,
         412: Response("Somebody else has changed it meanwhile.", _ERROR, _VERSION),
         422: _REFUSED,
     },
-    "With If-Match, only if the lead is still of that version.",
+    "With If-Match, only if the lead is still of that version. The raw request keeps what was sent.",
     (ID_PARAMETER, ACTOR, IF_MATCH),
     CHANGE,
 )
