@@ -14,7 +14,8 @@ from uuid import UUID
 
 from leadcrm.cli import configuration
 from leadcrm.configuration.config import Config
-from leadcrm.crm.leads import FILTER_COLUMNS, MAX_ROWS, LeadFilter
+from leadcrm.crm.documents import COLUMN_OF_NAME
+from leadcrm.crm.leads import CONTAINED_COLUMNS, FILTER_COLUMNS, MAX_ROWS, LeadFilter, texts_by_column
 from leadcrm.crm.person import Person
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import now, parse_moment
@@ -107,6 +108,14 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     for column in FILTER_COLUMNS:
         flag = f"--{column.replace('_', '-')}"
         group.add_argument(flag, action="append", default=[], metavar="TEXT", help="exactly this; '' for none")
+    group.add_argument(
+        "--contains",
+        action="append",
+        default=[],
+        type=_parse_contains,
+        metavar="COLUMN:TEXT",
+        help="a part of a column's text, in any case, as in offer:gold",
+    )
     group.add_argument("--from", dest="since", type=parse_since, metavar="TIME", help="since this date or time (UTC)")
     group.add_argument(
         "--to", dest="until", type=_parse_until, metavar="TIME", help="until the end of this date, or a time"
@@ -123,6 +132,7 @@ def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
     values = ((column, tuple(getattr(arguments, column))) for column in FILTER_COLUMNS)
     return LeadFilter(
         values=tuple((column, texts) for column, texts in values if texts),
+        contains=texts_by_column(arguments.contains),
         since=arguments.since,
         until=arguments.until,
         email=arguments.email,
@@ -131,6 +141,14 @@ def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
         due=arguments.due,
         q=arguments.q or None,
     )
+
+
+def _parse_contains(text: str) -> tuple[str, str]:
+    name, _, part = text.partition(":")
+    column = COLUMN_OF_NAME.get(name, name)
+    if column not in CONTAINED_COLUMNS or not part:
+        raise argparse.ArgumentTypeError(f"{text!r} is no column with a part of its text, such as offer:gold")
+    return column, part
 
 
 def parse_since(text: str) -> datetime:

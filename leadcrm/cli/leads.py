@@ -36,7 +36,7 @@ from leadcrm.crm.documents import event_document, history_document, lead_documen
 from leadcrm.crm.events import is_program
 from leadcrm.crm.leads import MAX_ROWS, Cursor
 from leadcrm.crm.lookup import get_history
-from leadcrm.crm.search import list_leads
+from leadcrm.crm.sorting import NEWEST_FIRST, SORTS, SortCursor, decode_cursor, list_sorted, sort_of
 from leadcrm.crm.times import parse_moment
 from leadcrm.crm.work import take_next
 from leadcrm.delivery.whereabouts import lead_deliveries
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest leads first", allow_abbrev=False)
     add_filter(listing)
     listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
+    listing.add_argument("--sort", choices=SORTS, help="hyphen: the latest first (default: -arrived)")
     listing.add_argument("--cursor", type=_parse_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
     show.add_argument("id", type=parse_id)
@@ -104,9 +105,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         )
 
 
-def _parse_cursor(text: str) -> Cursor:
+def _parse_cursor(text: str) -> Cursor | SortCursor:
     try:
-        return Cursor.decode(text)
+        return decode_cursor(text)
     except ValueError:
         raise argparse.ArgumentTypeError("the `next` of another page is accepted") from None
 
@@ -168,7 +169,13 @@ def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
-    page = list_leads(crm.entities, parse_filter(arguments), limit=arguments.limit, after=arguments.cursor)
+    cursor, lead_filter = arguments.cursor, parse_filter(arguments)
+    sort = arguments.sort or NEWEST_FIRST
+    if (lead_filter.q and sort != NEWEST_FIRST) or (cursor and sort_of(cursor) != sort):
+        print("leadcrm: -q and --cursor go with the order that they have", file=sys.stderr)
+        return EXIT_USAGE
+    statuses = [status.name for status in crm.config.statuses]
+    page = list_sorted(crm.entities, lead_filter, sort, statuses, limit=arguments.limit, after=cursor)
     document = lead_page_document(page)
     if arguments.json:
         printing.print_json(document)

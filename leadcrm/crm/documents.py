@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from leadcrm.crm.counting import Count, Values
 from leadcrm.crm.events import Event
 from leadcrm.crm.feed import FeedEvent, FeedPage
 from leadcrm.crm.leads import Lead, Page
@@ -44,6 +45,8 @@ NAME_OF_COLUMN = {
 }
 """The public names of columns that change, where they differ too."""
 
+COLUMN_OF_NAME = {name: column for column, name in NAME_OF_COLUMN.items()}
+
 _OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 """The columns hold UTC, and times end in Z."""
 
@@ -64,8 +67,25 @@ def lead_document(lead: Lead) -> dict[str, Any]:
 
 
 def lead_page_document(page: Page) -> dict[str, Any]:
-    """Return a page of leads, with the cursor of the next page."""
-    return {"leads": [lead_document(lead) for lead in page.leads], "next": page.next and page.next.encode()}
+    """Return a page of leads, with the cursor of the next page; one of a search says how far it has looked."""
+    document: dict[str, Any] = {
+        "leads": [lead_document(lead) for lead in page.leads],
+        "next": page.next and page.next.encode(),
+    }
+    if page.reach is not None:
+        document["searched"] = {"leads": page.reach.leads, "from": page.reach.since}
+    return document
+
+
+def count_document(count: Count) -> dict[str, Any]:
+    """Return a number of leads."""
+    return {"leads": count.leads, "exact": count.is_exact}
+
+
+def values_document(name: str, values: Values) -> dict[str, Any]:
+    """Return the values of a column."""
+    listed = [{"value": value, "leads": leads} for value, leads in values.values]
+    return {"column": name, "values": listed, "leads": values.leads, "from": values.since}
 
 
 def history_document(history: LeadHistory, deliveries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def export_leads(entities: Entities, lead_filter: LeadFilter, file: File) -> Gen
                 if piece := file.add(leads):
                     yield piece
             forget_results(entities)
+            assert page.next is None or isinstance(page.next, Cursor)
             after = page.next
             if after is None:
                 break

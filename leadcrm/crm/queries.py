@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 from pony.orm import desc, raw_sql, select
 
 from leadcrm.crm.dialects import dialect_of
-from leadcrm.crm.leads import FILTER_COLUMNS, LONGEST_LISTED, Cursor, Lead, LeadFilter
+from leadcrm.crm.leads import CONTAINED_COLUMNS, FILTER_COLUMNS, LONGEST_LISTED, Cursor, Lead, LeadFilter
 from leadcrm.crm.phones import same_number
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
 
@@ -71,15 +72,13 @@ def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
         query = query.where(lambda lead: lead.raw.id in ids)
     for column, values in lead_filter.values:
         query = _where_one_of(query, column, values)
+    for column, texts in lead_filter.contains:
+        query = where_sql(query, *_contains(dialect_of(entities).position, column, texts))
     if lead_filter.tests == "only":
         query = where_sql(query, "lead.is_test", ())
     elif lead_filter.tests != "include" and not ids:
         query = where_sql(query, "NOT lead.is_test", ())
-    since, until = lead_filter.since, lead_filter.until
-    if since is not None:
-        query = query.where(lambda lead: lead.created_at >= since)
-    if until is not None:
-        query = query.where(lambda lead: lead.created_at < until)
+    query = within(query, lead_filter.since, lead_filter.until)
     due = lead_filter.due
     if due is not None:
         query = query.where(lambda lead: lead.call_at <= due)
@@ -101,6 +100,21 @@ def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
         )
         query = where_sql(query, *(same_number(dialect, lead_filter.phone) or exactly))
     return query
+
+
+def within(query: Any, since: datetime | None, until: datetime | None) -> Any:
+    """Narrow a query to the leads that arrived in a period, of which the end is excluded."""
+    if since is not None:
+        query = query.where(lambda lead: lead.created_at >= since)
+    if until is not None:
+        query = query.where(lambda lead: lead.created_at < until)
+    return query
+
+
+def _contains(position: str, column: str, texts: Sequence[str]) -> tuple[str, list[str]]:
+    assert column in CONTAINED_COLUMNS
+    variants = [variant for text in texts for variant in case_variants(text)]
+    return " OR ".join([f"{position}(lower(lead.{column}), lower(?)) > 0"] * len(variants)), variants
 
 
 def case_variants(text: str) -> tuple[str, ...]:

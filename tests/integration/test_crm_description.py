@@ -24,6 +24,7 @@ OPERATIONS = (
     "GET /api/leads/{id}",
     "PATCH /api/leads/{id}",
     "GET /api/leads/count",
+    "GET /api/leads/values",
     "POST /api/leads/next",
     "POST /api/leads/{id}/notes",
     "GET /api/choices",

@@ -26,6 +26,7 @@ ROUTES = {
     "/api/leads": {"GET"},
     "/api/leads/bulk": {"POST"},
     "/api/leads/count": {"GET"},
+    "/api/leads/values": {"GET"},
     "/api/leads/next": {"POST"},
     "/api/leads/{id}/notes": {"POST"},
     "/api/choices": {"GET"},

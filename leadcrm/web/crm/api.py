@@ -25,6 +25,7 @@ from leadcrm.errors import ChangeRefused, StoreUnavailable
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.submission import SourceReader
 from leadcrm.sources.live import LiveSources
+from leadcrm.web.crm.counting import CountingRoutes
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.feed import FeedRoutes
@@ -36,6 +37,7 @@ from leadcrm.web.crm.position import tell_position
 from leadcrm.web.crm.raw import RawRoutes
 from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import json_response, refuse
+from leadcrm.web.crm.reuse import ReusedCounts
 from leadcrm.web.crm.schemas import SCHEMAS, reference
 from leadcrm.web.crm.sinks import DELIVERY, SINK, SinkRoutes
 from leadcrm.web.crm.sources import PRESET, SOURCE, TRIAL, SourceRoutes
@@ -129,8 +131,9 @@ class CrmApi:
         feed = Feed() if reads is None else Feed(reads.known.note_feed)
         watch = FeedWatch(self._readers, feed, tell_lag)
         spool = SpoolReader(config.data_dir)
+        counts = ReusedCounts(self._readers)
         self._endpoints: tuple[Endpoint, ...] = (
-            *LeadRoutes(self._readers, spool, feed, sinks).endpoints,
+            *LeadRoutes(self._readers, spool, feed, sinks, [status.name for status in config.statuses]).endpoints,
             *ExportRoutes(config.database, rows_taken, slots, reads).endpoints,
             *WorkRoutes(self._readers, config.statuses).endpoints,
             *FeedRoutes(watch).endpoints,
@@ -138,7 +141,8 @@ class CrmApi:
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,
             *SinkRoutes(self._readers, sinks).endpoints,
             *SourceRoutes(self._readers, spool, live_sources, config.max_body_bytes).endpoints,
-            *StatisticsRoutes(self._readers, spool).endpoints,
+            *CountingRoutes(counts).endpoints,
+            *StatisticsRoutes(self._readers, spool, counts).endpoints,
             Endpoint(DESCRIBE, self._describe),
         )
         routes = [endpoint.route for endpoint in self._endpoints]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.documents import NAME_OF_COLUMN
+from leadcrm.crm.leads import CONTAINED_COLUMNS, FILTER_COLUMNS, LeadFilter, texts_by_column
 from leadcrm.crm.times import now, parse_moment
 from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, one_of, parse_uuid, text_up_to
 
@@ -14,10 +15,22 @@ MAX_Q = 200
 
 ANY_CASE = "in any case (of letters beyond ASCII: as given, all small, all capital or every word capitalized)"
 
-_NAMES = {column: "assignedTo" if column == "assigned_to" else column for column in FILTER_COLUMNS}
+COLUMN_OF_FILTER = {NAME_OF_COLUMN.get(column, column): column for column in FILTER_COLUMNS}
+"""The columns that are filtered by exact values, by their public names."""
+
+_CONTAINED = {NAME_OF_COLUMN.get(column, column): column for column in CONTAINED_COLUMNS}
 
 _TEXT = {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"}
 _MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
+
+
+def _parse_contains(text: str) -> tuple[str, str]:
+    name, _, part = text_up_to(MAX_TEXT)(text).partition(":")
+    if name not in _CONTAINED or not part:
+        raise ValueError(
+            f"a column and a part of its value are accepted, as in offer:gold; columns: {', '.join(_CONTAINED)}"
+        )
+    return _CONTAINED[name], part
 
 
 def _moment(*, is_end: bool) -> Callable[[str], datetime]:
@@ -50,7 +63,15 @@ FILTER_PARAMETERS = (
     *(
         Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", _TEXT, text_up_to(MAX_TEXT),
                   repeatable=True)
-        for name in _NAMES.values()
+        for name in COLUMN_OF_FILTER
+    ),
+    Parameter(
+        "contains",
+        f"A column and a part of its text, {ANY_CASE}, as in `offer:gold`. Repeated: any of one column's parts, and of "
+        "several columns all.",
+        {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^(" + "|".join(_CONTAINED) + r"):[^\u0000]+$"},
+        _parse_contains,
+        repeatable=True,
     ),
     SINCE,
     UNTIL,
@@ -66,7 +87,7 @@ FILTER_PARAMETERS = (
     Parameter(
         "q",
         f"How an email or a last name begins, {ANY_CASE}, or a phone by its digits; among the newest leads also any "
-        "part of these or of a first name.",
+        "part of these or of a first name. Also any id, key, click id or request id of a lead.",
         {**_TEXT, "maxLength": MAX_Q},
         text_up_to(MAX_Q),
     ),
@@ -77,7 +98,8 @@ def parse_filter(call: Call) -> LeadFilter:
     """Return the filter that a request's parameters describe."""
     return LeadFilter(
         ids=call.parameters.get("id", ()),
-        values=tuple((column, call[name]) for column, name in _NAMES.items() if call[name]),
+        values=tuple((column, call[name]) for name, column in COLUMN_OF_FILTER.items() if call[name]),
+        contains=texts_by_column(call["contains"]),
         since=call["from"],
         until=call["to"],
         email=call["email"],

@@ -1,19 +1,9 @@
-"""`/api/stats`: counts by time, source and outcome, cached.
-
-A count over many leads takes long, and pages that show it ask for it again and again. So a count is reused for a
-multiple of the time it took. After that a slow count is still returned to those who ask while a new one is made.
-"""
+"""`/api/stats`: counts by time, source and outcome."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from time import monotonic
-from typing import NamedTuple
 
-from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.crm.dialects import Step
@@ -26,23 +16,13 @@ from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Paramet
 from leadcrm.web.crm.filters import SINCE, SOURCE, TESTS, UNTIL
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
+from leadcrm.web.crm.reuse import ReusedCounts
 from leadcrm.web.crm.schemas import reference
 
 MAX_STEPS = 1_000
 """Six weeks of hours, or some years of days."""
 
 DEFAULT_PERIOD = timedelta(days=1)
-
-CACHE_PER_COST = 20
-"""A count is fresh for so many times as long as it took, so counting uses a twentieth of one reader at most."""
-
-MAX_CACHE_S = 120.0
-"""The age at which a count is no longer returned, even while a new one is made."""
-
-QUICK_S = 0.5
-"""A count that takes no longer than this is waited for instead of returning the old one."""
-
-MAX_CACHED = 32
 
 ROUTE = Route(
     "GET",
@@ -68,44 +48,14 @@ ROUTE = Route(
 )
 
 
-class Question(NamedTuple):
-    """What is asked: `since` and `until` as the request gives them; without an end, the period ends now."""
-
-    since: datetime | None
-    until: datetime | None
-    step: Step
-    sources: tuple[str, ...]
-    tests: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """A count, when it was made (monotonic) and how long it took, both in seconds."""
-
-    statistics: Statistics
-    made_at: float
-    took_s: float
-
-    @property
-    def age_s(self) -> float:
-        """Return how old it is."""
-        return monotonic() - self.made_at
-
-    @property
-    def is_fresh(self) -> bool:
-        """Say whether it can be returned without making a new one."""
-        return self.age_s < self.took_s * CACHE_PER_COST
-
-
 class StatisticsRoutes:
-    """The handler of the route, and its cache."""
+    """The handler of the route."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader) -> None:
-        """Set the threads that read the database, and the spool."""
+    def __init__(self, readers: Readers, spool: SpoolReader, counts: ReusedCounts) -> None:
+        """Set the threads that read, the spool, and what counts."""
         self._readers = readers
         self._spool = spool
-        self._counts: OrderedDict[Question, Count] = OrderedDict()
-        self._counting: dict[Question, asyncio.Task[Count]] = {}
+        self._counts = counts
         self.endpoints = (Endpoint(ROUTE, self.count),)
 
     async def count(self, call: Call) -> HTTPResponse:
@@ -114,46 +64,18 @@ class StatisticsRoutes:
         step: Step = call["step"] or ("hour" if until - since <= timedelta(days=7) else "day")
         if until - since > MAX_STEPS * (timedelta(hours=1) if step == "hour" else timedelta(days=1)):
             raise InvalidRequest(f"from, to: up to {MAX_STEPS} {step}s are counted at once")
-        question = Question(call["from"], call["to"], step, tuple(sorted(call["source"])), call["tests"])
-        count = await self._get_count(question, call.request)
-        spooled = await self._readers.read(lambda _: self._spool.count(), call.request)
-        return json_response(200, statistics_document(count.statistics, spooled))
 
-    async def _get_count(self, question: Question, request: Request) -> Count:
-        cached = self._counts.get(question)
-        if cached is not None and cached.is_fresh:
-            return cached
-        counting = self._counting.get(question)
-        if counting is None:
-            counting = asyncio.get_running_loop().create_task(self._count(question, request))
-            # Retrieve the exception so asyncio does not log it; the next caller retries.
-            counting.add_done_callback(lambda task: task.cancelled() or task.exception())
-            self._counting[question] = counting
-        if cached is not None and cached.took_s > QUICK_S and cached.age_s < MAX_CACHE_S:
-            return cached
-        # Shielded, since others may wait for the same count.
-        return await asyncio.shield(counting)
-
-    async def _count(self, question: Question, request: Request) -> Count:
-        since, until = _resolve_period(question.since, question.until)
-
-        def read(entities: Entities) -> Count:
-            started = monotonic()
+        def read(entities: Entities) -> Statistics:
+            # Without an end, the period ends now, whenever that is.
+            since, until = _resolve_period(call["from"], call["to"])
             with session(entities):
-                counts = statistics(
-                    entities, since, until, question.step, sources=question.sources, tests=question.tests
-                )
-            return Count(counts, monotonic(), monotonic() - started)
+                return statistics(entities, since, until, step, sources=sources, tests=call["tests"])
 
-        try:
-            count = await self._readers.read(read, request)
-        finally:
-            del self._counting[question]
-        self._counts[question] = count
-        self._counts.move_to_end(question)
-        if len(self._counts) > MAX_CACHED:
-            self._counts.popitem(last=False)
-        return count
+        sources = tuple(sorted(call["source"]))
+        question = ("statistics", call["from"], call["to"], step, sources, call["tests"])
+        counted = await self._counts.get(question, read, call.request)
+        spooled = await self._readers.read(lambda _: self._spool.count(), call.request)
+        return json_response(200, statistics_document(counted, spooled))
 
 
 def _resolve_period(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:

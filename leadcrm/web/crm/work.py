@@ -1,4 +1,4 @@
-"""What people work by: the values that they choose from, how many leads there are, and the next lead to take."""
+"""What people work by: the values that they choose from, and the next lead to take."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from sanic.response import HTTPResponse
 
 from leadcrm.configuration.parsing import Status
 from leadcrm.crm.documents import lead_document
-from leadcrm.crm.work import MAX_COUNTED, MAX_PEOPLE, count_leads, list_people, take_next
+from leadcrm.crm.work import MAX_PEOPLE, list_people, take_next
 from leadcrm.web.crm.changes import ACTOR
 from leadcrm.web.crm.declarations import Call, Endpoint, Response, Route
-from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
-from leadcrm.web.crm.schemas import COUNT, NULL, TEXT, array, json_object, reference
+from leadcrm.web.crm.schemas import NULL, TEXT, array, json_object, reference
 
 CHOICES = Route(
     "GET",
@@ -32,21 +31,6 @@ CHOICES = Route(
         )
     },
     f"A status that is not among them is kept all the same. Of the people, the first {MAX_PEOPLE} by name.",
-)
-
-COUNT_LEADS = Route(
-    "GET",
-    "/api/leads/count",
-    "count_leads",
-    "How many leads a filter lets through",
-    {
-        200: Response(
-            "The number; where it is not exact there are more.",
-            {"application/json": json_object(leads=COUNT, exact={"type": "boolean"})},
-        )
-    },
-    f"Up to {MAX_COUNTED} are counted.",
-    tuple(parameter for parameter in FILTER_PARAMETERS if parameter.name != "q"),
 )
 
 TAKE_NEXT = Route(
@@ -77,7 +61,6 @@ class WorkRoutes:
         self._closed = [status.name for status in statuses if status.meaning != "open"]
         self.endpoints = (
             Endpoint(CHOICES, self.choices),
-            Endpoint(COUNT_LEADS, self.count),
             Endpoint(TAKE_NEXT, self.take),
         )
 
@@ -85,12 +68,6 @@ class WorkRoutes:
         """Return what people choose from."""
         people = await self._readers.read(list_people, call.request)
         return json_response(200, {"statuses": self._statuses, "people": people})
-
-    async def count(self, call: Call) -> HTTPResponse:
-        """Count leads."""
-        lead_filter = parse_filter(call)
-        count = await self._readers.read(lambda entities: count_leads(entities, lead_filter), call.request)
-        return json_response(200, {"leads": count.leads, "exact": count.is_exact})
 
     async def take(self, call: Call) -> HTTPResponse:
         """Assign the next lead."""
