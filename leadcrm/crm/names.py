@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from pony.orm import desc, select
+from pony.orm import desc, raw_sql, select
 
 from leadcrm.crm.queries import newest_first, select_places
 from leadcrm.database.entities import Entities
@@ -35,6 +35,9 @@ _NEAR_MS = 60_000
 
 MAX_STEPS = 100
 """From a duplicate to its first request."""
+
+
+_KEY_HOLDING = ", ".join(f"'{state}'" for state in KEY_HOLDING_STATES)
 
 
 def named_leads(entities: Entities, text: str) -> set[UUID]:
@@ -61,13 +64,10 @@ def _by_key(entities: Entities, text: str) -> Sequence[UUID]:
     for source in _sources(entities):
         prefix = b"source\0" + source.encode() + b"\0"
         hashes.extend(hashlib.sha256(prefix + key).digest() for key in spellings)
-    return list(
-        select(
-            row.id
-            for row in entities.raw_lead
-            if row.key_sha256 in hashes and row.key_sha256 is not None and row.state in KEY_HOLDING_STATES
-        )
-    )
+    # In letters, since SQLite takes no value for the predicate of the keys' index.
+    holds_key = raw_sql(f"raw.state IN ({_KEY_HOLDING})")
+    query = select(raw.id for raw in entities.raw_lead if raw.key_sha256 in hashes and raw.key_sha256 is not None)
+    return list(query.where(lambda raw: holds_key).without_distinct())
 
 
 def _sources(entities: Entities) -> Sequence[str]:

@@ -28,7 +28,7 @@ test("the views are those of the person and of the reader's day", () => {
 
 test("a number that is not exact says so", () => {
 	assert.equal(countText({ leads: 1234, exact: true }), "1,234");
-	assert.equal(countText({ leads: 10000, exact: false }), "10,000+");
+	assert.equal(countText({ leads: 33000, exact: false }), "about 33,000");
 });
 
 test("the next call is typed in the reader's zone", () => {

@@ -113,6 +113,7 @@ export const api = {
 	addNote: (id, text) => requestJson(`api/leads/${segment(id)}/notes`, withBody("POST", { text })),
 	takeNext: () => requestJson("api/leads/next", { method: "POST" }),
 	count: (parameters) => requestJson(`api/leads/count${query(parameters)}`),
+	values: (column) => requestJson(`api/leads/values${query({ column })}`),
 	choices: () => requestJson("api/choices"),
 	exportLeads: (parameters, format) => request(`api/leads/export${query([...parameters, ["format", format]])}`),
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),

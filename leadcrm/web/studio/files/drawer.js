@@ -2,8 +2,8 @@
 
 import { api } from "./api.js";
 import { emailLinks, phoneLinks } from "./contact.js";
-import { deliveriesSection } from "./deliveries.js";
 import { fieldsSection } from "./correct.js";
+import { deliveriesSection } from "./deliveries.js";
 import { button, h, notice, pill } from "./dom.js";
 import { edit, editButton, nameOf } from "./edit.js";
 import { formatBytes, longTime } from "./format.js";
