@@ -8,17 +8,17 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 from leadcrm.cli import configuration
 from leadcrm.configuration.config import Config
+from leadcrm.configuration.time_zone import UTC, TimeZone
 from leadcrm.crm.documents import COLUMN_OF_NAME
 from leadcrm.crm.leads import CONTAINED_COLUMNS, FILTER_COLUMNS, MAX_ROWS, LeadFilter, texts_by_column
 from leadcrm.crm.person import Person
 from leadcrm.crm.raw import SpoolReader
-from leadcrm.crm.times import now, parse_moment
+from leadcrm.crm.times import AskedTime, now, parse_asked
 from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
 from leadcrm.database.standby import bind_for_reading
@@ -34,6 +34,11 @@ class Crm:
     config: Config
     entities: Entities
     spool: SpoolReader
+
+    @property
+    def zone(self) -> TimeZone:
+        """Return whose days and times people mean."""
+        return self.config.time_zone or UTC
 
 
 @contextmanager
@@ -104,7 +109,9 @@ def parse_person(arguments: argparse.Namespace) -> Person | None:
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of the filter."""
-    group = parser.add_argument_group("which leads (every flag narrows; a repeated one widens)")
+    group = parser.add_argument_group(
+        "which leads (every flag narrows; a repeated one widens; dates are days of TIME_ZONE)"
+    )
     for column in FILTER_COLUMNS:
         flag = f"--{column.replace('_', '-')}"
         group.add_argument(flag, action="append", default=[], metavar="TEXT", help="exactly this; '' for none")
@@ -116,7 +123,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN:TEXT",
         help="a part of a column's text, in any case, as in offer:gold",
     )
-    group.add_argument("--from", dest="since", type=parse_since, metavar="TIME", help="since this date or time (UTC)")
+    group.add_argument("--from", dest="since", type=parse_asked_since, metavar="TIME", help="since this date or time")
     group.add_argument(
         "--to", dest="until", type=_parse_until, metavar="TIME", help="until the end of this date, or a time"
     )
@@ -127,18 +134,18 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-q", metavar="TEXT", help="how an email or a last name begins, or a phone by its digits")
 
 
-def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
-    """Return the filter that the flags describe."""
+def parse_filter(arguments: argparse.Namespace, zone: TimeZone) -> LeadFilter:
+    """Return the filter that the flags describe; dates are those of a zone."""
     values = ((column, tuple(getattr(arguments, column))) for column in FILTER_COLUMNS)
     return LeadFilter(
         values=tuple((column, texts) for column, texts in values if texts),
         contains=texts_by_column(arguments.contains),
-        since=arguments.since,
-        until=arguments.until,
+        since=arguments.since and arguments.since(zone),
+        until=arguments.until and arguments.until(zone),
         email=arguments.email,
         phone=arguments.phone,
         tests=arguments.tests,
-        due=arguments.due,
+        due=arguments.due and arguments.due(zone),
         q=arguments.q or None,
     )
 
@@ -151,21 +158,21 @@ def _parse_contains(text: str) -> tuple[str, str]:
     return column, part
 
 
-def parse_since(text: str) -> datetime:
+def parse_asked_since(text: str) -> AskedTime:
     """Read the beginning of a period."""
-    return _parse_moment(text, is_end=False)
+    return _parse_asked(text, is_end=False)
 
 
-def _parse_until(text: str) -> datetime:
-    return _parse_moment(text, is_end=True)
+def _parse_until(text: str) -> AskedTime:
+    return _parse_asked(text, is_end=True)
 
 
-def _parse_due(text: str) -> datetime:
-    return now() if text == "now" else _parse_moment(text, is_end=True)
+def _parse_due(text: str) -> AskedTime:
+    return (lambda _zone: now()) if text == "now" else _parse_asked(text, is_end=True)
 
 
-def _parse_moment(text: str, *, is_end: bool) -> datetime:
+def _parse_asked(text: str, *, is_end: bool) -> AskedTime:
     try:
-        return parse_moment(text, is_end=is_end)
+        return parse_asked(text, is_end=is_end)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is {error}") from None

@@ -169,7 +169,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
-    cursor, lead_filter = arguments.cursor, parse_filter(arguments)
+    cursor, lead_filter = arguments.cursor, parse_filter(arguments, crm.zone)
     sort = arguments.sort or NEWEST_FIRST
     if (lead_filter.q and sort != NEWEST_FIRST) or (cursor and sort_of(cursor) != sort):
         print("leadcrm: -q and --cursor go with the order that they have", file=sys.stderr)

@@ -17,6 +17,7 @@ from leadcrm.crm.events import Event
 from leadcrm.crm.feed import FeedEvent, FeedPage
 from leadcrm.crm.leads import Lead, Page
 from leadcrm.crm.lookup import LeadHistory
+from leadcrm.crm.outcomes import Outcome
 from leadcrm.crm.raw import Kept, RawPage, Summary
 from leadcrm.crm.states import SPOOLED
 from leadcrm.crm.statistics import DIMENSIONS, Statistics
@@ -180,13 +181,31 @@ def statistics_document(statistics: Statistics, spooled: int) -> dict[str, Any]:
         "from": statistics.since,
         "to": statistics.until,
         "step": statistics.step,
+        "zone": statistics.zone.name,
         "outcomes": {**totals, "spooled": spooled},
         "steps": [{"at": start, **step} for start, step in steps.items()],
         "by": {
-            name: [{"value": value, "leads": leads} for value, leads in statistics.dimensions[name]]
+            NAME_OF_COLUMN.get(name, name): [
+                {"value": value, "leads": leads} for value, leads in statistics.dimensions[name]
+            ]
             for name in DIMENSIONS
         },
     }
+
+
+def outcomes_document(name: str, since: datetime, until: datetime, outcomes: list[Outcome]) -> dict[str, Any]:
+    """Return what became of leads by the values of a column."""
+    rows = [
+        {
+            "value": outcome.value,
+            "leads": outcome.leads,
+            "statuses": outcome.statuses,
+            "touched": outcome.touched,
+            "firstTouchSeconds": outcome.first_touch_s,
+        }
+        for outcome in outcomes
+    ]
+    return {"from": since, "to": until, "by": name, "rows": rows}
 
 
 def _request_document(row: Any, stored: str, refusal: str | None) -> dict[str, Any]:

@@ -15,7 +15,10 @@ NOTE = "note"
 """The field of an event that is a note: what people wrote is its new value."""
 
 
-_PROGRAM = re.compile(r"(mapping|normalizer) v[0-9]*")
+PROGRAM_NAMES = ("mapping", "normalizer")
+"""As what the program changes leads; a version follows."""
+
+_PROGRAM = re.compile(rf"({'|'.join(PROGRAM_NAMES)}) v[0-9]*")
 
 
 def is_program(actor: str) -> bool:

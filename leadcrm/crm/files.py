@@ -11,14 +11,16 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from leadcrm.configuration.time_zone import UTC, TimeZone
 from leadcrm.crm.documents import LEAD_NAMES, encode_line, lead_document
 from leadcrm.crm.leads import Lead
+from leadcrm.crm.times import local_text
 from leadcrm.crm.xlsx import XlsxFile
 
 SEPARATORS = MappingProxyType({"comma": ",", "semicolon": ";", "tab": "\t"})
@@ -60,8 +62,9 @@ class File(Protocol):
 class CsvFile:
     """CSV for spreadsheets."""
 
-    def __init__(self, separator: str = ",") -> None:
-        """Set the character between two cells."""
+    def __init__(self, separator: str = ",", zone: TimeZone = UTC) -> None:
+        """Set the character between two cells, and the zone of times."""
+        self._zone = zone
         self._separator = separator
         self._formula_begins = _QUOTED_COMMAS if separator == "," else _ANY_SEPARATOR
 
@@ -71,7 +74,9 @@ class CsvFile:
 
     def add(self, leads: Iterable[Lead]) -> bytes:
         """Return a line a lead."""
-        return self._lines([self._formula_begins.sub("'", cell_text(value)) for value in lead] for lead in leads)
+        return self._lines(
+            [self._formula_begins.sub("'", cell_text(value, self._zone)) for value in lead] for lead in leads
+        )
 
     def end(self) -> bytes:
         """Return nothing."""
@@ -99,23 +104,30 @@ class NdjsonFile:
         return b""
 
 
-def cell_text(value: Any) -> str:
-    """Return a lead's value as a cell shows it."""
+def cell_text(value: Any, zone: TimeZone = UTC) -> str:
+    """Return a lead's value as a cell shows it to people of a zone."""
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return f"{value.isoformat(timespec='milliseconds')}Z"
+        return local_text(value, zone)
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
 
 
-FORMATS: Mapping[str, Callable[[], File]] = MappingProxyType(
-    {"csv": CsvFile, "ndjson": NdjsonFile, "xlsx": partial(XlsxFile, LEAD_NAMES, cell_text)}
-)
-"""What makes a file of each kind."""
+FORMATS = ("csv", "ndjson", "xlsx")
 
 
-def new_file(kind: str, separator: str = "comma") -> File:
-    """Return a file of a kind of `FORMATS`; the separator, one of `SEPARATORS`, matters to a CSV alone."""
-    return CsvFile(SEPARATORS[separator]) if kind == "csv" else FORMATS[kind]()
+def new_file(kind: str, separator: str = "comma", zone: TimeZone = UTC) -> File:
+    """Return a file of a kind of `FORMATS`.
+
+    Args:
+        kind: What to encode leads as.
+        separator: One of `SEPARATORS`, for a CSV.
+        zone: Of the times in files for people; programs get UTC.
+    """
+    if kind == "ndjson":
+        return NdjsonFile()
+    return (
+        CsvFile(SEPARATORS[separator], zone) if kind == "csv" else XlsxFile(LEAD_NAMES, partial(cell_text, zone=zone))
+    )

@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from leadcrm.crm.conditions import case_variants
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach, make_page
 from leadcrm.crm.names import named_leads
 from leadcrm.crm.phones import digits_of, is_phone, phone_prefixes, same_number
 from leadcrm.crm.queries import (
     after_cursor,
-    case_variants,
     narrow,
     newest_first,
     select_leads,

@@ -42,6 +42,7 @@ OPERATIONS = (
     "POST /api/deliveries/retry",
     "POST /api/deliveries/drop",
     "GET /api/stats",
+    "GET /api/stats/outcomes",
     "GET /api/openapi.json",
 )
 STREAM = "GET /api/leads/stream"

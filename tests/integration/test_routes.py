@@ -46,6 +46,7 @@ ROUTES = {
     "/api/deliveries/retry": {"POST"},
     "/api/deliveries/drop": {"POST"},
     "/api/stats": {"GET"},
+    "/api/stats/outcomes": {"GET"},
     "/api/openapi.json": {"GET"},
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")

@@ -17,6 +17,7 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.config import Config
+from leadcrm.configuration.time_zone import UTC
 from leadcrm.crm.feed import Feed, FeedGone
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.slots import ConnectionSlots
@@ -124,6 +125,7 @@ class CrmApi:
         """
         self.gate = gate
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
+        self._zone = config.time_zone or UTC
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
         self._readers = Readers(config.database, slots=slots, reads=reads)
@@ -135,7 +137,7 @@ class CrmApi:
         self._endpoints: tuple[Endpoint, ...] = (
             *LeadRoutes(self._readers, spool, feed, sinks, [status.name for status in config.statuses]).endpoints,
             *ExportRoutes(config.database, rows_taken, slots, reads).endpoints,
-            *WorkRoutes(self._readers, config.statuses).endpoints,
+            *WorkRoutes(self._readers, config.statuses, config.time_zone).endpoints,
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,
@@ -182,7 +184,7 @@ class CrmApi:
         try:
             if endpoint.route.body is not None:
                 request.body = await self._read_body(request)
-            return await endpoint.handler(endpoint.route.check(request, request_id, path_values))
+            return await endpoint.handler(endpoint.route.check(request, request_id, path_values, self._zone))
         except (InvalidRequest, FeedGone) as error:
             return refuse_gone(error) if isinstance(error, FeedGone) else refuse(INVALID_REQUEST, str(error))
         except ChangeRefused as error:

@@ -18,6 +18,8 @@ import orjson
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
+from leadcrm.configuration.time_zone import UTC, TimeZone
+
 Schema = Mapping[str, Any]
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -82,6 +84,8 @@ class Call:
     request_id: str
     parameters: Mapping[str, Any]
     body: Any
+    zone: TimeZone
+    """Whose days a date means unless the request says otherwise."""
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a parameter."""
@@ -111,7 +115,7 @@ class Route:
         """Return the path as Sanic writes it."""
         return re.sub(r"{(\w+)}", r"<\1:str>", self.path)
 
-    def check(self, request: Request, request_id: str, path_values: Mapping[str, str]) -> Call:
+    def check(self, request: Request, request_id: str, path_values: Mapping[str, str], zone: TimeZone = UTC) -> Call:
         """Check a request by the declaration.
 
         Raises:
@@ -124,7 +128,9 @@ class Route:
             names = ", ".join(sorted(declared)) or "none"
             raise InvalidRequest(f"{unknown[:100]}: there is no such parameter; accepted: {names}")
         values = {parameter.name: _parse_parameter(parameter, texts) for parameter in self.parameters}
-        return Call(request, request_id, values, None if self.body is None else _parse_body(self.body, request.body))
+        return Call(
+            request, request_id, values, None if self.body is None else _parse_body(self.body, request.body), zone
+        )
 
 
 Handler = Callable[[Call], Awaitable["HTTPResponse | None"]]

@@ -7,13 +7,15 @@ from dataclasses import replace
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.parsing import Status
+from leadcrm.configuration.time_zone import TimeZone
 from leadcrm.crm.documents import lead_document
 from leadcrm.crm.work import MAX_PEOPLE, list_people, take_next
 from leadcrm.web.crm.changes import ACTOR
 from leadcrm.web.crm.declarations import Call, Endpoint, Response, Route
+from leadcrm.web.crm.filters import ZONE
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
-from leadcrm.web.crm.schemas import NULL, TEXT, array, json_object, reference
+from leadcrm.web.crm.schemas import NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
 
 CHOICES = Route(
     "GET",
@@ -22,15 +24,19 @@ CHOICES = Route(
     "The statuses and people to choose from",
     {
         200: Response(
-            "The statuses of STATUSES in their order, and the people that leads are assigned to.",
+            "The statuses of STATUSES in their order, the people that leads are assigned to, and TIME_ZONE, if set.",
             {
                 "application/json": json_object(
-                    statuses=array(json_object(name=TEXT, meaning=TEXT, colour=TEXT)), people=array(TEXT)
+                    statuses=array(json_object(name=TEXT, meaning=TEXT, colour=TEXT)),
+                    people=array(TEXT),
+                    timeZone=TEXT_OR_NULL,
                 )
             },
         )
     },
-    f"A status that is not among them is kept all the same. Of the people, the first {MAX_PEOPLE} by name.",
+    f"A status that is not among them is kept all the same. Of the people, the first {MAX_PEOPLE} by name. A `zone` "
+    "that the server does not know is refused.",
+    (ZONE,),
 )
 
 TAKE_NEXT = Route(
@@ -52,8 +58,9 @@ TAKE_NEXT = Route(
 class WorkRoutes:
     """The handlers of these routes."""
 
-    def __init__(self, readers: Readers, statuses: tuple[Status, ...]) -> None:
-        """Set the threads that read and change the database, and the statuses."""
+    def __init__(self, readers: Readers, statuses: tuple[Status, ...], zone: TimeZone | None) -> None:
+        """Set the threads that read and change the database, the statuses, and TIME_ZONE."""
+        self._zone_name = zone and zone.name
         self._readers = readers
         self._statuses = [
             {"name": status.name, "meaning": status.meaning, "colour": status.colour} for status in statuses
@@ -67,7 +74,7 @@ class WorkRoutes:
     async def choices(self, call: Call) -> HTTPResponse:
         """Return what people choose from."""
         people = await self._readers.read(list_people, call.request)
-        return json_response(200, {"statuses": self._statuses, "people": people})
+        return json_response(200, {"statuses": self._statuses, "people": people, "timeZone": self._zone_name})
 
     async def take(self, call: Call) -> HTTPResponse:
         """Assign the next lead."""
