@@ -1,5 +1,7 @@
 // Requests to the server. The token lives in this tab's session storage and in one header, never in an address.
 
+import { zone } from "./format.js";
+
 const TOKEN = "leadcrm.token";
 const ACTOR = "leadcrm.actor";
 
@@ -94,6 +96,16 @@ const query = (parameters) => {
 	return text ? `?${text}` : "";
 };
 
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+
+/** Say whose days the dates of a filter are. */
+const zoned = (parameters) => {
+	const hasDate = parameters.some?.(([name, value]) => ["from", "to"].includes(name) && DATE.test(value));
+	return hasDate ? [...parameters, ["zone", zone.name]] : parameters;
+};
+
+const inZone = (parameters) => [...parameters, ["zone", zone.name]];
+
 /** An id as one segment of a path. An id comes from the address bar: whatever is no id must lead to no other path. */
 const segment = (id) => {
 	if (/^[0-9a-f-]+$/i.test(id)) return id;
@@ -104,7 +116,7 @@ const segment = (id) => {
 const versionOf = (lead) => `"${lead.updatedAt.replace(/\D/g, "").padEnd(20, "0")}"`;
 
 export const api = {
-	leads: (parameters, signal) => requestJson(`api/leads${query(parameters)}`, { signal }),
+	leads: (parameters, signal) => requestJson(`api/leads${query(zoned(parameters))}`, { signal }),
 	lead: (id) => requestJson(`api/leads/${segment(id)}`),
 	change: (lead, changes) =>
 		requestJson(`api/leads/${segment(lead.id)}`, withBody("PATCH", changes, { "If-Match": versionOf(lead) })),
@@ -112,10 +124,10 @@ export const api = {
 		requestJson("api/leads/bulk", withBody("POST", { ids, ...changes, ...(expected && { expected }) })),
 	addNote: (id, text) => requestJson(`api/leads/${segment(id)}/notes`, withBody("POST", { text })),
 	takeNext: () => requestJson("api/leads/next", { method: "POST" }),
-	count: (parameters) => requestJson(`api/leads/count${query(parameters)}`),
+	count: (parameters) => requestJson(`api/leads/count${query(zoned(parameters))}`),
 	values: (column) => requestJson(`api/leads/values${query({ column })}`),
-	choices: () => requestJson("api/choices"),
-	exportLeads: (parameters, format) => request(`api/leads/export${query([...parameters, ["format", format]])}`),
+	choices: (zoneName) => requestJson(`api/choices${query({ zone: zoneName })}`),
+	exportLeads: (parameters, format) => request(`api/leads/export${query(inZone([...parameters, ["format", format]]))}`),
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),
 	raw: (id) => requestJson(`api/raw/${segment(id)}`),
 	replay: (id) => requestJson(`api/raw/${segment(id)}/replay`, { method: "POST" }),
@@ -127,5 +139,6 @@ export const api = {
 	deliveries: (parameters) => requestJson(`api/deliveries${query(parameters)}`),
 	retryDeliveries: (chosen) => requestJson("api/deliveries/retry", withBody("POST", chosen)),
 	dropDeliveries: (chosen) => requestJson("api/deliveries/drop", withBody("POST", chosen)),
-	statistics: (parameters) => requestJson(`api/stats${query(parameters)}`),
+	statistics: (parameters) => requestJson(`api/stats${query(inZone(parameters))}`),
+	outcomes: (parameters) => requestJson(`api/stats/outcomes${query(inZone(parameters))}`),
 };

@@ -5,6 +5,7 @@ import { choices } from "./changes.js";
 import { closeChooser } from "./chooser.js";
 import { byId, h, notice } from "./dom.js";
 import { Drawer } from "./drawer.js";
+import { offsetName, zone } from "./format.js";
 import { InboxView } from "./inbox.js";
 import { LazyView } from "./lazy.js";
 import { LeadsView } from "./leads.js";
@@ -50,11 +51,25 @@ function hideBehindDrawer() {
 
 async function loadChoices() {
 	try {
-		choices.set(await api.choices());
+		choices.set(await askForChoices());
 		views.leads.grid.draw();
 	} catch (error) {
 		notice(error.message, "error");
 	}
+}
+
+/** Ask for the choices and for the zone that everybody means; one that the server does not know is told by its offset. */
+async function askForChoices() {
+	let answer;
+	try {
+		answer = await api.choices(zone.name);
+	} catch (error) {
+		if (error.status !== 400) throw error;
+		zone.set(offsetName(new Date()));
+		answer = await api.choices(zone.name);
+	}
+	if (answer.timeZone) zone.set(answer.timeZone);
+	return answer;
 }
 
 async function countInbox() {
@@ -110,11 +125,13 @@ function begin() {
 	byId("studio").hidden = false;
 	if (!views) makeViews();
 	let isShown = false;
-	const showOnce = () => {
+	const known = loadChoices();
+	const showOnce = async () => {
 		if (isShown || !session.token) return;
 		isShown = true;
+		// The zone of all times is among them.
+		await known;
 		show();
-		loadChoices();
 		countInbox();
 	};
 	// What arrives while the list is read is announced only if the announcements have begun before. They may be slow.

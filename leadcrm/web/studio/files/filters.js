@@ -2,7 +2,7 @@
 
 import { session } from "./api.js";
 import { button, h } from "./dom.js";
-import { longTime } from "./format.js";
+import { dayOf, longTime, zone } from "./format.js";
 import { LABELS, place } from "./place.js";
 import { valueField } from "./values.js";
 
@@ -39,11 +39,14 @@ export class FilterBar {
 	show() {
 		for (const name of [...DAYS, ...TYPED, "tests"]) {
 			const input = this.form.elements[name];
-			if (document.activeElement !== input) input.value = place.parameters.get(name) || "";
+			const value = place.parameters.get(name) || "";
+			const shown = DAYS.includes(name) && value.includes("T") ? dayOf(value) : value;
+			if (document.activeElement !== input) input.value = shown;
+			if (DAYS.includes(name)) input.previousSibling.textContent = `${LABELS[name]} (${zone.name})`;
 		}
 		const filter = place.filter.filter(([name]) => name !== "q");
 		this.chips.hidden = !filter.length;
-		this.chips.replaceChildren(...filter.map(([name, value]) => chip(name, value)));
+		this.chips.replaceChildren(...chipsOf(filter));
 	}
 }
 
@@ -62,7 +65,7 @@ function field(name) {
 		maxlength: 500,
 		onchange: (event) => place.go({ [name]: event.target.value || null }, { replace: true }),
 	});
-	return h("label", {}, LABELS[name], input);
+	return h("label", {}, h("span", {}, LABELS[name]), input);
 }
 
 function partField(name) {
@@ -76,6 +79,9 @@ function partField(name) {
 
 	return h("label", {}, `${LABELS[name]} contains`, input);
 }
+
+/** The parts of a filter, each of which takes itself away. */
+export const chipsOf = (filter) => filter.map(([name, value]) => chip(name, value));
 
 /** How a part of the filter reads. */
 export function chipText(name, value) {

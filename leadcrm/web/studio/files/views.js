@@ -2,7 +2,7 @@
 
 import { api, session } from "./api.js";
 import { h, notice } from "./dom.js";
-import { formatNumber } from "./format.js";
+import { dayOf, formatNumber } from "./format.js";
 import { place } from "./place.js";
 import { queryOf, saveButton, saved } from "./saved.js";
 
@@ -13,13 +13,12 @@ const DUE = [["due", "now"]];
 
 /** The views, each with the filter that it stands for. */
 export function viewsOf(actor, now) {
-	const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate()).toISOString();
 	const mine = actor ? [{ name: "Mine", filter: [["assignedTo", actor]] }] : [];
 	return [
 		{ name: "All", filter: [] },
 		...mine,
 		{ name: "Unassigned", filter: [["assignedTo", ""]] },
-		{ name: "New today", filter: [["from", midnight]] },
+		{ name: "New today", filter: [["from", dayOf(now)]] },
 		{ name: "Due", filter: DUE },
 	];
 }
