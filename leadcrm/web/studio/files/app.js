@@ -1,6 +1,7 @@
 // The studio: signing in, the views, the drawer beside them, the keyboard and live updates.
 
 import { api, session, traffic } from "./api.js";
+import { askWishes } from "./attention.js";
 import { choices } from "./changes.js";
 import { closeChooser } from "./chooser.js";
 import { byId, h, notice } from "./dom.js";
@@ -250,6 +251,7 @@ byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
 byId("help").addEventListener("click", () => byId("shortcuts").showModal());
 byId("theme").addEventListener("click", switchTheme);
+byId("tell").addEventListener("click", askWishes);
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", pressKey);
 addEventListener("resize", hideBehindDrawer);

@@ -44,7 +44,7 @@ export class OutcomeTable {
 		const known = choices.statuses.map(({ name }) => name).filter((name) => used.has(name));
 		const statuses = [...known, ...[...used].filter((name) => !known.includes(name)).sort()];
 		const won = choices.statuses.filter(({ meaning }) => meaning === "won").map(({ name }) => name);
-		const heads = [LABELS[by], "Leads", ...statuses, "Won", "First touch"];
+		const heads = [LABELS[by], "Leads", ...statuses, "Won share", "First touch"];
 		const shown = this.isWhole ? rows : rows.slice(0, MAX_ROWS);
 		const more = () => {
 			this.isWhole = true;

@@ -49,7 +49,7 @@ export class OverviewView {
 		this.wholeValues = new Set();
 		this.parts = [
 			h("h1", { class: "visually-hidden" }, "Overview"),
-			h("div", { class: "toolbar" }, this.ranges, h("div", { class: "own-range" }, this.days), this.zone),
+			h("div", { class: "toolbar overview-bar" }, this.ranges, h("div", { class: "own-range" }, this.days), this.zone),
 			this.chips,
 			this.content,
 		];

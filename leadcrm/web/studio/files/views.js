@@ -1,6 +1,7 @@
 // Views of the leads by one click, each with its number of leads.
 
 import { api, session } from "./api.js";
+import { tell } from "./attention.js";
 import { h, notice } from "./dom.js";
 import { dayOf, formatNumber } from "./format.js";
 import { place } from "./place.js";
@@ -81,6 +82,12 @@ export class ViewTabs {
 		}
 		const { leads } = this.counts.get(dueQuery);
 		if (before !== undefined && leads > before) notice(`${leads} calls are due`);
+		const builtIn = viewsOf(session.actor, new Date());
+		tell(
+			Object.fromEntries(
+				builtIn.map(({ name, filter }) => [name.toLowerCase(), this.counts.get(queryOf(filter))?.leads]),
+			),
+		);
 		this.show();
 	}
 }
