@@ -45,11 +45,12 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: raw rows, leads, changes, the ledger, the texts of sources, feed and sinks.
+    """The entities of one bound database: raw rows, leads, changes, ledger, texts of sources, feed, sinks, archive.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
     `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
-    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`.
+    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`,
+    `archived` maps `leads_archived`.
     """
 
     lead: Any
@@ -61,6 +62,7 @@ class Entities(SpoolEntities):
     sink: Any
     delivery: Any
     delivered: Any
+    archived: Any
 
 
 def _text() -> Any:
@@ -218,6 +220,12 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         at = Required(datetime)
         PrimaryKey(seq, sink)
 
+    class Archived(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_archived")
+        raw_id = PrimaryKey(UUID)
+        at = Required(datetime)
+        actor = _required_text()
+
     sink = type("Sink", (database.Entity,), {"_table_": table("leads_sinks"), **_sink_attributes()})
     delivery = type("Delivery", (database.Entity,), {"_table_": table("leads_deliveries"), **_delivery_attributes()})
     return Entities(
@@ -232,6 +240,7 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         sink,
         delivery,
         Delivered,
+        Archived,
     )
 
 

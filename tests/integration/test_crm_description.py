@@ -41,6 +41,7 @@ OPERATIONS = (
     "GET /api/deliveries",
     "POST /api/deliveries/retry",
     "POST /api/deliveries/drop",
+    "POST /api/raw/archive",
     "GET /api/stats",
     "GET /api/stats/outcomes",
     "GET /api/openapi.json",

@@ -45,6 +45,7 @@ ROUTES = {
     "/api/deliveries": {"GET"},
     "/api/deliveries/retry": {"POST"},
     "/api/deliveries/drop": {"POST"},
+    "/api/raw/archive": {"POST"},
     "/api/stats": {"GET"},
     "/api/stats/outcomes": {"GET"},
     "/api/openapi.json": {"GET"},

@@ -43,6 +43,7 @@ KEY_INDEX = "leads_raw_key"
 
 _TABLES = (
     "leads_delivered",
+    "leads_archived",
     "leads_deliveries",
     "leads_sinks",
     "leads_feed_start",

@@ -123,6 +123,29 @@ def _parse_expected(document: dict[str, Any]) -> Changes | None:
     return _parse_changes(document["expected"], _WORK)
 
 
+class Archiving(NamedTuple):
+    """Which requests to put out of the inbox or to bring back: by their ids, or all that are like one."""
+
+    ids: list[UUID]
+    like: UUID | None
+    is_archived: bool
+
+
+def _parse_archiving(document: Any) -> Archiving:
+    if not isinstance(document, dict) or not document.keys() <= {"ids", "like", "archived"}:
+        raise ValueError("an object with ids or like, and archived, is accepted")
+    is_archived = document.get("archived", True)
+    if not isinstance(is_archived, bool) or ("ids" in document) == ("like" in document):
+        raise ValueError("either ids or like is accepted; archived is true or false")
+    if "like" in document:
+        if not is_archived:
+            raise ValueError("what is brought back is named by ids")
+        return Archiving([], parse_uuid(document["like"]), is_archived)
+    if not isinstance(document["ids"], list) or not 1 <= len(document["ids"]) <= MAX_IDS:
+        raise ValueError(f"1 to {MAX_IDS} ids are accepted")
+    return Archiving([parse_uuid(id) for id in document["ids"]], None, is_archived)
+
+
 ACTOR = Parameter(
     "X-Actor",
     "Who makes the change, for the history; percent-encoded UTF-8.",
@@ -174,4 +197,27 @@ BULK_CHANGE = Body(
         "additionalProperties": False,
     },
     _parse_bulk_change,
+)
+
+ARCHIVING = Body(
+    {
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {
+                    "ids": {"type": "array", "items": UUID_SCHEMA, "minItems": 1, "maxItems": MAX_IDS},
+                    "archived": {"type": "boolean", "description": "False brings them back.", "default": True},
+                },
+                "required": ["ids"],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {"like": UUID_SCHEMA, "archived": {"const": True}},
+                "required": ["like"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+    _parse_archiving,
 )

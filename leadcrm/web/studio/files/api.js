@@ -129,6 +129,7 @@ export const api = {
 	choices: (zoneName) => requestJson(`api/choices${query({ zone: zoneName })}`),
 	exportLeads: (parameters, format) => request(`api/leads/export${query(inZone([...parameters, ["format", format]]))}`),
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),
+	archive: (asked) => requestJson("api/raw/archive", withBody("POST", asked)),
 	raw: (id) => requestJson(`api/raw/${segment(id)}`),
 	replay: (id) => requestJson(`api/raw/${segment(id)}/replay`, { method: "POST" }),
 	tryRaw: (id, asked) => requestJson(`api/raw/${segment(id)}/try`, withBody("POST", asked)),

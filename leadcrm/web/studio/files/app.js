@@ -17,6 +17,7 @@ import { undoLast } from "./undo.js";
 const THEME = "leadcrm.theme";
 const PLACES_STYLE = "studio/places.css";
 const MAX_COUNTED = 100;
+const INBOX_LOOK_MS = 10_000;
 const MAX_STREAM_WAIT_MS = 500;
 const WRONG_TOKEN = "That is not the token.";
 
@@ -84,6 +85,13 @@ async function countInbox() {
 	} catch {
 		// The next sign-in or replay counts again.
 	}
+}
+
+// Requests that are no leads are not announced.
+function lookAtInbox() {
+	if (!(views && session.token)) return;
+	countInbox();
+	if (place.view === "inbox") views.inbox.look();
 }
 
 function makeViews() {
@@ -255,6 +263,8 @@ byId("tell").addEventListener("click", askWishes);
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", pressKey);
 addEventListener("resize", hideBehindDrawer);
+addEventListener("focus", lookAtInbox);
+setInterval(lookAtInbox, INBOX_LOOK_MS);
 addEventListener("unhandledrejection", (event) => notice(event.reason?.message ?? "Something went wrong.", "error"));
 
 const theme = localStorage.getItem(THEME);
