@@ -5,6 +5,7 @@ An id may be any that a sender was answered: the id of a repeat or a conflict le
 examples:
   leadcrm leads list --status new --country LV --limit 20
   leadcrm leads list -q john --json
+  leadcrm leads list --sort callAt --columns id,callAt,lastName,phone
   leadcrm leads show 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
   leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --status called --assigned-to anna
   leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --call-at 2026-11-27T09:00:00Z
@@ -20,9 +21,11 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, sinks_of, user_name
+from leadcrm.configuration.time_zone import TimeZone
 from leadcrm.crm.changes import (
     CORRECTABLE,
     MAX_CORRECTION_CHARS,
@@ -32,30 +35,30 @@ from leadcrm.crm.changes import (
     add_note,
     change_followed_leads,
 )
-from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
+from leadcrm.crm.documents import LEAD_NAMES, event_document, history_document, lead_document, lead_page_document
 from leadcrm.crm.events import is_program
 from leadcrm.crm.leads import MAX_ROWS, Cursor
 from leadcrm.crm.lookup import get_history
 from leadcrm.crm.sorting import NEWEST_FIRST, SORTS, SortCursor, decode_cursor, list_sorted, sort_of
-from leadcrm.crm.times import parse_moment
+from leadcrm.crm.times import local_text, parse_moment
 from leadcrm.crm.work import take_next
 from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
 _COLUMNS = (
     "id",
-    "createdAt",
-    "status",
-    "assignedTo",
-    "firstName",
-    "lastName",
-    "email",
     "phone",
     "country",
     "offer",
+    "status",
+    "createdAt",
+    "lastName",
+    "firstName",
+    "assignedTo",
+    "email",
     "source",
 )
-"""Of the table for people."""
+"""Of the table for people: as many of the first of them as a screen has room for."""
 
 _DELIVERY_COLUMNS = ("sink", "type", "state", "at", "since", "nextAt", "attempts", "status", "answer")
 
@@ -69,6 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest leads first", allow_abbrev=False)
     add_filter(listing)
     listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
+    shown = listing.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--columns",
+        type=_parse_columns,
+        metavar="NAME,…",
+        help="of the table, such as id,phone,click_id (default: what fits)",
+    )
+    shown.add_argument("--wide", action="store_true", help="every column, however wide the table is")
     listing.add_argument("--sort", choices=SORTS, help="hyphen: the latest first (default: -arrived)")
     listing.add_argument("--cursor", type=_parse_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
@@ -110,6 +121,13 @@ def _parse_cursor(text: str) -> Cursor | SortCursor:
         return decode_cursor(text)
     except ValueError:
         raise argparse.ArgumentTypeError("the `next` of another page is accepted") from None
+
+
+def _parse_columns(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in LEAD_NAMES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no column; accepted: {', '.join(LEAD_NAMES)}")
+    return names
 
 
 def _parse_value(text: str) -> str:
@@ -180,8 +198,20 @@ def _list(crm: Crm, arguments: argparse.Namespace) -> int:
     if arguments.json:
         printing.print_json(document)
     else:
-        printing.print_table(_COLUMNS, ([lead[name] for name in _COLUMNS] for lead in document["leads"]))
+        columns = LEAD_NAMES if arguments.wide else arguments.columns
+        columns = columns or printing.columns_that_fit(_COLUMNS)
+        leads = [lead | _local_times(lead, crm.zone) for lead in document["leads"]]
+        printing.print_table(columns, ([lead[name] for name in columns] for lead in leads), are_whole=arguments.wide)
     return EXIT_DONE
+
+
+def _local_times(lead: dict[str, Any], zone: TimeZone) -> dict[str, str]:
+    """Return the times of a lead as people of a zone read them."""
+    return {
+        name: local_text(value, zone)[: len("2024-01-15T10:30")].replace("T", " ")
+        for name, value in lead.items()
+        if isinstance(value, datetime)
+    }
 
 
 def _show(crm: Crm, arguments: argparse.Namespace) -> int:

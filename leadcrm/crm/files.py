@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from leadcrm.configuration.time_zone import UTC, TimeZone
 from leadcrm.crm.documents import LEAD_NAMES, encode_line, lead_document
+from leadcrm.crm.events import Event
 from leadcrm.crm.leads import Lead
 from leadcrm.crm.times import local_text
 from leadcrm.crm.xlsx import XlsxFile
@@ -52,8 +53,8 @@ class File(Protocol):
     def begin(self) -> bytes:
         """Return how it begins."""
 
-    def add(self, leads: Iterable[Lead]) -> bytes:
-        """Return some leads, or nothing where they wait for others."""
+    def add(self, leads: Iterable[Lead], notes: Sequence[Event] = ()) -> bytes:
+        """Return some leads, each with these notes, or nothing where they wait for others."""
 
     def end(self) -> bytes:
         """Return how it ends."""
@@ -70,13 +71,12 @@ class CsvFile:
 
     def begin(self) -> bytes:
         """Return the mark of UTF-8 and the names."""
-        return _BYTE_ORDER_MARK + self._lines([LEAD_NAMES])
+        return _BYTE_ORDER_MARK + self._lines([EXPORT_NAMES])
 
-    def add(self, leads: Iterable[Lead]) -> bytes:
+    def add(self, leads: Iterable[Lead], notes: Sequence[Event] = ()) -> bytes:
         """Return a line a lead."""
-        return self._lines(
-            [self._formula_begins.sub("'", cell_text(value, self._zone)) for value in lead] for lead in leads
-        )
+        rows = (cells_of(lead, notes, self._zone) for lead in leads)
+        return self._lines([self._formula_begins.sub("'", text) for text in row] for row in rows)
 
     def end(self) -> bytes:
         """Return nothing."""
@@ -95,13 +95,20 @@ class NdjsonFile:
         """Return nothing."""
         return b""
 
-    def add(self, leads: Iterable[Lead]) -> bytes:
+    def add(self, leads: Iterable[Lead], notes: Sequence[Event] = ()) -> bytes:
         """Return a line a lead."""
-        return b"".join(encode_line(lead_document(lead)) for lead in leads)
+        noted = [{"at": note.at, "text": note.to_value, "by": note.actor} for note in notes]
+        return b"".join(encode_line({**lead_document(lead), "notes": noted}) for lead in leads)
 
     def end(self) -> bytes:
         """Return nothing."""
         return b""
+
+
+def cells_of(lead: Lead, notes: Sequence[Event], zone: TimeZone) -> list[str]:
+    """Return a lead's cells, as `EXPORT_NAMES` names them."""
+    lines = (f"{local_text(note.at, zone)} {note.actor}: {note.to_value}" for note in notes)
+    return [*(cell_text(value, zone) for value in lead), "\n".join(lines)]
 
 
 def cell_text(value: Any, zone: TimeZone = UTC) -> str:
@@ -114,6 +121,9 @@ def cell_text(value: Any, zone: TimeZone = UTC) -> str:
         return "true" if value else "false"
     return str(value)
 
+
+EXPORT_NAMES = (*LEAD_NAMES, "notes")
+"""The columns of files for people."""
 
 FORMATS = ("csv", "ndjson", "xlsx")
 
@@ -129,5 +139,5 @@ def new_file(kind: str, separator: str = "comma", zone: TimeZone = UTC) -> File:
     if kind == "ndjson":
         return NdjsonFile()
     return (
-        CsvFile(SEPARATORS[separator], zone) if kind == "csv" else XlsxFile(LEAD_NAMES, partial(cell_text, zone=zone))
+        CsvFile(SEPARATORS[separator], zone) if kind == "csv" else XlsxFile(EXPORT_NAMES, partial(cells_of, zone=zone))
     )

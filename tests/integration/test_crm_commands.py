@@ -55,6 +55,26 @@ def test_leads_are_listed_newest_first_and_filtered(database: str, run: Run) -> 
     assert rows[0].id in run("leads", "list", "-q", "LV@").stdout
 
 
+def test_a_list_shows_the_columns_that_fit_or_were_asked_for(database: str, tmp_path: Path) -> None:
+    long = "Offer " * 20
+    keep(
+        database, [submission(body(phone="+37126123456", country="LV", offer=long, click_id="click-1", lastName="Lee"))]
+    )
+
+    def lines(*words: str) -> list[str]:
+        done = leadcrm(tmp_path, "leads", "list", *words, DATABASE_URL=database)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    head, row = lines("--columns", "click_id,phone")
+    assert (head.split(), row.split()) == (["click_id", "phone"], ["click-1", "+37126123456"])
+    head, row = lines("--wide")
+    assert "normalizerVersion" in head
+    assert long.strip() in row
+    refused = leadcrm(tmp_path, "leads", "list", "--columns", "nothing", DATABASE_URL=database)
+    assert (refused.returncode, "accepted: id, click_id" in refused.stderr) == (2, True)
+
+
 def test_a_date_is_a_whole_day_of_a_list_and_of_an_export(database: str, run: Run) -> None:
     noon = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
     days = [submission(body(), received_at=noon + timedelta(days=number)) for number in (-1, 0, 1)]

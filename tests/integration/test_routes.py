@@ -121,6 +121,12 @@ def test_the_studio_with_a_slash_leads_to_the_studio(server: Server) -> None:
     answer = server.client.get("/studio/?open=x&q=%20")
     assert (answer.status, answer.header("Location")) == (308, "../studio?open=x&q=%20")
     assert server.client.get("/studio").status == 200
+    # A browser finds the studio; a balancer's check is answered.
+    browser = server.client.get("/", headers=[("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")])
+    assert (browser.status, browser.header("Location")) == (303, "studio")
+    for accept in ([], [("Accept", "*/*")]):
+        assert server.client.get("/", headers=accept).status == 200
+    assert server.client.request("HEAD", "/", headers=[("Accept", "text/html")]).status == 200
     assert server.client.get("/studio/app.js").status == 200
 
 
