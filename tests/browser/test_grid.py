@@ -112,3 +112,13 @@ def test_a_lead_is_found_by_its_id_and_an_empty_search_says_what_is_searched(stu
     expect(studio.page.get_by_role("columnheader", name="Arrived").get_by_role("button")).to_be_disabled()
     search.fill("nobody is like that")
     expect(studio.page.get_by_text("any id, key or click id")).to_be_visible()
+
+
+def test_a_lead_whose_person_has_others_is_marked(studio: Studio) -> None:
+    studio.post(lastName="Markedfirst", phone="+371 26 808 808", marker="marked")
+    studio.post(lastName="Markedsecond", phone="26808808", marker="marked")
+    studio.post(lastName="Unmarked", phone="26808809", marker="marked")
+    studio.sign_in("?marker=marked")
+    marks = studio.page.get_by_role("note", name="1 other lead of this person")
+    expect(marks).to_have_count(2)
+    expect(studio.page.locator("tr", has_text="Unmarked").get_by_role("note")).to_have_count(0)

@@ -25,6 +25,7 @@ OPERATIONS = (
     "PATCH /api/leads/{id}",
     "GET /api/leads/count",
     "GET /api/leads/values",
+    "GET /api/leads/others",
     "POST /api/leads/next",
     "POST /api/leads/{id}/notes",
     "GET /api/choices",

@@ -146,3 +146,18 @@ def test_more_leads_than_are_counted_one_by_one_are_told_about(crm: Crm, monkeyp
     assert not about.is_exact
     assert 50 <= about.leads <= 70
     entities.database.disconnect()
+
+
+def test_the_other_leads_of_the_same_persons_are_counted(crm: Crm) -> None:
+    one, two, three, alone, zeros = sent(
+        crm,
+        {"phone": "+371 26 909 909", "email": "One@example.com"},
+        {"phone": "26909909"},
+        {"phone": "1", "email": "one@EXAMPLE.com"},
+        {"phone": "+37129909909", "email": "", "lastName": "Same end of seven digits"},
+        {"phone": "0000000", "email": "none"},
+    )
+    asked = crm.get("/api/leads/others", id=[one, two, three, alone, zeros])["others"]
+    assert {entry["id"]: entry["leads"] for entry in asked} == {one: 2, two: 1, three: 1}
+    assert crm.get("/api/leads/others") == {"others": []}
+    assert crm.ask("GET", f"/api/leads/others?{'&'.join([f'id={one}'] * 201)}").status == 400

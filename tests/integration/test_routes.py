@@ -27,6 +27,7 @@ ROUTES = {
     "/api/leads/bulk": {"POST"},
     "/api/leads/count": {"GET"},
     "/api/leads/values": {"GET"},
+    "/api/leads/others": {"GET"},
     "/api/leads/next": {"POST"},
     "/api/leads/{id}/notes": {"POST"},
     "/api/choices": {"GET"},

@@ -143,7 +143,7 @@ class CrmApi:
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources).endpoints,
             *SinkRoutes(self._readers, sinks).endpoints,
             *SourceRoutes(self._readers, spool, live_sources, config.max_body_bytes).endpoints,
-            *CountingRoutes(counts).endpoints,
+            *CountingRoutes(self._readers, counts).endpoints,
             *StatisticsRoutes(self._readers, spool, counts).endpoints,
             Endpoint(DESCRIBE, self._describe),
         )

@@ -6,11 +6,26 @@ from sanic.response import HTTPResponse
 
 from leadcrm.crm.counting import MAX_COUNTED, MAX_VALUES, VALUED_LEADS, count_leads, known_values
 from leadcrm.crm.documents import count_document, values_document
-from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of
+from leadcrm.crm.others import MAX_OTHERS, count_others
+from leadcrm.web.crm.declarations import (
+    UUID_SCHEMA,
+    Call,
+    Endpoint,
+    InvalidRequest,
+    Parameter,
+    Response,
+    Route,
+    one_of,
+    parse_uuid,
+)
 from leadcrm.web.crm.filters import COLUMN_OF_FILTER, FILTER_PARAMETERS, parse_filter
+from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
 from leadcrm.web.crm.reuse import ReusedCounts
-from leadcrm.web.crm.schemas import COUNT, NULL, TEXT, TEXT_OR_NULL, TIME, array, json_object
+from leadcrm.web.crm.schemas import COUNT, ID, NULL, TEXT, TEXT_OR_NULL, TIME, array, json_object
+
+MAX_ASKED = 200
+"""Ids in one address, which has room for twice as many."""
 
 COUNT_LEADS = Route(
     "GET",
@@ -60,19 +75,48 @@ VALUES = Route(
 )
 
 
+OTHERS = Route(
+    "GET",
+    "/api/leads/others",
+    "count_others",
+    "How many other leads the persons of some leads have",
+    {
+        200: Response(
+            f"Of the leads that have any, the number of others with the same phone or email, up to {MAX_OTHERS}.",
+            {"application/json": json_object(others=array(json_object(id=ID, leads=COUNT)))},
+        )
+    },
+    f"Up to {MAX_ASKED} leads are asked for at once.",
+    (Parameter("id", "A lead. Repeated: several.", UUID_SCHEMA, parse_uuid, repeatable=True),),
+)
+
+
 class CountingRoutes:
     """The handlers of these routes."""
 
-    def __init__(self, counts: ReusedCounts) -> None:
-        """Set what counts."""
+    def __init__(self, readers: Readers, counts: ReusedCounts) -> None:
+        """Set the threads that read, and what counts."""
+        self._readers = readers
         self._counts = counts
-        self.endpoints = (Endpoint(COUNT_LEADS, self.count), Endpoint(VALUES, self.values))
+        self.endpoints = (
+            Endpoint(COUNT_LEADS, self.count),
+            Endpoint(VALUES, self.values),
+            Endpoint(OTHERS, self.others),
+        )
 
     async def count(self, call: Call) -> HTTPResponse:
         """Count leads."""
         lead_filter = parse_filter(call)
         count = await self._counts.get(lead_filter, lambda entities: count_leads(entities, lead_filter), call.request)
         return json_response(200, count_document(count))
+
+    async def others(self, call: Call) -> HTTPResponse:
+        """Count the other leads of persons."""
+        ids = call["id"]
+        if len(ids) > MAX_ASKED:
+            raise InvalidRequest(f"id: up to {MAX_ASKED} are accepted")
+        others = await self._readers.read(lambda entities: count_others(entities, ids), call.request)
+        return json_response(200, {"others": [{"id": id, "leads": leads} for id, leads in others.items()]})
 
     async def values(self, call: Call) -> HTTPResponse:
         """Return the values of a column."""

@@ -125,6 +125,7 @@ export const api = {
 	addNote: (id, text) => requestJson(`api/leads/${segment(id)}/notes`, withBody("POST", { text })),
 	takeNext: () => requestJson("api/leads/next", { method: "POST" }),
 	count: (parameters) => requestJson(`api/leads/count${query(zoned(parameters))}`),
+	others: (ids) => requestJson(`api/leads/others${query(ids.map((id) => ["id", id]))}`),
 	values: (column) => requestJson(`api/leads/values${query({ column })}`),
 	choices: (zoneName) => requestJson(`api/choices${query({ zone: zoneName })}`),
 	exportLeads: (parameters, format) => request(`api/leads/export${query(inZone([...parameters, ["format", format]]))}`),

@@ -16,7 +16,12 @@ export const COLUMNS = {
 	status: { label: "Status", sort: "status", isAscending: true, cell: (lead, view) => view.editable(lead, "status") },
 	name: {
 		label: "Name",
-		cell: (lead, view) => [view.link(lead), lead.isTest && testMark(), lead.callAt && callMark(lead.callAt)],
+		cell: (lead, view) => [
+			view.link(lead),
+			othersMark(view.others.get(lead.id)),
+			lead.isTest && testMark(),
+			lead.callAt && callMark(lead.callAt),
+		],
 	},
 	phone: { label: "Phone", cell: (lead) => phoneLinks(lead.phone) },
 	email: { label: "Email", cell: (lead) => emailLinks(lead.email) },
@@ -177,6 +182,12 @@ function arrival({ createdAt, storedAt }) {
 }
 
 const testMark = () => h("span", { class: "badge", title: "The sender says that it is a test" }, "test");
+
+function othersMark(count) {
+	if (!count) return null;
+	const title = `${count} other lead${count === 1 ? "" : "s"} of this person`;
+	return h("span", { class: "badge others-mark", title, "aria-label": title, role: "note" }, `+${count}`);
+}
 
 function callMark(callAt) {
 	const isDue = new Date(callAt) <= new Date();

@@ -16,11 +16,14 @@ import { countText, ViewTabs } from "./views.js";
 
 const TYPING_PAUSE_MS = 200;
 const WAITING_MS = 400;
+const MAX_ASKED = 100;
 
 export class LeadsView {
 	constructor(openLead) {
 		this.openLead = openLead;
 		this.rows = new Rows();
+		// How many other leads the person of a lead has, by id.
+		this.others = new Map();
 		this.list = new LeadList(this.rows);
 		this.selection = new SelectionBar(this.rows, () => this.reload());
 		this.grid = new Grid({
@@ -191,6 +194,19 @@ export class LeadsView {
 		const all = total.leads === 1 ? "1 lead" : `${countText(total)} leads`;
 		this.count.textContent = hasMore && !this.total ? `${formatNumber(items.length)} loaded, more below` : all;
 		this.count.append(reachText(this.list.searched));
+		this.markOthers();
+	}
+
+	/** Mark the leads whose person has others. */
+	async markOthers() {
+		const { items } = this.rows;
+		const unknown = items.filter(({ id }) => !this.others.has(id)).map(({ id }) => id);
+		for (const id of unknown) this.others.set(id, 0);
+		for (let start = 0; start < unknown.length; start += MAX_ASKED) {
+			const answer = await api.others(unknown.slice(start, start + MAX_ASKED)).catch(() => ({ others: [] }));
+			for (const { id, leads } of answer.others) this.others.set(id, leads);
+			if (answer.others.length) this.grid.draw();
+		}
 	}
 
 	/** Tell how many there are, where the list is longer than what is loaded. */
