@@ -40,14 +40,26 @@ MAX_STEPS = 100
 _KEY_HOLDING = ", ".join(f"'{state}'" for state in KEY_HOLDING_STATES)
 
 
-def named_leads(entities: Entities, text: str) -> set[UUID]:
-    """Return the ids of leads that a text names. The caller holds the session."""
-    if len(text) < SHORTEST_NAME or text.strip() != text:
+def leads_by_index(entities: Entities, text: str) -> set[UUID]:
+    """Return the ids of leads that a text names by an id or a key. The caller holds the session."""
+    if not _is_name(text):
         return set()
-    rows = {*_by_key(entities, text), *_by_request(entities, text)}
+    rows = set(_by_key(entities, text))
     if (id := _as_id(text)) is not None:
         rows.add(id)
-    return {_first_of(entities, id) for id in rows} | set(_by_click(entities, text))
+    return {_first_of(entities, id) for id in rows}
+
+
+def leads_by_scan(entities: Entities, text: str) -> set[UUID]:
+    """Return the ids of leads that a text names by a click id or a request id. The caller holds the session."""
+    # Where it has no digit it is a person's name: nearly every search would pay for nothing.
+    if not _is_name(text) or not any(map(str.isdigit, text)):
+        return set()
+    return {_first_of(entities, id) for id in _by_request(entities, text)} | set(_by_click(entities, text))
+
+
+def _is_name(text: str) -> bool:
+    return len(text) >= SHORTEST_NAME and text.strip() == text
 
 
 def _as_id(text: str) -> UUID | None:

@@ -15,7 +15,7 @@ from uuid import UUID
 from leadcrm.crm.conditions import case_variants
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach, make_page
-from leadcrm.crm.names import named_leads
+from leadcrm.crm.names import leads_by_index, leads_by_scan
 from leadcrm.crm.phones import digits_of, is_phone, phone_prefixes, same_number
 from leadcrm.crm.queries import (
     after_cursor,
@@ -35,6 +35,9 @@ SCANNED_ROWS = 20_000
 MAX_GATHERED = 5_000
 """Up to this many matches of a prefix are gathered and sorted. More are so dense that a scan from the newest lead
 down soon meets enough of them."""
+
+_LENGTHS_OF_IDS = (32, 36)
+"""Characters of a UUID: what it names is all that was looked for."""
 
 _AFTER_EVERY_TEXT = "\U0010ffff"
 
@@ -82,13 +85,20 @@ class _Search:
 
     def newest(self, count: int, after: Cursor | None) -> list[Lead]:
         """Return the newest matches of either kind."""
+        ids = leads_by_index(self._entities, self._q)
+        # Digits may be a click id, but mostly are a phone or a part of one.
+        if not is_phone(self._q) or not (ids or self._same_number):
+            ids |= leads_by_scan(self._entities, self._q)
+        named = self._named(ids, after)
+        if named and len(self._q) in _LENGTHS_OF_IDS:
+            return sorted(named, key=lambda lead: (lead.created_at, lead.id), reverse=True)[:count]
         places = self._gather_prefix_matches()
         if places is None:
             matches = self._scan_for_prefixes(count, after)
         else:
             later = sorted((place for place in places if after is None or place < after), reverse=True)
             matches = self._get_leads([place.id for place in later[:count]])
-        leads = {lead.id: lead for lead in (*matches, *self._named(after))}
+        leads = {lead.id: lead for lead in (*matches, *named)}
         # Whoever types a whole phone has found what they look for.
         if not (self._same_number and leads):
             leads.update((lead.id, lead) for lead in self._scan_for_parts(count, after))
@@ -149,9 +159,8 @@ class _Search:
     def _get_leads(self, ids: list[UUID]) -> Iterator[Lead]:
         return to_leads(select_leads(self._entities).where(lambda lead: lead.raw.id in ids)[:] if ids else ())
 
-    def _named(self, after: Cursor | None) -> list[Lead]:
-        """Return the leads that an id, a key or the like names."""
-        ids = named_leads(self._entities, self._q)
+    def _named(self, ids: set[UUID], after: Cursor | None) -> list[Lead]:
+        """Return those of the leads that the filter lets through."""
         wanted = tuple(id for id in ids if not self._filter.ids or id in self._filter.ids)
         if not wanted:
             return []
