@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -128,7 +129,12 @@ def test_the_studio_with_a_slash_leads_to_the_studio(server: Server) -> None:
     for accept in ([], [("Accept", "*/*")]):
         assert server.client.get("/", headers=accept).status == 200
     assert server.client.request("HEAD", "/", headers=[("Accept", "text/html")]).status == 200
-    assert server.client.get("/studio/app.js").status == 200
+    plain = server.client.get("/studio/app.js")
+    small = server.client.get("/studio/app.js", headers=[("Accept-Encoding", "br, gzip")])
+    assert (plain.header("Content-Encoding"), small.header("Content-Encoding")) == (None, "gzip")
+    assert gzip.decompress(small.body) == plain.body
+    known = [("Accept-Encoding", "gzip"), ("If-None-Match", str(small.header("ETag")))]
+    assert server.client.get("/studio/app.js", headers=known).status == 304
 
 
 @pytest.mark.parametrize(("method", "path"), ABOUT_THE_CRM)
