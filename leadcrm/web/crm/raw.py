@@ -53,7 +53,7 @@ LIST = Route(
             "source",
             "Of this source alone; `api` is `/api/lead`. A page then looks at 20,000 requests, and may hold fewer than "
             "`limit`.",
-            {"type": "string", "maxLength": MAX_TEXT},
+            {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"},
             text_up_to(MAX_TEXT),
         ),
         LIMIT,
