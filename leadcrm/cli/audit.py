@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import open_crm, parse_id, parse_limit, parse_since
+from leadcrm.cli.crm import open_crm, parse_asked_since, parse_id, parse_limit
 from leadcrm.cli.who import record_reading
 from leadcrm.crm.audit import Action, AuditFilter, entry_document, list_entries
 from leadcrm.errors import EXIT_DONE
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actor", metavar="NAME", help="of this person, program or user of the machine")
     parser.add_argument("--action", choices=[action.value for action in Action], metavar="ACTION", help=_ACTIONS)
     parser.add_argument("--lead", type=parse_id, metavar="ID", help="about this lead or request")
-    parser.add_argument("--since", type=parse_since, metavar="TIME", help="since this date or time (UTC)")
+    parser.add_argument("--since", type=parse_asked_since, metavar="TIME", help="since this date or time")
     parser.add_argument("--limit", type=parse_limit, default=100, metavar="N", help="(default: 100)")
     parser.add_argument("--cursor", type=parse_id, metavar="ID", help="go on where a page of --json ended")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
@@ -44,8 +44,9 @@ _ACTIONS = f"one of: {', '.join(action.value for action in Action)}"
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """Print the entries."""
-    narrowing = AuditFilter(arguments.actor, arguments.action, arguments.lead, arguments.since)
     with open_crm(arguments, environ, directory) as crm:
+        since = arguments.since and arguments.since(crm.zone)
+        narrowing = AuditFilter(arguments.actor, arguments.action, arguments.lead, since)
         record_reading(crm, Action.AUDIT)
         entries, following = list_entries(crm.entities, narrowing, limit=arguments.limit, before=arguments.cursor)
     documents = [entry_document(entry) for entry in entries]

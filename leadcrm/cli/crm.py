@@ -6,16 +6,17 @@ import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 from leadcrm.cli import configuration
 from leadcrm.configuration.config import Config
-from leadcrm.crm.leads import FILTER_COLUMNS, MAX_ROWS, LeadFilter
+from leadcrm.configuration.time_zone import UTC, TimeZone
+from leadcrm.crm.documents import COLUMN_OF_NAME
+from leadcrm.crm.leads import CONTAINED_COLUMNS, FILTER_COLUMNS, MAX_ROWS, LeadFilter, texts_by_column
 from leadcrm.crm.person import Person
 from leadcrm.crm.raw import SpoolReader
-from leadcrm.crm.times import now, parse_moment
+from leadcrm.crm.times import AskedTime, now, parse_asked
 from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
 from leadcrm.database.standby import bind_for_reading
@@ -31,6 +32,11 @@ class Crm:
     config: Config
     entities: Entities
     spool: SpoolReader
+
+    @property
+    def zone(self) -> TimeZone:
+        """Return whose days and times people mean."""
+        return self.config.time_zone or UTC
 
 
 @contextmanager
@@ -92,11 +98,21 @@ def parse_person(arguments: argparse.Namespace) -> Person | None:
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of the filter."""
-    group = parser.add_argument_group("which leads (every flag narrows; a repeated one widens)")
+    group = parser.add_argument_group(
+        "which leads (every flag narrows; a repeated one widens; dates are days of TIME_ZONE)"
+    )
     for column in FILTER_COLUMNS:
         flag = f"--{column.replace('_', '-')}"
         group.add_argument(flag, action="append", default=[], metavar="TEXT", help="exactly this; '' for none")
-    group.add_argument("--from", dest="since", type=parse_since, metavar="TIME", help="since this date or time (UTC)")
+    group.add_argument(
+        "--contains",
+        action="append",
+        default=[],
+        type=_parse_contains,
+        metavar="COLUMN:TEXT",
+        help="a part of a column's text, in any case, as in offer:gold",
+    )
+    group.add_argument("--from", dest="since", type=parse_asked_since, metavar="TIME", help="since this date or time")
     group.add_argument(
         "--to", dest="until", type=_parse_until, metavar="TIME", help="until the end of this date, or a time"
     )
@@ -107,36 +123,45 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-q", metavar="TEXT", help="how an email or a last name begins, or a phone by its digits")
 
 
-def parse_filter(arguments: argparse.Namespace) -> LeadFilter:
-    """Return the filter that the flags describe."""
+def parse_filter(arguments: argparse.Namespace, zone: TimeZone) -> LeadFilter:
+    """Return the filter that the flags describe; dates are those of a zone."""
     values = ((column, tuple(getattr(arguments, column))) for column in FILTER_COLUMNS)
     return LeadFilter(
         values=tuple((column, texts) for column, texts in values if texts),
-        since=arguments.since,
-        until=arguments.until,
+        contains=texts_by_column(arguments.contains),
+        since=arguments.since and arguments.since(zone),
+        until=arguments.until and arguments.until(zone),
         email=arguments.email,
         phone=arguments.phone,
         tests=arguments.tests,
-        due=arguments.due,
+        due=arguments.due and arguments.due(zone),
         q=arguments.q or None,
     )
 
 
-def parse_since(text: str) -> datetime:
+def _parse_contains(text: str) -> tuple[str, str]:
+    name, _, part = text.partition(":")
+    column = COLUMN_OF_NAME.get(name, name)
+    if column not in CONTAINED_COLUMNS or not part:
+        raise argparse.ArgumentTypeError(f"{text!r} is no column with a part of its text, such as offer:gold")
+    return column, part
+
+
+def parse_asked_since(text: str) -> AskedTime:
     """Read the beginning of a period."""
-    return _parse_moment(text, is_end=False)
+    return _parse_asked(text, is_end=False)
 
 
-def _parse_until(text: str) -> datetime:
-    return _parse_moment(text, is_end=True)
+def _parse_until(text: str) -> AskedTime:
+    return _parse_asked(text, is_end=True)
 
 
-def _parse_due(text: str) -> datetime:
-    return now() if text == "now" else _parse_moment(text, is_end=True)
+def _parse_due(text: str) -> AskedTime:
+    return (lambda _zone: now()) if text == "now" else _parse_asked(text, is_end=True)
 
 
-def _parse_moment(text: str, *, is_end: bool) -> datetime:
+def _parse_asked(text: str, *, is_end: bool) -> AskedTime:
     try:
-        return parse_moment(text, is_end=is_end)
+        return parse_asked(text, is_end=is_end)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is {error}") from None

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import open_crm, parse_id, parse_limit, parse_since
+from leadcrm.cli.crm import open_crm, parse_asked_since, parse_id, parse_limit
 from leadcrm.cli.who import record_reading
 from leadcrm.crm.audit import Action
 from leadcrm.delivery.ledger import DEAD, WAITING
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--state", choices=(WAITING, DEAD))
     for action in (retry, drop):
         action.add_argument("ids", nargs="*", type=parse_id, metavar="ID")
-        action.add_argument("--since", type=parse_since, metavar="TIME", help="of events from this time on")
+        action.add_argument("--since", type=parse_asked_since, metavar="TIME", help="of events from this time on")
     for action in (listing, retry, drop):
         action.add_argument("--sink", metavar="NAME")
         action.add_argument("--json", action="store_true", help="print JSON for programs")
@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
                 printing.print_table(_COLUMNS, ([document[name] for name in _COLUMNS] for document in documents))
             return EXIT_DONE
         change = retry_deliveries if arguments.action == "retry" else drop_deliveries
-        chosen = Chosen(arguments.ids, arguments.sink, arguments.state, arguments.since)
+        since = arguments.since and arguments.since(crm.zone)
+        chosen = Chosen(arguments.ids, arguments.sink, arguments.state, since)
         record_reading(crm, Action.RETRY if arguments.action == "retry" else Action.DROP, arguments)
         changed = change(crm.entities, chosen).number
     if arguments.json:

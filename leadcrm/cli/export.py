@@ -1,7 +1,8 @@
 """Write leads to stdout or a file, newest first, as they were at one moment.
 
 CSV is for spreadsheets: UTF-8 with its mark, and an apostrophe in front of texts that would run as formulas. XLSX is a
-workbook of text cells, up to 32,767 characters each. NDJSON is one JSON object a line, with every text as it is stored.
+workbook of text cells, up to 32,767 characters each. NDJSON is one JSON object a line, with every text as it
+is stored and times in UTC, which in the others are those of TIME_ZONE.
 
 examples:
   leadcrm export --format xlsx --output leads.xlsx
@@ -55,7 +56,11 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     with (
         open_crm(arguments, environ, directory, reads_alone=True) as crm,
         closing(
-            export_leads(crm.entities, parse_filter(arguments), new_file(arguments.format, arguments.separator))
+            export_leads(
+                crm.entities,
+                parse_filter(arguments, crm.zone),
+                new_file(arguments.format, arguments.separator, crm.zone),
+            )
         ) as pieces,
         _target(arguments.output) as target,
     ):

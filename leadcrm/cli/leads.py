@@ -5,9 +5,11 @@ An id may be any that a sender was answered: the id of a repeat or a conflict le
 examples:
   leadcrm leads list --status new --country LV --limit 20
   leadcrm leads list -q john --json
+  leadcrm leads list --sort callAt --columns id,callAt,lastName,phone
   leadcrm leads show 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e
   leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --status called --assigned-to anna
   leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --call-at 2026-11-27T09:00:00Z
+  leadcrm leads set 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e --phone "+371 26 123 456"
   leadcrm leads note 0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e "Asked for a call after six"
   leadcrm leads next --actor anna
 """
@@ -19,35 +21,46 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, sinks_of
 from leadcrm.cli.who import find_actor, record_reading
+from leadcrm.configuration.time_zone import TimeZone
 from leadcrm.crm.audit import Action
-from leadcrm.crm.changes import MAX_NOTE_CHARS, MAX_VALUE_CHARS, ChangeOutcome, add_note, change_followed_leads
-from leadcrm.crm.documents import event_document, history_document, lead_document, lead_page_document
+from leadcrm.crm.changes import (
+    CORRECTABLE,
+    MAX_CORRECTION_CHARS,
+    MAX_NOTE_CHARS,
+    MAX_VALUE_CHARS,
+    ChangeOutcome,
+    add_note,
+    change_followed_leads,
+)
+from leadcrm.crm.documents import LEAD_NAMES, event_document, history_document, lead_document, lead_page_document
+from leadcrm.crm.events import is_program
 from leadcrm.crm.leads import MAX_ROWS, Cursor
 from leadcrm.crm.lookup import get_history
-from leadcrm.crm.search import list_leads
-from leadcrm.crm.times import parse_moment
+from leadcrm.crm.sorting import NEWEST_FIRST, SORTS, SortCursor, decode_cursor, list_sorted, sort_of
+from leadcrm.crm.times import local_text, parse_moment
 from leadcrm.crm.work import take_next
 from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
 _COLUMNS = (
     "id",
-    "createdAt",
-    "status",
-    "assignedTo",
-    "firstName",
-    "lastName",
-    "email",
     "phone",
     "country",
     "offer",
+    "status",
+    "createdAt",
+    "lastName",
+    "firstName",
+    "assignedTo",
+    "email",
     "source",
 )
-"""Of the table for people."""
+"""Of the table for people: as many of the first of them as a screen has room for."""
 
 _DELIVERY_COLUMNS = ("sink", "type", "state", "at", "since", "nextAt", "attempts", "status", "answer")
 
@@ -61,16 +74,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest leads first", allow_abbrev=False)
     add_filter(listing)
     listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
+    shown = listing.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--columns",
+        type=_parse_columns,
+        metavar="NAME,…",
+        help="of the table, such as id,phone,click_id (default: what fits)",
+    )
+    shown.add_argument("--wide", action="store_true", help="every column, however wide the table is")
+    listing.add_argument("--sort", choices=SORTS, help="hyphen: the latest first (default: -arrived)")
     listing.add_argument("--cursor", type=_parse_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
     show.add_argument("id", type=parse_id)
-    change = actions.add_parser("set", help="change status, assignment or next call", allow_abbrev=False)
+    change = actions.add_parser("set", help="change status, assignment, call or the person", allow_abbrev=False)
     change.add_argument("ids", type=parse_id, nargs="+", metavar="id")
     change.add_argument("--status", type=_parse_value)
     change.add_argument("--assigned-to", type=_parse_value, metavar="NAME", help="'' for nobody")
     change.add_argument(
         "--call-at", type=_parse_call, default=_UNSET, metavar="TIME", help="the next call (UTC), '' for none"
     )
+    for column in CORRECTABLE:
+        flag = f"--{column.replace('_', '-')}"
+        change.add_argument(flag, type=_parse_correction, metavar="TEXT", help="correct it, of one lead; '' for none")
     note = actions.add_parser("note", help="add a note to a lead's history", allow_abbrev=False)
     note.add_argument("id", type=parse_id)
     note.add_argument("text", type=_parse_note)
@@ -84,8 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:
     """List, show or change leads."""
-    if arguments.action == "set" and not _changes(arguments):
-        print("leadcrm: nothing to set; give --status, --assigned-to or --call-at", file=sys.stderr)
+    if arguments.action == "set" and (fault := _fault(arguments)):
+        print(f"leadcrm: {fault}", file=sys.stderr)
         return EXIT_USAGE
     with open_crm(arguments, environ, directory, reads_alone=arguments.action in ("list", "show")) as crm:
         return {"list": _list, "show": _show, "set": _set, "note": _note, "next": _next}[arguments.action](
@@ -93,11 +118,18 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         )
 
 
-def _parse_cursor(text: str) -> Cursor:
+def _parse_cursor(text: str) -> Cursor | SortCursor:
     try:
-        return Cursor.decode(text)
+        return decode_cursor(text)
     except ValueError:
         raise argparse.ArgumentTypeError("the `next` of another page is accepted") from None
+
+
+def _parse_columns(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in LEAD_NAMES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no column; accepted: {', '.join(LEAD_NAMES)}")
+    return names
 
 
 def _parse_value(text: str) -> str:
@@ -109,7 +141,15 @@ def _parse_value(text: str) -> str:
 def _parse_name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("a name is accepted")
+    if is_program(text):
+        raise argparse.ArgumentTypeError("this name stands for leadcrm itself in the history")
     return _parse_value(text)
+
+
+def _parse_correction(text: str) -> str:
+    if len(text) > MAX_CORRECTION_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"up to {MAX_CORRECTION_CHARS} printable characters are accepted")
+    return text
 
 
 def _parse_call(text: str) -> datetime | None:
@@ -125,6 +165,15 @@ def _parse_note(text: str) -> str:
     return text
 
 
+def _fault(arguments: argparse.Namespace) -> str | None:
+    changes = _changes(arguments)
+    if not changes:
+        return "nothing to set; give --status, --assigned-to, --call-at or a field to correct"
+    if len(arguments.ids) > 1 and not changes.keys().isdisjoint(CORRECTABLE):
+        return "a correction is of one lead; give one id"
+    return None
+
+
 def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
     changes: dict[str, str | datetime | None] = {}
     if arguments.status is not None:
@@ -133,18 +182,39 @@ def _changes(arguments: argparse.Namespace) -> dict[str, str | datetime | None]:
         changes["assigned_to"] = arguments.assigned_to or None
     if arguments.call_at is not _UNSET:
         changes["call_at"] = arguments.call_at
+    for column in CORRECTABLE:
+        if (text := getattr(arguments, column)) is not None:
+            changes[column] = text or None
     return changes
 
 
 def _list(crm: Crm, arguments: argparse.Namespace) -> int:
+    cursor, lead_filter = arguments.cursor, parse_filter(arguments, crm.zone)
+    sort = arguments.sort or NEWEST_FIRST
+    if (lead_filter.q and sort != NEWEST_FIRST) or (cursor and sort_of(cursor) != sort):
+        print("leadcrm: -q and --cursor go with the order that they have", file=sys.stderr)
+        return EXIT_USAGE
     record_reading(crm, Action.LIST, arguments)
-    page = list_leads(crm.entities, parse_filter(arguments), limit=arguments.limit, after=arguments.cursor)
+    statuses = [status.name for status in crm.config.statuses]
+    page = list_sorted(crm.entities, lead_filter, sort, statuses, limit=arguments.limit, after=cursor)
     document = lead_page_document(page)
     if arguments.json:
         printing.print_json(document)
     else:
-        printing.print_table(_COLUMNS, ([lead[name] for name in _COLUMNS] for lead in document["leads"]))
+        columns = LEAD_NAMES if arguments.wide else arguments.columns
+        columns = columns or printing.columns_that_fit(_COLUMNS)
+        leads = [lead | _local_times(lead, crm.zone) for lead in document["leads"]]
+        printing.print_table(columns, ([lead[name] for name in columns] for lead in leads), are_whole=arguments.wide)
     return EXIT_DONE
+
+
+def _local_times(lead: dict[str, Any], zone: TimeZone) -> dict[str, str]:
+    """Return the times of a lead as people of a zone read them."""
+    return {
+        name: local_text(value, zone)[: len("2024-01-15T10:30")].replace("T", " ")
+        for name, value in lead.items()
+        if isinstance(value, datetime)
+    }
 
 
 def _show(crm: Crm, arguments: argparse.Namespace) -> int:

@@ -31,10 +31,12 @@ class OnProgress(Protocol):
 WIDTH_OF_A_FILE = 300
 """Columns of a table for a file or a pipe, where no screen limits the width."""
 
+_ANY_WIDTH = 100_000
+
 GAP = 2
 """Blanks after each column of a table."""
 
-_LEAST_WIDTHS = {"id": 36, "leadId": 36, "duplicateOf": 36, "createdAt": 19, "receivedAt": 19, "at": 19}
+_LEAST_WIDTHS = {"id": 36, "leadId": 36, "duplicateOf": 36, "createdAt": 16, "receivedAt": 19, "at": 19, "phone": 15}
 """Ids and times are of no use when they are cut short: people copy them into other commands."""
 
 _LEAST_WIDTH = 6
@@ -69,10 +71,22 @@ def print_json(value: object) -> None:
     print(json.dumps(value, default=_encoded))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table. Where it is too wide, the widest columns are cut."""
+def columns_that_fit(columns: Sequence[str]) -> Sequence[str]:
+    """Return as many of the first columns as a screen has room for."""
+    room = console().width
+    count = len(columns)
+    while (
+        count > 1
+        and _total([_LEAST_WIDTHS.get(column, max(_LEAST_WIDTH, len(column))) for column in columns[:count]]) > room
+    ):
+        count -= 1
+    return columns[:count]
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, are_whole: bool = False) -> None:
+    """Print a table. Where it is too wide, the widest columns are cut, unless they shall be whole."""
     texts = [tuple(map(readable, row)) for row in rows]
-    widths = _column_widths(columns, texts, console().width)
+    widths = _column_widths(columns, texts, _ANY_WIDTH if are_whole else console().width)
     # Without widths of its own, each column would be narrowed by the same amount, the short ones to nothing.
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column, width in zip(columns, widths, strict=True):

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     states = "; repeatable (default: all that are no leads)"
     listing.add_argument("--state", action="append", choices=RAW_STATES, help=f"what became of them{states}")
     listing.add_argument("--source", metavar="NAME", help="of this source alone; api is /api/lead")
+    listing.add_argument(
+        "--archived",
+        choices=("hide", "only", "include"),
+        default="hide",
+        help="those that were put out of the inbox (default: hide)",
+    )
     listing.add_argument("--limit", type=parse_limit, default=50, metavar="N", help=f"1 to {MAX_ROWS} (default: 50)")
     listing.add_argument("--cursor", type=parse_id, metavar="ID", help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one request with its headers and body", allow_abbrev=False)
@@ -54,7 +60,13 @@ def _list(crm: Crm, arguments: argparse.Namespace) -> int:
     record_reading(crm, Action.LIST_RAW, arguments)
     states = arguments.state or INBOX_STATES
     page = list_raw(
-        crm.entities, crm.spool, states, limit=arguments.limit, after=arguments.cursor, source=arguments.source
+        crm.entities,
+        crm.spool,
+        states,
+        limit=arguments.limit,
+        after=arguments.cursor,
+        source=arguments.source,
+        archived=arguments.archived,
     )
     document = raw_page_document(page)
     if arguments.json:

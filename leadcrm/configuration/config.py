@@ -22,6 +22,7 @@ from dotenv.parser import parse_stream
 from leadcrm.configuration import database_url, parsing
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.configuration.parsing import Environment, Network, RateLimit, Status
+from leadcrm.configuration.time_zone import TimeZone, time_zone
 from leadcrm.errors import ConfigError
 
 __all__ = ["VARIABLES", "Config", "Network", "RateLimit", "Variable", "load"]
@@ -272,6 +273,14 @@ class Config:
         accepted="name, name:meaning or name:meaning:colour, comma-separated, with new among them; the meanings are "
         "open, won and lost, the colours grey, blue, green, amber and red",
         parse=parsing.statuses,
+    )
+    time_zone: TimeZone | None = variable(
+        "TIME_ZONE",
+        default="none",
+        help="time zone of days and of the times that people read; without it UTC, in the studio the browser's",
+        accepted="a name such as Europe/Riga, or an offset such as +02:00",
+        parse=time_zone,
+        default_value=lambda _: None,
     )
     spool: bool = variable(
         "SPOOL",

@@ -67,6 +67,8 @@ class Action(str, Enum):
     CHANGE = "change"
     NOTE = "note"
     REPLAY = "replay"
+    ARCHIVE = "archive"
+    BRING_BACK = "bring-back"
     PERSON = "person"
     ERASE = "erase"
     PRUNE = "prune"

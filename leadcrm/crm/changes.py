@@ -1,4 +1,4 @@
-"""Changes of status, assignment and next call, each kept as an event, and notes, which are events.
+"""Changes of status, assignment, next call and of what was sent wrong, each kept as an event; notes are events too.
 
 Invariants:
 - A change and its events commit together.
@@ -29,10 +29,17 @@ from leadcrm.database.entities import FIELD_COLUMNS, LEAD_COLUMNS, Entities
 from leadcrm.database.sessions import session
 from leadcrm.errors import ChangeRefused, SubmissionRefused
 
-CHANGEABLE = ("status", "assigned_to", "call_at")
+CORRECTABLE = ("first_name", "last_name", "email", "phone", "country", "lang")
+"""What people may correct: who the person is and how to reach them. The other fields tell where a lead came from, and
+stay what the sender sent. A column that people have set is known by its event: mapping again leaves it alone."""
+
+CHANGEABLE = ("status", "assigned_to", "call_at", *CORRECTABLE)
 
 MAX_VALUE_CHARS = 200
 """Of a status or a name. They are indexed whole, and no index takes texts of any length."""
+
+MAX_CORRECTION_CHARS = 320
+"""Of a corrected field: the longest email address."""
 
 MAX_NOTE_CHARS = 10_000
 

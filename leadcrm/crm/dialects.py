@@ -13,6 +13,9 @@ from leadcrm.database.entities import Entities
 Step = Literal["hour", "day"]
 """The length of time that statistics count by."""
 
+Unit = Literal["quarter", "hour", "day"]
+"""What the database counts by: quarters of an hour make the hours and days of every time zone."""
+
 _STEP_CHARS = MappingProxyType({"hour": len("2024-01-15 10"), "day": len("2024-01-15")})
 
 
@@ -25,14 +28,16 @@ class Dialect:
         position: The function that returns where one text begins in another, 0 where it does not.
         digits: The digits of `lead.phone`, without the zero in `+44 (0)20`.
         phone_end: Its last seven digits, as the index over them has it.
-        truncate: Returns the expression for the start of the hour or day of a column of times.
+        truncate: Returns the expression for the start of the quarter, hour or day of a column of times.
+        seconds_between: Returns the expression for the seconds from one time to another.
     """
 
     bytewise: str
     position: str
     digits: str
     phone_end: str
-    truncate: Callable[[str, Step], str]
+    truncate: Callable[[str, Unit], str]
+    seconds_between: Callable[[str, str], str]
 
 
 _BETWEEN_DIGITS = (*(f"'{mark}'" for mark in " -()./"), *(f"char({code})" for code in (9, 160, 8239, 8209, 8208, 8211)))
@@ -42,6 +47,19 @@ def _without(text: str, parts: Iterable[str]) -> str:
     return reduce(lambda rest, part: f"replace({rest}, {part}, '')", parts, text)
 
 
+def _truncate_postgres(column: str, unit: Unit) -> str:
+    if unit != "quarter":
+        return f"date_trunc('{unit}', {column})"
+    return f"date_trunc('hour', {column}) + floor(extract(minute FROM {column}) / 15) * interval '15 minutes'"
+
+
+def _truncate_sqlite(column: str, unit: Unit) -> str:
+    if unit != "quarter":
+        return f"substr({column}, 1, {_STEP_CHARS[unit]})"
+    quarter = f"CAST(substr({column}, 15, 2) AS integer) / 15"
+    return f"substr({column}, 1, 14) || substr('00153045', 1 + 2 * ({quarter}), 2)"
+
+
 _START = "substr(lead.phone, 1, 64)"
 
 POSTGRES = Dialect(
@@ -49,7 +67,8 @@ POSTGRES = Dialect(
     position="strpos",
     digits=f"regexp_replace(replace({_START}, '(0)', ''), '[^0-9]', '', 'g')",
     phone_end=f"right(regexp_replace({_START}, '[^0-9]', '', 'g'), 7)",
-    truncate=lambda column, step: f"date_trunc('{step}', {column})",
+    truncate=_truncate_postgres,
+    seconds_between=lambda begin, end: f"extract(epoch FROM {end} - {begin})",
 )
 
 SQLITE = Dialect(
@@ -59,7 +78,8 @@ SQLITE = Dialect(
     phone_end=(
         f"substr(CASE WHEN lead.phone GLOB '*[^+0-9]*' THEN {_without(_START, _BETWEEN_DIGITS)} ELSE {_START} END, -7)"
     ),
-    truncate=lambda column, step: f"substr({column}, 1, {_STEP_CHARS[step]})",
+    truncate=_truncate_sqlite,
+    seconds_between=lambda begin, end: f"((julianday({end}) - julianday({begin})) * 86400)",
 )
 
 _DIALECTS: Mapping[str, Dialect] = MappingProxyType({"PostgreSQL": POSTGRES, "SQLite": SQLITE})

@@ -12,14 +12,16 @@ from typing import Any
 
 import orjson
 
+from leadcrm.crm.counting import Count, Values
 from leadcrm.crm.events import Event
 from leadcrm.crm.feed import FeedEvent, FeedPage
 from leadcrm.crm.leads import Lead, Page
 from leadcrm.crm.lookup import LeadHistory
+from leadcrm.crm.outcomes import Outcome
 from leadcrm.crm.raw import Kept, RawPage, Summary
 from leadcrm.crm.states import SPOOLED
 from leadcrm.crm.statistics import DIMENSIONS, Statistics
-from leadcrm.database.entities import FIELDS
+from leadcrm.database.entities import COLUMN_OF_FIELD, FIELDS
 from leadcrm.database.states import TALLIES, UNSTORED_STATES, State
 from leadcrm.ingest.replay import Replay
 
@@ -37,7 +39,14 @@ LEAD_NAMES = (
 )
 """The names of a lead's columns in JSON and CSV, in the order of the columns."""
 
-_NAME_OF_COLUMN = {"assigned_to": "assignedTo", "call_at": "callAt"}
+NAME_OF_COLUMN = {
+    **{column: field for field, column in COLUMN_OF_FIELD.items()},
+    "assigned_to": "assignedTo",
+    "call_at": "callAt",
+}
+"""The public names of columns that change, where they differ too."""
+
+COLUMN_OF_NAME = {name: column for column, name in NAME_OF_COLUMN.items()}
 
 _OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 """The columns hold UTC, and times end in Z."""
@@ -59,8 +68,25 @@ def lead_document(lead: Lead) -> dict[str, Any]:
 
 
 def lead_page_document(page: Page) -> dict[str, Any]:
-    """Return a page of leads, with the cursor of the next page."""
-    return {"leads": [lead_document(lead) for lead in page.leads], "next": page.next and page.next.encode()}
+    """Return a page of leads, with the cursor of the next page; one of a search says how far it has looked."""
+    document: dict[str, Any] = {
+        "leads": [lead_document(lead) for lead in page.leads],
+        "next": page.next and page.next.encode(),
+    }
+    if page.reach is not None:
+        document["searched"] = {"leads": page.reach.leads, "from": page.reach.since}
+    return document
+
+
+def count_document(count: Count) -> dict[str, Any]:
+    """Return a number of leads."""
+    return {"leads": count.leads, "exact": count.is_exact}
+
+
+def values_document(name: str, values: Values) -> dict[str, Any]:
+    """Return the values of a column."""
+    listed = [{"value": value, "leads": leads} for value, leads in values.values]
+    return {"column": name, "values": listed, "leads": values.leads, "from": values.since}
 
 
 def history_document(history: LeadHistory, deliveries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -81,7 +107,7 @@ def event_document(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "at": event.at,
-        "field": _NAME_OF_COLUMN.get(event.field, event.field),
+        "field": NAME_OF_COLUMN.get(event.field, event.field),
         "from": event.from_value,
         "to": event.to_value,
         "by": event.actor,
@@ -156,13 +182,31 @@ def statistics_document(statistics: Statistics, spooled: int) -> dict[str, Any]:
         "from": statistics.since,
         "to": statistics.until,
         "step": statistics.step,
+        "zone": statistics.zone.name,
         "outcomes": {**totals, "spooled": spooled},
         "steps": [{"at": start, **step} for start, step in steps.items()],
         "by": {
-            name: [{"value": value, "leads": leads} for value, leads in statistics.dimensions[name]]
+            NAME_OF_COLUMN.get(name, name): [
+                {"value": value, "leads": leads} for value, leads in statistics.dimensions[name]
+            ]
             for name in DIMENSIONS
         },
     }
+
+
+def outcomes_document(name: str, since: datetime, until: datetime, outcomes: list[Outcome]) -> dict[str, Any]:
+    """Return what became of leads by the values of a column."""
+    rows = [
+        {
+            "value": outcome.value,
+            "leads": outcome.leads,
+            "statuses": outcome.statuses,
+            "touched": outcome.touched,
+            "firstTouchSeconds": outcome.first_touch_s,
+        }
+        for outcome in outcomes
+    ]
+    return {"from": since, "to": until, "by": name, "rows": rows}
 
 
 def _request_document(row: Any, stored: str, refusal: str | None) -> dict[str, Any]:

@@ -7,8 +7,9 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
+from leadcrm.crm.events import Event, newest_notes, noted_leads
 from leadcrm.crm.files import File
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter
 from leadcrm.crm.queries import get_lead
@@ -36,11 +37,12 @@ def export_leads(entities: Entities, lead_filter: LeadFilter, file: File) -> Gen
         after: Cursor | None = None
         while True:
             page = read_page(entities, lead_filter, limit=PAGE_ROWS, after=after)
-            for leads in _complete(entities, page.leads):
+            for leads, notes in _complete(entities, page.leads):
                 # An empty piece would be the end.
-                if piece := file.add(leads):
+                if piece := file.add(leads, notes):
                     yield piece
             forget_results(entities)
+            assert page.next is None or isinstance(page.next, Cursor)
             after = page.next
             if after is None:
                 break
@@ -48,19 +50,20 @@ def export_leads(entities: Entities, lead_filter: LeadFilter, file: File) -> Gen
         yield end
 
 
-def _complete(entities: Entities, leads: Iterable[Lead]) -> Iterator[list[Lead]]:
-    """Yield a page's leads in groups; one with a long value is read again with the whole of it, and alone."""
+def _complete(entities: Entities, leads: Sequence[Lead]) -> Iterator[tuple[list[Lead], list[Event]]]:
+    """Yield a page's leads in groups; one with a long value or with notes is completed, and alone with its notes."""
+    noted = noted_leads(entities, [lead.id for lead in leads])
     group: list[Lead] = []
     for lead in leads:
-        if not lead.may_be_cut:
+        if not (lead.may_be_cut or lead.id in noted):
             group.append(lead)
             continue
         if group:
-            yield group
+            yield group, []
         group = []
-        whole = get_lead(entities, lead.id)
+        whole = get_lead(entities, lead.id) if lead.may_be_cut else lead
         assert whole is not None, "a snapshot keeps every lead"
-        yield [whole]
+        yield [whole], newest_notes(entities, lead.id) if lead.id in noted else []
         forget_results(entities)
     if group:
-        yield group
+        yield group, []

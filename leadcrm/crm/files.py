@@ -11,14 +11,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from leadcrm.configuration.time_zone import UTC, TimeZone
 from leadcrm.crm.documents import LEAD_NAMES, encode_line, lead_document
+from leadcrm.crm.events import Event
 from leadcrm.crm.leads import Lead
+from leadcrm.crm.times import local_text
 from leadcrm.crm.xlsx import XlsxFile
 
 SEPARATORS = MappingProxyType({"comma": ",", "semicolon": ";", "tab": "\t"})
@@ -50,8 +53,8 @@ class File(Protocol):
     def begin(self) -> bytes:
         """Return how it begins."""
 
-    def add(self, leads: Iterable[Lead]) -> bytes:
-        """Return some leads, or nothing where they wait for others."""
+    def add(self, leads: Iterable[Lead], notes: Sequence[Event] = ()) -> bytes:
+        """Return some leads, each with these notes, or nothing where they wait for others."""
 
     def end(self) -> bytes:
         """Return how it ends."""
@@ -60,18 +63,20 @@ class File(Protocol):
 class CsvFile:
     """CSV for spreadsheets."""
 
-    def __init__(self, separator: str = ",") -> None:
-        """Set the character between two cells."""
+    def __init__(self, separator: str = ",", zone: TimeZone = UTC) -> None:
+        """Set the character between two cells, and the zone of times."""
+        self._zone = zone
         self._separator = separator
         self._formula_begins = _QUOTED_COMMAS if separator == "," else _ANY_SEPARATOR
 
     def begin(self) -> bytes:
         """Return the mark of UTF-8 and the names."""
-        return _BYTE_ORDER_MARK + self._lines([LEAD_NAMES])
+        return _BYTE_ORDER_MARK + self._lines([EXPORT_NAMES])
 
-    def add(self, leads: Iterable[Lead]) -> bytes:
+    def add(self, leads: Iterable[Lead], notes: Sequence[Event] = ()) -> bytes:
         """Return a line a lead."""
-        return self._lines([self._formula_begins.sub("'", cell_text(value)) for value in lead] for lead in leads)
+        rows = (cells_of(lead, notes, self._zone) for lead in leads)
+        return self._lines([self._formula_begins.sub("'", text) for text in row] for row in rows)
 
     def end(self) -> bytes:
         """Return nothing."""
@@ -90,32 +95,49 @@ class NdjsonFile:
         """Return nothing."""
         return b""
 
-    def add(self, leads: Iterable[Lead]) -> bytes:
+    def add(self, leads: Iterable[Lead], notes: Sequence[Event] = ()) -> bytes:
         """Return a line a lead."""
-        return b"".join(encode_line(lead_document(lead)) for lead in leads)
+        noted = [{"at": note.at, "text": note.to_value, "by": note.actor} for note in notes]
+        return b"".join(encode_line({**lead_document(lead), "notes": noted}) for lead in leads)
 
     def end(self) -> bytes:
         """Return nothing."""
         return b""
 
 
-def cell_text(value: Any) -> str:
-    """Return a lead's value as a cell shows it."""
+def cells_of(lead: Lead, notes: Sequence[Event], zone: TimeZone) -> list[str]:
+    """Return a lead's cells, as `EXPORT_NAMES` names them."""
+    lines = (f"{local_text(note.at, zone)} {note.actor}: {note.to_value}" for note in notes)
+    return [*(cell_text(value, zone) for value in lead), "\n".join(lines)]
+
+
+def cell_text(value: Any, zone: TimeZone = UTC) -> str:
+    """Return a lead's value as a cell shows it to people of a zone."""
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return f"{value.isoformat(timespec='milliseconds')}Z"
+        return local_text(value, zone)
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
 
 
-FORMATS: Mapping[str, Callable[[], File]] = MappingProxyType(
-    {"csv": CsvFile, "ndjson": NdjsonFile, "xlsx": partial(XlsxFile, LEAD_NAMES, cell_text)}
-)
-"""What makes a file of each kind."""
+EXPORT_NAMES = (*LEAD_NAMES, "notes")
+"""The columns of files for people."""
+
+FORMATS = ("csv", "ndjson", "xlsx")
 
 
-def new_file(kind: str, separator: str = "comma") -> File:
-    """Return a file of a kind of `FORMATS`; the separator, one of `SEPARATORS`, matters to a CSV alone."""
-    return CsvFile(SEPARATORS[separator]) if kind == "csv" else FORMATS[kind]()
+def new_file(kind: str, separator: str = "comma", zone: TimeZone = UTC) -> File:
+    """Return a file of a kind of `FORMATS`.
+
+    Args:
+        kind: What to encode leads as.
+        separator: One of `SEPARATORS`, for a CSV.
+        zone: Of the times in files for people; programs get UTC.
+    """
+    if kind == "ndjson":
+        return NdjsonFile()
+    return (
+        CsvFile(SEPARATORS[separator], zone) if kind == "csv" else XlsxFile(EXPORT_NAMES, partial(cells_of, zone=zone))
+    )

@@ -11,8 +11,10 @@ import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
+
+from leadcrm.database.entities import FIELD_COLUMNS
 
 MAX_ROWS = 500
 """Rows of a page: some hundred kilobytes of JSON."""
@@ -20,8 +22,27 @@ MAX_ROWS = 500
 LONGEST_LISTED = 1_024
 """The characters of a value that pages, searches and the stream carry: whole ones have no bound, nor would a page."""
 
-FILTER_COLUMNS = ("status", "assigned_to", "country", "offer", "marker", "domain", "sourcetype", "lang", "source")
+FILTER_COLUMNS = (
+    "status",
+    "assigned_to",
+    "country",
+    "offer",
+    "marker",
+    "domain",
+    "sourcetype",
+    "lang",
+    "source",
+    "creo",
+    "click_id",
+)
 """The columns that a filter compares with exact values."""
+
+
+CONTAINED_COLUMNS = (
+    *FILTER_COLUMNS,
+    *(column for column in FIELD_COLUMNS if column not in FILTER_COLUMNS),
+)
+"""The columns that a filter looks for parts of texts in."""
 
 
 class Lead(NamedTuple):
@@ -69,6 +90,7 @@ class LeadFilter:
     Attributes:
         ids: The only leads to read, those of them that the other parts let through.
         values: Pairs of a column of `FILTER_COLUMNS` and the values that it may have. "" also stands for NULL.
+        contains: Pairs of a column of `CONTAINED_COLUMNS` and the texts of which it has one as a part, in any case.
         since: The earliest arrival, naive UTC.
         until: The end of the period, excluded, naive UTC.
         email: A whole address, in any case.
@@ -81,6 +103,7 @@ class LeadFilter:
 
     ids: tuple[UUID, ...] = ()
     values: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    contains: tuple[tuple[str, tuple[str, ...]], ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     email: str | None = None
@@ -88,6 +111,14 @@ class LeadFilter:
     tests: str | None = None
     due: datetime | None = None
     q: str | None = None
+
+
+def texts_by_column(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Gather pairs of a column and a text by their columns, as a filter has them."""
+    texts: dict[str, list[str]] = {}
+    for column, text in pairs:
+        texts.setdefault(column, []).append(text)
+    return tuple((column, tuple(parts)) for column, parts in texts.items())
 
 
 class Cursor(NamedTuple):
@@ -119,11 +150,30 @@ class Cursor(NamedTuple):
         return cls(created_at, UUID(hex=id))
 
 
+class Place(Protocol):
+    """Where a page begins."""
+
+    def encode(self) -> str:
+        """Return it as a word for URLs."""
+
+
+class Reach(NamedTuple):
+    """How far a search has looked for parts of texts: that many of the newest leads, back to a time; None for all."""
+
+    leads: int
+    since: datetime | None
+
+
 class Page(NamedTuple):
-    """Some leads, newest first, and where the next page begins; None after the last page."""
+    """Some leads in order, and where the next page begins; None after the last page.
+
+    Attributes:
+        reach: How far a search has looked; None where the page is of no search.
+    """
 
     leads: list[Lead]
-    next: Cursor | None
+    next: Place | None
+    reach: Reach | None = None
 
 
 def make_page(leads: Iterable[Lead], limit: int) -> Page:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import count
 from typing import Any
 from uuid import UUID
 
 from pony.orm import desc, raw_sql, select
 
+from leadcrm.crm.conditions import conditions
 from leadcrm.crm.dialects import dialect_of
-from leadcrm.crm.leads import FILTER_COLUMNS, LONGEST_LISTED, Cursor, Lead, LeadFilter
-from leadcrm.crm.phones import same_number
+from leadcrm.crm.leads import LONGEST_LISTED, Cursor, Lead, LeadFilter
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
 
 _LEAD = (
@@ -69,45 +70,18 @@ def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
     ids = lead_filter.ids
     if ids:
         query = query.where(lambda lead: lead.raw.id in ids)
-    for column, values in lead_filter.values:
-        query = _where_one_of(query, column, values)
-    if lead_filter.tests == "only":
-        query = where_sql(query, "lead.is_test", ())
-    elif lead_filter.tests != "include" and not ids:
-        query = where_sql(query, "NOT lead.is_test", ())
-    since, until = lead_filter.since, lead_filter.until
+    for condition, values in conditions(dialect_of(entities), lead_filter):
+        query = where_sql(query, condition, values)
+    return query
+
+
+def within(query: Any, since: datetime | None, until: datetime | None) -> Any:
+    """Narrow a query to the leads that arrived in a period, of which the end is excluded."""
     if since is not None:
         query = query.where(lambda lead: lead.created_at >= since)
     if until is not None:
         query = query.where(lambda lead: lead.created_at < until)
-    due = lead_filter.due
-    if due is not None:
-        query = query.where(lambda lead: lead.call_at <= due)
-    dialect = dialect_of(entities)
-    bytewise = dialect.bytewise
-    # The indexes hold the first 64 characters, since no index takes texts of any length: the first comparison of
-    # each pair uses the index, the second is exact.
-    if lead_filter.email is not None:
-        variants = case_variants(lead_filter.email)
-        is_email = (
-            f"lower(substr(lead.email, 1, 64)){bytewise} = lower(substr(?, 1, 64)) AND lower(lead.email) = lower(?)"
-        )
-        emails = [email for email in variants for _ in range(2)]
-        query = where_sql(query, " OR ".join([is_email] * len(variants)), emails)
-    if lead_filter.phone is not None:
-        exactly = (
-            f"substr(lead.phone, 1, 64){bytewise} = substr(?, 1, 64) AND lead.phone = ?",
-            [lead_filter.phone] * 2,
-        )
-        query = where_sql(query, *(same_number(dialect, lead_filter.phone) or exactly))
     return query
-
-
-def case_variants(text: str) -> tuple[str, ...]:
-    """Return the spellings of a text to search for: a database may fold the case of ASCII letters alone."""
-    if text.isascii():
-        return (text,)
-    return tuple(dict.fromkeys((text, text.lower(), text.upper(), text.capitalize(), text.title())))
 
 
 def where_sql(query: Any, condition: str, values: Sequence[str]) -> Any:
@@ -122,19 +96,3 @@ def where_sql(query: Any, condition: str, values: Sequence[str]) -> Any:
     numbered = re.sub(r"\?", lambda _: f"$(values[{next(numbers)}])", condition)
     fragment = raw_sql(f"({numbered})")
     return query.where(lambda lead: fragment)
-
-
-def _where_one_of(query: Any, column: str, values: tuple[str, ...]) -> Any:
-    assert column in FILTER_COLUMNS
-    if (column, values) == ("assigned_to", ("",)):
-        # Never an empty text. Without that alternative, the index of leads that nobody has serves it.
-        return query.where(lambda lead: lead.assigned_to is None)
-    if "" in values:
-        return query.where(lambda lead: getattr(lead, column) in values or getattr(lead, column) is None)
-    if column == "status" and "new" not in values:
-        # Redundant, but it matches the partial index's predicate so the planner can use it.
-        query = query.where(lambda lead: lead.status != "new")
-    if column == "source" and "api" not in values:
-        # As above.
-        query = query.where(lambda lead: lead.source != "api")
-    return query.where(lambda lead: getattr(lead, column) in values)

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from pony.orm import count, desc, raw_sql, select
 
 from leadcrm.crm.leads import LONGEST_LISTED
 from leadcrm.crm.states import SPOOLED
-from leadcrm.database.entities import Entities, SpoolEntities
+from leadcrm.database.entities import Entities, SpoolEntities, quoted_table
 from leadcrm.database.sessions import bind_spool, session
 from leadcrm.database.states import State
 from leadcrm.errors import StoreError
@@ -24,6 +24,9 @@ from leadcrm.ingest.submission import Submission
 
 SCANNED_ROWS = 20_000
 """How many rows one page looks at for those of a source, which no index finds: some tens of milliseconds."""
+
+Archived = Literal["hide", "only", "include"]
+"""Whether a list of requests has those that people have put out of the inbox."""
 
 
 class Kept(NamedTuple):
@@ -165,6 +168,7 @@ def list_raw(
     limit: int,
     after: UUID | None = None,
     source: str | None = None,
+    archived: Archived = "hide",
 ) -> RawPage:
     """Return a page of raw rows in these states, of database and spool together. Opens sessions of its own.
 
@@ -177,8 +181,8 @@ def list_raw(
     database_states = tuple(state for state in states if state != SPOOLED)
     if database_states:
         with session(entities):
-            pages.append(_list_database(entities, database_states, source, limit=limit, after=after))
-    if SPOOLED in states:
+            pages.append(_list_database(entities, database_states, source, archived, limit=limit, after=after))
+    if SPOOLED in states and archived != "only":
         pages.append(spool.list(limit=limit, after=after, source=source))
     rows = sorted((row for page in pages for row in page.rows), key=lambda row: row.id, reverse=True)
     return RawPage(rows, max((page.next for page in pages if page.next), default=None)).upto(limit)
@@ -202,9 +206,16 @@ def count_duplicates(entities: Entities, id: UUID) -> dict[str, int]:
 
 
 def _list_database(
-    entities: Entities, states: tuple[str, ...], source: str | None, *, limit: int, after: UUID | None
+    entities: Entities,
+    states: tuple[str, ...],
+    source: str | None,
+    archived: Archived,
+    *,
+    limit: int,
+    after: UUID | None,
 ) -> RawPage:
     query = unerased(_select_summaries(entities, raw_sql("NULL", str))).where(lambda row: row.state in states)
+    query = where_archived(entities, query, archived)
     if State.STORED not in states:
         # Redundant, but this literal matches the partial index's predicate so the planner can use it.
         query = query.where(lambda row: row.state != "stored")
@@ -225,6 +236,16 @@ def _last_scanned(entities: Entities, after: UUID | None) -> UUID | None:
         ids = ids.where(lambda row: row.id < after)
     found = ids.order_by(desc(1)).limit(1, offset=SCANNED_ROWS - 1)[:]
     return found[0] if found else None
+
+
+def where_archived(entities: Entities, query: Any, archived: Archived) -> Any:
+    """Narrow a query of raw rows, whose loop variable is `row`, by whether they are archived."""
+    if archived == "include":
+        return query
+    table = quoted_table(entities.archived)
+    is_archived = f'EXISTS (SELECT 1 FROM {table} archived WHERE archived.raw_id = "row".id)'  # noqa: S608 - a name of ours
+    fragment = raw_sql(is_archived if archived == "only" else f"NOT {is_archived}")
+    return query.where(lambda row: fragment)
 
 
 def _select_summaries(entities: SpoolEntities, refusal: Any) -> Any:

@@ -9,7 +9,6 @@ Invariants:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +19,7 @@ from pony.orm import select
 
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import apply_change, change_session
+from leadcrm.crm.events import is_program
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
 from leadcrm.database.sessions import session
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
@@ -32,8 +32,6 @@ PAGE_CHARACTERS = 4 * 1024 * 1024
 
 MAX_SAMPLES = 3
 """Of each column."""
-
-_OUR_ACTOR = re.compile(r"(mapping|normalizer) v\d*")
 
 
 class Sample(NamedTuple):
@@ -164,8 +162,10 @@ def _take(entities: Entities, page: dict[UUID, Submission], report: Report, *, i
     ids = sorted(page)
     with session(entities) if is_dry_run else change_session(entities):
         leads = select(lead for lead in entities.lead if lead.raw.id in ids).order_by(lambda lead: lead.raw.id)
+        held = leads[:] if is_dry_run else leads.for_update()[:]
+        # Once the leads are locked: what people set until then stays, and what they set later waits.
         set_by_people = _set_by_people(entities, ids)
-        for lead in leads[:] if is_dry_run else leads.for_update()[:]:
+        for lead in held:
             made = page[lead.raw.id]
             differences = _differences(lead, made, set_by_people, report)
             report.changed += bool(differences)
@@ -175,7 +175,7 @@ def _take(entities: Entities, page: dict[UUID, Submission], report: Report, *, i
 
 def _set_by_people(entities: Entities, ids: Sequence[UUID]) -> set[tuple[UUID, str]]:
     events = select((event.lead_id, event.field, event.actor) for event in entities.lead_event if event.lead_id in ids)
-    return {(id, column) for id, column, actor in events if not _OUR_ACTOR.fullmatch(actor)}
+    return {(id, column) for id, column, actor in events if not is_program(actor)}
 
 
 def _differences(

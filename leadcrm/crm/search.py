@@ -2,21 +2,23 @@
 
 `q` is the prefix of an email, a last name or a phone, or a phone's number however it is written. Those are found in
 indexes and promised to be quick. No index of both databases finds a part within a text: that is looked for in the
-newest `SCANNED_ROWS` leads only, and so are first names.
+newest `SCANNED_ROWS` leads only, and so are first names. Besides, `q` may name a lead by an id, a click id or a key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from leadcrm.crm.conditions import case_variants
 from leadcrm.crm.dialects import dialect_of
-from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, make_page
+from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach, make_page
+from leadcrm.crm.names import leads_by_index, leads_by_scan
 from leadcrm.crm.phones import digits_of, is_phone, phone_prefixes, same_number
 from leadcrm.crm.queries import (
     after_cursor,
-    case_variants,
     narrow,
     newest_first,
     select_leads,
@@ -33,6 +35,9 @@ SCANNED_ROWS = 20_000
 MAX_GATHERED = 5_000
 """Up to this many matches of a prefix are gathered and sorted. More are so dense that a scan from the newest lead
 down soon meets enough of them."""
+
+_LENGTHS_OF_IDS = (32, 36)
+"""Characters of a UUID: what it names is all that was looked for."""
 
 _AFTER_EVERY_TEXT = "\U0010ffff"
 
@@ -59,7 +64,8 @@ def list_leads(entities: Entities, lead_filter: LeadFilter, *, limit: int, after
 def read_page(entities: Entities, lead_filter: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
     """Return a page of leads, newest first, with the beginnings of long values. The caller holds the session."""
     if lead_filter.q:
-        return make_page(_Search(entities, lead_filter, lead_filter.q).newest(limit + 1, after), limit)
+        search = _Search(entities, lead_filter, lead_filter.q)
+        return make_page(search.newest(limit + 1, after), limit)._replace(reach=search.reach)
     query = after_cursor(narrow(entities, select_leads(entities), lead_filter), after)
     return make_page(to_leads(newest_first(entities, query)[: limit + 1]), limit)
 
@@ -74,16 +80,25 @@ class _Search:
         self._variants = case_variants(q)
         self._phone_prefixes = phone_prefixes(q)
         self._same_number = same_number(self._dialect, q)
+        self._q = q
+        self.reach = Reach(SCANNED_ROWS, None)
 
     def newest(self, count: int, after: Cursor | None) -> list[Lead]:
         """Return the newest matches of either kind."""
+        ids = leads_by_index(self._entities, self._q)
+        # Digits may be a click id, but mostly are a phone or a part of one.
+        if not is_phone(self._q) or not (ids or self._same_number):
+            ids |= leads_by_scan(self._entities, self._q)
+        named = self._named(ids, after)
+        if named and len(self._q) in _LENGTHS_OF_IDS:
+            return sorted(named, key=lambda lead: (lead.created_at, lead.id), reverse=True)[:count]
         places = self._gather_prefix_matches()
         if places is None:
             matches = self._scan_for_prefixes(count, after)
         else:
             later = sorted((place for place in places if after is None or place < after), reverse=True)
             matches = self._get_leads([place.id for place in later[:count]])
-        leads = {lead.id: lead for lead in matches}
+        leads = {lead.id: lead for lead in (*matches, *named)}
         # Whoever types a whole phone has found what they look for.
         if not (self._same_number and leads):
             leads.update((lead.id, lead) for lead in self._scan_for_parts(count, after))
@@ -119,6 +134,7 @@ class _Search:
     def _scan_for_parts(self, count: int, after: Cursor | None) -> Iterator[Lead]:
         """Return the newest leads with `q` anywhere in a text, among those that are scanned."""
         oldest = self._oldest_scanned()
+        self.reach = Reach(SCANNED_ROWS, oldest)
         is_part = [f"{self._dialect.position}(lower({_SCANNED}), lower(?)) > 0"] * len(self._variants)
         parts = list(self._variants)
         if is_phone(self._variants[0]):
@@ -143,9 +159,17 @@ class _Search:
     def _get_leads(self, ids: list[UUID]) -> Iterator[Lead]:
         return to_leads(select_leads(self._entities).where(lambda lead: lead.raw.id in ids)[:] if ids else ())
 
-    def _oldest_scanned(self) -> datetime:
+    def _named(self, ids: set[UUID], after: Cursor | None) -> list[Lead]:
+        """Return those of the leads that the filter lets through."""
+        wanted = tuple(id for id in ids if not self._filter.ids or id in self._filter.ids)
+        if not wanted:
+            return []
+        query = narrow(self._entities, select_leads(self._entities), replace(self._filter, ids=wanted))
+        return [lead for lead in to_leads(query[:]) if after is None or (lead.created_at, lead.id) < after]
+
+    def _oldest_scanned(self) -> datetime | None:
         places = newest_first(self._entities, select_places(self._entities))[SCANNED_ROWS : SCANNED_ROWS + 1]
-        return places[0][0] if places else datetime(1, 1, 1)  # noqa: DTZ001 - the columns hold naive UTC
+        return places[0][0] if places else None
 
     def _prefixes(self) -> Iterator[tuple[str, str]]:
         """Yield each indexed expression with each prefix to look for in it."""

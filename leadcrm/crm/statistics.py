@@ -1,4 +1,4 @@
-"""Statistics of a period: leads by hour or day and by their sources, and the ledger of outcomes.
+"""Statistics of a period: leads by hour or day and by their values, and the ledger of outcomes.
 
 The index by time finds the leads of the period. They are gathered once and then counted by each dimension.
 """
@@ -7,29 +7,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from pony.orm import count, raw_sql, select
 
-from leadcrm.crm.dialects import Step, dialect_of
+from leadcrm.configuration.time_zone import UTC, TimeZone
+from leadcrm.crm.conditions import conditions
+from leadcrm.crm.dialects import Dialect, Step, Unit, dialect_of
+from leadcrm.crm.leads import LeadFilter
 from leadcrm.database.entities import Entities
 from leadcrm.database.states import UNSTORED_STATES
 
-DIMENSIONS = ("status", "country", "offer", "marker", "sourcetype", "source")
+DIMENSIONS = ("status", "assigned_to", "country", "offer", "marker", "sourcetype", "source", "creo")
 
 LONGEST_VALUE = 256
 """The characters of a value: longer ones that begin alike count as one."""
 
-MAX_VALUES = 20
+MAX_VALUES = 200
 """Values of one dimension: the most frequent."""
 
 _MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
 """Between the two readings of the clock for a row's id and for its time. They are microseconds apart."""
 
-_STEPS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_LAST = datetime.max  # noqa: DTZ901 - naive UTC, as all times here
 
 _Counts = dict[str, Counter[Any]]
 
@@ -42,8 +48,9 @@ class Statistics:
         since: The start of the period, naive UTC.
         until: Its end, excluded, naive UTC.
         step: The length of time that `steps` and `outcomes` count by.
+        zone: Whose days and hours they are.
         leads: The number of leads.
-        steps: The number of leads by the start of each hour or day of the period, empty ones included.
+        steps: The number of leads by the start (naive UTC) of each hour or day of the period, empty ones included.
         dimensions: For each of `DIMENSIONS`, its most frequent values with the number of leads.
         outcomes: For each state of rows that are no leads, their number by hour or day, as in `steps`.
     """
@@ -51,81 +58,133 @@ class Statistics:
     since: datetime
     until: datetime
     step: Step
+    zone: TimeZone
     leads: int
     steps: Mapping[datetime, int]
     dimensions: Mapping[str, tuple[tuple[str | None, int], ...]]
     outcomes: Mapping[str, Mapping[datetime, int]]
 
 
-def statistics(
-    entities: Entities,
-    since: datetime,
-    until: datetime,
-    step: Step,
-    *,
-    sources: Sequence[str] = (),
-    tests: str | None = None,
-) -> Statistics:
-    """Return the statistics of a period. The caller holds the session.
+def statistics(entities: Entities, lead_filter: LeadFilter, step: Step, zone: TimeZone = UTC) -> Statistics:
+    """Return the statistics of the filter's period. The caller holds the session.
 
     Args:
         entities: The bound database.
-        since: The start of the period, naive UTC.
-        until: Its end, excluded, naive UTC.
-        step: The length of time to count by.
-        sources: The only sources that count; none for all.
-        tests: Whether the senders' test leads count, as in a `LeadFilter`.
+        lead_filter: Which leads, with both ends of the period and neither `ids` nor `q`. Where it asks for more than a
+            period and sources, only leads are counted: requests that are none have no other of their columns.
+        step: What to count by.
+        zone: Whose days and hours.
     """
-    counts = _count_leads(entities, since, until, step, sources, tests)
-    starts = starts_between(since, until, step)
-    by_step = {moment_of(start): leads for start, leads in counts["step"].items()}
+    since, until = lead_filter.since, lead_filter.until
+    assert since is not None
+    assert until is not None
+    steps = _Steps(since, until, step, zone)
+    counts = _count_leads(entities, lead_filter, steps.unit)
+    by_step = steps.gather(counts["step"])
+    sources = dict(lead_filter.values).get("source", ())
+    of_requests = LeadFilter(since=since, until=until, tests=lead_filter.tests)
+    if sources:
+        of_requests = replace(of_requests, values=(("source", sources),))
     return Statistics(
         since=since,
         until=until,
         step=step,
+        zone=zone,
         leads=sum(by_step.values()),
-        steps={start: by_step.get(start, 0) for start in starts},
+        steps=by_step,
         dimensions={name: tuple(counts[name].most_common(MAX_VALUES)) for name in DIMENSIONS},
-        outcomes=_count_outcomes(entities, since, until, step, starts, sources),
+        outcomes=_count_outcomes(entities, of_requests, steps, sources) if lead_filter == of_requests else steps.none,
     )
 
 
-def starts_between(since: datetime, until: datetime, step: Step) -> list[datetime]:
-    """Return the start of every hour or day that the period touches."""
-    first = since.replace(minute=0, second=0, microsecond=0, hour=since.hour if step == "hour" else 0)
-    # By their number, since adding a step to the last one may go past the latest time that Python has.
-    return [first + number * _STEPS[step] for number in range(-((first - until) // _STEPS[step]))]
+class _Steps:
+    """The hours or days of a period in a zone, and the unit that the database counts by to make them."""
+
+    def __init__(self, since: datetime, until: datetime, step: Step, zone: TimeZone) -> None:
+        self._step = step
+        self._start_of = lru_cache(maxsize=None)(self._start)
+        self._rules = None if zone.rules is timezone.utc else zone.rules
+        try:
+            self.starts = self._between(since, until)
+        except OverflowError:
+            # Next to the first and the last time of all, local days would begin before or end after it.
+            self._rules = None
+            self._start_of.cache_clear()
+            self.starts = self._between(since, until)
+        # Every zone of today is a whole number of quarters away from UTC.
+        self.unit: Unit = step if self._rules is None else "quarter"
+
+    @property
+    def none(self) -> dict[str, dict[datetime, int]]:
+        """Return the outcomes where none are counted."""
+        return {state: dict.fromkeys(self.starts, 0) for state in UNSTORED_STATES}
+
+    def gather(self, counts: Mapping[str, int]) -> dict[datetime, int]:
+        """Return the sums of counts by unit, for every step."""
+        sums = dict.fromkeys(self.starts, 0)
+        for text, number in counts.items():
+            sums[self._start_of(moment_of(text))] += number
+        return sums
+
+    def _start(self, at: datetime) -> datetime:
+        local = at if self._rules is None else at.replace(tzinfo=timezone.utc).astimezone(self._rules)
+        if self._step == "day":
+            return self._in_utc(datetime.combine(local.date(), time()))
+        # Not by the local time: an hour may come twice.
+        return at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+
+    def _in_utc(self, local: datetime) -> datetime:
+        if self._rules is None:
+            return local
+        return local.replace(tzinfo=self._rules).astimezone(timezone.utc).replace(tzinfo=None)
+
+    def _between(self, since: datetime, until: datetime) -> list[datetime]:
+        starts = []
+        start = self._start(since)
+        while start < until:
+            starts.append(start)
+            # From the middle of the next day, since a day may have 23 or 25 hours.
+            following = _HOUR if self._step == "hour" else 1.5 * _DAY
+            if start > _LAST - following:
+                break
+            start = self._start(start + following)
+        return starts
 
 
-def moment_of(start: str) -> datetime:
-    """Return the start of an hour or day as `Dialect.truncate` writes it."""
-    return datetime.fromisoformat(f"{start[:10]} {start[11:13] or '00'}:00:00")
+def moment_of(text: str) -> datetime:
+    """Return the start of a unit as the database writes it."""
+    return datetime.fromisoformat(f"{text[:10]} {text[11:13] or '00'}:{text[14:16] or '00'}:00")
 
 
-_TESTS = {None: " AND NOT is_test", "only": " AND is_test", "include": ""}
+def gathered_sql(dialect: Dialect, table: str, columns: str, lead_filter: LeadFilter) -> tuple[str, dict[str, str]]:
+    """Return the query for columns of the leads that a filter without `ids` and `q` lets through, and its values."""
+    values: dict[str, str] = {}
+    parts = []
+    for condition, texts in conditions(dialect, lead_filter):
+        names = iter(texts)
+        numbered = []
+        for piece in condition.split("?"):
+            numbered.append(piece)
+            if (text := next(names, None)) is not None:
+                numbered.append(f"$value{len(values)}")
+                values[f"value{len(values)}"] = text
+        parts.append(f"({''.join(numbered)})")
+    return f"SELECT {columns} FROM {table} lead WHERE {' AND '.join(parts) or '1 = 1'}", values  # noqa: S608 - names of ours
 
 
-def _count_leads(
-    entities: Entities, since: datetime, until: datetime, step: Step, sources: Sequence[str], tests: str | None
-) -> _Counts:
+def _count_leads(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> _Counts:
     names = ("step", *DIMENSIONS)
+    dialect = dialect_of(entities)
     table = entities.database.provider.quote_name(entities.lead._table_)
-    start = dialect_of(entities).truncate("created_at", step)
+    start = dialect.truncate("lead.created_at", unit)
+    gathered, values = gathered_sql(dialect, table, f"{start} AS step, {', '.join(DIMENSIONS)}", lead_filter)
     # In SQL, since Pony has no common table expressions: all dimensions count the same leads, though others arrive
     # meanwhile. Grouping by all dimensions at once would give about as many groups as there are leads.
     by_dimension = " UNION ALL ".join(
         f"SELECT {number}, substr(CAST({name} AS text), 1, {LONGEST_VALUE}), count(*) FROM gathered GROUP BY {name}"  # noqa: S608 - names of ours
         for number, name in enumerate(names)
     )
-    values = {f"source{number}": source for number, source in enumerate(sources)}
-    chosen = f" AND source IN ({', '.join(f'${name}' for name in values)})" if values else ""
-    rows = entities.database.select(
-        f"* FROM (WITH gathered AS (SELECT {start} AS step, "  # noqa: S608 - names of ours
-        f"{', '.join(DIMENSIONS)} FROM {table} WHERE created_at >= $since AND created_at < $until"
-        f"{_TESTS[tests]}{chosen}) {by_dimension}) AS counted",
-        {"since": since.isoformat(" ", "microseconds"), "until": until.isoformat(" ", "microseconds"), **values},
-        {},
-    )
+    rows = entities.database.select(f"* FROM (WITH gathered AS ({gathered}) {by_dimension}) AS counted", values, {})
     counts: _Counts = {name: Counter() for name in names}
     for number, value, leads in rows:
         counts[names[number]][value] += leads
@@ -133,19 +192,17 @@ def _count_leads(
 
 
 def _count_outcomes(
-    entities: Entities,
-    since: datetime,
-    until: datetime,
-    step: Step,
-    starts: list[datetime],
-    sources: Sequence[str],
+    entities: Entities, period: LeadFilter, steps: _Steps, sources: Sequence[str]
 ) -> dict[str, dict[datetime, int]]:
     """Count the rows that are no leads. There may be as many of them as leads, so an index must find them."""
-    counts = {state: dict.fromkeys(starts, 0) for state in UNSTORED_STATES}
+    since, until = period.since, period.until
+    assert since is not None
+    assert until is not None
+    counts: dict[str, Counter[str]] = {state: Counter() for state in UNSTORED_STATES}
     # Ids begin with the time and are indexed within a state: they narrow the rows, the times select them.
-    low = _lowest_id(since, -_MAX_CLOCK_DIFFERENCE)
-    high = _lowest_id(until, _MAX_CLOCK_DIFFERENCE)
-    start = raw_sql(dialect_of(entities).truncate('"row".received_at', step), str)
+    low = lowest_id(since, -_MAX_CLOCK_DIFFERENCE)
+    high = lowest_id(until, _MAX_CLOCK_DIFFERENCE)
+    start = raw_sql(dialect_of(entities).truncate('"row".received_at', steps.unit), str)
     query = select(
         (row.state, start, count())
         for row in entities.raw_lead
@@ -158,11 +215,11 @@ def _count_outcomes(
     if sources:
         query = query.where(lambda row: row.source in sources)
     for state, text, rows in query:
-        counts[state][moment_of(str(text))] = rows
-    return counts
+        counts[state][str(text)] = rows
+    return {state: steps.gather(by_unit) for state, by_unit in counts.items()}
 
 
-def _lowest_id(at: datetime, offset: timedelta) -> UUID:
+def lowest_id(at: datetime, offset: timedelta = timedelta()) -> UUID:
     """Return the lowest id of that time, moved by an offset."""
     # In seconds: the sum may lie outside the times that Python has.
     seconds = at.replace(tzinfo=timezone.utc).timestamp() + offset.total_seconds()

@@ -1,16 +1,14 @@
-"""The work on leads: the people who do it, how much of it there is, and the next lead to take."""
+"""The work on leads: the people who do it, and the next lead to take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from pony.orm import raw_sql, select
+from pony.orm import select
 
 from leadcrm.crm.audit import Action, Actor, record
 from leadcrm.crm.changes import ChangeOutcome, apply_change, change_session, to_lead
-from leadcrm.crm.leads import Lead, LeadFilter
-from leadcrm.crm.queries import narrow
+from leadcrm.crm.leads import Lead
 from leadcrm.crm.times import now
 from leadcrm.crm.tokens import RIGHTS, Right
 from leadcrm.database.entities import Entities
@@ -18,28 +16,6 @@ from leadcrm.database.sessions import session
 
 MAX_PEOPLE = 500
 """Names of people that are listed."""
-
-MAX_COUNTED = 10_000
-"""Leads that are counted one by one, which takes some milliseconds; of more it is only said that they are more."""
-
-
-class Count(NamedTuple):
-    """A number of leads; where it is not exact there are more."""
-
-    leads: int
-    is_exact: bool
-
-
-def count_leads(entities: Entities, lead_filter: LeadFilter) -> Count:
-    """Count the leads that a filter without `q` lets through.
-
-    Raises:
-        StoreUnavailable: The database cannot be read.
-    """
-    with session(entities):
-        rows = select(raw_sql("1", int) for lead in entities.lead).without_distinct()
-        found = len(narrow(entities, rows, lead_filter)[: MAX_COUNTED + 1])
-    return Count(min(found, MAX_COUNTED), found <= MAX_COUNTED)
 
 
 def list_people(entities: Entities) -> list[str]:

@@ -12,6 +12,7 @@ from typing import IO, Any
 from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
 
+from leadcrm.crm.events import Event
 from leadcrm.crm.leads import Lead
 
 MAX_ROWS = 1_048_576
@@ -41,10 +42,10 @@ class _Archive(ZipFile):
 class XlsxFile:
     """A workbook with one sheet, or several where there are too many rows for one."""
 
-    def __init__(self, names: Sequence[str], text_of: Callable[[Any], str]) -> None:
-        """Set the names in the first row, and what makes a text of a value."""
+    def __init__(self, names: Sequence[str], cells_of: Callable[[Lead, Sequence[Event]], list[str]]) -> None:
+        """Set the names in the first row, and what makes the cells of a lead with its notes."""
         self._names = names
-        self._text_of = text_of
+        self._cells_of = cells_of
         self._target = _Pieces()
         # A target that cannot be read or sought makes the archive a stream.
         self._archive = _Archive(self._target, "w", ZIP_DEFLATED)
@@ -58,13 +59,13 @@ class XlsxFile:
         self._begin_sheet()
         return self._target.take()
 
-    def add(self, leads: Iterable[Lead]) -> bytes:
+    def add(self, leads: Iterable[Lead], notes: Sequence[Event] = ()) -> bytes:
         """Return what the compression lets go of so far."""
         for lead in leads:
             if self._rows >= MAX_ROWS or self._bytes >= MAX_SHEET_BYTES:
                 self._end_sheet()
                 self._begin_sheet()
-            self._write_row([self._text_of(value) for value in lead])
+            self._write_row(self._cells_of(lead, notes))
         return self._target.take()
 
     def end(self) -> bytes:

@@ -45,12 +45,13 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: raw rows, leads, changes, ledger, sources, feed, sinks, tokens, audit.
+    """The entities of one bound database: rows, leads, changes, ledger, sources, feed, sinks, tokens, audit, archive.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
     `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
     `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`, `token` maps
-    `leads_tokens`, `browser_session` maps `leads_sessions`, `audit_entry` maps `leads_audit`.
+    `leads_tokens`, `browser_session` maps `leads_sessions`, `audit_entry` maps `leads_audit`, `archived` maps
+    `leads_archived`.
     """
 
     lead: Any
@@ -65,6 +66,7 @@ class Entities(SpoolEntities):
     token: Any
     browser_session: Any
     audit_entry: Any
+    archived: Any
 
 
 def _text() -> Any:
@@ -260,6 +262,12 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         at = Required(datetime)
         PrimaryKey(seq, sink)
 
+    class Archived(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_archived")
+        raw_id = PrimaryKey(UUID)
+        at = Required(datetime)
+        actor = _required_text()
+
     sink = type("Sink", (database.Entity,), {"_table_": table("leads_sinks"), **_sink_attributes()})
     delivery = type("Delivery", (database.Entity,), {"_table_": table("leads_deliveries"), **_delivery_attributes()})
     token = type("Token", (database.Entity,), {"_table_": table("leads_tokens"), **_token_attributes()})
@@ -282,6 +290,7 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         token=token,
         browser_session=browser_session,
         audit_entry=audit_entry,
+        archived=Archived,
     )
 
 

@@ -90,11 +90,17 @@ class Health:
         self._judging = asyncio.Lock()
 
     async def presence(self, request: Request) -> HTTPResponse:
-        """Answer 200 to whoever asks for `/`, as HAProxy's checks do unless they are told to ask for `/health`."""
+        """Answer 200 to whoever asks for `/`, as HAProxy's checks do unless they are told to ask for `/health`.
+
+        A browser, which wants HTML, is led to the studio.
+        """
         started = perf_counter()
         request_id = request_id_of(request) or new_request_id()
-        self._log.record(request, started, 200, request_id)
-        headers = {"x-request-id": request_id, "cache-control": "no-store"}
+        is_browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        self._log.record(request, started, 303 if is_browser else 200, request_id)
+        headers = {"x-request-id": request_id, "cache-control": "no-store", "vary": "Accept"}
+        if is_browser:
+            return HTTPResponse(None, 303, {**headers, "location": "studio"})
         return HTTPResponse("leadcrm\n", headers=headers, content_type="text/plain; charset=utf-8")
 
     async def health(self, request: Request) -> HTTPResponse:

@@ -53,11 +53,15 @@ def test_columns_follow_the_mapping_of_now_and_people_keep_theirs(database: str,
     (tmp_path / "sources.toml").write_text(
         '[source.land]\nmap.offer = ["plan"]\nmap.creo = []\nmap.email = ["mail2", "email"]\n'
     )
-    first = of_land({"email": "old@example.com", "mail2": "new@example.com", "plan": "gold", "creo": "x"})
+    first = of_land(
+        {"phone": "26111", "email": "old@example.com", "mail2": "new@example.com", "plan": "gold", "creo": "x"}
+    )
     second = of_land({"email": "b@example.com", "plan": "silver", "creo": "x"})
     early = of_land({"plan": "early"}, EARLY)
     keep(database, [first, second, early, submission(b'{"plan":"no source"}')])
     set_by("Anna", database, second.id, "offer", "by hand")
+    done = run_command(tmp_path, database, "leads", "set", first.id, "--phone", "+371 26 111 222")
+    assert done.returncode == 0, done.stderr
     set_by("mapping v0", database, first.id, "offer", "by an old mapping")
     before = rows.leads()
 
@@ -68,13 +72,19 @@ def test_columns_follow_the_mapping_of_now_and_people_keep_theirs(database: str,
         name: [each[kind] for kind in ("filled", "changed", "emptied", "kept")]
         for name, each in shown["columns"].items()
     }
-    assert counts == {"offer": [0, 1, 0, 1], "creo": [0, 0, 2, 0], "email": [0, 1, 0, 0]}
+    assert counts == {
+        "offer": [0, 1, 0, 1],
+        "creo": [0, 0, 2, 0],
+        "email": [0, 1, 0, 0],
+        "phone": [0, 0, 0, 1],
+    }
     assert {"id": first.id, "from": "old@example.com", "to": "new@example.com"} in shown["columns"]["email"]["samples"]
 
     done = run("--source", "land", "--since", "2026-06-01")
     assert (done["dryRun"], done["columns"]) == (False, shown["columns"])
     lead = rows.lead(first.id)
     assert (lead["email"], lead["offer"], lead["creo"]) == ("new@example.com", "gold", None)
+    assert lead["phone"] == "+371 26 111 222", "what people corrected stays"
     assert rows.lead(second.id)["offer"] == "by hand"
     assert rows.lead(early.id)["offer"] is None
     events = rows.select(

@@ -121,7 +121,13 @@ def test_a_table_keeps_ids_times_status_and_assignment_beside_long_texts(tmp_pat
     keep(long, [submission(json.dumps(dict.fromkeys(names, "x" * 2_000)).encode(), lead_id=LEAD_ID)])
     changes = ("--status", "called", "--assigned-to", "an")
     assert run_command(tmp_path, long, "leads", "set", LEAD_ID, *changes).returncode == 0
-    for table in (run_command(tmp_path, long, "leads", "list").stdout, on_a_terminal(tmp_path, long, "leads", "list")):
+    asked = (
+        "leads",
+        "list",
+        "--columns",
+        "id,createdAt,status,assignedTo,firstName,lastName,email,phone,country,offer",
+    )
+    for table in (run_command(tmp_path, long, *asked).stdout, on_a_terminal(tmp_path, long, *asked)):
         head, row = table.splitlines()
         assert head.split()[:3] == ["id", "createdAt", "status"]
         lead_id, date, at, status, assigned, *others = row.split()
@@ -136,3 +142,11 @@ def test_progress_is_shown_on_a_terminal_only(database: str, tmp_path: Path) -> 
         done = run_command(tmp_path, database, *words)
         assert (done.returncode, done.stderr) == (0, ""), words
         assert "\x1b" not in done.stdout
+
+
+def test_a_narrow_screen_has_the_columns_that_people_call_by(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'leads.sqlite3'}"
+    keep(database, [submission(b'{"phone":"+37126123456","country":"LV","offer":"Gold"}')])
+    head, row = on_a_terminal(tmp_path, database, "leads", "list").splitlines()
+    assert head.split() == ["id", "phone", "country", "offer", "status"]
+    assert row.split()[1:] == ["+37126123456", "LV", "Gold", "new"]

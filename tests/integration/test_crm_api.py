@@ -195,7 +195,10 @@ def test_no_control_character_is_kept_of_the_name_of_who_makes_a_change(crm: Crm
     "document",
     [
         {},
-        {"email": "x"},
+        {"offer": "x"},
+        {"email": "x" * 321},
+        {"email": 1},
+        {"phone": "1\u009b"},
         {"status": ""},
         {"status": None},
         {"status": "a\nb"},

@@ -55,6 +55,26 @@ def test_leads_are_listed_newest_first_and_filtered(database: str, run: Run) -> 
     assert rows[0].id in run("leads", "list", "-q", "LV@").stdout
 
 
+def test_a_list_shows_the_columns_that_fit_or_were_asked_for(database: str, tmp_path: Path) -> None:
+    long = "Offer " * 20
+    keep(
+        database, [submission(body(phone="+37126123456", country="LV", offer=long, click_id="click-1", lastName="Lee"))]
+    )
+
+    def lines(*words: str) -> list[str]:
+        done = leadcrm(tmp_path, "leads", "list", *words, DATABASE_URL=database)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    head, row = lines("--columns", "click_id,phone")
+    assert (head.split(), row.split()) == (["click_id", "phone"], ["click-1", "+37126123456"])
+    head, row = lines("--wide")
+    assert "normalizerVersion" in head
+    assert long.strip() in row
+    refused = leadcrm(tmp_path, "leads", "list", "--columns", "nothing", DATABASE_URL=database)
+    assert (refused.returncode, "accepted: id, click_id" in refused.stderr) == (2, True)
+
+
 def test_a_date_is_a_whole_day_of_a_list_and_of_an_export(database: str, run: Run) -> None:
     noon = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
     days = [submission(body(), received_at=noon + timedelta(days=number)) for number in (-1, 0, 1)]
@@ -105,6 +125,22 @@ def test_leads_are_taken_noted_and_called_later(database: str, run: Run) -> None
     assert document(run("leads", "list", "--due", "now", "--json"))["leads"] == []
     assert run("leads", "note", first.id, " ").returncode == 2
     assert run("leads", "note", str(UUID(int=0)), "a").returncode == 1
+
+
+def test_a_correction_is_kept_with_what_was_sent(database: str, run: Run) -> None:
+    row = submission(body(phone="26123", firstName="Ann"))
+    keep(database, [row])
+    corrections = ("--phone", "+371 26 123 456", "--first-name", "", "--last-name", "Kalni\u0146a")
+    assert document(run("leads", "set", row.id, *corrections, "--json")) == {row.id: "changed"}
+    shown = document(run("leads", "show", row.id, "--json"))
+    assert {(event["field"], event["from"], event["to"]) for event in shown["events"]} == {
+        ("phone", "26123", "+371 26 123 456"),
+        ("firstName", "Ann", None),
+        ("lastName", None, "Kalni\u0146a"),
+    }
+    assert json.loads(shown["raw"]["body"]) == {"phone": "26123", "firstName": "Ann"}
+    assert run("leads", "set", row.id, row.id, "--phone", "1").returncode == 2
+    assert run("leads", "set", row.id, "--phone", "1", "--actor", "mapping v1").returncode == 2
 
 
 def test_the_id_of_a_duplicate_of_a_duplicate_leads_to_the_lead(database: str, run: Run, rows: Rows) -> None:

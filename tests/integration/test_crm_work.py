@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -176,3 +178,22 @@ def test_a_phone_is_found_with_and_without_what_its_country_puts_before_it(crm: 
 def test_a_phone_that_is_no_number_is_found_as_it_is(crm: Crm) -> None:
     ids = sent(crm, *({"marker": "unphone", "phone": phone} for phone in ("ask me", "12", "")))
     assert [crm.ids(marker="unphone", phone=phone) for phone in ("ask me", "12", "ask")] == [ids[:1], ids[1:2], []]
+
+
+def test_an_export_has_the_notes_of_each_lead(crm: Crm) -> None:
+    plain, noted, last = sent(crm, *({"marker": "exported", "lastName": name} for name in ("Plain", "Noted", "Last")))
+    crm.ask("POST", f"/api/leads/{noted}/notes", {"text": "First,\n=1+1"}, X_Actor="anna")
+    crm.ask("POST", f"/api/leads/{noted}/notes", {"text": "Second"}, X_Actor="bob")
+    lines = crm.ask("GET", "/api/leads/export?marker=exported&format=ndjson").body.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["id"] for row in rows] == [last, noted, plain]
+    assert [[(note["by"], note["text"]) for note in row["notes"]] for row in rows] == [
+        [],
+        [("anna", "First,\n=1+1"), ("bob", "Second")],
+        [],
+    ]
+    text = crm.ask("GET", "/api/leads/export?marker=exported").body.decode("utf-8-sig")
+    cells = [row["notes"] for row in csv.DictReader(io.StringIO(text, newline=""))]
+    assert [cell.count("\n") for cell in cells] == [0, 2, 0]
+    assert " anna: First,\n'=1+1\n" in cells[1]
+    crm.ask("POST", "/api/leads/bulk", {"ids": [plain, noted, last], "assignedTo": "somebody"})

@@ -67,7 +67,8 @@ def test_lists_carry_the_beginnings_of_long_values_and_a_lead_all(entities: Enti
 def test_statistics_carry_the_beginnings_of_long_values(entities: Entities) -> None:
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     with session(entities):
-        counted = statistics(entities, now - timedelta(hours=1), now + timedelta(hours=1), "hour")
+        period = LeadFilter(since=now - timedelta(hours=1), until=now + timedelta(hours=1))
+        counted = statistics(entities, period, "hour")
     assert dict(counted.dimensions["country"]) == {LONG[:256]: LONG_LEADS, None: 1}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -26,6 +27,8 @@ ROUTES = {
     "/api/leads": {"GET"},
     "/api/leads/bulk": {"POST"},
     "/api/leads/count": {"GET"},
+    "/api/leads/values": {"GET"},
+    "/api/leads/others": {"GET"},
     "/api/leads/next": {"POST"},
     "/api/leads/{id}/notes": {"POST"},
     "/api/choices": {"GET"},
@@ -44,7 +47,9 @@ ROUTES = {
     "/api/deliveries": {"GET"},
     "/api/deliveries/retry": {"POST"},
     "/api/deliveries/drop": {"POST"},
+    "/api/raw/archive": {"POST"},
     "/api/stats": {"GET"},
+    "/api/stats/outcomes": {"GET"},
     "/api/session": {"GET", "POST", "DELETE"},
     "/api/tokens": {"GET", "POST"},
     "/api/tokens/{id}": {"DELETE"},
@@ -122,7 +127,18 @@ def test_the_studio_with_a_slash_leads_to_the_studio(server: Server) -> None:
     answer = server.client.get("/studio/?open=x&q=%20")
     assert (answer.status, answer.header("Location")) == (308, "../studio?open=x&q=%20")
     assert server.client.get("/studio").status == 200
-    assert server.client.get("/studio/app.js").status == 200
+    # A browser finds the studio; a balancer's check is answered.
+    browser = server.client.get("/", headers=[("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")])
+    assert (browser.status, browser.header("Location")) == (303, "studio")
+    for accept in ([], [("Accept", "*/*")]):
+        assert server.client.get("/", headers=accept).status == 200
+    assert server.client.request("HEAD", "/", headers=[("Accept", "text/html")]).status == 200
+    plain = server.client.get("/studio/app.js")
+    small = server.client.get("/studio/app.js", headers=[("Accept-Encoding", "br, gzip")])
+    assert (plain.header("Content-Encoding"), small.header("Content-Encoding")) == (None, "gzip")
+    assert gzip.decompress(small.body) == plain.body
+    known = [("Accept-Encoding", "gzip"), ("If-None-Match", str(small.header("ETag")))]
+    assert server.client.get("/studio/app.js", headers=known).status == 304
 
 
 @pytest.mark.parametrize(("method", "path"), ABOUT_THE_CRM)

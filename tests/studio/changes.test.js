@@ -3,7 +3,6 @@ import { beforeEach, test } from "node:test";
 import { session } from "../../leadcrm/web/studio/files/api.js";
 import { changeLead, changeMany, choices, groupForUndo } from "../../leadcrm/web/studio/files/changes.js";
 import { matching } from "../../leadcrm/web/studio/files/chooser.js";
-import { wanted } from "../../leadcrm/web/studio/files/filters.js";
 import { replayMessage } from "../../leadcrm/web/studio/files/replay.js";
 import { json, reset, server } from "./browser.js";
 
@@ -92,15 +91,6 @@ test("a typed text finds the values that begin with it before those that contain
 	assert.deepEqual(matching(all, "ANS"), [all[1], all[0]]);
 	assert.deepEqual(matching(all, "nob"), [all[2]]);
 	assert.deepEqual(matching(all, ""), all);
-});
-
-test("nobody and me can be asked for", () => {
-	session.begin("t", "marta");
-	assert.equal(wanted("assignedTo", " Nobody "), "");
-	assert.equal(wanted("assignedTo", "me"), "marta");
-	assert.equal(wanted("assignedTo", "anna"), "anna");
-	assert.equal(wanted("assignedTo", ""), null);
-	assert.equal(wanted("country", "me"), "me");
 });
 
 test("a change of many is taken back to what each lead had, and only where it had changed", () => {

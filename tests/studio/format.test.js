@@ -4,6 +4,7 @@ import { test } from "node:test";
 // Before the module makes its formats.
 process.env.TZ = "Europe/Riga";
 const format = await import("../../leadcrm/web/studio/files/format.js");
+const { dayOf, formatSeconds, fromLocalText, localText, zone } = format;
 
 test("a time of today shows its hour, one of this year its day too, an older one its year", () => {
 	const now = new Date("2026-03-10T12:00:00Z");
@@ -14,8 +15,7 @@ test("a time of today shows its hour, one of this year its day too, an older one
 	assert.equal(format.shortTime("2025-12-31T22:01:00Z", now), "1 Jan, 00:01");
 });
 
-test("a day that the server counted is a day of UTC, any other the reader's", () => {
-	assert.equal(format.utcDay("2026-03-09T23:00:00Z"), "9 Mar");
+test("a day is a day of the zone", () => {
 	assert.equal(format.localDay("2026-03-09T23:00:00Z"), "10 Mar");
 	assert.equal(format.localClock("2026-03-09T23:00:00Z"), "01:00");
 });
@@ -40,4 +40,20 @@ test("a name leaves out parts that are empty", () => {
 	assert.equal(format.fullName({ firstName: "Ann", lastName: "Lee" }), "Ann Lee");
 	assert.equal(format.fullName({ firstName: " ", lastName: "Lee" }), "Lee");
 	assert.equal(format.fullName({ firstName: null, lastName: "" }), "");
+});
+
+test("times are typed and read in the zone of all, whatever the browser's is", () => {
+	const before = zone.name;
+	zone.set("America/New_York");
+	assert.equal(localText("2026-03-09T03:30:45Z"), "2026-03-08T23:30");
+	assert.equal(localText(null), "");
+	assert.equal(fromLocalText("2026-03-08T23:30").toISOString(), "2026-03-09T03:30:00.000Z");
+	assert.equal(fromLocalText("2026-03-08T01:30").toISOString(), "2026-03-08T06:30:00.000Z", "before the clocks change");
+	assert.equal(dayOf("2026-03-09T03:30:45Z"), "2026-03-08");
+	zone.set(before);
+});
+
+test("a length of time is told by its largest unit", () => {
+	const told = [0, 59, 61, 3600, 90061].map(formatSeconds);
+	assert.deepEqual(told, ["0 s", "59 s", "1 min 1 s", "1 h", "1 d 1 h"]);
 });

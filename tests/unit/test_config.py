@@ -7,13 +7,16 @@ import pickle
 import re
 import socket
 from collections.abc import Mapping
+from datetime import timedelta, timezone
 from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from leadcrm.configuration.config import VARIABLES, Config, RateLimit, load
 from leadcrm.configuration.parsing import Status
+from leadcrm.configuration.time_zone import UTC, TimeZone
 from leadcrm.errors import EXIT_CONFIG, ConfigError
 
 DOTENV_EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -122,6 +125,9 @@ def test_an_empty_string_counts_as_unset(directory: Path) -> None:
             "statuses",
             (Status("new", "open", "blue"), Status("call back", "open", "amber"), Status("sold", "won", "green")),
         ),
+        ("TIME_ZONE=Europe/Riga", "time_zone", TimeZone("Europe/Riga", ZoneInfo("Europe/Riga"))),
+        ("TIME_ZONE=-03:30", "time_zone", TimeZone("-03:30", timezone(-timedelta(hours=3, minutes=30)))),
+        ("TIME_ZONE=UTC", "time_zone", UTC),
         ("COMMIT_TIMEOUT=2.5", "commit_timeout_s", 2.5),
         ("RATE_LIMIT=600/m", "rate_limit", RateLimit(600, 60.0)),
         ("RATE_LIMIT=5/s", "rate_limit", RateLimit(5, 1.0)),
@@ -198,6 +204,11 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "STATUSES=new,called:open:pink",
         "STATUSES=new,called:open:red:x",
         "STATUSES=new,:won",
+        "TIME_ZONE=Riga",
+        "TIME_ZONE=Europe",
+        "TIME_ZONE=../etc/passwd",
+        "TIME_ZONE=+2:00",
+        "TIME_ZONE=+25:00",
         "PROXY_PROTOCOL=on",
         "COMMIT_TIMEOUT=0",
         "COMMIT_TIMEOUT=2.6",

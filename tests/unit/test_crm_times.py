@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
-from leadcrm.crm.times import parse_moment
+from leadcrm.configuration.time_zone import parse_time_zone
+from leadcrm.crm.times import local_text, parse_moment
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,15 @@ from leadcrm.crm.times import parse_moment
 )
 def test_a_time_is_read_as_utc(text: str, moment: str) -> None:
     assert parse_moment(text).isoformat() == moment
+
+
+def test_a_date_is_a_day_of_its_zone() -> None:
+    riga = parse_time_zone("Europe/Riga")
+    assert parse_moment("2024-01-15", zone=riga).isoformat() == "2024-01-14T22:00:00"
+    assert parse_moment("2024-03-31", zone=riga, is_end=True).isoformat() == "2024-03-31T21:00:00", "a day of 23 hours"
+    assert parse_moment("2024-01-15T10:30", zone=riga).isoformat() == "2024-01-15T10:30:00"
+    assert local_text(datetime(2024, 7, 1, 12), riga) == "2024-07-01T15:00:00.000+03:00"
+    assert local_text(datetime(1, 1, 1), parse_time_zone("-05:00")) == "0001-01-01T00:00:00.000Z"
 
 
 def test_a_date_that_ends_a_time_counts_as_a_whole() -> None:

@@ -15,8 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from leadcrm.crm import xlsx
-from leadcrm.crm.documents import LEAD_NAMES
-from leadcrm.crm.files import SEPARATORS, cell_text, new_file
+from leadcrm.crm.files import EXPORT_NAMES, SEPARATORS, cell_text, new_file
 from leadcrm.crm.leads import Lead
 from leadcrm.database.entities import FIELD_COLUMNS
 
@@ -130,12 +129,12 @@ def test_a_workbook_has_every_text_as_a_text() -> None:
     leads = [lead(phone="+37120000000", email="=1+1", description='a\n"<&>\x00\x1b\r_x0041_ \u0101', ip=" 007 ")]
     content = file.begin() + file.add(leads) + file.add([lead(description="x" * 40_000)]) + file.end()
     ((head, first, second),) = texts_of(content)
-    assert head == list(LEAD_NAMES)
-    row = dict(zip(LEAD_NAMES, first, strict=True))
+    assert head == list(EXPORT_NAMES)
+    row = dict(zip(EXPORT_NAMES, first, strict=True))
     assert (row["phone"], row["email"], row["ip"]) == ("+37120000000", "=1+1", " 007 ")
     assert row["description"] == 'a\n"<&>_x0000__x001B__x000D__x005F_x0041_ \u0101'
     assert row["createdAt"] == cell_text(NOW)
-    long = dict(zip(LEAD_NAMES, second, strict=True))["description"]
+    long = dict(zip(EXPORT_NAMES, second, strict=True))["description"]
     assert (len(long), long[-1]) == (32_767, "\u2026")
 
 
@@ -143,7 +142,7 @@ def test_rows_beyond_a_sheet_go_to_another(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(xlsx, "MAX_ROWS", 3)
     file = new_file("xlsx")
     content = file.begin() + file.add(lead(email=str(number)) for number in range(5)) + file.end()
-    column = LEAD_NAMES.index("email")
+    column = EXPORT_NAMES.index("email")
     assert [[row[column] for row in sheet] for sheet in texts_of(content)] == [
         ["email", "0", "1"],
         ["email", "2", "3"],

@@ -46,6 +46,7 @@ _TABLES = (
     "leads_audit",
     "leads_sessions",
     "leads_tokens",
+    "leads_archived",
     "leads_deliveries",
     "leads_sinks",
     "leads_feed_start",

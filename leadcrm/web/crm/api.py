@@ -20,6 +20,7 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.config import Config
+from leadcrm.configuration.time_zone import UTC
 from leadcrm.crm.audit import Action, describe_filter
 from leadcrm.crm.feed import Feed, FeedGone
 from leadcrm.crm.raw import SpoolReader
@@ -32,6 +33,7 @@ from leadcrm.ingest.submission import SourceReader
 from leadcrm.sources.live import LiveSources
 from leadcrm.web.crm.audit import AuditRoutes
 from leadcrm.web.crm.caller import Caller
+from leadcrm.web.crm.counting import CountingRoutes
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.feed import FeedRoutes
@@ -45,6 +47,7 @@ from leadcrm.web.crm.position import tell_position
 from leadcrm.web.crm.raw import RawRoutes
 from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import json_response, refuse
+from leadcrm.web.crm.reuse import ReusedCounts
 from leadcrm.web.crm.schemas import SCHEMAS, reference
 from leadcrm.web.crm.sinks import DELIVERY, SINK, SinkRoutes
 from leadcrm.web.crm.sources import PRESET, SOURCE, TRIAL, SourceRoutes
@@ -148,6 +151,7 @@ class CrmApi:
             reads: The standby to read from; None if there is none.
         """
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
+        self._zone = config.time_zone or UTC
         self._bodies = QueueBudget(BODIES_BYTES)
         self._log = log
         self._readers = Readers(config.database, slots=slots, reads=reads)
@@ -158,16 +162,20 @@ class CrmApi:
         feed = Feed() if reads is None else Feed(reads.known.note_feed)
         watch = FeedWatch(self._readers, feed, tell_lag)
         spool = SpoolReader(config.data_dir)
+        counts = ReusedCounts(self._readers)
         self._endpoints: tuple[Endpoint, ...] = (
-            *LeadRoutes(self._readers, spool, feed, sinks, self._trail).endpoints,
+            *LeadRoutes(
+                self._readers, spool, feed, sinks, self._trail, [status.name for status in config.statuses]
+            ).endpoints,
             *ExportRoutes(config.database, rows_taken, slots, reads).endpoints,
-            *WorkRoutes(self._readers, config.statuses).endpoints,
+            *WorkRoutes(self._readers, config.statuses, config.time_zone).endpoints,
             *FeedRoutes(watch).endpoints,
             *StreamRoutes(watch).endpoints,
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources, self._trail).endpoints,
             *SinkRoutes(self._readers, sinks).endpoints,
             *SourceRoutes(self._readers, spool, live_sources, config.max_body_bytes).endpoints,
-            *StatisticsRoutes(self._readers, spool).endpoints,
+            *CountingRoutes(self._readers, counts).endpoints,
+            *StatisticsRoutes(self._readers, spool, counts).endpoints,
             *SessionRoutes(self._readers, keyring, config.admin_token).endpoints,
             *TokenRoutes(self._readers, keyring).endpoints,
             *AuditRoutes(self._readers).endpoints,
@@ -214,7 +222,7 @@ class CrmApi:
                 self._trail.note_use(caller.token)
             if endpoint.route.body is not None:
                 request.body = await self._read_body(request)
-            call = endpoint.route.check(request, request_id, path_values, caller)
+            call = endpoint.route.check(request, request_id, path_values, caller, self._zone)
             await self._record(endpoint.route, call)
             async with _while_it_holds(call):
                 return await endpoint.handler(call)

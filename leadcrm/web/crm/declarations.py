@@ -18,6 +18,7 @@ import orjson
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
+from leadcrm.configuration.time_zone import UTC, TimeZone
 from leadcrm.crm.audit import Action, Actor
 from leadcrm.crm.tokens import Right
 from leadcrm.web.crm.caller import Caller
@@ -87,6 +88,8 @@ class Call:
     parameters: Mapping[str, Any]
     body: Any
     caller: Caller
+    zone: TimeZone
+    """Whose days a date means unless the request says otherwise."""
 
     @property
     def actor(self) -> Actor:
@@ -128,7 +131,14 @@ class Route:
         """Return the path as Sanic writes it."""
         return re.sub(r"{(\w+)}", r"<\1:str>", self.path)
 
-    def check(self, request: Request, request_id: str, path_values: Mapping[str, str], caller: Caller) -> Call:
+    def check(
+        self,
+        request: Request,
+        request_id: str,
+        path_values: Mapping[str, str],
+        caller: Caller,
+        zone: TimeZone = UTC,
+    ) -> Call:
         """Check a request by the declaration.
 
         Raises:
@@ -142,7 +152,7 @@ class Route:
             raise InvalidRequest(f"{unknown[:100]}: there is no such parameter; accepted: {names}")
         values = {parameter.name: _parse_parameter(parameter, texts) for parameter in self.parameters}
         body = None if self.body is None else _parse_body(self.body, request.body)
-        return Call(request, request_id, values, body, caller)
+        return Call(request, request_id, values, body, caller, zone)
 
 
 Handler = Callable[[Call], Awaitable["HTTPResponse | None"]]

@@ -24,7 +24,7 @@ from leadcrm.database.entities import Entities
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, StoreUnavailable
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of
-from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
+from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter, zone_of
 from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import HEADERS
 
@@ -65,8 +65,8 @@ ROUTE = Route(
         )
     },
     "CSV is UTF-8 with its mark, and what would be a formula, at the beginning of a cell or after a semicolon, tab or "
-    "line break in it, is led in by an apostrophe. XLSX is a workbook of text cells. NDJSON has every text as it is "
-    "stored.",
+    "line break in it, is led in by an apostrophe. XLSX is a workbook of text cells. Both have the times of the "
+    "zone. NDJSON has every text as it is stored, and times in UTC.",
     (
         Parameter(
             "format",
@@ -111,7 +111,7 @@ class ExportRoutes:
             raise TooBusy(f"{MAX_EXPORTS} exports are running already; one more can begin when one of them ends")
         self._running += 1
         kind, separator = call["format"] or "csv", call["separator"] or "comma"
-        lead_filter = parse_filter(call)
+        lead_filter, zone = parse_filter(call), zone_of(call)
         reader = Readers(
             self._url,
             slots=self._slots,
@@ -123,7 +123,7 @@ class ExportRoutes:
         pieces: Generator[bytes, None, None] | None = None
 
         def begin(entities: Entities) -> Generator[bytes, None, None]:
-            return export_leads(entities, lead_filter, new_file(kind, separator))
+            return export_leads(entities, lead_filter, new_file(kind, separator, zone))
 
         def take(_: Entities) -> bytes:
             assert pieces is not None

@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
-from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
-from leadcrm.crm.times import now, parse_moment
-from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, Parameter, one_of, parse_uuid, text_up_to
+from leadcrm.configuration.time_zone import TimeZone, parse_time_zone
+from leadcrm.crm.documents import NAME_OF_COLUMN
+from leadcrm.crm.leads import CONTAINED_COLUMNS, FILTER_COLUMNS, LeadFilter, texts_by_column
+from leadcrm.crm.times import AskedTime, now, parse_asked
+from leadcrm.web.crm.declarations import UUID_SCHEMA, Call, InvalidRequest, Parameter, one_of, parse_uuid, text_up_to
 
 MAX_TEXT = 500
 MAX_Q = 200
 
 ANY_CASE = "in any case (of letters beyond ASCII: as given, all small, all capital or every word capitalized)"
 
-_NAMES = {column: "assignedTo" if column == "assigned_to" else column for column in FILTER_COLUMNS}
+COLUMN_OF_FILTER = {NAME_OF_COLUMN.get(column, column): column for column in FILTER_COLUMNS}
+"""The columns that are filtered by exact values, by their public names."""
+
+_CONTAINED = {NAME_OF_COLUMN.get(column, column): column for column in CONTAINED_COLUMNS}
 
 _TEXT = {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"}
 _MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 
 
-def _moment(*, is_end: bool) -> Callable[[str], datetime]:
-    return lambda text: parse_moment(text, is_end=is_end)
+def _parse_contains(text: str) -> tuple[str, str]:
+    name, _, part = text_up_to(MAX_TEXT)(text).partition(":")
+    if name not in _CONTAINED or not part:
+        raise ValueError(
+            f"a column and a part of its value are accepted, as in offer:gold; columns: {', '.join(_CONTAINED)}"
+        )
+    return _CONTAINED[name], part
 
 
-def _parse_due(text: str) -> datetime:
-    return now() if text == "now" else parse_moment(text, is_end=True)
+def _asked(*, is_end: bool) -> Callable[[str], AskedTime]:
+    return lambda text: parse_asked(text, is_end=is_end)
 
 
-SINCE = Parameter("from", "Arrived at this time or later; a date is its beginning.", _MOMENT, _moment(is_end=False))
-UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _moment(is_end=True))
+def _parse_due(text: str) -> AskedTime:
+    return (lambda _zone: now()) if text == "now" else parse_asked(text, is_end=True)
+
+
+SINCE = Parameter("from", "Arrived at this time or later; a date is its beginning.", _MOMENT, _asked(is_end=False))
+UNTIL = Parameter("to", "Arrived before this time; a date counts as a whole.", _MOMENT, _asked(is_end=True))
+ZONE = Parameter(
+    "zone",
+    "Whose days dates and steps are, such as Europe/Riga or +02:00; without it, those of TIME_ZONE.",
+    {"type": "string", "maxLength": 60},
+    parse_time_zone,
+)
 
 SOURCE = Parameter(
     "source",
@@ -50,10 +69,19 @@ FILTER_PARAMETERS = (
     *(
         Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", _TEXT, text_up_to(MAX_TEXT),
                   repeatable=True)
-        for name in _NAMES.values()
+        for name in COLUMN_OF_FILTER
+    ),
+    Parameter(
+        "contains",
+        f"A column and a part of its text, {ANY_CASE}, as in `offer:gold`. Repeated: any of one column's parts, and of "
+        "several columns all.",
+        {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^(" + "|".join(_CONTAINED) + r"):[^\u0000]+$"},
+        _parse_contains,
+        repeatable=True,
     ),
     SINCE,
     UNTIL,
+    ZONE,
     Parameter("email", f"This whole address, {ANY_CASE}.", _TEXT, text_up_to(MAX_TEXT)),
     Parameter(
         "due",
@@ -66,23 +94,38 @@ FILTER_PARAMETERS = (
     Parameter(
         "q",
         f"How an email or a last name begins, {ANY_CASE}, or a phone by its digits; among the newest leads also any "
-        "part of these or of a first name.",
+        "part of these or of a first name. Also any id, key, click id or request id of a lead.",
         {**_TEXT, "maxLength": MAX_Q},
         text_up_to(MAX_Q),
     ),
 )  # fmt: skip
 
 
+def zone_of(call: Call) -> TimeZone:
+    """Return whose days a request means."""
+    zone: TimeZone = call["zone"] or call.zone
+    return zone
+
+
 def parse_filter(call: Call) -> LeadFilter:
-    """Return the filter that a request's parameters describe."""
+    """Return the filter that a request's parameters describe.
+
+    Raises:
+        InvalidRequest: A time is past the first or the last of all in its zone.
+    """
+    try:
+        since, until, due = (call[name] and call[name](zone_of(call)) for name in ("from", "to", "due"))
+    except ValueError as error:
+        raise InvalidRequest(f"from, to, due: {error}") from None
     return LeadFilter(
         ids=call.parameters.get("id", ()),
-        values=tuple((column, call[name]) for column, name in _NAMES.items() if call[name]),
-        since=call["from"],
-        until=call["to"],
+        values=tuple((column, call[name]) for name, column in COLUMN_OF_FILTER.items() if call[name]),
+        contains=texts_by_column(call["contains"]),
+        since=since,
+        until=until,
         email=call["email"],
         phone=call["phone"],
         tests=call["tests"],
-        due=call["due"],
+        due=due,
         q=call.parameters.get("q") or None,
     )

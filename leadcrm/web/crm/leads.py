@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sanic.response import HTTPResponse
@@ -13,7 +14,7 @@ from leadcrm.crm.feed import Feed
 from leadcrm.crm.leads import LONGEST_LISTED, MAX_ROWS, Cursor, Lead
 from leadcrm.crm.lookup import LeadHistory, get_history
 from leadcrm.crm.raw import SpoolReader
-from leadcrm.crm.search import list_leads
+from leadcrm.crm.sorting import NEWEST_FIRST, SORTS, SortCursor, decode_cursor, list_sorted, sort_of
 from leadcrm.crm.stored_order import list_stored_leads
 from leadcrm.crm.tokens import Right
 from leadcrm.database.entities import Entities
@@ -24,9 +25,11 @@ from leadcrm.web.crm.declarations import (
     UUID_SCHEMA,
     Call,
     Endpoint,
+    InvalidRequest,
     Parameter,
     Response,
     Route,
+    one_of,
     parse_uuid,
     whole_number,
 )
@@ -34,7 +37,7 @@ from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
 from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_either_order, write_stored_cursor
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
-from leadcrm.web.crm.schemas import COUNT, ID, array, json_object, reference
+from leadcrm.web.crm.schemas import COUNT, ID, NULL, TEXT_OR_NULL, TIME, array, json_object, reference
 from leadcrm.web.crm.trail import Trail
 from leadcrm.web.http.responses import NOT_FOUND, Refusal
 
@@ -57,12 +60,24 @@ LIMIT = Parameter(
 )
 
 
-def _parse_cursor(text: str) -> Cursor:
+def _parse_cursor(text: str) -> Cursor | SortCursor:
     try:
-        return Cursor.decode(text)
+        return decode_cursor(text)
     except ValueError:
         raise ValueError("the `next` of another page is accepted") from None
 
+
+_PAGE = {
+    **json_object(leads=array(reference("Lead")), next=TEXT_OR_NULL),
+    "properties": {
+        "leads": array(reference("Lead")),
+        "next": TEXT_OR_NULL,
+        "searched": {
+            **json_object(leads=COUNT, **{"from": {"anyOf": [TIME, NULL]}}),
+            "description": "Of a search: among how many of the newest leads parts were looked for; null for all.",
+        },
+    },
+}
 
 LIST = Route(
     "GET",
@@ -72,7 +87,7 @@ LIST = Route(
     {
         200: Response(
             "A page; `next` is the cursor of the page after it.",
-            {"application/json": json_object(leads=array(reference("Lead")), next={"type": ["string", "null"]})},
+            {"application/json": _PAGE},
         ),
         410: GONE_RESPONSE,
     },
@@ -83,6 +98,13 @@ LIST = Route(
             "cursor", "The `next` of the page before.", {"type": "string"}, cursor_of_either_order(_parse_cursor)
         ),
         ORDER,
+        Parameter(
+            "sort",
+            "With a hyphen the latest or last first. By status: in the order of STATUSES, others after them. A lead "
+            "without a next call comes after those with one. A search with `q` comes the newest first only.",
+            {"type": "string", "enum": list(SORTS), "default": NEWEST_FIRST},
+            one_of(*SORTS),
+        ),
         *FILTER_PARAMETERS,
     ),
     right=Right.READ,
@@ -138,14 +160,14 @@ CHANGE_ONE = Route(
     "PATCH",
     "/api/leads/{id}",
     "change_lead",
-    "Change status, assignment or next call",
+    "Change status, assignment or next call, or correct the person's name, email, phone, country or language",
     {
         200: Response("The lead as it is now.", {"application/json": reference("Lead")}, _VERSION),
         404: UNKNOWN,
         412: Response("Somebody else has changed it meanwhile.", _ERROR, _VERSION),
         422: _REFUSED,
     },
-    "With If-Match, only if the lead is still of that version.",
+    "With If-Match, only if the lead is still of that version. The raw request keeps what was sent.",
     (ID_PARAMETER, ACTOR, IF_MATCH),
     CHANGE,
     right=Right.WORK,
@@ -172,10 +194,19 @@ ADD_NOTE = Route(
 class LeadRoutes:
     """The handlers of the routes over leads."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader, feed: Feed, sinks: LiveSinks | None, trail: Trail) -> None:
-        """Set what reads and changes the database, the spool for ids that wait there, feed, sinks and audit trail."""
+    def __init__(
+        self,
+        readers: Readers,
+        spool: SpoolReader,
+        feed: Feed,
+        sinks: LiveSinks | None,
+        trail: Trail,
+        statuses: Sequence[str],
+    ) -> None:
+        """Set what reads and changes the database, the spool for ids that wait there, and what routes need besides."""
         self._sinks = sinks
         self._trail = trail
+        self._statuses = statuses
         self._readers = readers
         self._spool = spool
         self._feed = feed
@@ -192,13 +223,17 @@ class LeadRoutes:
         lead_filter = parse_filter(call)
         limit, after = call["limit"] or DEFAULT_ROWS, cursor_of(call)
         if call["order"] == "stored":
+            if call["sort"] is not None:
+                raise InvalidRequest("sort: as they were stored, leads have an order already")
             stored = await self._readers.run(
                 lambda entities: list_stored_leads(entities, self._feed, lead_filter, limit=limit, after=after)
             )
             leads = [lead_document(lead) for lead in stored.rows]
             return json_response(200, {"leads": leads, "next": write_stored_cursor(stored.next)})
+        sort = _sort_of(call, after)
         page = await self._readers.read(
-            lambda entities: list_leads(entities, lead_filter, limit=limit, after=after), call.request
+            lambda entities: list_sorted(entities, lead_filter, sort, self._statuses, limit=limit, after=after),
+            call.request,
         )
         return json_response(200, lead_page_document(page))
 
@@ -260,6 +295,15 @@ class LeadRoutes:
         if expected is not None:
             document["stale"] = counts.count(ChangeOutcome.STALE)
         return json_response(200, document)
+
+
+def _sort_of(call: Call, after: Cursor | SortCursor | None) -> str:
+    sort: str = call["sort"] or NEWEST_FIRST
+    if call["q"] and sort != NEWEST_FIRST:
+        raise InvalidRequest("sort: what a search finds comes the newest first")
+    if after is not None and sort_of(after) != sort:
+        raise InvalidRequest("cursor: the `next` of a page in the same order is accepted")
+    return sort
 
 
 def _etag(lead: Lead) -> dict[str, str]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
+from uuid import UUID
 
 from sanic.response import HTTPResponse
 
+from leadcrm.crm.archive import archive, archive_like, bring_back
 from leadcrm.crm.audit import Action
+from leadcrm.crm.changes import MAX_IDS
 from leadcrm.crm.documents import raw_document, raw_page_document, raw_summary_document, replay_document
 from leadcrm.crm.feed import Feed
-from leadcrm.crm.raw import SpoolReader, get_raw, list_raw
+from leadcrm.crm.raw import Archived, SpoolReader, get_raw, list_raw
 from leadcrm.crm.replay import replay_raw
 from leadcrm.crm.states import INBOX_STATES, RAW_STATES
 from leadcrm.crm.stored_order import list_stored_raw
 from leadcrm.crm.tokens import Right
+from leadcrm.database.entities import Entities
 from leadcrm.ingest.submission import SourceReader
-from leadcrm.web.crm.changes import ACTOR
+from leadcrm.web.crm.changes import ACTOR, ARCHIVING
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid, text_up_to
 from leadcrm.web.crm.filters import MAX_TEXT
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
@@ -52,10 +56,16 @@ LIST = Route(
             "source",
             "Of this source alone; `api` is `/api/lead`. A page then looks at 20,000 requests, and may hold fewer than "
             "`limit`.",
-            {"type": "string", "maxLength": MAX_TEXT},
+            {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"},
             text_up_to(MAX_TEXT),
         ),
         LIMIT,
+        Parameter(
+            "archived",
+            "Whether there are those that people have put out of the inbox; the order `stored` has all.",
+            {"type": "string", "enum": ["hide", "only", "include"], "default": "hide"},
+            one_of("hide", "only", "include"),
+        ),
         Parameter("cursor", "The `next` of the page before.", {"type": "string"}, cursor_of_either_order(parse_uuid)),
         ORDER,
     ),
@@ -88,6 +98,23 @@ REPLAY = Route(
 )
 
 
+ARCHIVE = Route(
+    "POST",
+    "/api/raw/archive",
+    "archive",
+    "Put requests out of the inbox, or bring them back",
+    {
+        200: Response("Those for which that was new.", {"application/json": json_object(ids=array(ID))}),
+        404: UNKNOWN,
+    },
+    f"The requests stay as they are. With `like`, up to {MAX_IDS} of the same state, error and source, the newest "
+    "first: ask again until none is left.",
+    (ACTOR,),
+    ARCHIVING,
+    right=Right.BULK,
+)
+
+
 class RawRoutes:
     """The handlers of the routes over raw rows."""
 
@@ -107,7 +134,12 @@ class RawRoutes:
         self._readers = readers
         self._spool = spool
         self._max_decoded_bytes = max_decoded_bytes
-        self.endpoints = (Endpoint(LIST, self.list), Endpoint(GET, self.get), Endpoint(REPLAY, self.replay))
+        self.endpoints = (
+            Endpoint(LIST, self.list),
+            Endpoint(ARCHIVE, self.archive),
+            Endpoint(GET, self.get),
+            Endpoint(REPLAY, self.replay),
+        )
 
     async def list(self, call: Call) -> HTTPResponse:
         """Return a page, of database and spool together."""
@@ -119,11 +151,27 @@ class RawRoutes:
             )
             rows = [raw_summary_document(row) for row in stored.rows]
             return json_response(200, {"rows": rows, "next": write_stored_cursor(stored.next)})
+        archived: Archived = call["archived"] or "hide"
         page = await self._readers.read(
-            lambda entities: list_raw(entities, self._spool, states, limit=limit, after=after, source=source),
+            lambda entities: list_raw(
+                entities, self._spool, states, limit=limit, after=after, source=source, archived=archived
+            ),
             call.request,
         )
         return json_response(200, raw_page_document(page))
+
+    async def archive(self, call: Call) -> HTTPResponse:
+        """Put requests out of the inbox, or bring them back."""
+        asked = call.body
+
+        def change(entities: Entities) -> list[UUID] | None:
+            if asked.like is not None:
+                return archive_like(entities, asked.like, actor=call.actor)
+            move = archive if asked.is_archived else bring_back
+            return move(entities, asked.ids, actor=call.actor)
+
+        ids = await self._readers.change(change)
+        return refuse(NOT_FOUND, UNKNOWN.description) if ids is None else json_response(200, {"ids": ids})
 
     async def get(self, call: Call) -> HTTPResponse:
         """Return one raw row."""

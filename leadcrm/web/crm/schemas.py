@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from leadcrm.crm.audit import Action, Via
+from leadcrm.crm.documents import NAME_OF_COLUMN
 from leadcrm.crm.feed import EVENT_TYPES
 from leadcrm.crm.states import RAW_STATES
 from leadcrm.crm.statistics import DIMENSIONS
@@ -147,9 +148,28 @@ SCHEMAS: Mapping[str, Schema] = {
     "Statistics": json_object(
         **{"from": TIME, "to": TIME},
         step={"type": "string", "enum": ["hour", "day"]},
+        zone=TEXT,
         outcomes=json_object(**dict.fromkeys(TALLIES, COUNT), spooled=COUNT),
         steps=array(json_object(at=TIME, **dict.fromkeys(TALLIES, COUNT))),
-        by=json_object(**dict.fromkeys(DIMENSIONS, array(json_object(value=TEXT_OR_NULL, leads=COUNT)))),
+        by=json_object(
+            **dict.fromkeys(
+                (NAME_OF_COLUMN.get(name, name) for name in DIMENSIONS),
+                array(json_object(value=TEXT_OR_NULL, leads=COUNT)),
+            )
+        ),
+    ),
+    "Outcomes": json_object(
+        **{"from": TIME, "to": TIME},
+        by=TEXT,
+        rows=array(
+            json_object(
+                value=TEXT_OR_NULL,
+                leads=COUNT,
+                statuses={"type": "object", "additionalProperties": COUNT},
+                touched=COUNT,
+                firstTouchSeconds={"type": ["number", "null"]},
+            )
+        ),
     ),
     "Token": json_object(**_TOKEN),
     "NewToken": json_object(**_TOKEN, token=TEXT),

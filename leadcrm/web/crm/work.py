@@ -1,19 +1,20 @@
-"""What people work by: the values that they choose from, how many leads there are, and the next lead to take."""
+"""What people work by: the values that they choose from, and the next lead to take."""
 
 from __future__ import annotations
 
 from sanic.response import HTTPResponse
 
 from leadcrm.configuration.parsing import Status
+from leadcrm.configuration.time_zone import TimeZone
 from leadcrm.crm.documents import lead_document
 from leadcrm.crm.tokens import Right
-from leadcrm.crm.work import MAX_COUNTED, MAX_PEOPLE, count_leads, list_people, take_next
+from leadcrm.crm.work import MAX_PEOPLE, list_people, take_next
 from leadcrm.web.crm.changes import ACTOR
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
-from leadcrm.web.crm.filters import FILTER_PARAMETERS, parse_filter
+from leadcrm.web.crm.filters import ZONE
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
-from leadcrm.web.crm.schemas import COUNT, NULL, TEXT, array, json_object, reference
+from leadcrm.web.crm.schemas import NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
 
 CHOICES = Route(
     "GET",
@@ -22,31 +23,19 @@ CHOICES = Route(
     "The statuses and people to choose from",
     {
         200: Response(
-            "The statuses of STATUSES in their order, and the people that leads are assigned to.",
+            "The statuses of STATUSES in their order, the people that leads are assigned to, and TIME_ZONE, if set.",
             {
                 "application/json": json_object(
-                    statuses=array(json_object(name=TEXT, meaning=TEXT, colour=TEXT)), people=array(TEXT)
+                    statuses=array(json_object(name=TEXT, meaning=TEXT, colour=TEXT)),
+                    people=array(TEXT),
+                    timeZone=TEXT_OR_NULL,
                 )
             },
         )
     },
-    f"A status that is not among them is kept all the same. Of the people, the first {MAX_PEOPLE} by name.",
-    right=Right.READ,
-)
-
-COUNT_LEADS = Route(
-    "GET",
-    "/api/leads/count",
-    "count_leads",
-    "How many leads a filter lets through",
-    {
-        200: Response(
-            "The number; where it is not exact there are more.",
-            {"application/json": json_object(leads=COUNT, exact={"type": "boolean"})},
-        )
-    },
-    f"Up to {MAX_COUNTED} are counted.",
-    tuple(parameter for parameter in FILTER_PARAMETERS if parameter.name != "q"),
+    f"A status that is not among them is kept all the same. Of the people, the first {MAX_PEOPLE} by name. A `zone` "
+    "that the server does not know is refused.",
+    (ZONE,),
     right=Right.READ,
 )
 
@@ -71,8 +60,9 @@ TAKE_NEXT = Route(
 class WorkRoutes:
     """The handlers of these routes."""
 
-    def __init__(self, readers: Readers, statuses: tuple[Status, ...]) -> None:
-        """Set the threads that read and change the database, and the statuses."""
+    def __init__(self, readers: Readers, statuses: tuple[Status, ...], zone: TimeZone | None) -> None:
+        """Set the threads that read and change the database, the statuses, and TIME_ZONE."""
+        self._zone_name = zone and zone.name
         self._readers = readers
         self._statuses = [
             {"name": status.name, "meaning": status.meaning, "colour": status.colour} for status in statuses
@@ -80,20 +70,13 @@ class WorkRoutes:
         self._closed = [status.name for status in statuses if status.meaning != "open"]
         self.endpoints = (
             Endpoint(CHOICES, self.choices),
-            Endpoint(COUNT_LEADS, self.count),
             Endpoint(TAKE_NEXT, self.take),
         )
 
     async def choices(self, call: Call) -> HTTPResponse:
         """Return what people choose from."""
         people = await self._readers.read(list_people, call.request)
-        return json_response(200, {"statuses": self._statuses, "people": people})
-
-    async def count(self, call: Call) -> HTTPResponse:
-        """Count leads."""
-        lead_filter = parse_filter(call)
-        count = await self._readers.read(lambda entities: count_leads(entities, lead_filter), call.request)
-        return json_response(200, {"leads": count.leads, "exact": count.is_exact})
+        return json_response(200, {"statuses": self._statuses, "people": people, "timeZone": self._zone_name})
 
     async def take(self, call: Call) -> HTTPResponse:
         """Assign the next lead."""

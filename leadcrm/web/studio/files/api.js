@@ -1,6 +1,8 @@
 // Requests to the server. A token lives in this tab's session storage and in one header, never in an address. A browser
 // that stays signed in has a cookie instead, which no script can read.
 
+import { zone } from "./format.js";
+
 const TOKEN = "leadcrm.token";
 const ACTOR = "leadcrm.actor";
 const KEPT = "leadcrm.kept";
@@ -121,6 +123,16 @@ const query = (parameters) => {
 	return text ? `?${text}` : "";
 };
 
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+
+/** Say whose days the dates of a filter are. */
+const zoned = (parameters) => {
+	const hasDate = parameters.some?.(([name, value]) => ["from", "to"].includes(name) && DATE.test(value));
+	return hasDate ? [...parameters, ["zone", zone.name]] : parameters;
+};
+
+const inZone = (parameters) => [...parameters, ["zone", zone.name]];
+
 /** An id as one segment of a path. An id comes from the address bar: whatever is no id must lead to no other path. */
 const segment = (id) => {
 	if (/^[0-9a-f-]+$/i.test(id)) return id;
@@ -131,7 +143,7 @@ const segment = (id) => {
 const versionOf = (lead) => `"${lead.updatedAt.replace(/\D/g, "").padEnd(20, "0")}"`;
 
 export const api = {
-	leads: (parameters, signal) => requestJson(`api/leads${query(parameters)}`, { signal }),
+	leads: (parameters, signal) => requestJson(`api/leads${query(zoned(parameters))}`, { signal }),
 	lead: (id) => requestJson(`api/leads/${segment(id)}`),
 	change: (lead, changes) =>
 		requestJson(`api/leads/${segment(lead.id)}`, withBody("PATCH", changes, { "If-Match": versionOf(lead) })),
@@ -139,10 +151,13 @@ export const api = {
 		requestJson("api/leads/bulk", withBody("POST", { ids, ...changes, ...(expected && { expected }) })),
 	addNote: (id, text) => requestJson(`api/leads/${segment(id)}/notes`, withBody("POST", { text })),
 	takeNext: () => requestJson("api/leads/next", { method: "POST" }),
-	count: (parameters) => requestJson(`api/leads/count${query(parameters)}`),
-	choices: () => requestJson("api/choices"),
-	exportLeads: (parameters, format) => request(`api/leads/export${query([...parameters, ["format", format]])}`),
+	count: (parameters) => requestJson(`api/leads/count${query(zoned(parameters))}`),
+	others: (ids) => requestJson(`api/leads/others${query(ids.map((id) => ["id", id]))}`),
+	values: (column) => requestJson(`api/leads/values${query({ column })}`),
+	choices: (zoneName) => requestJson(`api/choices${query({ zone: zoneName })}`),
+	exportLeads: (parameters, format) => request(`api/leads/export${query(inZone([...parameters, ["format", format]]))}`),
 	inbox: (parameters, signal) => requestJson(`api/raw${query(parameters)}`, { signal }),
+	archive: (asked) => requestJson("api/raw/archive", withBody("POST", asked)),
 	raw: (id) => requestJson(`api/raw/${segment(id)}`),
 	replay: (id) => requestJson(`api/raw/${segment(id)}/replay`, { method: "POST" }),
 	tryRaw: (id, asked) => requestJson(`api/raw/${segment(id)}/try`, withBody("POST", asked)),
@@ -160,5 +175,6 @@ export const api = {
 	addToken: (token) => requestJson("api/tokens", withBody("POST", token)),
 	revokeToken: (id) => requestJson(`api/tokens/${segment(id)}`, { method: "DELETE" }),
 	trail: (parameters, signal) => requestJson(`api/audit${query(parameters)}`, { signal }),
-	statistics: (parameters) => requestJson(`api/stats${query(parameters)}`),
+	statistics: (parameters) => requestJson(`api/stats${query(inZone(parameters))}`),
+	outcomes: (parameters) => requestJson(`api/stats/outcomes${query(inZone(parameters))}`),
 };

@@ -1,10 +1,12 @@
 // The studio: signing in, the views, the drawer beside them, the keyboard and live updates.
 
 import { api, session, traffic } from "./api.js";
+import { askWishes } from "./attention.js";
 import { choices } from "./changes.js";
 import { closeChooser } from "./chooser.js";
 import { byId, h, notice } from "./dom.js";
 import { Drawer } from "./drawer.js";
+import { offsetName, zone } from "./format.js";
 import { InboxView } from "./inbox.js";
 import { LazyView } from "./lazy.js";
 import { LeadsView } from "./leads.js";
@@ -15,6 +17,7 @@ import { undoLast } from "./undo.js";
 const THEME = "leadcrm.theme";
 const PLACES_STYLE = "studio/places.css";
 const MAX_COUNTED = 100;
+const INBOX_LOOK_MS = 10_000;
 const MAX_STREAM_WAIT_MS = 500;
 const WRONG_TOKEN = "That is not the token.";
 const RETRY_MS = 2000;
@@ -51,11 +54,25 @@ function hideBehindDrawer() {
 
 async function loadChoices() {
 	try {
-		choices.set(await api.choices());
+		choices.set(await askForChoices());
 		views.leads.grid.draw();
 	} catch (error) {
 		notice(error.message, "error");
 	}
+}
+
+/** Ask for the choices and for the zone that everybody means; one that the server does not know is told by its offset. */
+async function askForChoices() {
+	let answer;
+	try {
+		answer = await api.choices(zone.name);
+	} catch (error) {
+		if (error.status !== 400) throw error;
+		zone.set(offsetName(new Date()));
+		answer = await api.choices(zone.name);
+	}
+	if (answer.timeZone) zone.set(answer.timeZone);
+	return answer;
 }
 
 async function countInbox() {
@@ -69,6 +86,13 @@ async function countInbox() {
 	} catch {
 		// The next sign-in or replay counts again.
 	}
+}
+
+// Requests that are no leads are not announced.
+function lookAtInbox() {
+	if (!(views && session.token)) return;
+	countInbox();
+	if (place.view === "inbox") views.inbox.look();
 }
 
 function makeViews() {
@@ -117,11 +141,13 @@ function begin() {
 	showWho();
 	if (!views) makeViews();
 	let isShown = false;
-	const showOnce = () => {
+	const known = loadChoices();
+	const showOnce = async () => {
 		if (isShown || !session.isOpen) return;
 		isShown = true;
+		// The zone of all times is among them.
+		await known;
 		show();
-		loadChoices();
 		countInbox();
 	};
 	// What arrives while the list is read is announced only if the announcements have begun before. They may be slow.
@@ -274,9 +300,12 @@ byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
 byId("help").addEventListener("click", () => byId("shortcuts").showModal());
 byId("theme").addEventListener("click", switchTheme);
+byId("tell").addEventListener("click", askWishes);
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", pressKey);
 addEventListener("resize", hideBehindDrawer);
+addEventListener("focus", lookAtInbox);
+setInterval(lookAtInbox, INBOX_LOOK_MS);
 addEventListener("unhandledrejection", (event) => notice(event.reason?.message ?? "Something went wrong.", "error"));
 
 const theme = localStorage.getItem(THEME);

@@ -1,7 +1,7 @@
 // The chart of requests by time and outcome, and the same as a table.
 
 import { h } from "./dom.js";
-import { formatNumber, localClock, localDay, longTime, utcDay } from "./format.js";
+import { formatNumber, localClock, localDay, localHour, longTime, zone } from "./format.js";
 
 const OUTCOMES = ["created", "repeats", "conflicts", "invalid", "failed"];
 const WIDTH = 1000;
@@ -13,8 +13,8 @@ const NICE_FACTORS = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
 
 /** Draw the statistics' steps. */
 export function chart({ steps, step }) {
-	const max = Math.max(1, ...steps.map(requestsOf));
-	const ceiling = niceCeiling(max);
+	const max = Math.max(0, ...steps.map(requestsOf));
+	const ceiling = niceCeiling(Math.max(1, max));
 	const legend = OUTCOMES.map((name) => h("span", { class: `s-${name}` }, name));
 	return h(
 		"section",
@@ -22,7 +22,7 @@ export function chart({ steps, step }) {
 		h(
 			"div",
 			{ class: "chart-head" },
-			h("h2", {}, `By ${step}`),
+			h("h2", {}, `By ${step}, ${zone.name}`),
 			h("span", { class: "muted" }, `most: ${formatNumber(max)}`),
 			h("div", { class: "legend" }, legend),
 		),
@@ -34,7 +34,7 @@ export function chart({ steps, step }) {
 
 const requestsOf = (counts) => OUTCOMES.reduce((sum, name) => sum + counts[name], 0);
 
-const stepName = (at, step) => (step === "hour" ? longTime(at) : utcDay(at));
+const stepName = (at, step) => (step === "hour" ? longTime(at) : localDay(at));
 
 function bars(steps, step, ceiling) {
 	const slot = WIDTH / steps.length;
@@ -80,7 +80,7 @@ function scale(ceiling) {
 
 function axis(steps, step) {
 	const labels = steps.flatMap(({ at }, index) => {
-		const label = stepLabel(at, step, steps.length, innerWidth < NARROW_PX);
+		const label = stepLabel(at, step, { index, count: steps.length, isNarrow: innerWidth < NARROW_PX });
 		if (!label || index > steps.length * 0.95) return [];
 		const text = h("span", {}, label);
 		text.style.left = `${(index / steps.length) * 100}%`;
@@ -90,7 +90,7 @@ function axis(steps, step) {
 }
 
 function table(steps, step) {
-	const head = [step === "hour" ? "Hour" : "Day (UTC)", ...OUTCOMES].map((name) => h("th", { scope: "col" }, name));
+	const head = [step === "hour" ? "Hour" : "Day", ...OUTCOMES].map((name) => h("th", { scope: "col" }, name));
 	const rows = steps.map((counts) => {
 		const cells = OUTCOMES.map((name) => h("td", {}, formatNumber(counts[name])));
 		return h("tr", {}, h("th", { scope: "row" }, stepName(counts.at, step)), cells);
@@ -100,12 +100,12 @@ function table(steps, step) {
 	return h("details", {}, h("summary", {}, "As a table"), h("div", region, content));
 }
 
-/** The label under a step, or null where there is no room: days at midnight, hours where there are few steps. */
-export function stepLabel(text, step, count, isNarrow) {
-	const at = new Date(text);
-	if (step === "day") return at.getUTCDate() % (isNarrow ? 7 : 3) === 1 ? utcDay(text) : null;
-	if (count > 48) return at.getHours() === 0 ? localDay(text) : null;
-	return at.getHours() % (isNarrow ? 6 : 3) === 0 ? localClock(text) : null;
+/** The label under a step, or null where there is no room: some days, days at midnight, hours where there are few steps. */
+export function stepLabel(at, step, { index, count, isNarrow }) {
+	if (step === "day") return index % Math.ceil(count / (isNarrow ? 5 : 10)) ? null : localDay(at);
+	const hour = localHour(at);
+	if (count > 48) return hour === 0 ? localDay(at) : null;
+	return hour % (isNarrow ? 6 : 3) === 0 ? localClock(at) : null;
 }
 
 /** The next number up that reads well on a scale. */

@@ -34,7 +34,7 @@ function links(value, { href, verb, control, extra = [] }) {
 		{ class: "contact" },
 		h("a", { href, title: value, "data-control": control, "aria-label": `${verb} ${value}` }, value),
 		extra,
-		button("⧉", () => copy(value), copyText),
+		button("copy", () => copy(value), copyText),
 	);
 }
 

@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { emailLinks, phoneLinks } from "./contact.js";
+import { fieldsSection } from "./correct.js";
 import { deliveriesSection } from "./deliveries.js";
 import { button, h, notice, pill } from "./dom.js";
 import { edit, editButton, nameOf } from "./edit.js";
@@ -9,23 +10,6 @@ import { formatBytes, longTime } from "./format.js";
 import { callField, noteField } from "./notes.js";
 import { LABELS } from "./place.js";
 import { replayButton } from "./replay.js";
-
-const FIELDS = [
-	"firstName",
-	"lastName",
-	"email",
-	"phone",
-	"country",
-	"lang",
-	"ip",
-	"offer",
-	"marker",
-	"sourcetype",
-	"domain",
-	"creo",
-	"click_id",
-	"description",
-];
 
 const MAX_OTHERS = 20;
 
@@ -91,7 +75,8 @@ export class Drawer {
 			h("header", {}, h("div", {}, heading, id), this.buttons()),
 			lead?.isTest && h("p", { class: "note" }, "The sender says that this is a test."),
 			way.length > 0 && h("p", { class: "note" }, `You came by ${way[0]}, which is a duplicate: this is the first.`),
-			lead && [this.work(lead), contactSection(lead), this.calls(lead), fieldsSection(lead), this.others],
+			lead && [this.work(lead), contactSection(lead), this.calls(lead)],
+			lead && [this.fields(lead, events), this.others],
 			lead && isWhole && historySection(lead, events, duplicates),
 			isWhole && deliveriesSection(deliveries),
 			!isWhole && h("p", { class: "muted" }, "Loading the history and the request…"),
@@ -135,6 +120,16 @@ export class Drawer {
 			callField(lead, onChanged),
 			noteField(lead, () => this.refresh()),
 		);
+	}
+
+	fields(lead, events) {
+		const redraw = (focused) => {
+			this.element.querySelector('[aria-label="Fields"]')?.replaceWith(this.fields(this.lead, events));
+			const control = this.control(focused);
+			control?.focus({ preventScroll: true });
+			control?.select?.();
+		};
+		return fieldsSection(lead, events, { redraw, onChanged: this.reactions("phone").onChanged });
 	}
 
 	/** Show the other leads of the same person, by phone and email. */
@@ -204,18 +199,6 @@ const definitions = (pairs) =>
 		pairs.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
 	);
 
-function fieldsSection(lead) {
-	const filled = FIELDS.filter((name) => lead[name]);
-	const empty = FIELDS.filter((name) => !lead[name]).map((name) => LABELS[name].toLowerCase());
-	return h(
-		"section",
-		{ "aria-label": "Fields" },
-		h("h3", {}, "What was sent"),
-		definitions(filled.map((name) => [LABELS[name], lead[name]])),
-		empty.length > 0 && h("p", { class: "muted" }, `Nothing for ${empty.join(", ")}.`),
-	);
-}
-
 function contactSection(lead) {
 	const parts = [phoneLinks(lead.phone), emailLinks(lead.email)].filter(Boolean);
 	return parts.length ? h("div", { class: "reach" }, parts) : null;
@@ -232,7 +215,7 @@ function othersSection(others) {
 	return section("Other leads of this person", h("ul", { class: "others" }, [...others.values()].map(link)));
 }
 
-const HISTORY_LABELS = { status: "Status", assignedTo: "Assigned to", callAt: "Next call" };
+const HISTORY_LABELS = { ...LABELS, callAt: "Next call" };
 const NOTHING = { assignedTo: "nobody", callAt: "none" };
 
 function eventText({ field, from, to }) {

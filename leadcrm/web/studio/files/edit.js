@@ -29,7 +29,8 @@ export function edit({ lead, name, anchor, onChanged, onClosed }) {
 	choose({ anchor, name, value: lead[name], about: nameOf(lead), save, onClosed });
 }
 
-async function takeBack(lead, changes, onChanged) {
+/** Undo a change of a lead, and return what became of that. */
+export async function takeBack(lead, changes, onChanged) {
 	const done = await changeLead(lead, changes);
 	if (done.lead) onChanged(done.lead);
 	return done.isSaved ? "Taken back" : done.message;

@@ -1,15 +1,16 @@
 // The filter of the leads: a form, and a chip for each part that is set.
 
 import { session } from "./api.js";
-import { choices } from "./changes.js";
-import { button, byId, h } from "./dom.js";
-import { longTime } from "./format.js";
-import { FILTERS, LABELS, place } from "./place.js";
+import { button, h } from "./dom.js";
+import { dayOf, longTime, zone } from "./format.js";
+import { LABELS, place } from "./place.js";
+import { valueField } from "./values.js";
 
 const DAYS = ["from", "to"];
-// The search has a field of its own, what is due a view.
-const OWN_PLACE = ["q", "due"];
-const SUGGESTED = ["status", "assignedTo"];
+const CHOSEN = ["status", "assignedTo", "country", "offer", "marker", "sourcetype", "source", "domain", "lang", "creo"];
+const TYPED = ["email", "phone"];
+// Of these a part is looked for.
+const PARTS = ["description", "click_id"];
 
 export class FilterBar {
 	constructor() {
@@ -22,8 +23,8 @@ export class FilterBar {
 			"aria-label": "Filters",
 			onsubmit: (event) => event.preventDefault(),
 		};
-		const fields = FILTERS.filter((name) => !OWN_PLACE.includes(name)).map(field);
-		this.form = h("form", properties, fields);
+		const chosen = CHOSEN.map((name) => valueField(name, { actor: () => session.actor }));
+		this.form = h("form", properties, chosen, [...DAYS, ...TYPED].map(field), PARTS.map(partField), testsField());
 		this.chips = h("div", { class: "chips" });
 	}
 
@@ -31,36 +32,22 @@ export class FilterBar {
 		this.form.hidden = !this.form.hidden;
 		this.button.setAttribute("aria-expanded", String(!this.form.hidden));
 		if (this.form.hidden) return;
-		for (const name of SUGGESTED) suggest(name);
 		this.form.querySelector("input").focus();
 	}
 
 	/** Show the filter of the address. */
 	show() {
-		for (const input of this.form.querySelectorAll("input, select")) {
-			const value = place.parameters.get(input.name);
-			const isNobody = input.name === "assignedTo" && value === "";
-			if (document.activeElement !== input) input.value = isNobody ? "nobody" : value || "";
+		for (const name of [...DAYS, ...TYPED, "tests"]) {
+			const input = this.form.elements[name];
+			const value = place.parameters.get(name) || "";
+			const shown = DAYS.includes(name) && value.includes("T") ? dayOf(value) : value;
+			if (document.activeElement !== input) input.value = shown;
+			if (DAYS.includes(name)) input.previousSibling.textContent = `${LABELS[name]} (${zone.name})`;
 		}
 		const filter = place.filter.filter(([name]) => name !== "q");
 		this.chips.hidden = !filter.length;
-		this.chips.replaceChildren(...filter.map(([name, value]) => chip(name, value)));
+		this.chips.replaceChildren(...chipsOf(filter));
 	}
-}
-
-/** Refresh the suggestions for a field. */
-function suggest(name) {
-	const options = choices.of(name).map(({ value, label }) => h("option", { value: value ?? label }));
-	byId(`known-${name}`)?.remove();
-	document.body.append(h("datalist", { id: `known-${name}` }, options));
-}
-
-/** What a text in a field of the filter asks for: null for nothing. */
-export function wanted(name, text) {
-	if (name !== "assignedTo") return text || null;
-	const person = text.trim();
-	if (person.toLowerCase() === "nobody") return "";
-	return (person.toLowerCase() === "me" && session.actor) || person || null;
 }
 
 const TESTS = { "": "left out", include: "with the others", only: "alone" };
@@ -72,20 +59,42 @@ function testsField() {
 }
 
 function field(name) {
-	if (name === "tests") return testsField();
 	const input = h("input", {
 		name,
 		type: DAYS.includes(name) ? "date" : "text",
 		maxlength: 500,
-		list: SUGGESTED.includes(name) ? `known-${name}` : null,
-		onchange: (event) => place.go({ [name]: wanted(name, event.target.value) }, { replace: true }),
+		onchange: (event) => place.go({ [name]: event.target.value || null }, { replace: true }),
 	});
-	return h("label", {}, LABELS[name], input);
+	return h("label", {}, h("span", {}, LABELS[name]), input);
+}
+
+function partField(name) {
+	const input = h("input", { maxlength: 400, onchange: add });
+
+	function add() {
+		const text = input.value.trim();
+		input.value = "";
+		if (text) place.go({ contains: [...place.parameters.getAll("contains"), `${name}:${text}`] }, { replace: true });
+	}
+
+	return h("label", {}, `${LABELS[name]} contains`, input);
+}
+
+/** The parts of a filter, each of which takes itself away. */
+export const chipsOf = (filter) => filter.map(([name, value]) => chip(name, value));
+
+/** How a part of the filter reads. */
+export function chipText(name, value) {
+	if (name === "contains") {
+		const [column, ...text] = value.split(":");
+		return `${LABELS[column] ?? column} contains ${text.join(":")}`;
+	}
+	const shown = /T\d\d:/.test(value) ? longTime(value) : value;
+	return `${LABELS[name]}: ${(name === "tests" && TESTS[value]) || shown || (name === "assignedTo" ? "nobody" : "none")}`;
 }
 
 function chip(name, value) {
-	const shown = /T\d\d:/.test(value) ? longTime(value) : value;
-	const text = `${LABELS[name]}: ${(name === "tests" && TESTS[value]) || shown || (name === "assignedTo" ? "nobody" : "none")}`;
+	const text = chipText(name, value);
 	const remove = () => place.go({ [name]: place.parameters.getAll(name).filter((other) => other !== value) });
 	return button(text, remove, { class: "chip", "aria-label": `Remove the filter ${text}` });
 }

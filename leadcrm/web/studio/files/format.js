@@ -1,28 +1,90 @@
-// How values read: numbers, times, sizes, names.
+// How values read: numbers, times in the zone that everybody means, sizes, names.
 
 const NUMBER = new Intl.NumberFormat("en");
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const UTC_DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
-const DAY_OF_YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
-const DAY_AND_CLOCK = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const MINUTE_MS = 60000;
+
+let formats = {};
+
+/** The time zone of all times and days that are shown: the server's TIME_ZONE, else the browser's. */
+export const zone = {
+	name: "",
+	set(name) {
+		this.name = name;
+		const make = (locale, options) => new Intl.DateTimeFormat(locale, { ...options, timeZone: name });
+		formats = {
+			clock: make("en-GB", { hour: "2-digit", minute: "2-digit" }),
+			day: make("en-GB", { day: "numeric", month: "short" }),
+			dayOfYear: make("en-GB", { day: "numeric", month: "short", year: "numeric" }),
+			dayAndClock: make("en-GB", { dateStyle: "medium", timeStyle: "medium" }),
+			date: make("en-CA", { year: "numeric", month: "2-digit", day: "2-digit" }),
+			hour: make("en-GB", { hour: "2-digit", hourCycle: "h23" }),
+		};
+	},
+};
+
+zone.set(Intl.DateTimeFormat().resolvedOptions().timeZone);
+
+/** A zone of the same offset from UTC, for a server that does not know the zone. */
+export function offsetName(now) {
+	const minutes = -now.getTimezoneOffset();
+	const two = (number) => String(Math.floor(number)).padStart(2, "0");
+	return `${minutes < 0 ? "-" : "+"}${two(Math.abs(minutes) / 60)}:${two(Math.abs(minutes) % 60)}`;
+}
 
 export const formatNumber = (value) => NUMBER.format(value);
 
-/** A time in the reader's zone, short enough for a table. */
+/** A share of a whole in percent. */
+export const formatShare = (part, whole) => `${whole ? Math.round((part / whole) * 100) : 0}%`;
+
+/** The day of a time, as a field for dates has it. */
+export const dayOf = (text) => formats.date.format(new Date(text));
+
+/** A time, short enough for a table. */
 export function shortTime(text, now = new Date()) {
 	const at = new Date(text);
-	if (at.toDateString() === now.toDateString()) return CLOCK.format(at);
-	if (at.getFullYear() === now.getFullYear()) return `${DAY.format(at)}, ${CLOCK.format(at)}`;
-	return DAY_OF_YEAR.format(at);
+	if (dayOf(at) === dayOf(now)) return formats.clock.format(at);
+	if (dayOf(at).slice(0, 4) === dayOf(now).slice(0, 4)) return `${formats.day.format(at)}, ${formats.clock.format(at)}`;
+	return formats.dayOfYear.format(at);
 }
 
-export const longTime = (text) => DAY_AND_CLOCK.format(new Date(text));
-export const localDay = (text) => DAY.format(new Date(text));
-export const localClock = (text) => CLOCK.format(new Date(text));
+export const longTime = (text) => formats.dayAndClock.format(new Date(text));
+export const localDay = (text) => formats.day.format(new Date(text));
+export const localClock = (text) => formats.clock.format(new Date(text));
+export const localHour = (text) => Number.parseInt(formats.hour.format(new Date(text)), 10);
 
-/** The server counts by days of UTC. */
-export const utcDay = (text) => UTC_DAY.format(new Date(text));
+/** A time as a field for date and time has it, to the minute. */
+export function localText(text) {
+	if (!text) return "";
+	return `${dayOf(text)}T${localClock(text)}`;
+}
+
+/** The time that such a field means. */
+export function fromLocalText(value) {
+	const asUtc = Date.parse(`${value}Z`);
+	const offsetAt = (at) => Date.parse(`${localText(at)}Z`) - Math.floor(at / MINUTE_MS) * MINUTE_MS;
+	const near = asUtc - offsetAt(asUtc);
+	// The clocks may have been changed between the two.
+	return new Date(asUtc - offsetAt(near));
+}
+
+const UNITS = [
+	["d", 86400],
+	["h", 3600],
+	["min", 60],
+	["s", 1],
+];
+
+/** A length of time, by its largest unit and the next one. */
+export function formatSeconds(seconds) {
+	const index = Math.max(
+		0,
+		UNITS.findIndex(([, size]) => seconds >= size),
+	);
+	const [unit, size] = seconds < 1 ? UNITS[3] : UNITS[index];
+	const rest = UNITS[index + 1];
+	const more = rest && seconds >= size ? Math.floor((seconds % size) / rest[1]) : 0;
+	return `${Math.floor(seconds / size)} ${unit}${more ? ` ${more} ${rest[0]}` : ""}`;
+}
 
 export function formatBytes(count) {
 	if (count === null) return "";

@@ -6,27 +6,41 @@ const ROWS_AROUND = 12;
 const FETCH_AHEAD_ROWS = 60;
 
 export class Grid {
-	/** `cells` makes a row's cells from an item, `more` fetches the next items, `open` opens an item. */
+	/**
+	 * `cells` makes a row's cells from an item, `more` fetches the next items, `open` opens an item. A column is its name,
+	 * the content of its head and, where it sorts, how it is sorted.
+	 */
 	constructor({ kind, label, columns, rows, cells, more, open, empty }) {
 		Object.assign(this, { rows, cells, more, open, empty });
 		this.above = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
 		this.below = this.above.cloneNode(true);
 		this.body = h("tbody", { role: "rowgroup" });
-		const heads = columns.map(([name, text]) =>
-			h("th", { class: `c-${name}`, scope: "col", role: "columnheader" }, text),
-		);
-		const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads));
+		this.head = h("tr", { role: "row" });
+		this.setColumns(columns);
 		const table = { class: "grid", "data-kind": kind, role: "table", "aria-label": label, "aria-rowcount": "-1" };
+		this.table = h("table", table, h("thead", { role: "rowgroup" }, this.head), this.body);
 		this.note = h("div");
 		const redraw = () => this.draw();
 		this.element = h(
 			"div",
-			{ class: "list", onscroll: redraw, tabindex: "-1" },
-			h("table", table, head, this.body),
+			{ class: "list", onscroll: redraw, onmouseover: explain, tabindex: "-1" },
+			this.table,
 			this.note,
 		);
 		rows.onChange = redraw;
 		new ResizeObserver(redraw).observe(this.element);
+	}
+
+	/** Show other columns. */
+	setColumns(columns) {
+		const focused = this.head.contains(document.activeElement) && document.activeElement.textContent;
+		const heads = columns.map(([name, content, sorted]) =>
+			h("th", { class: `c-${name}`, scope: "col", role: "columnheader", "aria-sort": sorted }, content),
+		);
+		this.head.replaceChildren(...heads);
+		if (!focused) return;
+		const [name] = focused.split(" ↓")[0].split(" ↑");
+		[...this.head.querySelectorAll("button")].find((each) => each.textContent.startsWith(name))?.focus();
 	}
 
 	get rowHeight() {
@@ -139,4 +153,10 @@ export class Grid {
 		const row = id === null ? "tr[data-current]" : `tr[data-id="${id}"]`;
 		return this.body.querySelector(`${row} [data-control="${name}"]`);
 	}
+}
+
+// A text that is cut is told in whole.
+function explain(event) {
+	const cell = event.target.closest("td, th");
+	if (cell && cell.scrollWidth > cell.clientWidth) cell.title = cell.textContent;
 }

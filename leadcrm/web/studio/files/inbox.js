@@ -1,6 +1,7 @@
 // The view of the inbox: requests that were kept but are not leads.
 
 import { api } from "./api.js";
+import { archive, archiveButtons } from "./archive.js";
 import { button, emptyNote, h, notice, pill, time } from "./dom.js";
 import { formatBytes } from "./format.js";
 import { Grid } from "./grid.js";
@@ -9,7 +10,8 @@ import { place } from "./place.js";
 import { replayButton } from "./replay.js";
 import { Rows } from "./rows.js";
 
-const STATES = ["failed", "invalid", "conflict", "repeat", "spooled"];
+const ARCHIVED = "archived";
+const STATES = ["failed", "invalid", "conflict", "repeat", "spooled", ARCHIVED];
 
 const COLUMNS = [
 	["time", "Arrived"],
@@ -24,11 +26,13 @@ export class InboxView {
 	constructor(openId) {
 		this.openId = openId;
 		this.rows = new Rows();
-		this.pages = new Pages(this.rows, askForRows);
+		// How often each key came again, of the rows that are loaded: its repeats are one row.
+		this.repeats = new Map();
+		this.pages = new Pages(this.rows, (parameters, signal) => this.ask(parameters, signal));
 		this.grid = new Grid({
 			kind: "inbox",
 			label: "Requests that are no leads, newest first",
-			columns: [...COLUMNS, ["action", h("span", { class: "visually-hidden" }, "Replay")]],
+			columns: [...COLUMNS, ["action", h("span", { class: "visually-hidden" }, "Replay and archive")]],
 			rows: this.rows,
 			cells: (row) => this.cells(row),
 			more: () => this.pages.loadMore(),
@@ -38,9 +42,11 @@ export class InboxView {
 		this.tabs = h("div", { class: "tabs", role: "group", "aria-label": "State" });
 		const look = { class: "quiet", "aria-label": "Look again", title: "Look again" };
 		const reload = button("↻", () => this.reload(), look);
+		this.news = button("New requests — show", () => this.reload(), { class: "arrivals primary", hidden: true });
 		this.parts = [
 			h("h1", { class: "visually-hidden" }, "Inbox"),
 			h("div", { class: "toolbar" }, this.tabs, h("span", { class: "spring" }), reload),
+			this.news,
 			this.grid.element,
 		];
 	}
@@ -50,7 +56,7 @@ export class InboxView {
 	}
 
 	show(container) {
-		container.replaceChildren(...this.parts);
+		if (this.parts[0].parentNode !== container) container.replaceChildren(...this.parts);
 		const tab = (state) =>
 			button(state ?? "all", () => place.go({ state }), { "aria-pressed": String(this.state === state) });
 		this.tabs.replaceChildren(...[null, ...STATES].map(tab));
@@ -69,7 +75,12 @@ export class InboxView {
 			cell("from", row.idempotencyKey),
 			cell(
 				"action",
-				replayButton(row, (done) => this.replayed(done), { "data-control": "replay" }),
+				[
+					replayButton(row, (done) => this.replayed(done), { "data-control": "replay" }),
+					archiveButtons(row, this.state === ARCHIVED, () => this.archived()),
+				]
+					.flat()
+					.filter(Boolean),
 			),
 		];
 	}
@@ -84,10 +95,13 @@ export class InboxView {
 				this.openId(row.id);
 			},
 		};
-		return h("a", properties, pill(row.state, row.state));
+		const times = this.repeats.get(row.duplicateOf) ?? 1;
+		const count = row.state === "repeat" && times > 1 && h("small", {}, ` ×${times}`);
+		return [h("a", properties, pill(row.state, row.state)), count];
 	}
 
 	empty() {
+		if (this.state === ARCHIVED) return emptyNote("Nothing here", "Nothing is archived.");
 		const text = this.state ? "No request is in this state." : "Every request that arrived has become a lead.";
 		return emptyNote("Nothing here", text);
 	}
@@ -101,10 +115,46 @@ export class InboxView {
 		this.onReplayed?.();
 	}
 
+	/** Ask for a page, and leave out the repeats of a key that has a row already. */
+	async ask(parameters, signal) {
+		const { rows, next } = await api.inbox(parameters, signal);
+		if (!parameters.some(([name]) => name === "cursor")) {
+			this.newest = rows[0]?.id;
+			this.repeats.clear();
+		}
+		const isFirst = ({ state, duplicateOf }) => {
+			if (state !== "repeat") return true;
+			const times = (this.repeats.get(duplicateOf) ?? 0) + 1;
+			this.repeats.set(duplicateOf, times);
+			return times === 1;
+		};
+		return { items: rows.filter(isFirst), next };
+	}
+
+	get question() {
+		if (this.state === ARCHIVED) return [["archived", "only"]];
+		return this.state ? [["state", this.state]] : [];
+	}
+
+	/** Something was put out of the list, or brought back. */
+	archived() {
+		this.onReplayed?.();
+		this.reload();
+	}
+
+	/** Look whether there are new requests, and show them where that moves no row under the pointer. */
+	async look() {
+		const page = await api.inbox([...this.question, ["limit", 1]]).catch(() => null);
+		if (!page || this.pages.isLoading || page.rows[0]?.id === this.newest) return;
+		if (this.grid.isAtTop && !this.grid.isUnderPointer) this.reload();
+		else this.news.hidden = false;
+	}
+
 	async reload() {
 		this.loadedState = this.state;
+		this.news.hidden = true;
 		try {
-			await this.pages.load(this.state ? [["state", this.state]] : []);
+			await this.pages.load(this.question);
 		} catch (error) {
 			notice(error.message, "error");
 		}
@@ -122,15 +172,14 @@ export class InboxView {
 			if (place.open) this.step(0);
 			return true;
 		}
+		if (key === "d" && row && this.state !== ARCHIVED) {
+			archive({ ids: [row.id] }, () => this.archived());
+			return true;
+		}
 		if (key !== "Enter" || !row) return false;
 		this.openId(row.id);
 		return true;
 	}
-}
-
-async function askForRows(parameters, signal) {
-	const { rows, next } = await api.inbox(parameters, signal);
-	return { items: rows, next };
 }
 
 function reason(row) {

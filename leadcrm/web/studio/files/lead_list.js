@@ -6,7 +6,11 @@ import { Pages } from "./pages.js";
 
 export class LeadList extends Pages {
 	constructor(rows) {
-		super(rows, askForLeads);
+		super(rows, async (parameters, signal) => {
+			const { leads, next, searched } = await api.leads(parameters, signal);
+			choices.learn(leads);
+			return { items: leads, next, searched };
+		});
 		// Announced leads that are not in the list yet, and whether there are others that were not announced.
 		this.waiting = [];
 		this.hasMissed = false;
@@ -53,12 +57,6 @@ export class LeadList extends Pages {
 			if (found?.lead) this.rows.update(found.lead);
 		}
 	}
-}
-
-async function askForLeads(parameters, signal) {
-	const { leads, next } = await api.leads(parameters, signal);
-	choices.learn(leads);
-	return { items: leads, next };
 }
 
 // Only the server decides what a filter means.

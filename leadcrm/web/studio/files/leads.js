@@ -1,58 +1,47 @@
 // The view of the leads: search, filters, arrivals, changes in place and in bulk, export.
 
 import { api, session } from "./api.js";
-import { emailLinks, phoneLinks } from "./contact.js";
-import { button, emptyNote, h, notice, time } from "./dom.js";
+import { arrangement, COLUMNS, columnHead, columnMenu } from "./columns.js";
+import { button, emptyNote, h, notice } from "./dom.js";
 import { edit, editButton } from "./edit.js";
 import { exportMenu } from "./export.js";
 import { FilterBar } from "./filters.js";
-import { formatNumber, fullName, longTime, shortTime } from "./format.js";
+import { formatNumber, fullName, longTime } from "./format.js";
 import { Grid } from "./grid.js";
 import { LeadList } from "./lead_list.js";
-import { FILTERS, place } from "./place.js";
+import { FILTERS, NEWEST_FIRST, place } from "./place.js";
 import { Rows } from "./rows.js";
 import { SelectionBar } from "./selection.js";
-import { ViewTabs } from "./views.js";
+import { countText, ViewTabs } from "./views.js";
 
 const TYPING_PAUSE_MS = 200;
-const LATE_MS = 60_000;
 const WAITING_MS = 400;
-
-const COLUMNS = [
-	["time", "Arrived"],
-	["status", "Status"],
-	["name", "Name"],
-	["phone", "Phone"],
-	["email", "Email"],
-	["country", "Country"],
-	["offer", "Offer"],
-	["marker", "Marker"],
-	["source", "Source"],
-	["assigned", "Assigned to"],
-];
+const MAX_ASKED = 100;
 
 export class LeadsView {
 	constructor(openLead) {
 		this.openLead = openLead;
 		this.rows = new Rows();
+		// How many other leads the person of a lead has, by id.
+		this.others = new Map();
 		this.list = new LeadList(this.rows);
 		this.selection = new SelectionBar(this.rows, () => this.reload());
 		this.grid = new Grid({
 			kind: "leads",
-			label: "Leads, newest first",
-			columns: [["check", this.selection.all], ...COLUMNS],
+			label: "Leads",
+			columns: [],
 			rows: this.rows,
 			cells: (lead) => this.cells(lead),
 			more: () => this.loadMore(),
 			open: (lead) => openLead(lead.id),
-			empty: () => (place.filter.length ? noMatch() : noLeadYet()),
+			empty: () => (place.filter.length ? noMatch(this.list.searched) : noLeadYet()),
 		});
 		this.filters = new FilterBar();
 		this.views = new ViewTabs();
 		this.search = h("input", {
 			type: "search",
 			id: "search",
-			placeholder: "Name, email or phone",
+			placeholder: "Name, email, phone or any id",
 			"aria-label": "Search leads",
 			oninput: () => this.searchSoon(),
 		});
@@ -74,6 +63,7 @@ export class LeadsView {
 				title: "The oldest lead that nobody has (n)",
 				"data-needs": "work",
 			}),
+			columnMenu(() => this.arrange()),
 			exportMenu(),
 		);
 		return [
@@ -90,13 +80,15 @@ export class LeadsView {
 	}
 
 	show(container) {
-		container.replaceChildren(...this.parts);
+		// Moved within the page, a field would lose the focus that somebody types with.
+		if (this.parts[0].parentNode !== container) container.replaceChildren(...this.parts);
 		if (document.activeElement !== this.search) this.search.value = place.parameters.get("q") || "";
 		this.filters.show();
-		this.views.show(place.filter);
+		this.views.show();
 		this.views.countSoon();
 		this.rows.setCurrentItem(place.open);
-		const filter = JSON.stringify(place.filter);
+		this.arrange();
+		const filter = JSON.stringify([place.filter, place.sort]);
 		if (filter === this.loadedFilter) {
 			this.grid.draw();
 			return;
@@ -105,21 +97,30 @@ export class LeadsView {
 		this.reload();
 	}
 
+	/** Show the columns and rows as the person has arranged them. */
+	arrange() {
+		const isSortable = !place.parameters.get("q");
+		const heads = arrangement.columns.map((name) => {
+			const onSort = (sort) => place.go({ sort });
+			const { content, sorted } = columnHead(name, { current: place.sort, isSortable, onSort });
+			return [name, content, sorted];
+		});
+		document.documentElement.dataset.rows = arrangement.isCompact ? "compact" : "roomy";
+		this.grid.table.classList.toggle("own", arrangement.isOwn);
+		this.grid.table.style.setProperty("--shown", arrangement.columns.length);
+		this.grid.setColumns([["check", this.selection.all], ...heads]);
+		this.grid.draw();
+	}
+
 	cells(lead) {
-		const name = fullName(lead) || lead.email || lead.phone || "no name";
 		const cell = (column, content) => h("td", { class: `c-${column}`, role: "cell" }, content ?? "");
-		const button = (field) => editButton(lead, field, this.reactions(lead, field));
-		return [
-			cell("check", this.checkbox(lead, name)),
-			cell("time", arrival(lead)),
-			cell("status", button("status")),
-			cell("name", [this.link(lead, name), lead.isTest && testMark(), lead.callAt && callMark(lead.callAt)]),
-			cell("phone", phoneLinks(lead.phone)),
-			cell("email", emailLinks(lead.email)),
-			...["country", "offer", "marker"].map((field) => cell(field, lead[field])),
-			cell("source", lead.source),
-			cell("assigned", button("assignedTo")),
-		];
+		const columns = arrangement.columns.map((name) => cell(name, COLUMNS[name].cell(lead, this)));
+		return [cell("check", this.checkbox(lead)), ...columns];
+	}
+
+	/** A value that is changed where it stands. */
+	editable(lead, field) {
+		return editButton(lead, field, this.reactions(lead, field));
 	}
 
 	reactions(lead, field) {
@@ -129,23 +130,23 @@ export class LeadsView {
 		};
 	}
 
-	checkbox(lead, name) {
+	checkbox(lead) {
 		return h("input", {
 			type: "checkbox",
 			"data-control": "check",
-			"aria-label": `Select ${name}`,
+			"aria-label": `Select ${titleOf(lead)}`,
 			checked: this.rows.selected.has(lead.id),
 			onclick: (event) => this.selection.click(lead.id, event.target.checked, event.shiftKey),
 		});
 	}
 
-	link(lead, name) {
+	link(lead) {
 		const open = (event) => {
 			if (event.metaKey || event.ctrlKey) return;
 			event.preventDefault();
 			this.openLead(lead.id);
 		};
-		return h("a", { href: `?open=${lead.id}`, "data-control": "open", onclick: open }, name);
+		return h("a", { href: `?open=${lead.id}`, "data-control": "open", onclick: open }, titleOf(lead));
 	}
 
 	searchSoon() {
@@ -157,13 +158,16 @@ export class LeadsView {
 		this.arrivals.hidden = true;
 		const waiting = setTimeout(() => this.tellState("Loading…"), WAITING_MS);
 		try {
-			const loading = this.list.load(place.filter);
+			this.total = null;
+			const sort = place.sort === NEWEST_FIRST ? [] : [["sort", place.sort]];
+			const loading = this.list.load([...place.filter, ...sort]);
 			this.selection.show();
 			if (!(await loading)) return;
 			this.tellState(null);
 			this.grid.element.scrollTop = 0;
 			this.rows.setCurrentItem(place.open);
 			this.showLoaded();
+			this.countAll();
 		} catch (error) {
 			const retry = button("Try again", () => this.reload(), { class: "quiet" });
 			this.tellState("What is shown is not the answer: it could not be loaded.", retry);
@@ -189,8 +193,33 @@ export class LeadsView {
 
 	showLoaded() {
 		const { items, hasMore } = this.rows;
-		const total = items.length === 1 ? "1 lead" : `${formatNumber(items.length)} leads`;
-		this.count.textContent = hasMore ? `${formatNumber(items.length)} loaded, more below` : total;
+		const total = this.total ?? { leads: items.length, exact: true };
+		const all = total.leads === 1 ? "1 lead" : `${countText(total)} leads`;
+		this.count.textContent = hasMore && !this.total ? `${formatNumber(items.length)} loaded, more below` : all;
+		this.count.append(reachText(this.list.searched));
+		this.markOthers();
+	}
+
+	/** Mark the leads whose person has others. */
+	async markOthers() {
+		const { items } = this.rows;
+		const unknown = items.filter(({ id }) => !this.others.has(id)).map(({ id }) => id);
+		for (const id of unknown) this.others.set(id, 0);
+		for (let start = 0; start < unknown.length; start += MAX_ASKED) {
+			const answer = await api.others(unknown.slice(start, start + MAX_ASKED)).catch(() => ({ others: [] }));
+			for (const { id, leads } of answer.others) this.others.set(id, leads);
+			if (answer.others.length) this.grid.draw();
+		}
+	}
+
+	/** Tell how many there are, where the list is longer than what is loaded. */
+	async countAll() {
+		const { filter } = place;
+		if (!this.rows.hasMore || place.parameters.get("q")) return;
+		const total = await api.count(filter).catch(() => null);
+		if (JSON.stringify(filter) !== JSON.stringify(place.filter) || !this.rows.hasMore) return;
+		this.total = total;
+		this.showLoaded();
 	}
 
 	async arrived(event) {
@@ -206,7 +235,7 @@ export class LeadsView {
 
 	offerArrivals() {
 		if (this.list.isLoading) return;
-		if (this.mayMove && !this.list.hasMissed) {
+		if (this.mayMove && !this.list.hasMissed && place.sort === NEWEST_FIRST) {
 			this.showArrivals();
 			return;
 		}
@@ -216,12 +245,14 @@ export class LeadsView {
 	}
 
 	showArrivals() {
-		if (this.list.hasMissed) {
+		// In another order they belong somewhere else than at the top.
+		if (this.list.hasMissed || place.sort !== NEWEST_FIRST) {
 			this.reload();
 			return;
 		}
 		this.arrivals.hidden = true;
 		this.grid.element.scrollTop = 0;
+		if (this.total?.exact) this.total.leads += this.list.waiting.length;
 		this.list.showWaiting();
 		this.showLoaded();
 	}
@@ -301,23 +332,22 @@ export class LeadsView {
 	}
 }
 
-// A lead that waited for the database arrived long before it could be seen.
-function arrival({ createdAt, storedAt }) {
-	const isLate = new Date(storedAt ?? createdAt) - new Date(createdAt) > LATE_MS;
-	return isLate ? [time(createdAt), h("small", {}, " delivered ", time(storedAt))] : time(createdAt);
-}
+const titleOf = (lead) => fullName(lead) || lead.email || lead.phone || "no name";
 
-const testMark = () => h("span", { class: "badge", title: "The sender says that it is a test" }, "test");
+/** How far a search has looked; empty where it has looked through all leads. */
+const reachText = (searched) =>
+	searched?.from
+		? `, parts of names among the newest ${formatNumber(searched.leads)}, since ${longTime(searched.from)}`
+		: "";
 
-function callMark(callAt) {
-	const isDue = new Date(callAt) <= new Date();
-	return h("span", { class: "badge", title: `Next call: ${longTime(callAt)}` }, isDue ? "call now" : shortTime(callAt));
-}
-
-function noMatch() {
+function noMatch(searched) {
 	const nothing = Object.fromEntries(FILTERS.map((name) => [name, null]));
 	const clear = button("Clear search and filters", () => place.go(nothing));
-	return emptyNote("No lead is like that", "Search finds how an email, a phone or a last name begins.", clear);
+	const how =
+		"Search finds how an email, a phone or a last name begins, and any id, key or click id. Offers, countries and others " +
+		"are filters.";
+	const reach = searched?.from && h("p", {}, `Looked for${reachText(searched).slice(1)}.`);
+	return emptyNote("No lead is like that", how, reach, clear);
 }
 
 function noLeadYet() {

@@ -3,10 +3,10 @@
 import { api, session } from "./api.js";
 import { changeLead } from "./changes.js";
 import { button, h, notice } from "./dom.js";
-import { longTime } from "./format.js";
+import { dayOf, fromLocalText, localText, longTime } from "./format.js";
 
 const HOUR_MS = 3600000;
-const MORNING_HOUR = 9;
+const DAY_MS = 24 * HOUR_MS;
 const MAX_CHARS = 10000;
 
 // By lead, and by lead and field.
@@ -47,16 +47,11 @@ export function noteField(lead, onSaved) {
 	return h("div", { class: "note-field" }, text, add);
 }
 
-/** A time as a field for date and time has it: in the reader's zone, to the minute. */
-export function localText(text) {
-	if (!text) return "";
-	const at = new Date(text);
-	return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-}
-
-/** Tomorrow morning in the reader's zone. */
+/** Tomorrow morning in the zone of all times. */
 export function tomorrowMorning(now) {
-	return new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1, MORNING_HOUR);
+	// From noon, since a day may have 23 hours.
+	const noon = fromLocalText(`${dayOf(now)}T12:00`);
+	return fromLocalText(`${dayOf(noon.getTime() + DAY_MS)}T09:00`);
 }
 
 /** The field for the next call. `onChanged` gets the lead as it is then. */
@@ -79,7 +74,7 @@ export function callField(lead, onChanged) {
 		onChanged(done.lead);
 	}
 
-	const set = () => input.value && save(new Date(input.value));
+	const set = () => input.value && save(fromLocalText(input.value));
 	return h(
 		"div",
 		{ class: "call-field" },

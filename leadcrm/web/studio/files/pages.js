@@ -5,7 +5,7 @@ const PAGE_ROWS = 100;
 export class Pages {
 	/** `ask` takes parameters and an abort signal, and returns a page's items and the next page's cursor. */
 	constructor(rows, ask) {
-		Object.assign(this, { rows, ask, filter: [], next: null, loading: null });
+		Object.assign(this, { rows, ask, filter: [], next: null, searched: null, loading: null });
 	}
 
 	get isLoading() {
@@ -22,6 +22,7 @@ export class Pages {
 			const page = await this.ask([...filter, ["limit", PAGE_ROWS]], loading.signal);
 			if (this.loading !== loading) return false;
 			this.next = page.next;
+			this.searched = page.searched ?? null;
 			this.rows.replace(page.items, page.next !== null);
 			return true;
 		} catch (error) {

@@ -16,15 +16,21 @@ const FILTER_LABELS = {
 	from: "From",
 	to: "To",
 	due: "Call due by",
+	creo: "Creative",
+	click_id: "Click id",
+	contains: "Contains",
 	tests: "Test leads",
 };
 
 export const FILTERS = Object.keys(FILTER_LABELS);
 
+/** The order of the leads unless the address says another. */
+export const NEWEST_FIRST = "-arrived";
+
+const SORTS = [NEWEST_FIRST, "arrived", "-updated", "updated", "status", "-status", "callAt", "-callAt"];
+
 export const LABELS = {
 	...FILTER_LABELS,
-	click_id: "Click id",
-	creo: "Creative",
 	description: "Description",
 	firstName: "First name",
 	lastName: "Last name",
@@ -46,6 +52,11 @@ export const place = {
 	/** The filter as the API takes it: pairs, in which a name may come more than once. */
 	get filter() {
 		return [...this.parameters].filter(([name]) => FILTERS.includes(name));
+	},
+	/** The order as the API takes it. A search has none of its own. */
+	get sort() {
+		const sort = this.parameters.get("sort");
+		return SORTS.includes(sort) && !this.parameters.get("q") ? sort : NEWEST_FIRST;
 	},
 	whenChanged(callback) {
 		onChange = callback;

@@ -1,26 +1,34 @@
 // Views of the leads by one click, each with its number of leads.
 
 import { api, session } from "./api.js";
+import { tell } from "./attention.js";
 import { h, notice } from "./dom.js";
-import { formatNumber } from "./format.js";
+import { dayOf, formatNumber } from "./format.js";
+import { place } from "./place.js";
+import { queryOf, saveButton, saved } from "./saved.js";
 
 const COUNT_PAUSE_MS = 5000;
 const LOOK_AGAIN_MS = 60000;
 
+const DUE = [["due", "now"]];
+
 /** The views, each with the filter that it stands for. */
 export function viewsOf(actor, now) {
-	const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate()).toISOString();
 	const mine = actor ? [{ name: "Mine", filter: [["assignedTo", actor]] }] : [];
 	return [
 		{ name: "All", filter: [] },
 		...mine,
 		{ name: "Unassigned", filter: [["assignedTo", ""]] },
-		{ name: "New today", filter: [["from", midnight]] },
-		{ name: "Due", filter: [["due", "now"]] },
+		{ name: "New today", filter: [["from", dayOf(now)]] },
+		{ name: "Due", filter: DUE },
 	];
 }
 
-export const countText = ({ leads, exact }) => `${formatNumber(leads)}${exact ? "" : "+"}`;
+export const countText = ({ leads, exact }) => `${exact ? "" : "about "}${formatNumber(leads)}`;
+
+const filterOf = (query) => [...new URLSearchParams(query)].filter(([name]) => name !== "sort");
+
+const badgeText = ({ leads, exact }) => `${exact ? "" : "≈"}${formatNumber(leads)}`;
 
 export class ViewTabs {
 	constructor() {
@@ -30,17 +38,22 @@ export class ViewTabs {
 		setInterval(() => this.countSoon(), LOOK_AGAIN_MS);
 	}
 
-	show(filter) {
-		this.filter = filter;
-		const shown = JSON.stringify(filter);
-		const tab = ({ name, filter: own }) => {
-			const href = `?${new URLSearchParams(own)}`;
-			const count = this.counts.get(name);
-			const badge = count?.leads > 0 && h("span", { class: "badge", "data-view": name }, countText(count));
-			const isCurrent = JSON.stringify(own) === shown ? "page" : null;
-			return h("a", { href, "data-go": true, "aria-current": isCurrent }, name, badge);
+	show() {
+		const shown = queryOf(place.filter, place.sort);
+		const builtIn = viewsOf(session.actor, new Date()).map(({ name, filter }) => ({ name, query: queryOf(filter) }));
+		const own = saved.views.filter(({ query }) => !builtIn.some((view) => view.query === query));
+		const tab = ({ name, query }) => {
+			const count = this.counts.get(queryOf(filterOf(query)));
+			const badge = count?.leads > 0 && h("span", { class: "badge", "data-view": name }, badgeText(count));
+			const isCurrent = query === shown ? "page" : null;
+			return h("a", { href: `?${query}`, "data-go": true, "aria-current": isCurrent }, name, badge);
 		};
-		this.element.replaceChildren(...viewsOf(session.actor, new Date()).map(tab));
+		const isBuiltIn = builtIn.some(({ query }) => query === shown);
+		const save = saveButton(shown, isBuiltIn, () => {
+			this.show();
+			this.count();
+		});
+		this.element.replaceChildren(...[...builtIn, ...own].map(tab), ...(save ? [save] : []));
 	}
 
 	/** Count again, now or, where that was done just before, a little later. */
@@ -55,17 +68,26 @@ export class ViewTabs {
 
 	async count() {
 		this.countedAt = Date.now();
-		const before = this.counts.get("Due")?.leads;
+		const dueQuery = queryOf(DUE);
+		const before = this.counts.get(dueQuery)?.leads;
 		try {
-			const views = viewsOf(session.actor, new Date());
-			const counts = await Promise.all(views.map(({ filter }) => api.count(filter)));
-			this.counts = new Map(views.map(({ name }, index) => [name, counts[index]]));
+			const filters = viewsOf(session.actor, new Date()).map(({ filter }) => filter);
+			const own = saved.views.map(({ query }) => filterOf(query));
+			const counted = [...filters, ...own.filter((filter) => !filter.some(([name]) => name === "q"))];
+			const counts = await Promise.all(counted.map((filter) => api.count(filter)));
+			this.counts = new Map(counted.map((filter, index) => [queryOf(filter), counts[index]]));
 		} catch {
 			// The rows themselves tell that the server is away.
 			return;
 		}
-		const { leads } = this.counts.get("Due");
+		const { leads } = this.counts.get(dueQuery);
 		if (before !== undefined && leads > before) notice(`${leads} calls are due`);
-		this.show(this.filter ?? []);
+		const builtIn = viewsOf(session.actor, new Date());
+		tell(
+			Object.fromEntries(
+				builtIn.map(({ name, filter }) => [name.toLowerCase(), this.counts.get(queryOf(filter))?.leads]),
+			),
+		);
+		this.show();
 	}
 }

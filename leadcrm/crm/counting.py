@@ -1,0 +1,97 @@
+"""Numbers of leads: exact where that is cheap, else about; and the values that a column has lately."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from math import log10
+from typing import NamedTuple
+
+from pony.orm import raw_sql, select
+
+from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.queries import narrow, newest_first, select_places, within
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
+from leadcrm.ingest.submission import API_SOURCE
+
+MAX_COUNTED = 10_000
+"""Leads that are counted one by one, which takes some milliseconds."""
+
+VALUED_LEADS = 50_000
+"""How many of the newest leads are looked at for a column's values: some tens of milliseconds."""
+
+MAX_VALUES = 200
+
+LONGEST_VALUE = 256
+"""The characters of a value: longer ones that begin alike count as one."""
+
+
+class Count(NamedTuple):
+    """A number of leads; where it is not exact it is about right, to two digits."""
+
+    leads: int
+    is_exact: bool
+
+
+class Values(NamedTuple):
+    """A column's values with their numbers of leads, the most frequent first, among the newest leads since a time."""
+
+    values: list[tuple[str | None, int]]
+    leads: int
+    since: datetime | None
+
+
+def count_leads(entities: Entities, lead_filter: LeadFilter) -> Count:
+    """Count the leads that a filter without `q` lets through.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    with session(entities):
+        if lead_filter == LeadFilter(since=lead_filter.since, until=lead_filter.until):
+            return Count(_count_between(entities, lead_filter.since, lead_filter.until), is_exact=True)
+        rows = select(raw_sql("1", int) for lead in entities.lead).without_distinct()
+        found = len(narrow(entities, rows, lead_filter)[: MAX_COUNTED + 1])
+        if found <= MAX_COUNTED:
+            return Count(found, is_exact=True)
+        return Count(_estimate(entities, lead_filter), is_exact=False)
+
+
+def _count_between(entities: Entities, since: datetime | None, until: datetime | None) -> int:
+    """Count all leads of a period but test leads, by the indexes alone."""
+    api = API_SOURCE
+    of_sources = select(lead for lead in entities.lead if lead.source != api)
+    tests = narrow(entities, of_sources, LeadFilter(since=since, until=until, tests="only")).count()
+    return _all_between(entities, since, until) - int(tests)
+
+
+def _all_between(entities: Entities, since: datetime | None, until: datetime | None) -> int:
+    return int(within(select(lead for lead in entities.lead), since, until).count())
+
+
+def _estimate(entities: Entities, lead_filter: LeadFilter) -> int:
+    """Conclude from the share that the filter lets through of the newest leads to all of the period."""
+    places = newest_first(entities, narrow(entities, select_places(entities), lead_filter))
+    reached = places[MAX_COUNTED - 1 : MAX_COUNTED][0][0]
+    newest = _all_between(entities, reached, lead_filter.until)
+    leads = MAX_COUNTED * _all_between(entities, lead_filter.since, lead_filter.until) / max(1, newest)
+    return max(MAX_COUNTED, int(round(leads, 1 - int(log10(leads)))))
+
+
+def known_values(entities: Entities, column: str) -> Values:
+    """Return the values that a column has among the newest leads.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    assert column in FILTER_COLUMNS
+    table = entities.database.provider.quote_name(entities.lead._table_)
+    value = f"substr(CAST({column} AS text), 1, {LONGEST_VALUE})"
+    newest = f"SELECT {column}, created_at FROM {table} ORDER BY created_at DESC, id DESC LIMIT {VALUED_LEADS}"  # noqa: S608 - names of ours
+    with session(entities):
+        values = entities.database.select(
+            f"* FROM (SELECT {value} AS value, count(*) AS leads FROM ({newest}) AS newest GROUP BY 1 "  # noqa: S608 - the same
+            f"ORDER BY leads DESC, value LIMIT {MAX_VALUES}) AS counted"
+        )
+        places = newest_first(entities, select_places(entities))[VALUED_LEADS : VALUED_LEADS + 1]
+    return Values([(value, leads) for value, leads in values], VALUED_LEADS, places[0][0] if places else None)

@@ -1,0 +1,106 @@
+// What was sent with a lead. Who the person is can be corrected; the raw request keeps what came.
+
+import { changeLead } from "./changes.js";
+import { button, h } from "./dom.js";
+import { takeBack } from "./edit.js";
+import { LABELS } from "./place.js";
+import { offerUndo } from "./undo.js";
+
+const MAX_CHARS = 320;
+const CORRECTABLE = ["firstName", "lastName", "email", "phone", "country", "lang"];
+const OTHERS = ["ip", "offer", "marker", "sourcetype", "domain", "creo", "click_id", "description"];
+
+// What is typed, by lead and field: it stays until it is saved or given up, whatever is drawn meanwhile.
+const drafts = new Map();
+
+/** The fields of a lead. `events` tell what was sent where it was corrected, `redraw` shows a field that is edited. */
+export function fieldsSection(lead, events, { redraw, onChanged }) {
+	const filled = OTHERS.filter((name) => lead[name]);
+	const empty = OTHERS.filter((name) => !lead[name]).map((name) => LABELS[name].toLowerCase());
+	const pair = (name, content) => [h("dt", {}, LABELS[name]), h("dd", {}, content)];
+	const list = [
+		...CORRECTABLE.map((name) => pair(name, correctable(lead, name, events, { redraw, onChanged }))),
+		...filled.map((name) => pair(name, lead[name])),
+	];
+	return h(
+		"section",
+		{ "aria-label": "Fields" },
+		h("h3", {}, "What was sent"),
+		h("dl", { class: "fields" }, list),
+		empty.length > 0 && h("p", { class: "muted" }, `Nothing for ${empty.join(", ")}.`),
+	);
+}
+
+/** What was sent of a field before anybody corrected it; undefined where nobody did. */
+export function sentValue(lead, name, events) {
+	const first = events.find((event) => event.field === name);
+	return first && (first.from ?? "") !== (lead[name] ?? "") ? (first.from ?? "") : undefined;
+}
+
+function correctable(lead, name, events, reactions) {
+	const key = `${lead.id}/${name}`;
+	if (drafts.has(key)) return editor(lead, name, reactions);
+	const label = `Correct ${LABELS[name].toLowerCase()}`;
+	const open = () => {
+		drafts.set(key, lead[name] ?? "");
+		reactions.redraw(`correct-${name}`);
+	};
+	const sent = sentValue(lead, name, events);
+	return [
+		lead[name] || h("span", { class: "muted" }, "none"),
+		button("✎", open, { class: "quiet correct", "aria-label": label, title: label, "data-control": `correct-${name}` }),
+		sent !== undefined && h("small", { class: "muted" }, ` was ${sent ? `“${sent}”` : "empty"}`),
+	];
+}
+
+function editor(lead, name, { redraw, onChanged }) {
+	const key = `${lead.id}/${name}`;
+	const input = h("input", {
+		value: drafts.get(key),
+		maxlength: MAX_CHARS,
+		"aria-label": LABELS[name],
+		"data-control": `correct-${name}`,
+		oninput: () => drafts.set(key, input.value),
+		onkeydown: (event) => {
+			if (event.key === "Enter") save();
+			else if (event.key === "Escape") end();
+			else return;
+			event.stopPropagation();
+			event.preventDefault();
+		},
+	});
+	const fault = h("span", { class: "error", role: "alert" });
+
+	function end() {
+		drafts.delete(key);
+		redraw(`correct-${name}`);
+	}
+
+	async function save() {
+		const value = input.value.trim() || null;
+		if (value === (lead[name] || null)) {
+			end();
+			return;
+		}
+		input.readOnly = true;
+		const done = await changeLead(lead, { [name]: value });
+		input.readOnly = false;
+		if (!done.isSaved) {
+			fault.textContent = done.message;
+			return;
+		}
+		drafts.delete(key);
+		onChanged(done.lead);
+		redraw(`correct-${name}`);
+		offerUndo("Corrected", () => takeBack(done.lead, { [name]: lead[name] }, onChanged));
+	}
+
+	return h(
+		"span",
+		{ class: "correcting" },
+		input,
+		button("Save", save, { class: "primary" }),
+		button("Cancel", end, { class: "quiet" }),
+		fault,
+	);
+}

@@ -1,0 +1,47 @@
+"""The inbox: live, emptied by archiving, and not filled by repeats. The databases have no part in it."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Studio
+from tests.support.crm import keep, submission
+
+pytestmark = pytest.mark.parametrize("studio_server", ["sqlite"], indirect=True)
+
+
+def test_the_inbox_is_live_folds_repeats_and_is_emptied(studio: Studio) -> None:
+    first = submission(b'{"email":"a@example.com"}')
+    repeat = submission(b"{}", state="repeat")._replace(body=None, duplicate_of=first.id)
+    repeats = [repeat._replace(id=submission(b"{}").id) for _ in range(30)]
+    invalid = [submission(b"null", state="invalid", error=f"fault {number % 2}") for number in range(7)]
+    keep(studio.database, [first, *invalid[:6], *repeats])
+    studio.sign_in("?view=inbox")
+    page = studio.page
+    rows = page.locator("tr[data-id]")
+    expect(rows).to_have_count(7)
+    expect(rows.filter(has_text="repeat")).to_contain_text("\u00d730")
+    badge = page.locator("nav .badge")
+    expect(badge).to_have_text("6")
+
+    keep(studio.database, invalid[6:])
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(badge).to_have_text("7")
+    expect(rows).to_have_count(8)
+
+    page.keyboard.press("j")
+    page.keyboard.press("d")
+    expect(rows).to_have_count(7)
+    expect(badge).to_have_text("6")
+    page.keyboard.press("z")
+    expect(rows).to_have_count(8)
+    page.locator("tr", has_text="fault 1").first.get_by_role("button", name="All like this").click()
+    expect(rows.filter(has_text="fault 1")).to_have_count(0)
+    expect(page.get_by_text("3 archived")).to_be_visible()
+    expect(badge).to_have_text("4")
+    page.get_by_role("button", name="archived").click()
+    expect(rows).to_have_count(3)
+    page.get_by_role("button", name="Bring back").first.click()
+    expect(rows).to_have_count(2)
+    expect(badge).to_have_text("5")

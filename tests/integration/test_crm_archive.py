@@ -1,0 +1,58 @@
+"""Putting requests out of the inbox over HTTP: one, all that are alike, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import new_database, server_starter
+from tests.support.crm import keep, submission
+from tests.support.crm_client import ENVIRONMENT, Crm
+
+
+@pytest.fixture(scope="module", params=("sqlite", "postgres"))
+def crm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    for database in new_database(request.param, request, tmp_path_factory.mktemp("crm-database")):
+        for start in server_starter(request.node, tmp_path_factory.mktemp("crm")):
+            yield Crm(start(database, environment=ENVIRONMENT), database)
+
+
+def listed(crm: Crm, **parameters: Any) -> list[str]:
+    return [row["id"] for row in crm.get("/api/raw", limit=500, **parameters)["rows"]]
+
+
+def test_requests_leave_the_inbox_and_come_back_as_they_were(crm: Crm) -> None:
+    alike = [submission(b"null", state="invalid", error="no payload") for _ in range(4)]
+    other = submission(b"[", state="invalid", error="no JSON")
+    lead = submission(b'{"email":"a@example.com"}')
+    keep(crm.database, [*alike, other, lead])
+    ids = [row.id for row in reversed(alike)]
+    before = crm.get(f"/api/raw/{ids[0]}")
+
+    done = crm.ask("POST", "/api/raw/archive", {"ids": [ids[0], lead.id]}, X_Actor="anna").json()
+    assert done == {"ids": [ids[0]]}
+    assert crm.ask("POST", "/api/raw/archive", {"ids": [ids[0]]}).json() == {"ids": []}
+    assert listed(crm) == [other.id, *ids[1:]]
+    assert crm.ask("POST", "/api/raw/archive", {"like": ids[2]}).json() == {"ids": ids[1:]}
+    assert listed(crm) == [other.id]
+    assert listed(crm, archived="only", state="invalid") == ids
+    assert listed(crm, archived="include") == [other.id, *ids]
+    assert crm.get(f"/api/raw/{ids[0]}") == before
+
+    back = crm.ask("POST", "/api/raw/archive", {"ids": [*ids, other.id], "archived": False}).json()["ids"]
+    assert sorted(back) == sorted(ids)
+    assert listed(crm) == [other.id, *ids]
+    crm.ask("POST", "/api/raw/archive", {"ids": ids[:1]})
+    assert crm.ask("POST", f"/api/raw/{ids[0]}/replay").json()["state"] == "invalid", "it can still be replayed"
+    for wrong in (
+        {},
+        {"ids": []},
+        {"ids": ids, "like": ids[0]},
+        {"like": ids[0], "archived": False},
+        {"like": "x"},
+        [],
+    ):
+        assert crm.ask("POST", "/api/raw/archive", wrong).status == 400
+    assert crm.ask("POST", "/api/raw/archive", {"like": lead.id}).status == 404
