@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from leadcrm.cli.prune import add_arguments
+from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
 from leadcrm.crm.prune import Due, count_due, prune, states_with
 from leadcrm.crm.tombstones import trace_of
@@ -59,7 +60,7 @@ def test_only_what_is_old_and_in_the_states_goes_and_a_worked_lead_is_told_of(
     failed = row("failed", key="f", state="failed", error="our fault")
     keep(database, [old, young, worked, conflict, late, invalid, failed])
     entities = bind(url_of(database))
-    assert change_leads(entities, [UUID(worked.id)], {"status": "won"}, actor="kim")
+    assert change_leads(entities, [UUID(worked.id)], {"status": "won"}, actor=Actor("kim", Via.COMMAND))
     before = (NOW - timedelta(days=400)).replace(tzinfo=None)
     assert count_due(entities, [], before) == Due(rows=5, leads=2, worked=1)
     assert count_due(entities, [State.STORED], before) == Due(rows=3, leads=2, worked=1)
