@@ -36,7 +36,7 @@ LONGEST_VALUE = 100
 MAX_NAMES = 30
 """The parameters of a filter that an entry keeps."""
 
-PERSONAL = frozenset(("q", "email", "phone", "id"))
+PERSONAL = frozenset(("q", "email", "phone", "id", "contains"))
 """The parameters of a filter whose values may be a person's: an entry says only that they were there."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -54,7 +54,7 @@ def noted_leads(entities: Entities, ids: Sequence[UUID]) -> set[UUID]:
 def newest_notes(entities: Entities, id: UUID) -> list[Event]:
     """Return the newest notes of a lead, the oldest of them first. The caller holds the session."""
     query = select(
-        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor)
+        (event.id, event.lead_id, event.at, event.field, event.from_value, event.to_value, event.actor, event.claimed)
         for event in entities.lead_event
         if event.lead_id == id and event.field == NOTE
     )

@@ -17,7 +17,7 @@ from tests.conftest import new_database, server_starter
 from tests.support.client import Answer
 from tests.support.crm import keep, run_command, submission
 from tests.support.crm_client import ENVIRONMENT, TOKEN, Crm, request_head
-from tests.support.roles import BODIES, EVERYBODY, ROUTES
+from tests.support.roles import BODIES, EVERYBODY, QUERIES, ROUTES
 from tests.support.rows import Rows, sqlite_path
 from tests.support.waiting import wait_until
 
@@ -107,7 +107,7 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(people: People) -
         secret = people.give(f"the {role}", role)
         for operation, roles in ROUTES.items():
             method, path = operation.split()
-            target = path.replace("{id}", STRANGER).replace("{source}", "none")
+            target = path.replace("{id}", STRANGER).replace("{source}", "none") + QUERIES.get(operation, "")
             if path.endswith("/stream"):
                 status = int(first_bytes(people, head_of(secret, target)).split()[1])
                 message = ""
@@ -283,6 +283,7 @@ def test_what_is_read_is_recorded_once_an_hour_and_quotes_no_lead(people: People
             "/api/leads?country=LV&country=&limit=6",
             "/api/leads?q=secret%40example.com",
             "/api/leads?email=secret%40example.com",
+            "/api/leads?contains=email%3Asecret",
             "/api/raw?state=invalid",
             "/api/feed",
             "/api/choices",
@@ -303,6 +304,7 @@ def test_what_is_read_is_recorded_once_an_hour_and_quotes_no_lead(people: People
         ("list", None, '{"country": ["LV", ""]}'),
         ("list", None, '{"q": "\\u2026"}'),
         ("list", None, '{"email": "\\u2026"}'),
+        ("list", None, '{"contains": "\\u2026"}'),
         ("list-raw", None, '{"state": ["invalid"]}'),
         ("feed", None, "{}"),
         ("export", None, '{"country": ["LV"], "format": ["ndjson"], "phone": "\\u2026"}'),

@@ -48,6 +48,9 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
 }
 """A route that is not here fails a test: whoever adds one decides whose it is."""
 
+QUERIES: Mapping[str, str] = {"GET /api/leads/values": "?column=offer"}
+"""What the routes that need a parameter are asked with."""
+
 BODIES: Mapping[str, object] = {
     "POST /api/leads/bulk": {"ids": ["0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e"], "status": "called"},
     "PATCH /api/leads/{id}": {"status": "called"},

@@ -58,7 +58,7 @@ class Client:
     def call(self) -> Call:
         """Return its request, checked."""
         request: Any = self
-        parameters = defaultdict(lambda: None, {"Last-Event-ID": self._last_event_id})
+        parameters = defaultdict(lambda: None, {"Last-Event-ID": self._last_event_id, "contains": ()})
         return Call(request, "a-request", parameters, None, ADMIN)
 
     async def respond(self, **_: Any) -> Client:

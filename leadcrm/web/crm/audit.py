@@ -17,7 +17,7 @@ from leadcrm.web.crm.declarations import (
     parse_uuid,
     text_up_to,
 )
-from leadcrm.web.crm.filters import MAX_TEXT, SINCE, UNTIL
+from leadcrm.web.crm.filters import MAX_TEXT, SINCE, UNTIL, ZONE, moments_of
 from leadcrm.web.crm.leads import DEFAULT_ROWS, LIMIT
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
@@ -45,6 +45,7 @@ LIST = Route(
         Parameter("lead", "About this lead or request.", UUID_SCHEMA, parse_uuid),
         SINCE,
         UNTIL,
+        ZONE,
         LIMIT,
         Parameter("cursor", "The `next` of the page before.", UUID_SCHEMA, parse_uuid),
     ),
@@ -63,7 +64,7 @@ class AuditRoutes:
 
     async def list(self, call: Call) -> HTTPResponse:
         """Return a page."""
-        narrowing = AuditFilter(call["actor"], call["action"], call["lead"], call["from"], call["to"])
+        narrowing = AuditFilter(call["actor"], call["action"], call["lead"], *moments_of(call, "from", "to"))
         limit, before = call["limit"] or DEFAULT_ROWS, call["cursor"]
         entries, following = await self._readers.run(
             lambda entities: list_entries(entities, narrowing, limit=limit, before=before)

@@ -88,7 +88,7 @@ class Call:
     parameters: Mapping[str, Any]
     body: Any
     caller: Caller
-    zone: TimeZone
+    zone: TimeZone = UTC
     """Whose days a date means unless the request says otherwise."""
 
     @property

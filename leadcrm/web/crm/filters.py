@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from leadcrm.configuration.time_zone import TimeZone, parse_time_zone
 from leadcrm.crm.documents import NAME_OF_COLUMN
@@ -107,16 +108,25 @@ def zone_of(call: Call) -> TimeZone:
     return zone
 
 
+def moments_of(call: Call, *names: str) -> list[datetime | None]:
+    """Return the times, naive UTC, that parameters mean in the request's zone.
+
+    Raises:
+        InvalidRequest: A time is past the first or the last of all in its zone.
+    """
+    try:
+        return [call[name] and call[name](zone_of(call)) for name in names]
+    except ValueError as error:
+        raise InvalidRequest(f"{', '.join(names)}: {error}") from None
+
+
 def parse_filter(call: Call) -> LeadFilter:
     """Return the filter that a request's parameters describe.
 
     Raises:
         InvalidRequest: A time is past the first or the last of all in its zone.
     """
-    try:
-        since, until, due = (call[name] and call[name](zone_of(call)) for name in ("from", "to", "due"))
-    except ValueError as error:
-        raise InvalidRequest(f"from, to, due: {error}") from None
+    since, until, due = moments_of(call, "from", "to", "due")
     return LeadFilter(
         ids=call.parameters.get("id", ()),
         values=tuple((column, call[name]) for name, column in COLUMN_OF_FILTER.items() if call[name]),

@@ -53,6 +53,7 @@ ROUTE = Route(
         ),
         *_FILTER,
     ),
+    right=Right.READ,
 )
 
 OUTCOMES = Route(
