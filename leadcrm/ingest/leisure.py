@@ -26,7 +26,7 @@ BUDGET_S = 0.5
 REFILL_SHARE = 0.02
 """The share of a processor that laborious bodies get in the long run."""
 
-REST_SHARE = 9.0
+REST_SHARE = 3.0
 """Seconds of rest after each second of reading, in which leads that arrive meanwhile are read and answered: each of
 their steps may wait for the end of a parser's call."""
 

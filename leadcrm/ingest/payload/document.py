@@ -61,7 +61,7 @@ def read_document(
         TooLaborious: Without leisure, the body cannot be read.
     """
     fault: InvalidPayload | None = None
-    for decoded in _decoded(body, content_encoding, max_decoded_bytes, at_leisure=at_leisure):
+    for decoded in _decoded(body, content_encoding, max_decoded_bytes):
         if content_encoding and not at_leisure:
             require_short(decoded)
         try:
@@ -71,14 +71,14 @@ def read_document(
     raise fault or InvalidPayload("nothing can be read from the body")
 
 
-def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int, *, at_leisure: bool) -> Iterator[bytes]:
+def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iterator[bytes]:
     if not content_encoding:
         yield body
         return
     try:
-        yield decode_body(body, content_encoding, max_decoded_bytes, at_leisure=at_leisure)
+        yield decode_body(body, content_encoding, max_decoded_bytes)
     except InvalidPayload:
-        for possible, _ in possible_bodies(body, content_encoding, max_decoded_bytes, at_leisure=at_leisure):
+        for possible, _ in possible_bodies(body, content_encoding, max_decoded_bytes):
             yield possible
 
 

@@ -20,7 +20,7 @@ _NO_MARKS = bytes(set(range(256)) - set(_MARKS))
 _MAX_PAIRS = 1_000
 _MAX_ESCAPES = 20_000
 _MAX_PARTS = 50
-MAX_HURRIED_DECODED_BYTES = 131_072
+_MAX_DECODED_BYTES = 131_072
 """A compressed body costs its sender next to nothing."""
 
 _MAX_MAPPED = 4_000
@@ -72,7 +72,7 @@ def require_few_lines(text: bytes, limit: int) -> None:
 
 def require_short(decoded: bytes) -> None:
     """Raise `TooLaborious` unless a body whose content codings were undone is short."""
-    _require(len(decoded) <= MAX_HURRIED_DECODED_BYTES)
+    _require(len(decoded) <= _MAX_DECODED_BYTES)
 
 
 def require_quick_urlencoded(body: bytes) -> None:

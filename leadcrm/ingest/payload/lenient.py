@@ -38,7 +38,7 @@ def read_leniently(
     Raises:
         TooLaborious: Without leisure, the body cannot be read. Only a short one is read in every way there is.
     """
-    for possible, is_true in possible_bodies(body, content_encoding, max_decoded_bytes, at_leisure=at_leisure):
+    for possible, is_true in possible_bodies(body, content_encoding, max_decoded_bytes):
         if not at_leisure:
             require_short(possible)
         mistakes = [] if is_true else [_UNTRUE_CODING]

@@ -8,6 +8,7 @@ they are never changed.
 from codecs import BOM_UTF8
 
 from leadcrm.ingest.payload.content_coding import decode_body
+from leadcrm.ingest.payload.effort import require_short
 from leadcrm.ingest.payload.form import read_multipart, read_urlencoded
 from leadcrm.ingest.payload.json import read_json
 
@@ -37,7 +38,9 @@ def read_payload(
         TooLaborious: Without leisure, the body cannot be read.
     """
     if content_encoding:
-        body = decode_body(body, content_encoding, max_decoded_bytes, at_leisure=at_leisure)
+        body = decode_body(body, content_encoding, max_decoded_bytes)
+        if not at_leisure:
+            require_short(body)
     return read_decoded(body, content_type, at_leisure=at_leisure)
 
 
