@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
@@ -76,7 +76,8 @@ NOT_TOLD_APART = (
 NOT_GENERATED = ("cursor", "from", "after", "wait", "sort", "zone")
 """Parameters that depend on another response or parameter, or on the system\'s time zones: no schema can say that."""
 
-HEAD_TOO_LARGE = 431
+TOO_LARGE = (413, 431)
+"""Bodies and heads that are longer than any schema says are refused before they are looked at."""
 
 EXAMPLES = 25
 
@@ -117,8 +118,11 @@ def test_every_generated_request_is_answered_as_described(server: Server, operat
                 case.query.pop(name, None)
             # With ADMIN_TOKEN a lead is taken for whom this names; other tokens have names of their own.
             case.headers.setdefault("X-Actor", "somebody")
+        elif isinstance(case.query, dict):
+            # An empty list is nothing in an address, and what is left may be right.
+            assume([] not in case.query.values())
         response = case.call(base_url=url, headers=HEADERS)
-        if response.status_code != HEAD_TOO_LARGE:
+        if response.status_code not in TOO_LARGE:
             case.validate_response(response, headers=HEADERS, checks=checks)
 
     try:

@@ -53,7 +53,7 @@ def test_laborious_bodies_of_a_source_become_its_leads_under_the_keys_within(
     file.write_text('[source.tool]\npreset = "zapier"\n')
     server = start_server(database, environment={"SOURCES_FILE": str(file)})
     answers = ",".join(f'"answer {number}":"a"' for number in range(20_000))
-    bodies = [f'{{"email":"a@example.com","lead_id":"{number % 8}",{answers}}}'.encode() for number in range(24)]
+    bodies = [f'{{"email":"a@example.com","lead_id":"{number % 8 + 1}",{answers}}}'.encode() for number in range(24)]
     many = b"[" + b",".join([b'{"email":"b@example.com"}'] * 1_000) + b"]"
     requests = [lead_request(body, target=b"/in/tool") for body in [*bodies, many]]
     assert {answer.status for answer in exchange_all(server, requests)} == {200}

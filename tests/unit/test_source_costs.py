@@ -23,7 +23,7 @@ def cost_us(call: Callable[[], object]) -> float:
             call()
         return thread_time() - started
 
-    return min(batch() for _ in range(30)) / 40 * 1_000_000
+    return min(batch() for _ in range(100)) / 40 * 1_000_000
 
 
 def test_a_presets_mapping_costs_little_over_a_flat_lead() -> None:
