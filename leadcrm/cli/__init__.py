@@ -7,6 +7,7 @@ framework. Its module has a docstring (the help, with examples), `add_arguments`
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import signal
@@ -88,6 +89,8 @@ def _run(words: list[str]) -> int:
         print(f"leadcrm: there is no command {name!r}; {_suggest(name)}", file=sys.stderr)
         return EXIT_USAGE
     command = import_module(f"leadcrm.cli.{name}")
+    # The entry point has switched it off for the imports.
+    gc.enable()
     parser = argparse.ArgumentParser(
         prog=f"leadcrm {name}",
         description=command.__doc__,

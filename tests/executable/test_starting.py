@@ -103,13 +103,14 @@ def test_it_is_healthy_soon_and_not_much_later_than_the_source(
     best_s, best_of_source_s = 60.0, 60.0
     for trial in range(MOST_TRIALS):
         monkeypatch.setenv("LEADCRM_TEST_EXECUTABLE", str(executable))
-        best_s = min(best_s, _start_s(tmp_path / f"{trial}"))
+        # Beside the start: a machine that other work shares is fast and slow by turns.
+        best_s = min(best_s, _start_s(tmp_path / f"{trial}") / slowness(1))
         monkeypatch.delenv("LEADCRM_TEST_EXECUTABLE")
-        best_of_source_s = min(best_of_source_s, _start_s(tmp_path / f"{trial}-source"))
+        best_of_source_s = min(best_of_source_s, _start_s(tmp_path / f"{trial}-source") / slowness(1))
         if trial >= 4 and best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
             break
     print(f"healthy after {best_s:.3f} s, from source after {best_of_source_s:.3f} s")
-    assert best_s < MOST_START_S * slowness()
+    assert best_s < MOST_START_S
     assert best_s < MOST_TIMES_THE_SOURCE * best_of_source_s
 
 
@@ -125,10 +126,10 @@ def test_version_takes_less_than_half_a_second(executable: Path, tmp_path: Path)
     assert best_s < MOST_VERSION_S * slowness()
 
 
-def slowness() -> float:
+def slowness(trials: int = 5) -> float:
     """Return how many times slower than such a machine this one is now, at least 1; none of our code counts."""
     best_s = 60.0
-    for _ in range(5):
+    for _ in range(trials):
         started = monotonic()
         subprocess.run([sys.executable, "-c", "import sanic, pony.orm, psycopg2, uvloop"], check=True)
         best_s = min(best_s, monotonic() - started)
