@@ -46,6 +46,9 @@ def test_nodes_of_both_versions_take_leads_on_the_new_schema(
     assert older.terminate() == 0
     older.start()
     wait_until(lambda: older.client.get("/ready").json()["schema_version"] == NEXT)
+    # The newer one has lost its connection too, and notices within seconds.
+    wait_until(lambda: newer.client.metric("leadcrm_reconnects_total") > 0)
+    wait_until(lambda: newer.client.metric("leadcrm_workers_with_database") == 1)
     assert [stored(server) for server in (older, newer)] == ["database", "database"]
     for server in (older, newer):
         server.wait_drained()
