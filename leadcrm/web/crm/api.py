@@ -173,7 +173,7 @@ class CrmApi:
             *StreamRoutes(watch).endpoints,
             *RawRoutes(self._readers, spool, feed, config.max_body_bytes, sources, self._trail).endpoints,
             *SinkRoutes(self._readers, sinks).endpoints,
-            *SourceRoutes(self._readers, spool, live_sources, config.max_body_bytes).endpoints,
+            *SourceRoutes(self._readers, counts, spool, live_sources, config.max_body_bytes).endpoints,
             *CountingRoutes(self._readers, counts).endpoints,
             *StatisticsRoutes(self._readers, spool, counts).endpoints,
             *SessionRoutes(self._readers, keyring, config.admin_token).endpoints,

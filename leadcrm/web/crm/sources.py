@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from time import monotonic
 from typing import Any
 
 from sanic.response import HTTPResponse
@@ -22,11 +20,9 @@ from leadcrm.web.crm.declarations import Body, Call, Endpoint, Parameter, Respon
 from leadcrm.web.crm.leads import ID_PARAMETER
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
+from leadcrm.web.crm.reuse import ReusedCounts
 from leadcrm.web.crm.schemas import COUNT, ID, NULL, TEXT, TEXT_OR_NULL, TIME_OR_NULL, array, json_object, reference
 from leadcrm.web.http.responses import NOT_FOUND
-
-CACHE_PER_COST = 20
-"""Activities are fresh for so many times as long as counting them took, so that it uses a twentieth of one reader."""
 
 _NAME = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 _BOOLEAN = {"type": "boolean"}
@@ -167,15 +163,20 @@ TRY = Route(
 class SourceRoutes:
     """The handlers of these routes."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader, live: LiveSources, max_decoded_bytes: int) -> None:
-        """Set the threads that read the database, the spool, the sources, and how long a decoded body may be."""
+    def __init__(
+        self,
+        readers: Readers,
+        counts: ReusedCounts,
+        spool: SpoolReader,
+        live: LiveSources,
+        max_decoded_bytes: int,
+    ) -> None:
+        """Set what reads and counts in the database, the spool, the sources, and how long a decoded body may be."""
         self._readers = readers
         self._spool = spool
         self._live = live
         self._max_decoded_bytes = max_decoded_bytes
-        self._activities: dict[str, Activity] = {}
-        self._fresh_until = 0.0  # monotonic
-        self._counting = asyncio.Lock()
+        self._counts = counts
         self.endpoints = (
             Endpoint(LIST, self.list),
             Endpoint(GET, self.get),
@@ -233,10 +234,5 @@ class SourceRoutes:
         }
 
     async def _count(self, call: Call) -> dict[str, Activity]:
-        # The lock is asyncio's: whoever comes meanwhile waits for the same count.
-        async with self._counting:
-            if monotonic() > self._fresh_until:
-                started = monotonic()
-                self._activities = await self._readers.read(source_activities, call.request)
-                self._fresh_until = monotonic() + CACHE_PER_COST * (monotonic() - started)
-            return self._activities
+        activities: dict[str, Activity] = await self._counts.get("sources", source_activities, call.request)
+        return activities
