@@ -202,11 +202,12 @@ def list_tokens(entities: Entities) -> list[Token]:
         in_force = _select(entities).where(lambda token: token.revoked_at is None)
         revoked = _select(entities).where(lambda token: token.revoked_at is not None)
         rows = [*in_force[:], *revoked.order_by(desc(Token._fields.index("revoked_at") + 1))[:MAX_TOKENS]]
-    tokens = [Token._make(row) for row in rows]
+    tokens = [Token._make(row[:-1]) for row in rows]
     return sorted(tokens, key=lambda token: (token.revoked_at is not None, token.name.casefold(), token.created_at))
 
 
 def _select(entities: Entities) -> Any:
+    """Return the query of all tokens: the fields of each `Token`, and its hash."""
     return select(
         (
             token.id,
@@ -217,6 +218,7 @@ def _select(entities: Entities) -> Any:
             token.expires_at,
             token.revoked_at,
             token.used_at,
+            token.sha256,
         )
         for token in entities.token
     ).without_distinct()
@@ -251,28 +253,14 @@ def read_keys(entities: Entities) -> Keys:
     at = now()
     told_since = at - timedelta(days=TOLD_DAYS)
     with session(entities):
-        tokens = select(
-            (
-                token.sha256,
-                token.id,
-                token.name,
-                token.role,
-                token.created_at,
-                token.created_by,
-                token.expires_at,
-                token.revoked_at,
-                token.used_at,
-            )
-            for token in entities.token
-            if token.revoked_at is None or token.revoked_at > told_since
-        ).without_distinct()
+        tokens = _select(entities).where(lambda token: token.revoked_at is None or token.revoked_at > told_since)
         sessions = select(
             (each.sha256, each.token_id, each.admin_proof, each.expires_at)
             for each in entities.browser_session
             if each.expires_at > at
         ).without_distinct()
         return Keys(
-            {bytes(row[0]): Token._make(row[1:]) for row in tokens},
+            {bytes(row[-1]): Token._make(row[:-1]) for row in tokens},
             {bytes(row[0]): BrowserSession._make(row[1:]) for row in sessions},
         )
 
