@@ -110,14 +110,13 @@ class SourceIngest(LeadIngest):
         if (judged := arrival.judged_unread()) is not None:
             return judged
         body = arrival.row.body or b""
-        row: Submission | None = arrival.row.postponed()
         if len(body) <= MAX_BYTES_AT_ONCE and "content-encoding" not in arrival.headers:
             row = arrival.read(at_leisure=False)
-        if row is not None and row.is_postponed:
-            row = await self._read_in_turn(arrival.kept_unread(), body, arrival.read)
-        if row is None:
-            return None
-        return arrival.kept_unread() if row.is_postponed else row
+            if not row.is_postponed:
+                return row
+        unread = arrival.kept_unread()
+        read = await self._read_in_turn(unread, body, arrival.read)
+        return unread if read is not None and read.is_postponed else read
 
     def _arrival(
         self, request: Request, source: Source, lead_id: str, request_id: str, address: str, body: bytes, token: str
