@@ -20,7 +20,7 @@ from leadcrm.configuration.settings import Settings, Variable
 from leadcrm.configuration.time_zone import TimeZone, time_zone
 from leadcrm.errors import ConfigError
 
-__all__ = ["VARIABLES", "Config", "Network", "RateLimit", "Variable", "load"]
+__all__ = ["VARIABLES", "Config", "RateLimit", "load"]
 
 MAX_COMMIT_TIMEOUT_S = 2.5
 """A lead is answered within 3 s, and the rest of that time is for the spool."""
