@@ -17,7 +17,7 @@ from leadcrm.web.crm.declarations import (
     parse_uuid,
     text_up_to,
 )
-from leadcrm.web.crm.filters import MAX_TEXT, SINCE, TEXT, UNTIL, ZONE, moments_of
+from leadcrm.web.crm.filters import FILTER_TEXT, MAX_TEXT, SINCE, UNTIL, ZONE, moments_of
 from leadcrm.web.crm.leads import DEFAULT_ROWS, LIMIT
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
@@ -40,7 +40,7 @@ LIST = Route(
     "`via` tells. `claimed` is whom they said to act for. No entry quotes a lead: of a search it says that there was "
     "one. The same reading again within an hour is one entry. Entries are kept for AUDIT_DAYS.",
     (
-        Parameter("actor", "Of this actor.", TEXT, text_up_to(MAX_TEXT)),
+        Parameter("actor", "Of this actor.", FILTER_TEXT, text_up_to(MAX_TEXT)),
         Parameter("action", "Of this kind.", {"type": "string", "enum": list(_ACTIONS)}, one_of(*_ACTIONS)),
         Parameter("lead", "About this lead or request.", UUID_SCHEMA, parse_uuid),
         SINCE,

@@ -23,7 +23,7 @@ from leadcrm.web.crm.filters import COLUMN_OF_FILTER, FILTER_PARAMETERS, parse_f
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
 from leadcrm.web.crm.reuse import ReusedCounts
-from leadcrm.web.crm.schemas import COUNT, ID, NULL, TEXT, TEXT_OR_NULL, TIME, array, json_object
+from leadcrm.web.crm.schemas import BOOLEAN, COUNT, ID, NULL, TEXT, TEXT_OR_NULL, TIME, array, json_object
 
 MAX_ASKED = 200
 """Ids in one address, which has room for twice as many."""
@@ -36,7 +36,7 @@ COUNT_LEADS = Route(
     {
         200: Response(
             "The number; where it is not exact it is about right, to two digits.",
-            {"application/json": json_object(leads=COUNT, exact={"type": "boolean"})},
+            {"application/json": json_object(leads=COUNT, exact=BOOLEAN)},
         )
     },
     f"It is exact up to {MAX_COUNTED}, and where nothing but a period narrows. A count that took long is repeated for "

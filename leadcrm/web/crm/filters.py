@@ -21,7 +21,7 @@ COLUMN_OF_FILTER = {NAME_OF_COLUMN.get(column, column): column for column in FIL
 
 _CONTAINED = {NAME_OF_COLUMN.get(column, column): column for column in CONTAINED_COLUMNS}
 
-TEXT = {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"}
+FILTER_TEXT = {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"}
 _MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 
 
@@ -54,7 +54,7 @@ ZONE = Parameter(
 SOURCE = Parameter(
     "source",
     "Exactly this source; `api` is `/api/lead`. Repeated: any of them.",
-    TEXT,
+    FILTER_TEXT,
     text_up_to(MAX_TEXT),
     repeatable=True,
 )
@@ -68,8 +68,13 @@ TESTS = Parameter(
 FILTER_PARAMETERS = (
     Parameter("id", "This lead alone. Repeated: any of them.", UUID_SCHEMA, parse_uuid, repeatable=True),
     *(
-        Parameter(name, f"Exactly this {name}; empty for none. Repeated: any of them.", TEXT, text_up_to(MAX_TEXT),
-                  repeatable=True)
+        Parameter(
+            name,
+            f"Exactly this {name}; empty for none. Repeated: any of them.",
+            FILTER_TEXT,
+            text_up_to(MAX_TEXT),
+            repeatable=True,
+        )
         for name in COLUMN_OF_FILTER
     ),
     Parameter(
@@ -83,23 +88,28 @@ FILTER_PARAMETERS = (
     SINCE,
     UNTIL,
     ZONE,
-    Parameter("email", f"This whole address, {ANY_CASE}.", TEXT, text_up_to(MAX_TEXT)),
+    Parameter("email", f"This whole address, {ANY_CASE}.", FILTER_TEXT, text_up_to(MAX_TEXT)),
     Parameter(
         "due",
         "The next call is due at this time or earlier; `now` is the time of the request.",
         {"anyOf": [*_MOMENT["anyOf"], {"type": "string", "enum": ["now"]}]},
         _parse_due,
     ),
-    Parameter("phone", "This number, however it is written, with or without its country.", TEXT, text_up_to(MAX_TEXT)),
+    Parameter(
+        "phone",
+        "This number, however it is written, with or without its country.",
+        FILTER_TEXT,
+        text_up_to(MAX_TEXT),
+    ),
     TESTS,
     Parameter(
         "q",
         f"How an email or a last name begins, {ANY_CASE}, or a phone by its digits; among the newest leads also any "
         "part of these or of a first name. Also any id, key, click id or request id of a lead.",
-        {**TEXT, "maxLength": MAX_Q},
+        {**FILTER_TEXT, "maxLength": MAX_Q},
         text_up_to(MAX_Q),
     ),
-)  # fmt: skip
+)
 
 
 def zone_of(call: Call) -> TimeZone:

@@ -21,12 +21,12 @@ from leadcrm.database.entities import Entities
 from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.changes import ACTOR, ARCHIVING
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid, text_up_to
-from leadcrm.web.crm.filters import MAX_TEXT
+from leadcrm.web.crm.filters import FILTER_TEXT, MAX_TEXT
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
 from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_either_order, write_stored_cursor
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
-from leadcrm.web.crm.schemas import ID, ID_OR_NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
+from leadcrm.web.crm.schemas import BOOLEAN, ID, ID_OR_NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
 from leadcrm.web.crm.trail import Trail
 from leadcrm.web.http.responses import NOT_FOUND
 
@@ -56,7 +56,7 @@ LIST = Route(
             "source",
             "Of this source alone; `api` is `/api/lead`. A page then looks at 20,000 requests, and may hold fewer than "
             "`limit`.",
-            {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[^\u0000]*$"},
+            FILTER_TEXT,
             text_up_to(MAX_TEXT),
         ),
         LIMIT,
@@ -83,7 +83,7 @@ GET = Route(
     right=Right.READ,
 )
 
-_REPLAYED = json_object(id=ID, state=TEXT, changed={"type": "boolean"}, leadId=ID_OR_NULL, error=TEXT_OR_NULL)
+_REPLAYED = json_object(id=ID, state=TEXT, changed=BOOLEAN, leadId=ID_OR_NULL, error=TEXT_OR_NULL)
 
 REPLAY = Route(
     "POST",

@@ -14,6 +14,7 @@ from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import TALLIES
 from leadcrm.web.crm.declarations import Schema
 
+BOOLEAN: Schema = {"type": "boolean"}
 TEXT: Schema = {"type": "string"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 TIME: Schema = {"type": "string", "format": "date-time"}
@@ -53,7 +54,7 @@ _LEAD = {
     "updatedAt": TIME,
     "normalizerVersion": COUNT,
     "source": TEXT,
-    "isTest": {"type": "boolean"},
+    "isTest": BOOLEAN,
     "callAt": TIME_OR_NULL,
 }
 _RAW_SUMMARY = {
@@ -96,7 +97,7 @@ SCHEMAS: Mapping[str, Schema] = {
         bodySha256=TEXT,
         bodyEncoding={"type": ["string", "null"], "enum": ["text", "base64", None]},
         body=TEXT_OR_NULL,
-        erased={"type": "boolean"},
+        erased=BOOLEAN,
     ),
     "Event": json_object(
         id=ID,
@@ -188,7 +189,7 @@ SCHEMAS: Mapping[str, Schema] = {
         role=TEXT_OR_NULL,
         rights=array({"type": "string", "enum": [right.value for right in Right]}),
         expiresAt=TIME_OR_NULL,
-        isKept={"type": "boolean"},
+        isKept=BOOLEAN,
     ),
     "Error": {
         "type": "object",

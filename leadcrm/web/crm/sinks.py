@@ -39,6 +39,7 @@ from leadcrm.web.crm.leads import DEFAULT_ROWS, LIMIT
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response
 from leadcrm.web.crm.schemas import (
+    BOOLEAN,
     COUNT,
     COUNT_OR_NULL,
     ID,
@@ -59,19 +60,18 @@ MAX_SINK_CHARS = 200
 CHANGE_S = 3.0
 """For how long one request changes deliveries; the next one goes on."""
 
-_BOOLEAN = {"type": "boolean"}
 
 SINK = json_object(
     sink=TEXT,
     kind=TEXT,
     host=TEXT,
-    enabled=_BOOLEAN,
+    enabled=BOOLEAN,
     events=array(TEXT),
     only={"type": "object", "additionalProperties": array(TEXT)},
     payload=TEXT,
-    tests=_BOOLEAN,
+    tests=BOOLEAN,
     secrets=COUNT,
-    allowPrivate=_BOOLEAN,
+    allowPrivate=BOOLEAN,
     state={"type": "string", "enum": ["delivering", "failing", "disabled", "off", "unknown"]},
     cursor=COUNT_OR_NULL,
     unread=COUNT_OR_NULL,

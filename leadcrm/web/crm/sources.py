@@ -21,11 +21,21 @@ from leadcrm.web.crm.leads import ID_PARAMETER
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.reuse import ReusedCounts
-from leadcrm.web.crm.schemas import COUNT, ID, NULL, TEXT, TEXT_OR_NULL, TIME_OR_NULL, array, json_object, reference
+from leadcrm.web.crm.schemas import (
+    BOOLEAN,
+    COUNT,
+    ID,
+    NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    TIME_OR_NULL,
+    array,
+    json_object,
+    reference,
+)
 from leadcrm.web.http.responses import NOT_FOUND
 
 _NAME = {"type": "string", "pattern": f"^{NAME.pattern}$"}
-_BOOLEAN = {"type": "boolean"}
 _COUNTS = {"type": "object", "additionalProperties": COUNT}
 
 SOURCE = json_object(
@@ -33,11 +43,11 @@ SOURCE = json_object(
     preset=TEXT,
     title=TEXT,
     url=TEXT,
-    enabled=_BOOLEAN,
-    retired=_BOOLEAN,
+    enabled=BOOLEAN,
+    retired=BOOLEAN,
     verify=TEXT,
     secrets=COUNT,
-    hasKey=_BOOLEAN,
+    hasKey=BOOLEAN,
     answers=_COUNTS,
     lastRequest=TIME_OR_NULL,
     lastLead=TIME_OR_NULL,
@@ -55,10 +65,8 @@ PRESET = json_object(
 TRIAL = json_object(
     state=TEXT,
     error=TEXT_OR_NULL,
-    leads=array(
-        json_object(key=TEXT_OR_NULL, isTest=_BOOLEAN, fields={"type": "object", "additionalProperties": TEXT})
-    ),
-    hasMore=_BOOLEAN,
+    leads=array(json_object(key=TEXT_OR_NULL, isTest=BOOLEAN, fields={"type": "object", "additionalProperties": TEXT})),
+    hasMore=BOOLEAN,
 )
 
 _TRIAL_OR_NULL = {"anyOf": [reference("Trial"), NULL]}
