@@ -22,6 +22,6 @@ class SpoolStore(SqliteStore):
         """See `SqliteStore.incoming_sql`."""
         return incoming_view((), "")
 
-    def add_values(self, values: list[Any], row: Submission, entry: bytes) -> None:
+    def add_values(self, values: list[Any], row: Submission, entry: bytearray) -> None:
         """See `SqliteStore.add_values`."""
         values += sqlite_raw_values(row)

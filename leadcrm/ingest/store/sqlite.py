@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.entities import ARRIVAL_COLUMNS, RAW_COLUMNS
+from leadcrm.database.entities import ARRIVAL_COLUMNS, FIELD_COLUMNS, RAW_COLUMNS
 from leadcrm.database.migrations import REWRITE_SQL
 from leadcrm.database.sqlite import busy_timeout, free_bytes
 from leadcrm.database.sqlite_files import SqliteFiles
@@ -54,6 +54,24 @@ MAX_STATEMENT_ROWS = _SIZES[-1]
 
 _MAX_LOOK_UP_KEYS = 500
 
+_ABSENT = 0
+"""Bound in place of None, and made NULL again by `_given`. Python's driver looks for an adapter of None for 0.5 us, but
+binds a number at once. No column except `is_test` can hold this number."""
+
+_LEAD_VALUES = (*FIELD_COLUMNS, "normalizer_version", "is_test")
+"""The columns of `leads` whose values `leads_raw` does not have."""
+
+_LEAD_SQL = {
+    "id": "NEW.raw_id",
+    "status": "'new'",
+    "assigned_to": "NULL",
+    "created_at": "NEW.raw_received_at",
+    "updated_at": "NEW.raw_received_at",
+    "source": "NEW.raw_source",
+    "is_test": "NEW.lead_is_test",
+}
+"""The values of the columns of `leads` that are not `_given` by a column of that name."""
+
 Statement = tuple[str, list[Any]]
 
 
@@ -63,8 +81,8 @@ class SqliteStore:
     stored = "database"
     """The place that receipts name."""
 
-    width = len(RAW_COLUMNS) + len(ARRIVAL_COLUMNS)
-    """The number of values in a row: the raw row's, the lead's without its id, and the ledger entry."""
+    width = len(RAW_COLUMNS) + len(_LEAD_VALUES) + 1
+    """The number of values in a row: the raw row's, the lead's, and the ledger entry."""
 
     is_connection_shared = False
     """Whether other code reads over the connection too and relies on its busy timeout."""
@@ -243,21 +261,22 @@ class SqliteStore:
 
     def _statements(self, rows: Sequence[Submission]) -> list[Statement]:
         """Return the statements that insert the rows with their leads and their ledger entries."""
-        entry = self._ledger.entry().bytes
+        entry = bytearray(self._ledger.entry().bytes)
         return [
             self._statement(rows[start : start + MAX_STATEMENT_ROWS], entry)
             for start in range(0, len(rows), MAX_STATEMENT_ROWS)
         ]
 
-    def _statement(self, rows: Sequence[Submission], entry: bytes) -> Statement:
+    def _statement(self, rows: Sequence[Submission], entry: bytearray) -> Statement:
         values: list[Any] = []
         for row in rows:
             self.add_values(values, row, entry)
         size = next(size for size in _SIZES if size >= len(rows))
-        values += [None] * ((size - len(rows)) * self.width)
+        values = [_ABSENT if value is None else value for value in values]
+        values += [_ABSENT] * ((size - len(rows)) * self.width)
         return _insert_sql(size, self.width), values
 
-    def add_values(self, values: list[Any], row: Submission, entry: bytes) -> None:
+    def add_values(self, values: list[Any], row: Submission, entry: bytearray) -> None:
         """Append a row's values to a statement's values, in the order of the view's columns."""
         values += sqlite_raw_values(row)
         values += sqlite_lead_values(row)
@@ -266,13 +285,12 @@ class SqliteStore:
     @staticmethod
     def incoming_sql() -> tuple[str, str]:
         """Return the statements that create the view and its trigger; see `incoming_view`."""
-        lead = {column: f"lead_{column}" for column in ARRIVAL_COLUMNS[1:]}
+        lead = [_LEAD_SQL.get(column) or _given(f"lead_{column}") for column in ARRIVAL_COLUMNS]
         return incoming_view(
-            (*lead.values(), "entry"),
+            (*(f"lead_{column}" for column in _LEAD_VALUES), "entry"),
             f"""
-            INSERT INTO leads (id, {", ".join(lead)})
-            SELECT NEW.raw_id, {", ".join(f"NEW.{name}" for name in lead.values())}
-            WHERE NEW.lead_normalizer_version IS NOT NULL;
+            INSERT INTO leads ({", ".join(ARRIVAL_COLUMNS)})
+            SELECT {", ".join(lead)} WHERE NEW.lead_normalizer_version <> {_ABSENT};
             INSERT INTO leads_ledger (day, entry, received) VALUES (substr(NEW.raw_received_at, 1, 10), NEW.entry, 1)
             ON CONFLICT (day, entry) DO UPDATE SET received = received + 1;
             """,  # noqa: S608 - names of ours
@@ -328,17 +346,22 @@ def incoming_view(more_columns: tuple[str, ...], more_sql: str) -> tuple[str, st
         more_columns: The view's columns besides those of `leads_raw`, whose names get the prefix `raw_`.
         more_sql: The trigger's statements that write `more_columns`, reading from NEW.
     """
-    raw = {column: f"raw_{column}" for column in RAW_COLUMNS}
-    columns = (*raw.values(), *more_columns)
+    raw = [f"raw_{column}" for column in RAW_COLUMNS]
+    columns = (*raw, *more_columns)
     return (
         f"CREATE TEMP VIEW incoming AS SELECT {', '.join(f'NULL AS {column}' for column in columns)}",
         f"""
-        CREATE TEMP TRIGGER keep_incoming INSTEAD OF INSERT ON incoming WHEN NEW.raw_id IS NOT NULL BEGIN
-        INSERT INTO leads_raw ({", ".join(raw)}) VALUES ({", ".join(f"NEW.{name}" for name in raw.values())});
+        CREATE TEMP TRIGGER keep_incoming INSTEAD OF INSERT ON incoming WHEN NEW.raw_id <> {_ABSENT} BEGIN
+        INSERT INTO leads_raw ({", ".join(RAW_COLUMNS)}) VALUES ({", ".join(map(_given, raw))});
         {more_sql}
         END
         """,  # noqa: S608 - names of ours
     )
+
+
+def _given(column: str) -> str:
+    """Return the SQL of a value that was bound for a column of the view."""
+    return f"nullif(NEW.{column}, {_ABSENT})"
 
 
 @cache
