@@ -18,8 +18,11 @@ NAMES_LOG = b"\2\2"
 NAMES_LOG_AT = 18
 """What the head of a database that has a log says, and where."""
 
-_HEAD_BYTES = 96
-"""Two copies of the header, which end with its checksums."""
+_COPY_BYTES = 48
+"""The header: a counter of commits, the log's end, salts and checksums."""
+
+_HEAD_BYTES = 2 * _COPY_BYTES
+"""Two copies of the header."""
 
 
 _FIELDS = struct.Struct("=16xI12x4s60xI28xI")
@@ -63,6 +66,10 @@ class LogIndex:
         """Return how far the pages of the log have been moved, and their number."""
         return _read(os.pread(self._descriptor, _INDEX_BYTES, 0))
 
+    def commits(self) -> bytes:
+        """Return what every commit changes. While it stays the same, so does all that a reader sees."""
+        return os.pread(self._descriptor, _COPY_BYTES, 0)
+
     def clear(self) -> None:
         """Make every connection read the log anew before its next transaction. The caller holds the write lock."""
         os.pwrite(self._descriptor, bytes(_HEAD_BYTES), 0)
@@ -80,7 +87,7 @@ def read_index(index: bytes, log_head: bytes) -> Checkpoints:
         index: The bytes of its index; they count for nothing if they are not whole or another log's.
         log_head: The log's head.
     """
-    is_whole = len(index) >= _INDEX_BYTES and index[:48] == index[48:96] and index[12] == 1
+    is_whole = len(index) >= _INDEX_BYTES and index[:_COPY_BYTES] == index[_COPY_BYTES:_HEAD_BYTES] and index[12] == 1
     if is_whole and index[32:40] == log_head[16:24]:
         return _read(index)[0]
     # The pages of this round may be in the file or not.

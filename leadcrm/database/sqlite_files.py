@@ -97,6 +97,10 @@ class SqliteFiles:
             return f"{self._path} was overwritten"
         return f"{self._log} was deleted or replaced" if self._has_lost_log() else None
 
+    def commits(self) -> bytes:
+        """Return what every commit changes, by any process, in a microsecond. Raises `OSError`."""
+        return self._index.commits()
+
     @property
     def is_checkpoint_due(self) -> bool:
         """Say whether the log had grown so much at the last look that its pages should be moved into the file."""

@@ -73,6 +73,19 @@ def test_a_glance_sees_that_another_file_is_in_use(spool: Spool) -> None:
     assert list(found) == [batch[0].key_sha256]
 
 
+def test_a_glance_at_an_empty_spool_sees_what_others_write_then(spool: Spool) -> None:
+    assert spool.known_at_a_glance([]) == {}
+    with closing(spool_in(spool.data_dir)) as other:
+        for key in ("first", "second"):
+            batch = [submission(b"{}", key=key)]
+            assert spool.known_at_a_glance(batch) == {}
+            other.write(batch)
+            found = spool.known_at_a_glance(batch)
+            assert found is not None
+            assert list(found) == [batch[0].key_sha256]
+            other.remove([batch[0].id])
+
+
 def test_a_disk_that_damages_each_spool_gets_no_more_of_them(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_module, "MAX_SET_ASIDE_FILES", 3)
     for _ in range(3):

@@ -95,6 +95,7 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
         self._store: SpoolStore | None = None
         self._entities: SpoolEntities | None = None
+        self._empty_since: bytes | None = None  # the commits after which a glance found no row
         self._has_failed = False
 
     @property
@@ -147,10 +148,15 @@ class Spool:
         if self._connection is None or self._store is None:
             return None
         try:
+            # Before the look: a commit that comes in between is seen next time.
+            commits = self._store.files.commits()
+            if commits == self._empty_since and self._file.is_in_use():
+                return {}
             with busy_timeout(self._connection, 0):
                 if not self._is_in_use():
                     return None
                 if self._connection.execute(_ANY).fetchone() is None:
+                    self._empty_since = commits
                     return {}
                 return self._store.known(claimed_keys(batch))
         except (OSError, sqlite3.Error, StoreUnavailable):
@@ -282,7 +288,7 @@ class Spool:
             self._connection.close()
         if self._entities is not None:
             self._entities.database.disconnect()
-        self._connection = self._store = self._entities = None
+        self._connection = self._store = self._entities = self._empty_since = None
 
     def _opened(self) -> SpoolStore:
         if self._store is not None and not self._is_in_use():
