@@ -87,6 +87,9 @@ class LoopDriver:
         self._calls: SimpleQueue[tuple[Operation[None], Callable[[], Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._make_calls, name=name, daemon=True)
         self._waiting: tuple[Operation[None], Readable | Writable] | None = None
+        self._watched: int | None = None
+        """The descriptor that the loop watches for reading, also between two operations: to begin and to end that for
+        each batch takes as long as half of what else the loop does with its socket."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the thread; operations run on `loop`."""
@@ -132,23 +135,39 @@ class LoopDriver:
 
     def _wait_for(self, operation: Operation[None], step: Step) -> None:
         if isinstance(step, InThread):
+            # The call may close the descriptor, whose number then belongs to another file.
+            self._watch(None)
             self._calls.put((operation, step.call))
             return
         self._waiting = operation, step
         if isinstance(step, Readable):
-            self._loop.add_reader(step.descriptor, self._on_ready)
+            self._watch(step.descriptor)
         else:
-            self._loop.add_writer(step.descriptor, self._on_ready)
+            self._loop.add_writer(step.descriptor, self._on_writable)
 
-    def _on_ready(self) -> None:
+    def _watch(self, descriptor: int | None) -> None:
+        if descriptor == self._watched:
+            return
+        if self._watched is not None:
+            self._loop.remove_reader(self._watched)
+        if descriptor is not None:
+            self._loop.add_reader(descriptor, self._on_readable)
+        self._watched = descriptor
+
+    def _on_readable(self) -> None:
+        if self._waiting is None or isinstance(self._waiting[1], Writable):
+            # The server says something unasked, such as that it stops. It stays readable, so watch it once one waits.
+            self._watch(None)
+            return
+        self._resume(self._end_wait(), None)
+
+    def _on_writable(self) -> None:
         self._resume(self._end_wait(), None)
 
     def _end_wait(self) -> Operation[None]:
         assert self._waiting is not None
         (operation, step), self._waiting = self._waiting, None
-        if isinstance(step, Readable):
-            self._loop.remove_reader(step.descriptor)
-        else:
+        if isinstance(step, Writable):
             self._loop.remove_writer(step.descriptor)
         return operation
 

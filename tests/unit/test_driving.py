@@ -138,3 +138,59 @@ def test_the_loop_driver_makes_calls_in_its_own_thread() -> None:
 
     assert drive_in_loop(operation()) == "a-driver"
     assert block(operation()) == threading.current_thread().name
+
+
+def test_a_descriptor_whose_number_another_file_got_is_waited_for(
+    drive: Drive, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+
+    def replace() -> None:
+        one, other = socket.socketpair()
+        with one, other:
+            os.dup2(one.fileno(), ours.fileno())
+            other.send(b"second")
+
+    def operation() -> Operation[str]:
+        theirs.send(b"first")
+        yield Readable(ours.fileno(), in_s(5))
+        first = ours.recv(100)
+        yield InThread(replace)
+        yield Readable(ours.fileno(), in_s(5))
+        return (first + b" " + ours.recv(100)).decode()
+
+    assert drive(operation()) == "first second"
+
+
+def test_the_loop_does_not_turn_for_bytes_that_no_operation_waits_for(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+
+    async def main() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        received: asyncio.Queue[bytes] = asyncio.Queue()
+        has_come = asyncio.Event()
+
+        def operation() -> Operation[None]:
+            yield Readable(ours.fileno(), in_s(5))
+            received.put_nowait(ours.recv(100))
+
+        driver = LoopDriver("a-driver")
+        driver.start(loop)
+        theirs.send(b"asked")
+        driver.run(operation())
+        first = await received.get()
+        with ours.dup() as another:
+            loop.add_reader(another.fileno(), has_come.set)
+            theirs.send(b"unasked")
+            await has_come.wait()
+            loop.remove_reader(another.fileno())
+        await asyncio.sleep(0)
+        assert not loop.remove_reader(ours.fileno()), "it is still watched"
+        driver.run(operation())
+        second = await received.get()
+        driver.end()
+        return [first, second]
+
+    assert uvloop.run(asyncio.wait_for(main(), 10)) == [b"asked", b"unasked"]
