@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 
 from sanic.request import Request
@@ -33,7 +34,7 @@ class RequestLog:
         key: str | None = None,
         lead_id: str | None = None,
     ) -> None:
-        """Log an answer, and count it if it has an outcome.
+        """Log an answer that is about to be sent, and count it if it has an outcome, once it was.
 
         Args:
             started: the `perf_counter` at the request's arrival.
@@ -41,6 +42,21 @@ class RequestLog:
             key: the request's Idempotency-Key.
         """
         duration_s = perf_counter() - started
+        # The framework sends the answer as soon as its handler returns: a lone sender need not wait for the line.
+        asyncio.get_running_loop().call_soon(
+            self._record, request, duration_s, status, request_id, outcome, key, lead_id
+        )
+
+    def _record(
+        self,
+        request: Request,
+        duration_s: float,
+        status: int,
+        request_id: str,
+        outcome: Outcome | None,
+        key: str | None,
+        lead_id: str | None,
+    ) -> None:
         url = request.path
         fields: dict[str, object] = {
             "method": request.method,
