@@ -108,6 +108,7 @@ def _remember(known: dict[str, Any], label: str, result: Any) -> None:
 
 _folds: dict[str, str] = {}
 _meanings: dict[str, Meaning | None] = {}
+_of_others: dict[str, bool] = {}
 _UNKNOWN: Any = object()
 
 
@@ -118,7 +119,7 @@ class _Names:
         self.meanings: dict[str, Meaning] = {}
         for field, labels in lists["names"].items():
             for rank, label in enumerate(labels.split("|")):
-                self.meanings.setdefault(fold(label), Meaning(field, rank))
+                self.meanings.setdefault(_folded_anew(label), Meaning(field, rank))
         self.parts = [(field, _folded(labels)) for field, labels in lists["parts"].items()]
         self.other_things = _folded(lists["other"]["things"])
         self.beside = frozenset(_folded(lists["other"]["beside"]))
@@ -136,7 +137,7 @@ def _names() -> _Names:
 
 
 def _folded(labels: str) -> list[str]:
-    return [fold(label) for label in labels.split("|")]
+    return [_folded_anew(label) for label in labels.split("|")]
 
 
 def meaning(label: str, effort: Effort | None = None) -> Meaning | None:
@@ -213,9 +214,14 @@ def is_of_others(label: str, effort: Effort | None = None) -> bool:
     Raises:
         TooLaborious: That is more effort than there may be.
     """
-    if effort is not None:
-        effort.take()
-    return _names().is_of_others(_words(label[:MAX_LABEL]))
+    found = _of_others.get(label)
+    if found is None:
+        if effort is not None:
+            effort.take()
+        found = _names().is_of_others(_words(label[:MAX_LABEL]))
+        if len(label) <= MAX_LABEL:
+            _remember(_of_others, label, found)
+    return found
 
 
 def _words(label: str) -> list[str]:

@@ -63,6 +63,7 @@ def loop_s(source: Source, body: bytes, content_type: str = JSON, encoding: str 
     for _ in range(3):
         labels._meanings.clear()
         labels._folds.clear()
+        labels._of_others.clear()
         started = thread_time()
         row = arrival(source, body, content_type, encoding=encoding).interpreted(at_leisure=False)
         times.append(thread_time() - started)
@@ -174,10 +175,12 @@ def test_xml_is_read_without_entities_of_its_own() -> None:
 def test_labels_are_remembered_as_far_as_they_are_short() -> None:
     labels._meanings.clear()
     labels._folds.clear()
+    labels._of_others.clear()
     for number in range(100):
         labels.meaning(f"{number}" * 1_000)
         labels.fold(f"{number}" * 1_000)
-    remembered = [*labels._meanings, *labels._folds]
+        labels.is_of_others(f"{number}" * 1_000)
+    remembered = [*labels._meanings, *labels._folds, *labels._of_others]
     assert sum(map(len, remembered)) < 20_000
 
 
