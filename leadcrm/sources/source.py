@@ -170,16 +170,21 @@ class Source:
         answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
         if self.only is not None and not self.only.holds(inputs):
             return None
-        is_test = self.test is not None and (scalar_of(self.test(inputs), inputs) or "").strip().lower() in _TRUE
-        key = self._key(inputs)
+        is_test = self.test is not None and _is_true(self.test(inputs))
+        key = self._key(inputs) if self.keys else None
         columns = self.mapping.columns(inputs, answers)
         return Lead(item, columns, key, is_test, inputs.is_inexact)
 
     def _key(self, inputs: Inputs) -> str | None:
         for paths in self.keys:
-            values = [scalar_of(path(inputs), inputs) for path in paths]
-            texts = [value.strip() for value in values if value is not None]
-            if len(texts) == len(values) and not any(map(_is_no_key, texts)):
+            texts = []
+            for path in paths:
+                value = path(inputs)
+                text = "" if value is None else (scalar_of(value, inputs) or "").strip()
+                if _is_no_key(text):
+                    break
+                texts.append(text)
+            else:
                 return "\n".join(texts)
         return None
 
@@ -189,7 +194,11 @@ class Source:
 
 
 def _is_no_key(text: str) -> bool:
-    return text.lower() in _NO_KEYS or _MACRO.fullmatch(text) is not None
+    return text.lower() in _NO_KEYS or (text[0] in "${[%<#" and _MACRO.fullmatch(text) is not None)
+
+
+def _is_true(value: Any) -> bool:
+    return value is True or (type(value) in (str, int) and str(value).strip().lower() in _TRUE)
 
 
 def _parse_members(document: Any, members: Sequence[Sequence[str]], parse: Any) -> None:
