@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leadcrm.sources.leaves import MAX_JSON, Leaf, json_in, leaves, values_within
-from leadcrm.sources.paths import Inputs, Path
+from leadcrm.sources.paths import Inputs, Path, Within
 
 MAX_ANSWERS = 400
 
@@ -25,10 +25,10 @@ class Titles:
     """
 
     place: Path
-    key: Path
-    value: Path
-    by: Path
-    inner: Path | None = None
+    key: Within
+    value: Within
+    by: Within
+    inner: Within | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +44,38 @@ class Answers:
     """
 
     place: Path
-    keys: Sequence[Path]
-    value: Path | None
+    keys: Sequence[Within]
+    value: Within | None
     titles: Titles | None = None
-    options: Path | None = None
+    options: Within | None = None
 
     def read(self, found: Any, inputs: Inputs) -> list[Leaf]:
         """Return the labels and the value of each answer in what is at `place`."""
         if type(found) is str and found[:1] in ("{", "[") and len(found) <= MAX_JSON:
             found = json_in(found)
+        keys, value_of = self.keys, self.value
         if type(found) is dict:
-            one = Inputs(found)
-            if self.value is None or self.value(one) is None or not any(type(key(one)) is str for key in self.keys):
-                return list(leaves(found, inputs.effort))
+            if value_of is None or value_of(found) is None or not any(type(key(found)) is str for key in keys):
+                return leaves(found, inputs.effort)
             found = [found]
         if type(found) is not list:
             return []
-        if self.value is None:
-            return list(leaves(found, inputs.effort))
+        if value_of is None:
+            return leaves(found, inputs.effort)
         titles = self._titles(inputs)
         answers: list[Leaf] = []
-        answer, keys, value_of = Inputs(None), self.keys, self.value
-        for element in found[:MAX_ANSWERS]:
-            answer.document = element
+        for answer in found[:MAX_ANSWERS]:
             labels = [label for key in keys if type(label := key(answer)) is str and label]
             if titles and self.titles is not None and (title := titles.get(_hashable(self.titles.by(answer)))):
                 labels.insert(0, title)
             if labels:
-                value = values_within(value_of(answer))
+                value = value_of(answer)
+                if type(value) is not str:
+                    value = values_within(value)
                 answers.append((tuple(labels), value if self.options is None else self._chosen(value, answer)))
         return answers
 
-    def _chosen(self, value: Any, answer: Inputs) -> Any:
+    def _chosen(self, value: Any, answer: Any) -> Any:
         """Return the texts of the choices that a value names by their ids."""
         options = self.options(answer) if self.options is not None else None
         if type(options) is not list:
@@ -99,12 +99,11 @@ class Answers:
         inner = self.titles.inner
         elements = list(found[:MAX_ANSWERS])
         for element in elements:
-            question = Inputs(element)
-            if inner is not None and type(more := inner(question)) is list:
+            if inner is not None and type(more := inner(element)) is list:
                 elements += more[: MAX_ANSWERS - len(elements)]
-            title = self.titles.value(question)
+            title = self.titles.value(element)
             if type(title) is str and title:
-                titles[_hashable(self.titles.key(question))] = title
+                titles[_hashable(self.titles.key(element))] = title
         return titles
 
 

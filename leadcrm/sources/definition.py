@@ -8,11 +8,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from leadcrm.configuration.tables import DefinitionFault, read_secrets
-from leadcrm.database.entities import COLUMN_OF_FIELD, FIELD_COLUMNS
+from leadcrm.database.entities import COLUMN_OF_FIELD
 from leadcrm.sources.answers import Answers, Titles
 from leadcrm.sources.labels import NAME, fold
-from leadcrm.sources.mapping import LeadMapping
-from leadcrm.sources.paths import Path, PathFault, compile_path, first_of, headers_in
+from leadcrm.sources.mapping import INDEX_OF_COLUMN, LeadMapping
+from leadcrm.sources.paths import Path, PathFault, Within, compile_path, compile_within, headers_in
 from leadcrm.sources.proof import KINDS, Proof
 from leadcrm.sources.replies import OUTCOMES, Replies
 from leadcrm.sources.source import Only, Source
@@ -36,6 +36,7 @@ _TITLES = frozenset(["list", "key", "value", "by", "inner"])
 _RESPOND = frozenset((*OUTCOMES, "body", "location", "type"))
 _NEVER_ANSWERED = frozenset((404, 410))
 _COLUMNS = {**COLUMN_OF_FIELD, **{column: column for column in COLUMN_OF_FIELD.values()}}
+_INDEX_OF_FIELD = {field: INDEX_OF_COLUMN[column] for field, column in {**_COLUMNS, NAME: NAME}.items()}
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*|\"[^\"]+\"")
 
 
@@ -74,7 +75,7 @@ def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any],
     mapping = LeadMapping(
         constants=_constants(table.get("set", {})),
         paths=mapped,
-        own=frozenset(_COLUMNS[field] for field in own_map or () if field in _COLUMNS),
+        own=frozenset(_INDEX_OF_FIELD[field] for field in own_map or () if field in _COLUMNS),
         answers=_answers(table["answers"], paths) if has_answers else (),
         names_answers=paths.names_answers,
         with_query=_boolean(table, "query", default=True),
@@ -87,7 +88,7 @@ def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any],
         replies=_replies(table.get("respond", {})),
         enabled=_boolean(table, "enabled", default=True),
         json=tuple(_members(table.get("json", []))),
-        each=paths.compile(table["each"], "each", plain=True) if table.get("each") else None,
+        each=paths.first(table["each"], "each", plain=True) if table.get("each") else None,
         keys=keys,
         test=test,
         only=only,
@@ -103,24 +104,32 @@ class _Paths:
         self.headers: set[str] = set()
         self.names_answers = False
 
-    def compile(self, text: Any, key: str, *, plain: bool = False) -> Path:
-        if not isinstance(text, str) or not text:
-            raise DefinitionFault(key, f"{text!r} is no path")
-        try:
-            path = compile_path(text, None if plain else self._fold_label)
-        except PathFault as fault:
-            raise DefinitionFault(key, str(fault)) from None
-        self.headers |= headers_in(text)
-        self.names_answers |= not plain and self._fold_label is not None and "answers" in text
+    def first(self, texts: Any, key: str, *, plain: bool = False) -> Path:
+        """Compile a path or a list of alternatives; a plain one knows no answers."""
+        fold_label = None if plain else self._fold_label
+        path = _compiled(lambda paths: compile_path(paths, fold_label), texts, key)
+        for text in [texts] if isinstance(texts, str) else texts:
+            self.headers |= headers_in(text)
+            self.names_answers |= fold_label is not None and "answers" in text
         return path
 
-    def first(self, texts: Any, key: str, *, plain: bool = False) -> Path:
-        """Compile a path or a list of alternatives."""
-        if isinstance(texts, str):
-            return self.compile(texts, key, plain=plain)
-        if not isinstance(texts, list):
-            raise DefinitionFault(key, "it is neither a path nor a list of paths")
-        return first_of([self.compile(text, key, plain=plain) for text in texts])
+
+def _within(texts: Any, key: str) -> Within:
+    """Compile a path that begins at an answer or at a question, or a list of alternatives."""
+    return _compiled(compile_within, texts, key)
+
+
+def _compiled(compile: Callable[[list[str]], Callable[[Any], Any]], texts: Any, key: str) -> Callable[[Any], Any]:
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list):
+        raise DefinitionFault(key, "it is neither a path nor a list of paths")
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            raise DefinitionFault(key, f"{text!r} is no path")
+    try:
+        return compile(texts)
+    except PathFault as fault:
+        raise DefinitionFault(key, str(fault)) from None
 
 
 def _know(table: Any, known: Iterable[str], key: str) -> None:
@@ -145,23 +154,21 @@ def _text(value: Any, key: str) -> str:
     return value
 
 
-def _constants(table: Any) -> dict[str, str]:
+def _constants(table: Any) -> list[tuple[int, str]]:
     _know(table, _COLUMNS, "set")
     constants = {}
     for field, value in table.items():
         if not isinstance(value, (str, int, float)):
             raise DefinitionFault(f"set.{field}", "a constant is a text or a number")
-        constants[_COLUMNS[field]] = ("true" if value else "false") if isinstance(value, bool) else str(value)
-    return constants
+        text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+        constants[_INDEX_OF_FIELD[field]] = text
+    return list(constants.items())
 
 
-def _map(table: Any, paths: _Paths) -> list[tuple[int | None, Path]]:
-    _know(table, (*_COLUMNS, NAME), "map")
+def _map(table: Any, paths: _Paths) -> list[tuple[int, Path]]:
+    _know(table, _INDEX_OF_FIELD, "map")
     # The last of two names for one column counts, as it does in a payload.
-    by_index = {
-        None if field == NAME else FIELD_COLUMNS.index(_COLUMNS[field]): paths.first(texts, f"map.{field}")
-        for field, texts in table.items()
-    }
+    by_index = {_INDEX_OF_FIELD[field]: paths.first(texts, f"map.{field}") for field, texts in table.items()}
     return list(by_index.items())
 
 
@@ -174,13 +181,10 @@ def _answers(rules: Any, paths: _Paths) -> list[Answers]:
         answers.append(
             Answers(
                 place=paths.first(rule.get("list"), "answers.list", plain=True),
-                keys=[
-                    paths.compile(text, "answers.key", plain=True)
-                    for text in ([keys] if isinstance(keys, str) else keys)
-                ],
-                value=paths.first(rule["value"], "answers.value", plain=True) if "value" in rule else None,
+                keys=[_within(text, "answers.key") for text in ([keys] if isinstance(keys, str) else keys)],
+                value=_within(rule["value"], "answers.value") if "value" in rule else None,
                 titles=_titles(titles, paths) if titles is not None else None,
-                options=paths.compile(rule["options"], "answers.options", plain=True) if "options" in rule else None,
+                options=_within(rule["options"], "answers.options") if "options" in rule else None,
             )
         )
     return answers
@@ -190,11 +194,9 @@ def _titles(table: Any, paths: _Paths) -> Titles:
     _know(table, _TITLES, "answers.titles")
     if missing := _TITLES - {"inner"} - table.keys():
         raise DefinitionFault("answers.titles", f"it lacks {', '.join(sorted(missing))}")
-    list_, key, value, by = (
-        paths.compile(table[name], f"answers.titles.{name}", plain=True) for name in ("list", "key", "value", "by")
-    )
-    inner = paths.compile(table["inner"], "answers.titles.inner", plain=True) if "inner" in table else None
-    return Titles(list_, key, value, by, inner)
+    key, value, by = (_within(table[name], f"answers.titles.{name}") for name in ("key", "value", "by"))
+    inner = _within(table["inner"], "answers.titles.inner") if "inner" in table else None
+    return Titles(paths.first(table["list"], "answers.titles.list", plain=True), key, value, by, inner)
 
 
 def _members(names: Any) -> Iterable[tuple[str, ...]]:
@@ -209,7 +211,7 @@ def _keys(rules: Any, paths: _Paths) -> list[list[Path]]:
         rules = [rules]
     if not isinstance(rules, list):
         raise DefinitionFault("key", "it is neither a path nor a list of paths")
-    return [[paths.compile(text, "key") for text in ([rule] if isinstance(rule, str) else rule)] for rule in rules]
+    return [[paths.first(text, "key") for text in ([rule] if isinstance(rule, str) else rule)] for rule in rules]
 
 
 def _only(table: Any, paths: _Paths) -> Only:
@@ -269,7 +271,7 @@ def _proof(table: Mapping[str, Any], directory: FilePath | None, paths: _Paths) 
         prefix=_text(rules.get("prefix", ""), "verify.prefix"),
         encoding=rules.get("encoding", "hex"),
         signed=signed,
-        timestamp=_Paths(None).compile(rules["timestamp"], "verify.timestamp") if "timestamp" in rules else None,
+        timestamp=_Paths(None).first(rules["timestamp"], "verify.timestamp") if "timestamp" in rules else None,
         algorithm=rules.get("algorithm", "sha256"),
         handshake=rules.get("handshake", ""),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, TypeGuard
 
@@ -31,6 +31,7 @@ _LABELS = ("label", "title", "question", "name", "field", "column_name", "column
 _TITLE_NAMES = _LABELS[:4]
 _TITLES = frozenset(_TITLE_NAMES)
 _VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
+_VALUE_NAMES = frozenset(_VALUES)
 _SPELLINGS = {
     **{name.replace("_", ""): name for name in (*_LABELS, *_VALUES)},
     **dict.fromkeys(("fieldlabel", "displaylabel"), "label"),
@@ -106,24 +107,23 @@ Leaf = tuple[tuple[str, ...], Any]
 """The labels of a value, the best first, and the value."""
 
 
-def leaves(document: Any, effort: Effort | None = None) -> Iterable[Leaf]:
+def leaves(document: Any, effort: Effort | None = None) -> list[Leaf]:
     """Return the labelled values of a document, those on the outside first.
 
     Raises:
         TooLaborious: There are more labels that say what a value within is than there may be.
     """
-    found = _flat(document) or _walk(document, effort)
-    return _with_parts_named(found) if any(labels[0][:1] in "i0123456789" for labels, _ in found) else found
+    return _flat(document) or _walk(document, effort)
 
 
 def _flat(document: Any) -> list[Leaf] | None:
     """Return the values of an object that holds no other, as most forms are; None of any other document."""
-    if type(document) is not dict or len(document) > MAX_LEAVES:
+    if type(document) is not dict or len(document) > MAX_LEAVES or not _VALUE_NAMES.isdisjoint(document):
         return None
     found: list[Leaf] = []
     for name, value in document.items():
         kind = type(value)
-        if kind is dict or kind is list or name in _VALUES or (kind is str and value[:1] in ("{", "[")):
+        if kind is dict or kind is list or (kind is str and value[:1] in ("{", "[")):
             return None
         found.append(((name,), value))
     return found
@@ -149,13 +149,14 @@ whether it is a list's."""
 
 def _walk(document: Any, effort: Effort | None) -> list[Leaf]:
     aside: list[_Waiting] = []
-    found = list(_walked(deque([("", document, 0, False, False)]), aside, effort))
+    found = _walked(deque([("", document, 0, False, False)]), aside, effort)
     if aside and not any(_is_contact(value) for _, value in found):
         found += _walked(deque(aside), [], effort)
     return found
 
 
-def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None) -> Iterator[Leaf]:  # noqa: PLR0912 - a line for each shape
+def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None) -> list[Leaf]:  # noqa: PLR0912 - a line for each shape
+    found: list[Leaf] = []
     left, json_left = MAX_LEAVES, MAX_JSON
     while queue and left > 0:
         label, value, depth, is_given, is_in_list = queue.popleft()
@@ -163,13 +164,13 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
         if kind is dict:
             whole = _pair(label, value, is_in_list=is_in_list) or _phone(label, value) or _contact(label, value)
             if whole is not None:
-                yield whole
+                found.append(whole)
                 continue
             beside = label if is_given else _label_beside(value, effort)
             for name, member in value.items():
                 left -= 1
                 if left < 0:
-                    return
+                    return found
                 member_kind = type(member)
                 if member_kind is dict or (member_kind is list and _holds_objects(member)):
                     if depth < MAX_DEPTH:
@@ -185,35 +186,36 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                     json_left -= len(member)
                     queue.append((name, inner, depth + 1, False, False))
                 elif label and (name in _INNER or (not name.strip("0123456789") and meaning(label, effort))):
-                    yield (label,), member
+                    found.append(((label,), member))
                 elif beside and not is_given and name in _LABELS:
                     # It is a label, of what stands within.
                     continue
                 elif name != "name" or label.lower() not in _OTHER_THINGS or not _CONTACTS.isdisjoint(value):
-                    yield (name,), member
+                    found.append(((name,), member))
         elif kind is list and depth < MAX_DEPTH:
             inner_values = value[:left]
             left -= len(inner_values)
             for element in inner_values:
                 if type(element) is list and len(element) == 2 and _is_text(element[0]) and _is_scalar(element[1]):
-                    yield (element[0],), element[1]
+                    found.append(((element[0],), element[1]))
                 elif type(element) is dict or type(element) is list:
                     queue.append((label, element, depth + 1, is_given, True))
-
-
-def _with_parts_named(found: list[Leaf]) -> list[Leaf]:
-    """Name the parts of names whose inputs have numbers alone, such as `1.3` and `1.6`."""
-    parts: dict[str, dict[str, int]] = {}
-    for index, (labels, _) in enumerate(found):
-        if part := _SUBFIELD.fullmatch(labels[0]):
-            parts.setdefault(part[1], {})[part[2]] = index
-    for places in parts.values():
-        if places.keys() <= _NAME_PARTS.keys():
-            for number, index in places.items():
-                if name := _NAME_PARTS[number]:
-                    labels, value = found[index]
-                    found[index] = (name, *labels), value
     return found
+
+
+def parts_of_names(found: Iterable[Leaf]) -> list[Leaf]:
+    """Return the parts of names whose inputs have numbers alone, such as `1.3` and `1.6`, under labels that say it."""
+    parts: dict[str, dict[str, Any]] = {}
+    for labels, value in found:
+        if part := _SUBFIELD.fullmatch(labels[0]):
+            parts.setdefault(part[1], {})[part[2]] = value
+    return [
+        ((name,), value)
+        for values in parts.values()
+        if values.keys() <= _NAME_PARTS.keys()
+        for number, value in values.items()
+        if (name := _NAME_PARTS[number])
+    ]
 
 
 def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:

@@ -7,9 +7,10 @@ mean. A column that the source itself maps is left to its paths. A mapping never
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from socket import AF_INET, inet_pton
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ import orjson
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
 from leadcrm.sources.labels import BETWEEN_WORDS, NAME, Effort, Meaning, fold, is_of_others, meaning
-from leadcrm.sources.leaves import Leaf, leaves
+from leadcrm.sources.leaves import Leaf, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
 
 MAX_JOINED = 100
@@ -33,16 +34,19 @@ _DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4
 _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 """Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
 
+_PHONE_BEGINS = frozenset("+0123456789().-/")
 _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
-_INDEX_OF_COLUMN = {column: index for index, column in enumerate(FIELD_COLUMNS)}
-_EMAIL_INDEX, _PHONE_INDEX = _INDEX_OF_COLUMN["email"], _INDEX_OF_COLUMN["phone"]
+INDEX_OF_COLUMN = {column: index for index, column in enumerate((*FIELD_COLUMNS, NAME))}
+"""The whole name, which is split, has a place behind the columns until then."""
+
+_EMAIL_INDEX, _PHONE_INDEX = INDEX_OF_COLUMN["email"], INDEX_OF_COLUMN["phone"]
 IMPLAUSIBLE = 9_000
 """The rank of a value that its label surely means, such as an email that is `-`."""
 
 _PEOPLES_FIELDS = frozenset(("email", "phone", "ip", NAME, "first_name", "last_name"))
 _CONTACT_FIELDS = frozenset(("email", "phone"))
-_FIRST_INDEX, _LAST_INDEX = _INDEX_OF_COLUMN["first_name"], _INDEX_OF_COLUMN["last_name"]
+_FIRST_INDEX, _LAST_INDEX = INDEX_OF_COLUMN["first_name"], INDEX_OF_COLUMN["last_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +54,17 @@ class LeadMapping:
     """The compiled mapping of a source.
 
     Attributes:
-        constants: By column.
-        paths: By the index of the column; None is that of the whole name, which is split.
-        own: The columns that are left to their paths, although these find nothing.
+        constants: By the index of the column.
+        paths: By the index of the column, or of the whole name.
+        own: The indices of the columns that are left to their paths, although these find nothing.
         answers: Where the answers are; without any, all of the document's values are looked at.
         names_answers: A path names an answer by its label.
         with_query: The fields of the query string count, where the body has none.
     """
 
-    constants: Mapping[str, str]
-    paths: Sequence[tuple[int | None, Path]]
-    own: frozenset[str]
+    constants: Sequence[tuple[int, str]]
+    paths: Sequence[tuple[int, Path]]
+    own: frozenset[int]
     answers: Sequence[Answers]
     names_answers: bool
     with_query: bool
@@ -88,94 +92,99 @@ class LeadMapping:
             inputs: What its paths lead into.
             answers: The labelled values; None to look at all values of the document.
         """
-        columns: list[str | None] = [None] * len(FIELD_COLUMNS)
-        name: str | None = None
+        columns: list[str | None] = [None] * len(INDEX_OF_COLUMN)
         for index, path in self.paths:
             value = path(inputs)
-            if value is None:
-                continue
-            text = value or None if type(value) is str else text_of(value, inputs)
-            if index is None:
-                name = text
-            else:
-                columns[index] = text
-        name = self._fill(columns, name, leaves(inputs.document, inputs.effort) if answers is None else answers, inputs)
+            if value is not None:
+                columns[index] = value or None if type(value) is str else text_of(value, inputs)
+        self._fill(columns, leaves(inputs.document, inputs.effort) if answers is None else answers, inputs)
         if self.with_query and inputs.query:
-            name = self._fill(columns, name, (((label,), text) for label, text in inputs.query.items()), inputs)
-        if name:
+            self._fill(columns, [((label,), text) for label, text in inputs.query.items()], inputs)
+        if name := columns.pop():
             _split_name(columns, name, self.own)
-        for column, constant in self.constants.items():
-            columns[_INDEX_OF_COLUMN[column]] = constant
+        for index, constant in self.constants:
+            columns[index] = constant
         return columns
 
-    def _fill(self, columns: list[str | None], name: str | None, found: Iterable[Leaf], inputs: Inputs) -> str | None:
-        """Fill the columns that are empty by what the labels mean; return the whole name."""
+    def _fill(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:
+        """Fill the columns that are empty by what the labels mean."""
         effort = inputs.effort
-        best: dict[str, tuple[int, Any]] = {}
-        unlabelled: list[tuple[str, Any]] = []
+        best: dict[int, tuple[int, str]] = {}
+        unlabelled: list[Leaf] = []
         for labels, value in found:
             if not value and type(value) not in NUMBERS:
                 continue
             for label in labels:
-                if (meant := meaning(label, effort)) and not _is_misled(meant, value):
-                    field, rank = meant
-                    if name if field == NAME else columns[_INDEX_OF_COLUMN[field]] is not None:
-                        # A path has found it.
-                        break
-                    if (known := best.get(field)) is None or rank < known[0]:
-                        text, rank = _likely(field, value, rank, inputs)
-                        if text and (known is None or rank < known[0]):
-                            best[field] = (rank, text)
-                    break
+                meant = meaning(label, effort)
+                if meant is None or (meant.rank >= BETWEEN_WORDS and _is_misled(meant, value)):
+                    continue
+                field, rank = meant
+                index = INDEX_OF_COLUMN[field]
+                if columns[index] is None and ((known := best.get(index)) is None or rank < known[0]):
+                    text, rank = _likely(field, value, rank, inputs)
+                    if text and (known is None or rank < known[0]):
+                        best[index] = (rank, text)
+                break
             else:
-                unlabelled.append((labels[-1], value))
-        for field, (_, text) in best.items():
-            if field == NAME:
-                name = name or text
-            elif field not in self.own and columns[_INDEX_OF_COLUMN[field]] is None:
-                columns[_INDEX_OF_COLUMN[field]] = text
+                unlabelled.append((labels, value))
+        for index, (_, text) in best.items():
+            if index not in self.own:
+                columns[index] = text
+        if any(labels[0][-1:].isdecimal() for labels, _ in unlabelled):
+            self._fill(columns, parts_of_names(found), inputs)
         if unlabelled and not (columns[_EMAIL_INDEX] and columns[_PHONE_INDEX]):
             self._recognize(columns, unlabelled, effort)
-        return name
 
-    def _recognize(
-        self, columns: list[str | None], unlabelled: Sequence[tuple[str, Any]], effort: Effort | None
-    ) -> None:
+    def _recognize(self, columns: list[str | None], unlabelled: Sequence[Leaf], effort: Effort | None) -> None:
         """Recognize an email and a phone by themselves, where no label says what they are."""
         local: str | None = None
-        for label, value in unlabelled:
+        takes_email = columns[_EMAIL_INDEX] is None and _EMAIL_INDEX not in self.own
+        takes_phone = columns[_PHONE_INDEX] is None and _PHONE_INDEX not in self.own
+        for labels, value in unlabelled:
+            label = labels[-1]
             if type(value) is not str or len(value) > 254:
                 continue
-            if not _may_be_contact(value) or is_of_others(label, effort):
-                continue
-            if columns[_EMAIL_INDEX] is None and "email" not in self.own and _EMAIL.fullmatch(value.strip()):
-                columns[_EMAIL_INDEX] = value
-            elif columns[_PHONE_INDEX] is None and "phone" not in self.own and "fax" not in label.lower():
+            if "@" in value:
+                if takes_email and _EMAIL.fullmatch(value.strip()) and not is_of_others(label, effort):
+                    columns[_EMAIL_INDEX] = value
+                    takes_email = False
+            elif takes_phone and _may_be_phone(value) and "fax" not in label.lower():
+                if is_of_others(label, effort):
+                    continue
                 if _is_phone(_PLUS_PHONE, value):
                     columns[_PHONE_INDEX] = value
+                    takes_phone = False
                 elif local is None and _NUMBERED.fullmatch(label.lower()) and _is_phone(_PHONE, value):
                     local = value
-        if columns[_PHONE_INDEX] is None:
+        if takes_phone:
             # One with a plus is surely a phone; one without may be any number.
             columns[_PHONE_INDEX] = local
 
 
 def _is_phone(pattern: re.Pattern[str], text: str) -> bool:
-    is_phone = pattern.fullmatch(text.strip()) and 7 <= sum(map(str.isdigit, text)) <= 15
+    is_phone = pattern.fullmatch(text.strip()) and 7 <= _digits(text) <= 15
     return bool(is_phone) and not _DATE.match(text)
 
 
-def _may_be_contact(text: str) -> bool:
-    return "@" in text or sum(map(str.isdigit, text)) >= 7
+def _may_be_phone(text: str) -> bool:
+    first = text.lstrip()[:1]
+    return (first in _PHONE_BEGINS or first.isdigit()) and _digits(text) >= 7
+
+
+def _digits(text: str) -> int:
+    plain = text.removeprefix("+")
+    return len(plain) if plain.isdigit() else sum(map(str.isdigit, text))
 
 
 def _is_contact(value: Any) -> bool:
-    return type(value) is str and len(value) <= 254 and bool(_EMAIL.fullmatch(value) or _is_phone(_PLUS_PHONE, value))
+    if type(value) is not str or len(value) > 254:
+        return False
+    return bool(_EMAIL.fullmatch(value)) if "@" in value else _is_phone(_PLUS_PHONE, value)
 
 
 def _is_misled(meant: Meaning, value: Any) -> bool:
-    """Say whether a label seems to mean a text, but asks for a contact, as `Send text messages to` does."""
-    return meant.rank >= BETWEEN_WORDS and meant.field not in _CONTACT_FIELDS and _is_contact(value)
+    """Say whether words of a label seem to mean a text, but ask for a contact, as `Send text messages to` does."""
+    return meant.field not in _CONTACT_FIELDS and _is_contact(value)
 
 
 def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line for each type
@@ -207,43 +216,53 @@ def scalar_of(value: Any, inputs: Inputs) -> str | None:
 
 
 def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | None, int]:
-    """Return the text of a value whose label means a field, and how sure it is."""
-    text = _plausible(field, value, inputs)
-    if text is None and rank < 1 and type(value) is not bool:
+    """Return the text of a value whose label means a field, and how sure it is: `Email me` names other things too."""
+    text: str | None
+    if type(value) is str:
+        text = value
+    elif type(value) is dict or (type(value) is bool and field in _PEOPLES_FIELDS):
+        text = None
+    else:
+        text = text_of(value, inputs)
+    if text is not None and ((is_plausible := _PLAUSIBLE.get(field)) is None or is_plausible(text)):
+        return text, rank
+    if rank < 1 and type(value) is not bool:
         # Better than nothing, where nothing else is found.
         return text_of(value, inputs), IMPLAUSIBLE
-    return text, rank
+    return None, rank
 
 
-def _plausible(field: str, value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line for each field
-    """Return the text of a value that may be of the field, or None: labels such as `Email me` name other things too."""
-    if (type(value) is bool and field in _PEOPLES_FIELDS) or type(value) is dict:
-        return None
-    text = text_of(value, inputs)
-    if text is None:
-        return None
-    if field == "email":
-        return text if "@" in text else None
-    if field == "phone":
-        is_number = text.strip()[:1] in "+(0123456789" or "+" in text
-        return text if is_number and len(text) <= MAX_PHONE and sum(map(str.isdigit, text)) >= 5 else None
-    if field == "ip":
-        return text if _is_ip(text) else None
-    if field == "country":
-        return None if _COUNTRY_CODE.fullmatch(text) else text
-    if field in (NAME, "first_name", "last_name"):
-        return text if "@" not in text and any(map(str.isalpha, text)) else None
-    return text
+def _may_be_phone_with_words(text: str) -> bool:
+    is_number = text.strip()[:1] in "+(0123456789" or "+" in text
+    return is_number and len(text) <= MAX_PHONE and _digits(text) >= 5
+
+
+def _may_be_name(text: str) -> bool:
+    return text.isalpha() or ("@" not in text and any(map(str.isalpha, text)))
 
 
 def _is_ip(text: str) -> bool:
     try:
-        return bool(ip_address(text.strip()))
-    except ValueError:
-        return False
+        inet_pton(AF_INET, text)
+    except (OSError, ValueError):
+        try:
+            ip_address(text.strip())
+        except ValueError:
+            return False
+    return True
 
 
-def _split_name(columns: list[str | None], name: str, own: frozenset[str]) -> None:
+_PLAUSIBLE: Mapping[str, Callable[[str], bool]] = {
+    "email": lambda text: "@" in text,
+    "phone": _may_be_phone_with_words,
+    "ip": _is_ip,
+    "country": lambda text: text.isalpha() or not _COUNTRY_CODE.fullmatch(text),
+    **dict.fromkeys((NAME, "first_name", "last_name"), _may_be_name),
+}
+"""Of fields whose values show what they are, whether a text may be one."""
+
+
+def _split_name(columns: list[str | None], name: str, own: frozenset[int]) -> None:
     """Fill first and last name by a whole name, which may be a first name alone if there is a last name."""
     words = name.split() if len(name) <= MAX_NAME else [name]
     if not words:
@@ -263,7 +282,7 @@ def _split_name(columns: list[str | None], name: str, own: frozenset[str]) -> No
         if last is None and whole != first and " " not in whole:
             # French and others: `nom` beside `prénom` is the last name.
             last = whole
-    if "first_name" not in own:
+    if _FIRST_INDEX not in own:
         columns[_FIRST_INDEX] = first
-    if "last_name" not in own:
+    if _LAST_INDEX not in own:
         columns[_LAST_INDEX] = last

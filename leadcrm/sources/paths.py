@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from leadcrm.sources.labels import Effort
 
@@ -30,6 +30,9 @@ NUMBERS = frozenset((int, bool, float))
 
 Step = str | int | None
 """A member's name, a list's index, or None for `[]`."""
+
+_Steps = list[Step] | tuple[str, str]
+"""The steps of one alternative, or the kind and name of an input."""
 
 
 class Inputs:
@@ -57,49 +60,80 @@ class Inputs:
 Path = Callable[[Inputs], Any]
 """Returns the value at a path, or None if nothing is there."""
 
-_name_of_member: WeakKeyDictionary[Path, str] = WeakKeyDictionary()
-"""Of the paths that are a member of the document."""
+Within = Callable[[Any], Any]
+"""The same of a path that begins at a value, such as one of several answers."""
 
 
 class PathFault(ValueError):  # noqa: N818 - named by the condition
     """A text is no path of this syntax."""
 
 
-def compile_path(text: str, fold_label: Callable[[str], str] | None = None) -> Path:
-    """Compile a path.
+def compile_path(text: str | Sequence[str], fold_label: Callable[[str], str] | None = None) -> Path:
+    """Compile a path, or several of which the first that leads to something counts.
 
     Args:
-        text: The path.
+        text: The path or the paths.
         fold_label: Folds the label in `answers.LABEL` as those of `Inputs.answers` are folded; None where there are no
             answers, so that `answers` is a member like any other.
 
     Raises:
-        PathFault: The text is no path.
+        PathFault: A text is no path.
     """
+    alternatives = _alternatives(text)
+    if any(_is_of_inputs(steps, fold_label) for steps in alternatives):
+        return _first([_compile(steps, fold_label) for steps in alternatives])
+    within = _first_within(alternatives)
+    return lambda inputs: within(inputs.document)
+
+
+def compile_within(text: str | Sequence[str]) -> Within:
+    """Compile a path that begins at a value, or several of which the first that leads to something counts.
+
+    Raises:
+        PathFault: A text is no path, or one into the query or the headers.
+    """
+    alternatives = _alternatives(text)
+    if any(isinstance(steps, tuple) for steps in alternatives):
+        raise PathFault(f"{text!r} leads out of the answers")
+    return _first_within(alternatives)
+
+
+def _alternatives(text: str | Sequence[str]) -> list[_Steps]:
+    return [steps for one in ([text] if isinstance(text, str) else text) for steps in _parsed(one)]
+
+
+def _parsed(text: str) -> Iterator[_Steps]:
     if len(text) > MAX_LENGTH:
         raise PathFault(f"the path is longer than {MAX_LENGTH} characters")
-    alternatives: list[Path] = []
     position = 0
     while True:
         steps, position = _parse(text, position)
-        alternatives.append(_compile(steps, fold_label))
+        yield steps
         if position == len(text):
-            break
+            return
         if not text.startswith("||", position):
             raise PathFault(f"{text!r} has no meaning from character {position + 1}")
         position += 2
-    return alternatives[0] if len(alternatives) == 1 else first_of(alternatives)
 
 
-def first_of(alternatives: Sequence[Path]) -> Path:
-    """Return a path that leads to the first alternative's value that is there."""
-    members = [_name_of_member[path] for path in alternatives if path in _name_of_member]
-    if len(members) == len(alternatives):
-        return _first_member(tuple(members))
+def _first_within(alternatives: Sequence[_Steps]) -> Within:
+    walks: list[Within] = []
+    for are_names, group in groupby(alternatives, lambda steps: len(steps) == 1 and isinstance(steps[0], str)):
+        if are_names:
+            walks.append(_first_member([str(steps[0]) for steps in group]))
+        else:
+            walks += [_walk(list(steps)) for steps in group]
+    return _first(walks)
 
-    def read(inputs: Inputs) -> Any:
+
+def _first(alternatives: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Return the path to the first alternative's value that is there."""
+    if len(alternatives) == 1:
+        return alternatives[0]
+
+    def read(start: Any) -> Any:
         for path in alternatives:
-            value = path(inputs)
+            value = path(start)
             if value or type(value) in NUMBERS:
                 return value
         return None
@@ -107,16 +141,17 @@ def first_of(alternatives: Sequence[Path]) -> Path:
     return read
 
 
-def _first_member(names: Sequence[str]) -> Path:
-    """Return the path of `first_of` to members of the document, as most alternatives are."""
+def _first_member(names: Sequence[str]) -> Within:
+    """Return the path of `_first` to members of an object, as most alternatives are."""
+    if len(names) == 1:
+        return _member(names[0])
 
-    def read(inputs: Inputs) -> Any:
-        document = inputs.document
-        if type(document) is dict:
+    def read(value: Any) -> Any:
+        if type(value) is dict:
             for name in names:
-                value = document.get(name)
-                if value or type(value) in NUMBERS:
-                    return value
+                member = value.get(name)
+                if member or type(member) in NUMBERS:
+                    return member
         return None
 
     return read
@@ -127,7 +162,7 @@ def headers_in(text: str) -> set[str]:
     return {name.lower() for kind, name in _INPUT.findall(text) if kind == "header"}
 
 
-def _parse(text: str, position: int) -> tuple[list[Step] | tuple[str, str], int]:
+def _parse(text: str, position: int) -> tuple[_Steps, int]:
     """Return the steps of one alternative, or the kind and name of an input, and the position after its blanks."""
     position = _skip_blanks(text, position)
     if found := _INPUT.match(text, position):
@@ -177,38 +212,43 @@ def _skip_blanks(text: str, position: int) -> int:
     return found.end() if found else position
 
 
-def _compile(steps: list[Step] | tuple[str, str], fold_label: Callable[[str], str] | None) -> Path:
+def _is_of_inputs(steps: _Steps, fold_label: Callable[[str], str] | None) -> bool:
+    """Say whether a path leads elsewhere than into the document."""
+    return isinstance(steps, tuple) or (
+        fold_label is not None and steps[0] == "answers" and len(steps) > 1 and isinstance(steps[1], str)
+    )
+
+
+def _compile(steps: _Steps, fold_label: Callable[[str], str] | None) -> Path:
     if isinstance(steps, tuple):
         kind, name = steps
         if kind == "query":
             return lambda inputs: inputs.query.get(name)
         header = name.lower()
         return lambda inputs: inputs.headers.get(header)
-    if fold_label is not None and steps[0] == "answers" and len(steps) > 1 and isinstance(steps[1], str):
-        label = fold_label(steps[1])
+    if fold_label is not None and _is_of_inputs(steps, fold_label):
+        label = fold_label(str(steps[1]))
         if len(steps) == 2:
             return lambda inputs: inputs.answers.get(label)
         rest = _walk(steps[2:])
         return lambda inputs: rest(inputs.answers.get(label))
-    if len(steps) == 1 and isinstance(steps[0], str):
-        return _member(steps[0])
     walk = _walk(steps)
     return lambda inputs: walk(inputs.document)
 
 
-def _member(name: str) -> Path:
-    """Return the path to a member of the document, as most are."""
+def _member(name: str) -> Within:
+    """Return the path to a member of an object, as most are."""
 
-    def read(inputs: Inputs) -> Any:
-        document = inputs.document
-        return document.get(name) if type(document) is dict else None
+    def read(value: Any) -> Any:
+        return value.get(name) if type(value) is dict else None
 
-    _name_of_member[read] = name
     return read
 
 
-def _walk(steps: Sequence[Step]) -> Callable[[Any], Any]:
+def _walk(steps: Sequence[Step]) -> Within:
     """Return the function that follows the steps from a value."""
+    if len(steps) == 1 and isinstance(steps[0], str):
+        return _member(steps[0])
     if all(isinstance(step, str) for step in steps):
         names = tuple(steps)
 
@@ -241,7 +281,7 @@ def _walk(steps: Sequence[Step]) -> Callable[[Any], Any]:
     return follow
 
 
-def _project(before: Callable[[Any], Any], after: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _project(before: Within, after: Within) -> Within:
     def flatten(value: Any) -> Any:
         found = before(value)
         if type(found) is not list:
