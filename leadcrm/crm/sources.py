@@ -73,7 +73,6 @@ def try_kept(source: Source, row: Submission, *, max_decoded_bytes: int, at_leis
     made = Arrival(
         row._replace(key_sha256=None, part_of=None, fields=None),
         source.reopened(),
-        None,
         query_of(row.target),
         row.headers,
         None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -23,7 +23,7 @@ from leadcrm.ingest.payload.amplification import MAX_RATIO, are_blown_up, within
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
 from leadcrm.sources.live import LiveSources
-from leadcrm.sources.proof import Evidence, query_of
+from leadcrm.sources.proof import Evidence, Verdict, query_of
 from leadcrm.sources.source import Lead, Source, TooManyLeads
 
 CREDENTIALS_HEADER = "leadcrm-credentials"
@@ -57,24 +57,24 @@ class SourceRows:
         if self._live.version is None:
             # A drain begins as soon as the database is back, and its leads say by which version they were mapped.
             self._live.learn()
-        version = self._live.version
         if row.state.holds_key and not source.enabled:
             # Its sender heard that it is a lead, so it becomes one by the rules that are left.
             source = source.reopened()
+        row = row._replace(mapping_version=self._live.version)
         if row.part_of is not None:
-            return _as_part(row, source, version)
+            return _as_part(row, source)
         credentials = None
         if row.state in _NEVER_VERIFIED:
             credentials = frozenset(
                 bytes.fromhex(digest) for digest in row.headers.get(CREDENTIALS_HEADER, "").split(",") if digest
             )
         arrival = Arrival(
-            row, source, version, query_of(row.target), row.headers, credentials, self._max_decoded_bytes, row.target
+            row, source, query_of(row.target), row.headers, credentials, self._max_decoded_bytes, row.target
         )
         return arrival.interpreted(at_leisure=at_leisure)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """A source's request, on arrival or again. Its methods return its row with state, fields, key and parts.
 
@@ -83,7 +83,6 @@ class Arrival:
     Attributes:
         row: The row with its body. Its key, if it has one, came in a header.
         source: Its source.
-        version: Of the text that the source is of.
         query: The fields of its query string.
         headers: By name in lower case.
         credentials: The hashes of the tokens that came with it; None if it is verified already.
@@ -93,12 +92,12 @@ class Arrival:
 
     row: Submission
     source: Source
-    version: int | None
     query: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     credentials: frozenset[bytes] | None
     max_decoded_bytes: int
     target: str
+    _verdict: Verdict | None = field(default=None, init=False)
 
     def interpreted(self, *, at_leisure: bool = True) -> Submission:
         """Return the row once its body is read; see `read` for `at_leisure`."""
@@ -106,7 +105,7 @@ class Arrival:
 
     def judged_unread(self) -> Submission | None:
         """Return the row if its body need not be read: it carries no lead, or nothing in it could prove its sender."""
-        row = self._row()
+        row = self.row
         if not self.source.enabled:
             error = "the source is switched off or was taken out"
             return row._replace(
@@ -127,18 +126,15 @@ class Arrival:
         try:
             return self._read(at_leisure=at_leisure)
         except TooLaborious:
-            return self._row().postponed()
+            return self.row.postponed()
         except Exception as error:
-            return _failing(self._row(), error)
+            return _failing(self.row, error)
 
     def kept_unread(self) -> Submission:
         """Return the row whose body is too laborious to be read now: postponed if its sender is proved."""
         # A signature that is old proves its sender where the lead has a key, as leads of such a source have.
         fault = self._fault(None, has_key=self.row.key_sha256 is None and bool(self.source.keys))
-        return self._row().postponed() if fault is None else self._unproved(fault)
-
-    def _row(self) -> Submission:
-        return self.row._replace(mapping_version=self.version)
+        return self.row.postponed() if fault is None else self._unproved(fault)
 
     def _read(self, *, at_leisure: bool) -> Submission:
         assert self.row.body is not None
@@ -171,20 +167,24 @@ class Arrival:
         if any(lead.is_inexact for lead in leads):
             _, exact = read(exactly=True)
             leads = exact if len(exact) == len(leads) else leads
-        return _judged(self._row(), self.source, document, leads, fault, fields, self.headers)
+        return _judged(self.row, self.source, document, leads, fault, fields, self.headers)
 
     def _fault(self, document: Any, *, has_key: bool) -> str | None:
         if self.credentials is None:
             return None
-        row = self.row
-        evidence = Evidence(
-            row.method, self.target, self.headers, row.body or b"", self.credentials, row.received_at, document
-        )
-        return self.source.proof.fault(evidence, has_key=has_key)
+        proof = self.source.proof
+        if self._verdict is None:
+            row = self.row
+            body = row.body or b""
+            self._verdict = proof.verdict(
+                Evidence(row.method, self.target, self.headers, body, self.credentials, row.received_at)
+            )
+        fault = self._verdict.fault_of(has_key=has_key)
+        return None if fault is not None and proof.is_in(document) else fault
 
     def _unproved(self, fault: str) -> Submission:
         headers = self._headers_with_credentials()
-        return self._row()._replace(state=State.UNVERIFIED, error=fault, fields=None, headers=headers)
+        return self.row._replace(state=State.UNVERIFIED, error=fault, fields=None, headers=headers)
 
     def _headers_with_credentials(self) -> dict[str, str]:
         # Also where there are none: a sender may send a header of this name.
@@ -244,13 +244,12 @@ def _characters(part: Submission) -> int:
     return values + len(part.body or b"") + sum(map(len, part.headers.values()))
 
 
-def _as_part(row: Submission, source: Source, version: int | None) -> Submission:
+def _as_part(row: Submission, source: Source) -> Submission:
     assert row.body is not None
     try:
         leads = source.leads(orjson.loads(row.body), source.query_of(query_of(row.target)), row.headers, is_part=True)
     except Exception as error:
         return row.failing(f"mapping failed: {type(error).__name__}")
-    row = row._replace(mapping_version=version)
     # Its key stays: it may have come with the whole request.
     return _as_lead(row, source, leads[0]) if leads else row.failing("by the rules of the source it is no lead")
 
@@ -263,11 +262,18 @@ def _as_lead(row: Submission, source: Source, lead: Lead, *, is_compressed: bool
     fields, cut = _fields(lead), None
     if is_compressed:
         fields, cut = within_ratio(fields, len(row.body or b""))
-    row = row._replace(state=State.STORED, error=cut, fields=fields, is_test=lead.is_test)
-    if row.key_sha256 is None and lead.key is not None:
-        key = lead.key.encode(errors="surrogatepass")
-        return row._replace(idempotency_key=storable(lead.key), key_sha256=source.key_sha256(key))
-    return row
+    key, key_sha256 = row.idempotency_key, row.key_sha256
+    if key_sha256 is None and lead.key is not None:
+        key = storable(lead.key)
+        key_sha256 = source.key_sha256(lead.key.encode(errors="surrogatepass"))
+    return row._replace(
+        state=State.STORED,
+        error=cut,
+        fields=fields,
+        is_test=lead.is_test,
+        idempotency_key=key,
+        key_sha256=key_sha256,
+    )
 
 
 def _part(row: Submission, source: Source, lead: Lead, headers: Mapping[str, str], number: int) -> Submission:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import orjson
@@ -54,7 +54,6 @@ class Evidence:
         body: As received.
         credentials: The SHA-256 of each token that came in path, query and headers.
         received_at: When it arrived, aware UTC.
-        document: What its body holds, for a secret within.
     """
 
     method: str
@@ -63,7 +62,28 @@ class Evidence:
     body: bytes
     credentials: frozenset[bytes]
     received_at: datetime
-    document: Any = None
+
+
+class Verdict(NamedTuple):
+    """What a request proves of its sender, whatever its body holds.
+
+    Attributes:
+        fault: Why it proves nothing; None if it is from the source's sender.
+        is_old: Its signature is too old to tell it from a replay.
+    """
+
+    fault: str | None = None
+    is_old: bool = False
+
+    def fault_of(self, *, has_key: bool) -> str | None:
+        """Return why the request is not proved, or None if it is.
+
+        Args:
+            has_key: The lead has a key within what is signed, so that a replay of it is the same lead.
+        """
+        if self.is_old and not has_key:
+            return "its signature is old, and without a key it cannot be told from a replay"
+        return self.fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +114,20 @@ class Proof:
     algorithm: str = "sha256"
     handshake: str = ""
 
-    def fault(self, evidence: Evidence, *, has_key: bool) -> str | None:
-        """Return why a request is not proved, or None if it is.
-
-        Args:
-            evidence: What the request brings.
-            has_key: The lead has a key within what is signed, so that a replay of it is the same lead.
-        """
+    def verdict(self, evidence: Evidence) -> Verdict:
+        """Judge a request by all that it brings but what its body holds."""
         if not self.secrets or self._bears_secret(evidence):
-            return None
+            return Verdict()
         if self.kind == "hmac":
-            return self._signature_fault(evidence, has_key=has_key)
-        if self.kind == "body" and self.path is not None:
-            given = self.path(Inputs(evidence.document))
-            if type(given) in (str, int) and self._is_secret(sha256(str(given).encode()).digest()):
-                return None
-        return f"it lacks the source's secret ({self.kind})"
+            return self._verdict_on_signature(evidence)
+        return Verdict(f"it lacks the source's secret ({self.kind})")
+
+    def is_in(self, document: Any) -> bool:
+        """Say whether a body holds the secret, where the source's sender puts it there."""
+        if self.kind != "body" or self.path is None:
+            return False
+        given = self.path(Inputs(document))
+        return type(given) in (str, int) and self._is_secret(sha256(str(given).encode()).digest())
 
     def challenge_answer(self, query: Mapping[str, str]) -> tuple[str, bytes] | None:
         """Return content type and body of the answer to a handshake, or None if it is none or not proved."""
@@ -139,27 +157,26 @@ class Proof:
     def _bears_secret(self, evidence: Evidence) -> bool:
         return any(self._is_secret(credential) for credential in evidence.credentials)
 
-    def _signature_fault(self, evidence: Evidence, *, has_key: bool) -> str | None:
+    def _verdict_on_signature(self, evidence: Evidence) -> Verdict:
         header = evidence.headers.get(self.name, "")
         if not header:
-            return f"it has no signature ({self.name})"
-        pairs = [part.strip().partition("=") for part in header.split(",")]
-        marks = {name: value for name, _, value in pairs}
+            return Verdict(f"it has no signature ({self.name})")
+        parts = [part.strip() for part in header.split(",")]
+        stamp = ""
         if "{t}" in self.signed:
-            given = [value for name, _, value in pairs if name == (self.prefix.rstrip("=") or "v1")]
+            pairs = [part.partition("=") for part in parts]
+            mark = self.prefix.rstrip("=") or "v1"
+            given = [value for name, _, value in pairs if name == mark]
+            stamp = {name: value for name, _, value in pairs}.get("t", "")
         else:
-            given = [part.strip().removeprefix(self.prefix) for part in header.split(",")]
-        stamp = marks.get("t", "")
+            given = [part.removeprefix(self.prefix) for part in parts]
         if self.timestamp is not None:
             stamp = str(self.timestamp(Inputs(None, headers=evidence.headers)) or "")
         signatures = [decoded for text in given[:_MAX_SIGNATURES] if (decoded := self._decode(text)) is not None]
         if not any(self._signs(evidence, stamp, signature) for signature in signatures):
-            return "its signature does not fit its bytes and the source's secret"
+            return Verdict("its signature does not fit its bytes and the source's secret")
         # Where a time is signed, what is none is a time and a body that are divided at another place.
-        is_fresh = not self._signs_time or _age_s(stamp, evidence.received_at) <= MAX_AGE_S
-        if not is_fresh and not has_key:
-            return "its signature is old, and without a key it cannot be told from a replay"
-        return None
+        return Verdict(is_old=self._signs_time and _age_s(stamp, evidence.received_at) > MAX_AGE_S)
 
     @property
     def _signs_time(self) -> bool:
@@ -180,6 +197,8 @@ class Proof:
 
     def _messages(self, evidence: Evidence, stamp: str) -> Sequence[bytes]:
         """Return what may have been signed; a proxy in front may have changed the scheme."""
+        if self.signed == "{body}":
+            return [evidence.body]
         schemes = ("https", "http") if "{url}" in self.signed else ("",)
         host = evidence.headers.get("x-forwarded-host") or evidence.headers.get("host", "")
         messages = []

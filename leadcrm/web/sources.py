@@ -151,8 +151,9 @@ class SourceIngest(LeadIngest):
             duplicate_of=None,
             node=self._node,
             source=source.name,
+            mapping_version=self._sources.version,
         )
-        return Arrival(row, source, self._sources.version, fields, plain, credentials, self._max_body_bytes, target)
+        return Arrival(row, source, fields, plain, credentials, self._max_body_bytes, target)
 
     def _reply(
         self, request: Request, started: float, source: Source, row: Submission, receipt: Receipt

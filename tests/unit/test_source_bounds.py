@@ -54,7 +54,7 @@ def arrival(source: Source, body: bytes, content_type: str = JSON, query: str = 
         source=source.name,
     )
     fields = [("message", query)] if query else []
-    return Arrival(row, source, None, fields, headers, frozenset(), MAX_BYTES, row.target)
+    return Arrival(row, source, fields, headers, frozenset(), MAX_BYTES, row.target)
 
 
 def loop_s(source: Source, body: bytes, content_type: str = JSON, encoding: str = "") -> float:
