@@ -236,6 +236,10 @@ def _with_lists(value: object) -> object:
     """Return what was nested with lists of objects, and `a[]`, as the lists that they are."""
     if not isinstance(value, dict):
         return value
-    inner = {name: _with_lists(member) for name, member in value.items()}
-    is_numbered = all(name.isdecimal() for name in inner) and all(isinstance(one, dict) for one in inner.values())
-    return list(inner.values()) if is_numbered or inner.keys() == {""} else inner
+    inner = {name: _with_lists(member) if type(member) is dict else member for name, member in value.items()}
+    if inner.keys() == {""}:
+        return list(inner.values())
+    is_list = next(iter(inner), "").isdecimal() and all(
+        name.isdecimal() and type(member) is dict for name, member in inner.items()
+    )
+    return list(inner.values()) if is_list else inner

@@ -8,6 +8,7 @@ Undecodable bytes become U+FFFD: a lead with a wrong letter is better than none,
 import re
 from binascii import a2b_qp
 from codecs import BOM_UTF8
+from functools import cached_property
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -268,11 +269,11 @@ class _Part:
         """Say whether the part is a file that is text only if it is valid UTF-8, which shows quickly."""
         return b"filename" in self.disposition and (self.charset or form_charset) == _DEFAULT_CHARSET
 
-    @property
+    @cached_property
     def charset(self) -> str | None:
         return _charset(_parameters(self.headers.get(b"content-type", b"")))
 
-    @property
+    @cached_property
     def disposition(self) -> dict[bytes, bytes]:
         return _parameters(self.headers.get(b"content-disposition", b""))
 
@@ -335,7 +336,7 @@ def _options(content_type: str) -> dict[bytes, bytes]:
 
 def _parameters(header: bytes) -> dict[bytes, bytes]:
     """Return a header's parameters; none where there are far more than any real header has."""
-    return {} if header.count(b";") > _MAX_PARAMETERS else parse_options_header(header)[1]
+    return parse_options_header(header)[1] if 0 < header.count(b";") <= _MAX_PARAMETERS else {}
 
 
 def _form_charset(content_type: str, named: bytes) -> str:
