@@ -111,6 +111,9 @@ _meanings: dict[str, Meaning | None] = {}
 _of_others: dict[str, bool] = {}
 _UNKNOWN: Any = object()
 
+KNOWN_MEANINGS: Mapping[str, Meaning | None] = _meanings
+"""Of the labels that were met before, for who looks up all labels of a lead and counts microseconds."""
+
 
 class _Names:
     """The lists of `names.toml`, folded."""

@@ -207,7 +207,7 @@ def parts_of_names(found: Iterable[Leaf]) -> list[Leaf]:
     """Return the parts of names whose inputs have numbers alone, such as `1.3` and `1.6`, under labels that say it."""
     parts: dict[str, dict[str, Any]] = {}
     for labels, value in found:
-        if part := _SUBFIELD.fullmatch(labels[0]):
+        if labels[0][-1:].isdecimal() and (part := _SUBFIELD.fullmatch(labels[0])):
             parts.setdefault(part[1], {})[part[2]] = value
     return [
         ((name,), value)
@@ -309,8 +309,9 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
     if _SPELLED_VALUES.isdisjoint(value):
         return None
     name = _value_name(value)
-    labels = [text for member in _LABELS if _is_text(text := value.get(member))] if name else []
-    if not labels and len(value) <= _MAX_SPELLED:
+    has_labels = len(value) > 1 or not name
+    labels = [text for member in _LABELS if _is_text(text := value.get(member))] if name and has_labels else []
+    if not labels and has_labels and len(value) <= _MAX_SPELLED:
         value = _spelled(value)
         name = _value_name(value)
         labels = [text for member in _LABELS if _is_text(text := value.get(member))]

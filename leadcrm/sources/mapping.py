@@ -17,7 +17,7 @@ import orjson
 
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
-from leadcrm.sources.labels import BETWEEN_WORDS, NAME, Effort, Meaning, fold, is_of_others, meaning
+from leadcrm.sources.labels import BETWEEN_WORDS, KNOWN_MEANINGS, NAME, Effort, Meaning, fold, is_of_others, meaning
 from leadcrm.sources.leaves import Leaf, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
 
@@ -34,6 +34,7 @@ _DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4
 _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 """Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
 
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _PHONE_BEGINS = frozenset("+0123456789().-/")
 _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
@@ -115,7 +116,10 @@ class LeadMapping:
             if not value and type(value) not in NUMBERS:
                 continue
             for label in labels:
-                meant = meaning(label, effort)
+                try:
+                    meant = KNOWN_MEANINGS[label]
+                except KeyError:
+                    meant = meaning(label, effort)
                 if meant is None or (meant.rank >= BETWEEN_WORDS and _is_misled(meant, value)):
                     continue
                 field, rank = meant
@@ -172,8 +176,9 @@ def _may_be_phone(text: str) -> bool:
 
 
 def _digits(text: str) -> int:
-    plain = text.removeprefix("+")
-    return len(plain) if plain.isdigit() else sum(map(str.isdigit, text))
+    if text.isascii():
+        return len(text.encode().translate(None, _NO_DIGITS))
+    return sum(map(str.isdigit, text))
 
 
 def _is_contact(value: Any) -> bool:
