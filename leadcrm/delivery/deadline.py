@@ -6,6 +6,53 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from time import monotonic, sleep
+
+LOOK_S = 0.05
+"""By how much a connection may outlast its deadline."""
+
+
+class _Deadline:
+    def __init__(self, sock: socket.socket, ends_at: float) -> None:
+        self.sock = sock
+        self.ends_at = ends_at
+        self.has_ended = False
+
+
+class _Deadlines:
+    """One thread for all deadlines: a timer for each took a third of the time of a delivery."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[_Deadline] = set()
+        self._is_needed = threading.Event()
+        threading.Thread(target=self._run, name="leadcrm-deadlines", daemon=True).start()
+
+    def add(self, deadline: _Deadline) -> None:
+        with self._lock:
+            self._open.add(deadline)
+        self._is_needed.set()
+
+    def remove(self, deadline: _Deadline) -> None:
+        with self._lock:
+            self._open.discard(deadline)
+
+    def _run(self) -> None:
+        while self._is_needed.wait():
+            with self._lock:
+                for deadline in self._open:
+                    if monotonic() >= deadline.ends_at:
+                        deadline.has_ended = True
+                        with suppress(OSError):
+                            # Not that of TLS, which another thread may be reading with.
+                            socket.socket.shutdown(deadline.sock, socket.SHUT_RDWR)
+                if not self._open:
+                    self._is_needed.clear()
+            sleep(LOOK_S)
+
+
+_deadlines = cache(_Deadlines)
 
 
 @contextmanager
@@ -15,20 +62,12 @@ def ending(sock: socket.socket, seconds: float) -> Iterator[None]:
     Raises:
         TimeoutError: It did not, however well it took the end: half a head is none.
     """
-    has_ended = threading.Event()
-
-    def end() -> None:
-        has_ended.set()
-        with suppress(OSError):
-            # Not that of TLS, which another thread may be reading with.
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    deadline = _Deadline(sock, monotonic() + seconds)
+    deadlines = _deadlines()
+    deadlines.add(deadline)
     try:
         yield
     finally:
-        timer.cancel()
-    if has_ended.is_set():
+        deadlines.remove(deadline)
+    if deadline.has_ended:
         raise TimeoutError
