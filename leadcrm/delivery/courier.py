@@ -1,7 +1,8 @@
 """Delivers to one sink, in a thread of its own: what is due again, then what is new, in the order of the feed.
 
-A few attempts are under way at once. A receiver that fails is left alone for longer and longer, up to `MAX_PAUSE_S`, so
-that one which is down is not asked for every event that waits.
+Some attempts are under way at once, and each that ends makes room for the next one: a slow answer holds up no other.
+A receiver that fails is left alone for longer and longer, up to `MAX_PAUSE_S`, so that one which is down is not asked
+for every event that waits.
 """
 
 from __future__ import annotations
@@ -9,30 +10,57 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
 from leadcrm.crm.feed import Feed, FeedEvent, FeedGone
 from leadcrm.delivery.attempt import Attempt
-from leadcrm.delivery.ledger import LeaseLost, Record, Result, Work, pass_gap, record, take_work, with_whole_lead
+from leadcrm.delivery.ledger import (
+    LeaseLost,
+    Record,
+    Work,
+    pass_gap,
+    read_again,
+    record,
+    take_work,
+    with_whole_lead,
+)
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
+from leadcrm.delivery.window import Place, Window
 from leadcrm.errors import LeadcrmError
 
 PAGE_EVENTS = 100
 
-AT_ONCE = 4
-"""Attempts under way, and events that a kill may have delivered twice besides those not yet counted."""
+AT_ONCE = 16
+"""Attempts under way."""
+
+LONG_AT_ONCE = 4
+"""Attempts under way from which an event with a long lead, which may have a mebibyte, waits."""
+
+OPEN_EVENTS = 200
+"""Events from which no more are taken: an attempt that lasts long holds back the results of those behind it. So many
+and a page may be delivered twice after a kill."""
+
+FAILURES_IN_A_ROW = 4
+"""After so many failures without a success between them the receiver is left alone; where one attempt is under way,
+after each."""
 
 DOUBTFUL_FAILURES = 3
-"""After so many failures in a row, one attempt at a time asks whether the receiver is back."""
+"""After so many pauses in a row, one attempt at a time asks whether the receiver is back."""
 
+RECORD_EVENTS = 100
 RECORD_S = 1.0
-"""The longest time for which results wait to be kept."""
+"""The number and the longest time for which results wait to be kept."""
 
 FRESH_S = 0.1
 """For how long a lead that was read may be sent: after that it is read again, as it may have been erased."""
+
+READ_AGAIN_EVENTS = 32
 
 UNKEPT_EVENTS = 1_000
 """How many requests that became no lead a cursor may have passed without being kept: they are quickly passed again."""
@@ -64,14 +92,17 @@ class Courier:
         self._holder = holder
         self._feed = feed
         self._call = call
-        self._failures = 0
-        self._paused_until = 0.0  # monotonic
-        self._next_slot = 0.0  # monotonic
-        self._fresh_until = 0.0  # monotonic
+        self._window = Window()
+        self._look_at = 0.0  # monotonic, like all moments here
+        self._failed_in_a_row = self._pauses = 0
+        self._asked_s = 0.0
+        self._paused_at = self._paused_until = 0.0
+        self._next_slot = 0.0
         self._is_disabled = False
         self._kept_cursor = 0
         self._stopping = threading.Event()
-        self._news = threading.Event()
+        self._inbox: SimpleQueue[tuple[Place, Attempt] | None] = SimpleQueue()
+        """What wakes the thread: an attempt that has ended, or None."""
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"leadcrm-{sink.name}")
         self._thread = threading.Thread(target=self._run, name=f"leadcrm-{sink.name}", daemon=True)
         self._thread.start()
@@ -83,45 +114,85 @@ class Courier:
 
     def wake(self) -> None:
         """Say that the feed has gone on."""
-        self._news.set()
+        self._look_at = 0.0
+        self._inbox.put(None)
 
     def stop(self) -> None:
         """End soon: after what is under way."""
         self._stopping.set()
-        self._news.set()
+        self._inbox.put(None)
 
     def join(self, timeout_s: float) -> None:
         """Wait for the end."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            pause_s = FAULT_PAUSE_S
+        while True:
             try:
-                pause_s = 0.0 if self._deliver_some() else IDLE_S
+                self._go_on()
+                if self._stopping.is_set() and not self._window.under_way:
+                    break
+                self._listen(self._pause_s())
             except LeaseLost:
                 break
-            except FeedGone as gone:
-                self._pass_gap(gone)
             except LeadcrmError as error:
                 text = "deliveries wait for the database: %s"
                 logger.warning(text, error, extra={"action": "deliver", "hint": error.hint, "repeat_key": text})
+                self._pause(FAULT_PAUSE_S)
             except Exception:
                 text = "deliveries have failed"
                 extra = {"action": "deliver", "sink": self.sink.name, "repeat_key": f"{text} {self.sink.name}"}
                 logger.exception(text, extra=extra)
-            if pause_s:
-                self._wait(pause_s)
+                self._start_over()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _wait(self, pause_s: float) -> None:
-        """Wait for news; while the receiver is left alone, for its time."""
-        self._news.clear()
-        paused_s = self._paused_until - monotonic()
-        if paused_s > 0:
-            self._stopping.wait(min(paused_s, IDLE_S))
-        else:
-            self._news.wait(pause_s)
+    def _go_on(self) -> None:
+        """Do what can be done now without waiting for an attempt."""
+        if self._may_start():
+            self._take_some()
+            self._start_some()
+        self._keep_done()
+
+    def _may_start(self) -> bool:
+        return self.sink.enabled and not self._stopping.is_set() and monotonic() >= self._paused_until
+
+    def _listen(self, pause_s: float) -> None:
+        """Wait for an attempt that has ended or for news, and take in all that have ended."""
+        with suppress(Empty):
+            ended = self._inbox.get(timeout=pause_s)
+            while True:
+                if ended is not None and ended[0] in self._window.under_way:
+                    self._window.end(*ended)
+                    self._judge(*ended)
+                ended = self._inbox.get_nowait()
+
+    def _pause_s(self) -> float:
+        """Return for how long there is nothing to do if nothing happens."""
+        now, window = monotonic(), self._window
+        moments = [now + IDLE_S]
+        if (done_at := window.oldest_done_at) is not None:
+            moments.append(done_at + RECORD_S)
+        if now < self._paused_until:
+            moments.append(self._paused_until)
+        elif self._may_start():
+            if not window.todo:
+                moments += [self._look_at] * (len(window) < OPEN_EVENTS)
+            elif self._has_room():
+                moments.append(self._slot(self.sink))
+        return max(0.0, min(moments) - now)
+
+    def _pause(self, pause_s: float) -> None:
+        self._paused_until = max(self._paused_until, monotonic() + pause_s)
+
+    def _start_over(self) -> None:
+        """Forget the window, and whether its attempts arrived: they are made again."""
+        under_way = self._window.under_way
+        while under_way:
+            if (ended := self._inbox.get()) is not None:
+                under_way.discard(ended[0])
+        self._window = Window()
+        self._look_at = 0.0
+        self._pause(FAULT_PAUSE_S)
 
     def _pass_gap(self, gone: FeedGone) -> None:
         after = self._call(pass_gap, self.sink.name, self._holder, gone.oldest)
@@ -131,110 +202,117 @@ class Courier:
                 extra={"action": "deliver", "sink": self.sink.name, "after": after, "oldest": gone.oldest},
             )
 
-    def _deliver_some(self) -> bool:
-        """Deliver for up to `RECORD_S` and keep the results; return whether there may be more."""
-        sink = self.sink
-        if not sink.enabled or monotonic() < self._paused_until:
-            return False
-        self._fresh_until = monotonic() + FRESH_S
-        work: Work | None = self._call(take_work, self._feed, sink.name, self._holder, PAGE_EVENTS)
-        self._say_whether_disabled(work)
+    def _take_some(self) -> None:
+        """Take the next page once all of the last one was started."""
+        window, now = self._window, monotonic()
+        if window.todo or len(window) >= OPEN_EVENTS or now < self._look_at:
+            return
+        # Before the reading: news that come during it are looked for again.
+        self._look_at = now + IDLE_S
+        arguments = self._feed, self.sink.name, self._holder, PAGE_EVENTS
+        try:
+            work: Work | None = self._call(take_work, *arguments, window.read_to, window.due)
+        except FeedGone as gone:
+            self._start_over()
+            self._pass_gap(gone)
+            return
         if work is None:
-            return False
-        todo = [*((event, False) for event in work.due), *((event, True) for event in work.fresh)]
-        results = self._attempt_all(sink, todo)
-        is_done = len(results) == len(todo)
-        fresh = [result.event.seq for result in results if result.is_fresh]
-        cursor = work.cursor if is_done else (fresh[-1] if fresh else 0)
-        if results or self._is_worth_keeping(cursor):
-            self._count(self._call(record, sink.name, self._holder, results, cursor))
-        return bool(results)
+            return
+        self._say_that_enabled()
+        window.add(work, now + FRESH_S)
+        if PAGE_EVENTS in (len(work.due), len(work.fresh)):
+            self._look_at = 0.0
 
-    def _is_worth_keeping(self, cursor: int) -> bool:
-        """Say whether a cursor that has passed nothing but requests without a lead should be kept."""
-        if cursor - self._kept_cursor < UNKEPT_EVENTS:
-            return False
-        self._kept_cursor = cursor
-        return True
-
-    def _attempt_all(self, sink: Sink, todo: list[tuple[FeedEvent, bool]]) -> list[Result]:
-        """Attempt events in order, until the time is over, the rate is used up or the receiver fails."""
-        results: list[Result] = []
-        ends_at = monotonic() + RECORD_S
-        at_once = AT_ONCE if self._failures < DOUBTFUL_FAILURES else 1
-        while some := todo[len(results) : len(results) + at_once]:
-            started = self._start_some(sink, some, ends_at)
-            made = [
-                Result(event, is_fresh, None if future is None else future.result())
-                for (event, is_fresh), future in zip(some, started, strict=False)
-            ]
-            results += made
-            attempts = [result.attempt for result in made if result.attempt is not None]
-            if (attempts and self._has_failed(attempts)) or len(made) < len(some) or monotonic() > ends_at:
+    def _start_some(self) -> None:
+        """Start what the window, the rate and the receiver's state allow."""
+        sink, window = self.sink, self._window
+        while window.todo and self._has_room():
+            if not sink.wants(window.todo[0].event):
+                window.end(window.start(), None)
+                continue
+            if (slot := self._slot(sink)) > monotonic():
                 break
-        return results
-
-    def _start_some(
-        self, sink: Sink, some: list[tuple[FeedEvent, bool]], ends_at: float
-    ) -> list[Future[Attempt] | None]:
-        """Start as many attempts as the rate allows by a time; None for an event that the sink does not want."""
-        started: list[Future[Attempt] | None] = []
-        for event, _ in some:
+            event = self._event_as_it_is()
+            place = window.start()
             if not sink.wants(event):
-                started.append(None)
-            elif self._stopping.is_set() or not self._takes_slot(sink, ends_at):
-                break
-            else:
-                started.append(self._start(sink, event))
-        return started
+                window.end(place, None)
+                continue
+            if sink.rate is not None:
+                self._next_slot = slot + sink.rate.per_s / sink.rate.requests
+            self._pool.submit(self._attempt, sink, place, event)
 
-    def _takes_slot(self, sink: Sink, ends_at: float) -> bool:
-        """Wait until the rate allows an attempt, and say whether it does by a time."""
+    def _has_room(self) -> bool:
+        """Say whether an attempt of the first event that waits may begin beside those under way."""
+        lead = self._window.todo[0].event.lead
+        most = LONG_AT_ONCE if lead is not None and lead.may_be_cut else AT_ONCE
+        if self._pauses:
+            most = FAILURES_IN_A_ROW if self._pauses < DOUBTFUL_FAILURES else 1
+        return len(self._window.under_way) < most
+
+    def _slot(self, sink: Sink) -> float:
+        """Return when the rate allows an attempt."""
+        now = monotonic()
         if sink.rate is None:
-            return True
-        now, pause_s = monotonic(), sink.rate.per_s / sink.rate.requests
+            return now
         # The rate may have been raised meanwhile.
-        slot = min(max(self._next_slot, now), now + pause_s)
-        if slot > ends_at:
-            # What has been attempted must not wait to be kept for as long as a rate may ask.
-            self._paused_until = max(self._paused_until, min(slot, now + IDLE_S))
-            return False
-        if self._stopping.wait(slot - now):
-            return False
-        self._next_slot = slot + pause_s
-        return True
+        return min(max(self._next_slot, now), now + sink.rate.per_s / sink.rate.requests)
 
-    def _start(self, sink: Sink, event: FeedEvent) -> Future[Attempt] | None:
-        """Start an attempt; return None if the sink does not want the event any more."""
-        if event.lead is not None and (event.lead.may_be_cut or monotonic() > self._fresh_until):
+    def _event_as_it_is(self) -> FeedEvent:
+        """Return the first event that waits, with its lead as it is now."""
+        todo, now = self._window.todo, monotonic()
+        if now > todo[0].fresh_until:
+            places = list(islice(todo, READ_AGAIN_EVENTS))
+            events = self._call(read_again, [place.event for place in places])
+            for place, event in zip(places, events, strict=True):
+                place.event, place.fresh_until = event, now + FRESH_S
+        event = todo[0].event
+        if event.lead is not None and event.lead.may_be_cut:
             # Whole only now: a page of whole leads has no bound.
-            event = self._call(with_whole_lead, event)
-            if not sink.wants(event):
-                return None
-        return self._pool.submit(deliver, sink, event)
+            whole: FeedEvent = self._call(with_whole_lead, event)
+            return whole
+        return event
 
-    def _has_failed(self, attempts: list[Attempt]) -> bool:
-        """Leave the receiver alone for a while if none of the attempts went well."""
-        if any(attempt.is_success for attempt in attempts):
-            self._failures = 0
-            return False
-        pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 10))
-        asked_s = max((attempt.retry_after_s or 0.0) for attempt in attempts)
-        self._failures += 1
-        self._paused_until = monotonic() + max(pause_s, min(asked_s, MAX_RETRY_AFTER_S))
+    def _attempt(self, sink: Sink, place: Place, event: FeedEvent) -> None:
+        self._inbox.put((place, deliver(sink, event)))
+
+    def _judge(self, place: Place, attempt: Attempt) -> None:
+        """Leave the receiver alone for a while if attempt after attempt fails."""
+        if attempt.is_success:
+            self._failed_in_a_row = self._pauses = 0
+            self._asked_s = 0.0
+            return
+        if place.started_at < self._paused_at:
+            return
+        self._failed_in_a_row += 1
+        self._asked_s = max(self._asked_s, attempt.retry_after_s or 0.0)
+        if self._failed_in_a_row < FAILURES_IN_A_ROW and self._window.under_way and not attempt.is_final:
+            return
+        pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._pauses, 10))
+        self._pause(max(pause_s, min(self._asked_s, MAX_RETRY_AFTER_S)))
+        self._paused_at = monotonic()
+        self._pauses += 1
+        self._failed_in_a_row, self._asked_s = 0, 0.0
         text = "a sink's receiver does not take what it is sent"
-        logger.warning(
-            text,
-            extra={
-                "action": "deliver",
-                "sink": self.sink.name,
-                "status": attempts[-1].status,
-                "repeat_key": f"{text} {self.sink.name}",
-            },
-        )
-        return True
+        extra = {"sink": self.sink.name, "status": attempt.status, "repeat_key": f"{text} {self.sink.name}"}
+        logger.warning(text, extra={"action": "deliver", **extra})
 
-    def _count(self, kept: Record) -> None:
+    def _keep_done(self) -> None:
+        """Keep results where they are many, have waited, or nothing is under way."""
+        window = self._window
+        done_at = window.oldest_done_at
+        is_due = done_at is not None and (
+            not window.under_way or window.done >= RECORD_EVENTS or monotonic() >= done_at + RECORD_S
+        )
+        if not is_due and (len(window) or window.read_to - self._kept_cursor < UNKEPT_EVENTS):
+            return
+        results, cursor = window.take_done()
+        try:
+            kept: Record = self._call(record, self.sink.name, self._holder, results, cursor)
+        except LeadcrmError:
+            # Perhaps it was kept: only the cursor in the database tells.
+            self._start_over()
+            raise
+        self._kept_cursor = cursor
         for outcome, number in kept.outcomes.items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
         if kept.disabled and not self._is_disabled:
@@ -244,9 +322,10 @@ class Courier:
                 kept.disabled,
                 extra={"action": "deliver", "sink": self.sink.name, "hint": f"leadcrm sinks test {self.sink.name}"},
             )
+            self._start_over()
 
-    def _say_whether_disabled(self, work: Work | None) -> None:
-        if work is not None and self._is_disabled:
+    def _say_that_enabled(self) -> None:
+        if self._is_disabled:
             self._is_disabled = False
-            self._failures = 0
+            self._pauses = 0
             logger.info("a sink is enabled again", extra={"action": "deliver", "sink": self.sink.name})

@@ -8,7 +8,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from pony.orm import count, desc, min, raw_sql, select
 from uuid_utils.compat import uuid7
 
 from leadcrm.crm.feed import Feed, FeedEvent, complete_events
-from leadcrm.crm.queries import get_lead
+from leadcrm.crm.leads import Lead
+from leadcrm.crm.queries import get_lead, select_leads, to_leads
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
@@ -142,8 +143,25 @@ def release_leases(entities: Entities, holder: str) -> None:
             row.lease_until = now
 
 
-def take_work(entities: Entities, feed: Feed, name: str, holder: str, limit: int) -> Work | None:
+def take_work(
+    entities: Entities,
+    feed: Feed,
+    name: str,
+    holder: str,
+    limit: int,
+    after: int = 0,
+    under_way: Collection[int] = (),
+) -> Work | None:
     """Return what a sink has to deliver next; None if it is disabled.
+
+    Args:
+        entities: The bound database.
+        feed: The feed.
+        name: The sink's.
+        holder: This node.
+        limit: How many events at most, of each kind.
+        after: The number up to which the caller has read, beyond the cursor; 0 for the cursor.
+        under_way: The events that the caller has and has not yet told the results of.
 
     Raises:
         LeaseLost: Another node has the sink now.
@@ -155,23 +173,31 @@ def take_work(entities: Entities, feed: Feed, name: str, holder: str, limit: int
             raise LeaseLost
         if row.disabled is not None:
             return None
-        cursor, now = row.cursor_seq, now_utc()
+        cursor, now = max(row.cursor_seq, after), now_utc()
         due = _rows_of(
             select(d for d in entities.delivery if d.sink == name and d.state == WAITING and d.next_at <= now)
             .order_by(lambda d: d.next_at)
-            .limit(limit)
+            .limit(limit + len(under_way))
         )
-        retries = complete_events(entities, due)
+        retries = complete_events(entities, [row for row in due if row[0] not in under_way][:limit])
     page = feed.read(entities, cursor, limit=limit)
     # Requests that became no lead have numbers too: a page that is not full has read past them.
     return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
 
 
+def read_again(entities: Entities, events: list[FeedEvent]) -> list[FeedEvent]:
+    """Return events with their leads as they are now; without lead and change where one was erased meanwhile."""
+    ids = list({event.lead_id for event in events if event.lead is not None})
+    with session(entities):
+        query = select_leads(entities).where(lambda lead: lead.raw.id in ids)
+        leads = {lead.id: lead for lead in to_leads(query)} if ids else {}
+    return [event if event.lead is None else _with_lead(event, leads.get(event.lead_id)) for event in events]
+
+
 def with_whole_lead(entities: Entities, event: FeedEvent) -> FeedEvent:
     """Return an event with the whole values of its lead; without lead and change if it was erased meanwhile."""
     with session(entities):
-        lead = get_lead(entities, event.lead_id)
-    return event._replace(lead=lead, change=event.change if lead else None)
+        return _with_lead(event, get_lead(entities, event.lead_id))
 
 
 def pass_gap(entities: Entities, name: str, holder: str, oldest: int) -> int | None:
@@ -331,6 +357,10 @@ def _keep(entities: Entities, sink: Any, result: Result, now: datetime) -> str:
             event_at=event.at, **values,
         )  # fmt: skip
     return DEAD if next_at is None else "failed"
+
+
+def _with_lead(event: FeedEvent, lead: Lead | None) -> FeedEvent:
+    return event._replace(lead=lead, change=event.change if lead else None)
 
 
 def _rows_of(deliveries: Iterable[Any]) -> list[Any]:
