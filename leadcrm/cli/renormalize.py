@@ -1,7 +1,8 @@
 """Read old leads again by the mapping and the rules of now, and change the columns that differ.
 
 What people set stays. Each changed column is an event in the lead's history. Pages are committed one by one: if the
-command is interrupted, run it again. Without --source, all leads are read.
+command is interrupted, run it again. Without --source, all leads are read, but for those of sources that were taken
+out of SOURCES_FILE: their mapping is gone.
 
 examples:
   leadcrm renormalize --source typeform-baltic --dry-run
@@ -12,6 +13,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +27,9 @@ from leadcrm.crm.audit import Action, record
 from leadcrm.crm.renormalize import Report, renormalize
 from leadcrm.crm.times import parse_moment
 from leadcrm.database.sessions import session
-from leadcrm.errors import EXIT_DONE
+from leadcrm.errors import EXIT_DONE, EXIT_FAILED
 from leadcrm.ingest.ingestion import open_sources
+from leadcrm.ingest.submission import API_SOURCE
 
 _SAMPLE_CHARACTERS = 60
 
@@ -46,13 +49,21 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     with open_crm(arguments, environ, directory) as crm, console.status("reading leads") as shown:
         if not console.is_terminal:
             shown.stop()
+        sources = open_sources(crm.config)
+        names = [API_SOURCE, *sources.names]
+        if arguments.source is not None and arguments.source not in names:
+            print(
+                f"leadcrm: SOURCES_FILE has no source {arguments.source!r}; there are: {', '.join(names)}",
+                file=sys.stderr,
+            )
+            return EXIT_FAILED
         if not arguments.dry_run:
             with session(crm.entities, writes=True):
                 detail = {"command": "renormalize", "source": arguments.source}
                 record(crm.entities, find_actor(), Action.CHANGE, detail=detail)
         report = renormalize(
             crm.entities,
-            open_sources(crm.config),
+            sources,
             source=arguments.source,
             since=arguments.since,
             max_decoded_bytes=crm.config.max_body_bytes,

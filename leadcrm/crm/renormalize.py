@@ -4,7 +4,7 @@ Invariants:
 - A column that people have set stays as they set it.
 - Each changed column is an event of the lead, committed with the change, page by page: an interrupted run is simply run
   again. Id, key, status and assignment never change.
-- A lead stays a lead, although by the rules of now its bytes would be none.
+- A lead stays a lead, although by the rules of now its bytes would be none, and as it is if its source was taken out.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _read_again(entities: Entities, sources: SourceReader, id: UUID, max_decoded
     with session(entities):
         row = entities.raw_lead.get(id=id)
         kept = None if row is None else submission_from_entity(row)
-    if kept is None or kept.body is None:
+    if kept is None or kept.body is None or kept.source not in (API_SOURCE, *sources.names):
         return None
     return kept.reprocessed(max_decoded_bytes=max_decoded_bytes, sources=sources)
 

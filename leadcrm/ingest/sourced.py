@@ -49,6 +49,11 @@ class SourceRows:
         self._live = live
         self._max_decoded_bytes = max_decoded_bytes
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the sources that have a mapping: one that was taken out of the file has none any more."""
+        return sorted(self._live.sources)
+
     def reread(self, row: Submission, *, at_leisure: bool) -> Submission | None:
         """See `SourceReader.reread`."""
         source = self._live.get(row.source)

@@ -7,7 +7,7 @@ that id everything that follows is idempotent: a commit in doubt, the spool, the
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -226,6 +226,10 @@ def _failed(error: Exception) -> Processed:
 
 class SourceReader(Protocol):
     """Reads the rows of the sources in `SOURCES_FILE`."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the sources that have a mapping."""
 
     def reread(self, row: Submission, *, at_leisure: bool) -> Submission | None:
         """Return a row with its body read again by its source as it is now; None if there never was such a source.

@@ -95,6 +95,14 @@ def test_columns_follow_the_mapping_of_now_and_people_keep_theirs(database: str,
     assert run("--source", "land")["changed"] == 1, "only the early one is left"
     assert run("--source", "land")["changed"] == 0
 
+    (tmp_path / "sources.toml").write_text("[source.other]\n")
+    refused = run_command(
+        tmp_path, database, "renormalize", f"--sources-file={tmp_path / 'sources.toml'}", "--source=land"
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.endswith("leadcrm: SOURCES_FILE has no source 'land'; there are: api, other\n")
+    assert run()["columns"] == {}, "without a mapping they stay as they are"
+
 
 def test_leads_of_the_api_are_read_again_once_by_each_version(
     database: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
@@ -123,5 +131,7 @@ def test_leads_of_the_api_are_read_again_once_by_each_version(
 
 
 class NoSources:
+    names = ()
+
     def reread(self, row: Submission, *, at_leisure: bool) -> None:
         return None
