@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from leadcrm.cli.who import add_actor
+
 ANSWERS = ("y", "yes")
 
 
@@ -12,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("--dry-run", action="store_true", help="only say what would be erased")
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    parser.add_argument("--actor", metavar="NAME", type=_parse_name, help="who does it (default: your user's name)")
+    add_actor(parser)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -30,9 +32,3 @@ def is_sure(arguments: argparse.Namespace, what: str) -> bool:
         return True
     print(f"{what} Backups keep it. Erase it for good? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ANSWERS
-
-
-def _parse_name(text: str) -> str:
-    if not text or len(text) > 200 or not text.isprintable():
-        raise argparse.ArgumentTypeError("a name of up to 200 printable characters is accepted")
-    return text

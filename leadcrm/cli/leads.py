@@ -25,7 +25,7 @@ from typing import Any
 
 from leadcrm.cli import configuration, printing
 from leadcrm.cli.crm import Crm, add_filter, open_crm, parse_filter, parse_id, parse_limit, sinks_of
-from leadcrm.cli.who import find_actor, record_reading
+from leadcrm.cli.who import add_actor, find_actor, record_reading
 from leadcrm.configuration.time_zone import TimeZone
 from leadcrm.crm.audit import Action
 from leadcrm.crm.changes import (
@@ -38,7 +38,6 @@ from leadcrm.crm.changes import (
     change_followed_leads,
 )
 from leadcrm.crm.documents import LEAD_NAMES, event_document, history_document, lead_document, lead_page_document
-from leadcrm.crm.events import is_program
 from leadcrm.crm.leads import MAX_ROWS, Cursor
 from leadcrm.crm.lookup import get_history
 from leadcrm.crm.sorting import NEWEST_FIRST, SORTS, SortCursor, decode_cursor, list_sorted, sort_of
@@ -101,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     note.add_argument("text", type=_parse_note)
     following = actions.add_parser("next", help="take the oldest lead that nobody has", allow_abbrev=False)
     for action in (change, note, following):
-        action.add_argument("--actor", type=_parse_name, metavar="NAME", help="who does it (default: your user's name)")
+        add_actor(action)
     for action in (listing, show, change, note, following):
         action.add_argument("--json", action="store_true", help="print JSON for programs")
         configuration.add_flags(action)
@@ -136,14 +135,6 @@ def _parse_value(text: str) -> str:
     if len(text) > MAX_VALUE_CHARS or not text.isprintable():
         raise argparse.ArgumentTypeError(f"up to {MAX_VALUE_CHARS} printable characters are accepted")
     return text
-
-
-def _parse_name(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("a name is accepted")
-    if is_program(text):
-        raise argparse.ArgumentTypeError("this name stands for leadcrm itself in the history")
-    return _parse_value(text)
 
 
 def _parse_correction(text: str) -> str:

@@ -6,11 +6,15 @@ import argparse
 import os
 import pwd
 import sys
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from leadcrm.cli.crm import Crm
+from leadcrm.configuration.time_zone import TimeZone
 from leadcrm.crm.audit import Action, Actor, Via, describe_filter, record
+from leadcrm.crm.changes import MAX_VALUE_CHARS
+from leadcrm.crm.events import check_person
 from leadcrm.crm.leads import FILTER_COLUMNS
 from leadcrm.database.sessions import session
 from leadcrm.errors import StoreError
@@ -20,9 +24,23 @@ _FILTER_FLAGS = {
     "assigned_to": "assignedTo",
     "since": "from",
     "until": "to",
-    **{name: name for name in ("email", "tests", "phone", "due", "q", "state", "format", "sink")},
+    **{name: name for name in ("contains", "email", "tests", "phone", "due", "q", "state", "format", "sink")},
 }
 """The flags of filters, by the names that their parameters have over HTTP."""
+
+
+def add_actor(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag that names the person for whom the command is run."""
+    parser.add_argument("--actor", metavar="NAME", type=_parse_actor, help="who does it (default: your user's name)")
+
+
+def _parse_actor(text: str) -> str:
+    if not text or len(text) > MAX_VALUE_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"a name of up to {MAX_VALUE_CHARS} printable characters is accepted")
+    try:
+        return check_person(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def find_actor(claimed: str | None = None) -> Actor:
@@ -43,7 +61,7 @@ def record_reading(
     crm: Crm, action: Action, arguments: argparse.Namespace | None = None, lead_id: UUID | None = None
 ) -> None:
     """Record what is read. A database that takes no writes does not keep the machine's people from reading."""
-    detail: dict[str, Any] = {} if arguments is None else _describe(arguments)
+    detail: dict[str, Any] = {} if arguments is None else _describe(arguments, crm.zone)
     try:
         with session(crm.entities, writes=True):
             record(crm.entities, find_actor(), action, lead_id, detail)
@@ -51,8 +69,16 @@ def record_reading(
         print(f"leadcrm: this is not in the audit trail: {error}", file=sys.stderr)
 
 
-def _describe(arguments: argparse.Namespace) -> dict[str, Any]:
+def _describe(arguments: argparse.Namespace, zone: TimeZone) -> dict[str, Any]:
     given = {name: value for flag, name in _FILTER_FLAGS.items() if (value := getattr(arguments, flag, None))}
     return describe_filter(
-        {name: [str(each) for each in (value if isinstance(value, list) else [value])] for name, value in given.items()}
+        {
+            name: [_text_of(each, zone) for each in (value if isinstance(value, list) else [value])]
+            for name, value in given.items()
+        }
     )
+
+
+def _text_of(value: Any, zone: TimeZone) -> str:
+    moment = value(zone) if callable(value) else value
+    return f"{moment.isoformat()}Z" if isinstance(moment, datetime) else str(moment)

@@ -23,8 +23,19 @@ _PROGRAM = re.compile(rf"({'|'.join(PROGRAM_NAMES)}) v[0-9]*")
 
 
 def is_program(actor: str) -> bool:
-    """Say whether an actor is this program, which mapped a lead again. No person may have such a name."""
+    """Say whether an actor is this program, which mapped a lead again."""
     return _PROGRAM.fullmatch(actor) is not None
+
+
+def check_person(name: str) -> str:
+    """Return the name of whoever changes a lead.
+
+    Raises:
+        ValueError: It is the program's, and what it sets would be taken for a mapping's.
+    """
+    if is_program(name):
+        raise ValueError("this name stands for leadcrm itself in the history")
+    return name
 
 
 class Event(NamedTuple):

@@ -23,7 +23,7 @@ from pony.orm import desc, select
 from uuid_utils import uuid7
 
 from leadcrm.crm.audit import Action, Actor, record
-from leadcrm.crm.events import is_program
+from leadcrm.crm.events import check_person
 from leadcrm.crm.times import now
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -142,9 +142,7 @@ def check_name(text: str) -> str:
     """
     if len(text) > MAX_NAME_CHARS or not re.search(NAME_PATTERN, text) or text.endswith("\n"):
         raise ValueError(f"a name is words with a blank between them, of 1 to {MAX_NAME_CHARS} characters in all")
-    if is_program(text):
-        raise ValueError(f"{text!r} stands for the program in histories")
-    return text
+    return check_person(text)
 
 
 def add_token(

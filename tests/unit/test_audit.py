@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from leadcrm.cli.who import find_actor
+from leadcrm.cli import main
+from leadcrm.cli.crm import add_filter
+from leadcrm.cli.who import find_actor, record_reading
+from leadcrm.configuration.time_zone import parse_time_zone
 from leadcrm.crm.audit import (
     PRUNE_ROWS,
     Action,
@@ -158,6 +163,43 @@ def test_only_the_hash_of_a_token_is_stored(entities: Entities) -> None:
     assert keys == Keys({digest(secret): token}, {})
     assert isinstance(token, Token)
     assert secret not in repr(token)
+
+
+def test_every_filter_of_a_command_is_in_its_entry_and_a_time_is_the_moment_it_means(entities: Entities) -> None:
+    parser = argparse.ArgumentParser()
+    add_filter(parser)
+    words = [word for flag in parser._option_string_actions for word in GIVEN.get(flag, (flag, "1"))]
+    arguments = parser.parse_args(words)
+    crm: Any = SimpleNamespace(entities=entities, zone=parse_time_zone("+02:00"))
+    record_reading(crm, Action.LIST, arguments)
+    ((*_, detail),), _ = list_entries(entities, AuditFilter(), limit=5)
+    given = {name for name, value in vars(arguments).items() if value}
+    assert len(detail) == len(given)
+    assert (detail["contains"], detail["due"]) == ("\u2026", ["2026-01-31T22:00:00Z"])
+    assert (detail["from"], detail["to"]) == (["2025-12-31T22:00:00Z"], ["2026-01-31T22:00:00Z"])
+
+
+GIVEN: dict[str, tuple[str, ...]] = {
+    "-h": (),
+    "--help": (),
+    "--contains": ("--contains", "offer:gold"),
+    "--from": ("--from", "2026-01-01"),
+    "--to": ("--to", "2026-01-31"),
+    "--due": ("--due", "2026-01-31"),
+    "--tests": ("--tests", "only"),
+}
+"""What a flag of a filter takes, where that is not any text."""
+
+
+@pytest.mark.parametrize("name", ["mapping v1", "normalizer v12", "", "a" * 201, "a\nb"])
+def test_no_command_acts_in_a_name_that_stands_for_the_program_or_is_none(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (("leads", "next"), ("erase", str(UUID(int=1))), ("prune", "--older-than", "4d")):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, f"--actor={name}"])
+        assert ended.value.code == 2
+        assert "--actor" in capsys.readouterr().err
 
 
 def test_who_became_root_is_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from leadcrm.crm.changes import CORRECTABLE, MAX_CORRECTION_CHARS, MAX_IDS, MAX_NOTE_CHARS, MAX_VALUE_CHARS
 from leadcrm.crm.documents import NAME_OF_COLUMN
-from leadcrm.crm.events import is_program
+from leadcrm.crm.events import check_person
 from leadcrm.crm.times import parse_moment
 from leadcrm.web.crm.declarations import UUID_SCHEMA, Body, Parameter, parse_uuid
 
@@ -46,10 +46,7 @@ def parse_actor(text: str) -> str:
     """Read X-Actor."""
     if not re.fullmatch(_ACTOR, text):
         raise ValueError("a name is accepted, percent-encoded, of up to 1,200 characters with the encoding")
-    name = _CONTROLS.sub("\ufffd", unquote(text, errors="replace"))
-    if is_program(name):
-        raise ValueError("this name stands for leadcrm itself in the history")
-    return name
+    return check_person(_CONTROLS.sub("\ufffd", unquote(text, errors="replace")))
 
 
 def _parse_versions(text: str) -> list[str] | None:
