@@ -24,6 +24,7 @@ from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.crashed_log import keep_log_of_overwritten
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
+from leadcrm.database.feed_numbers import raise_numbers_within
 from leadcrm.database.postgres import deadline, open_blocking
 from leadcrm.database.sqlite import set_pragmas
 from leadcrm.errors import StoreUnavailable
@@ -162,7 +163,8 @@ def session(entities: SpoolEntities, *, writes: bool = False) -> Iterator[None]:
     """Hold a Pony session in this thread; commit it at the end unless an exception leaves the block.
 
     `writes` takes SQLite's write lock at the start: SQLite does not wait for the lock when a reading transaction begins
-    to write. An error closes the thread's connection.
+    to write. The first such session of a connection raises the feed's numbers: the database may have been restored, and
+    no store been opened since. An error closes the thread's connection.
 
     Raises:
         StoreUnavailable: The database cannot be used now.
@@ -170,11 +172,24 @@ def session(entities: SpoolEntities, *, writes: bool = False) -> Iterator[None]:
     """
     try:
         with deadline(READ_TIMEOUT_S), db_session(immediate=writes):
+            raised = _raise_numbers(entities) if writes and isinstance(entities, Entities) else None
             yield
+        if raised is not None:
+            entities.database.provider.pool.raised = raised
     except Exception as error:
         # The connection may still be usable, but nothing guarantees it.
         entities.database.disconnect()
         raise store_error(error) from error
+
+
+def _raise_numbers(entities: Entities) -> Any:
+    """Return the thread's connection, over which the feed's numbers have been raised."""
+    connection = entities.database.get_connection()
+    # The pool is an object of each thread.
+    if getattr(entities.database.provider.pool, "raised", None) is not connection:
+        table = entities.feed_event._table_
+        raise_numbers_within(connection, None if isinstance(table, str) else table[0])
+    return connection
 
 
 @contextmanager

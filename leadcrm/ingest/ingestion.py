@@ -11,6 +11,7 @@ from time import monotonic
 from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
 from leadcrm.database.data_dir import nearest_folder
+from leadcrm.database.feed_numbers import raise_numbers
 from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate, require_current
 from leadcrm.database.overwritten import describe_overwriting
@@ -36,7 +37,6 @@ from leadcrm.errors import (
     StoreDamaged,
     StoreUnavailable,
 )
-from leadcrm.feed.numbers import raise_numbers
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.leisure import Leisure
 from leadcrm.ingest.queue_budget import QueueBudget

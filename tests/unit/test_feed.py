@@ -19,15 +19,15 @@ from leadcrm.crm.feed import Feed, FeedEvent, FeedGone
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.connections import open_connection
 from leadcrm.database.entities import Entities
+from leadcrm.database.feed_numbers import raise_numbers
 from leadcrm.database.migrations import migrate
 from leadcrm.database.sessions import bind
 from leadcrm.feed import horizon, pruning
-from leadcrm.feed.numbers import raise_numbers
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.replay import replay
 from leadcrm.ingest.submission import Submission
 from tests.support.crm import MAX_DECODED_BYTES, keep, submission, url_of
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PASSWORD, PostgresServer
 from tests.support.rows import Rows
 
 
@@ -205,3 +205,39 @@ def test_numbers_never_fall_back_where_the_database_does(database: str, entities
     assert abs(second - time.time() * 1000) < 600_000
     assert third == second + 1
     assert second < 2**53, "a program in JavaScript reads it exactly"
+
+
+def test_whoever_changes_a_lead_of_a_restored_database_first_tells_all_who_had_read_further(
+    database: str, entities: Entities
+) -> None:
+    kept = lead(email="a@example.com")
+    keep(database, [kept])
+    feed = Feed()
+    restored_to = feed.read(entities, None, limit=5).next
+    # What a reader of the lost time has read: its numbers were those of the time.
+    read_up_to = int(time.time() * 1000)
+    assert change_leads(entities, [UUID(kept.id)], {"status": "won"}, actor=Actor("kim", Via.COMMAND))
+    assert restored_to < read_up_to
+    assert told(feed.read(entities, read_up_to - 1, limit=5).events) == [("changed", kept.id)]
+
+
+def test_a_role_that_may_not_raise_the_numbers_still_changes_leads(
+    whole_database: str, postgres: PostgresServer
+) -> None:
+    with bound(whole_database) as entities:
+        kept = lead(email="a@example.com")
+        keep(whole_database, [kept])
+        role = f"clerk_{kept.id[-12:]}"
+        tables = "ON ALL TABLES IN SCHEMA public"
+        postgres.execute(
+            f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT, INSERT, UPDATE, DELETE {tables} TO {role}; "
+            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+            url=whole_database,
+        )
+        clerk = bind(url_of(whole_database.replace("//postgres:", f"//{role}:")))
+        try:
+            assert change_leads(clerk, [UUID(kept.id)], {"status": "won"}, actor=Actor("kim", Via.COMMAND))
+        finally:
+            clerk.database.disconnect()
+            postgres.execute(f"DROP OWNED BY {role}; DROP ROLE {role}", url=whole_database)
+        assert [event.type for event in read_all(Feed(), entities)] == ["created", "changed"]

@@ -1,8 +1,8 @@
 """Keeps the feed's numbers from falling back where the database itself does: a restored backup or dump, a standby that
 takes over without the last commits, a new file in the place of a damaged one.
 
-Else new events would get numbers that readers have passed already. Whoever opens a store therefore raises the numbers
-to the time in milliseconds: fewer events than that have ever been numbered.
+Else new events would get numbers that readers have passed already. Whoever opens a store, or changes something over a
+new connection, therefore raises the numbers to the time in milliseconds: fewer events than that were ever numbered.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import psycopg2.errors
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.connections import Connection
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.postgres import PostgresConnection
 
 _LOCK = 0x6C656165  # the key of the advisory lock: of two who raise at once, the later must not set a lower number
 
@@ -23,12 +22,10 @@ _LEAST_RAISE = 10_000
 """No writer can take so many numbers between the look at the newest one and the raise."""
 
 _RAISE_POSTGRES = f"""
-    BEGIN;
     SELECT pg_advisory_xact_lock({_LOCK});
     SELECT setval(sequence.tableoid, moment) FROM {{sequence}} AS sequence,
         (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS moment) AS clock
     WHERE last_value + {_LEAST_RAISE} < moment;
-    COMMIT
 """  # noqa: S608 - names of ours
 
 _MOMENT_SQLITE = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
@@ -48,17 +45,34 @@ def raise_numbers(connection: Connection, url: DatabaseURL) -> None:
         StoreUnavailable: The database cannot be changed now.
     """
     try:
-        if not isinstance(connection, PostgresConnection):
-            for sql in _RAISE_SQLITE:
-                connection.execute(sql)
-            return
-        prefix = '"{}".'.format(url.schema.replace('"', '""')) if url.schema else ""
-        with connection.cursor() as cursor:
-            # The sequence is a part of its table, whose name needs no quotes.
-            try:
-                cursor.execute(_RAISE_POSTGRES.replace("{sequence}", f"{prefix}leads_feed_seq_seq"))
-            except psycopg2.errors.InsufficientPrivilege:
-                # A role that may only keep leads leaves it to the owner, who migrates and restores.
-                cursor.execute("ROLLBACK")
+        _raise(connection, url.schema, begin="BEGIN;", end="COMMIT", undo="ROLLBACK")
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error
+
+
+def raise_numbers_within(connection: Connection, schema: str | None) -> None:
+    """Raise the feed's numbers within the transaction that is under way.
+
+    Raises:
+        psycopg2.Error: The database cannot be changed now.
+        sqlite3.Error: The same.
+    """
+    undo = "ROLLBACK TO SAVEPOINT leadcrm_numbers"
+    begin, end = "SAVEPOINT leadcrm_numbers;", "RELEASE SAVEPOINT leadcrm_numbers"
+    _raise(connection, schema, begin=begin, end=end, undo=undo)
+
+
+def _raise(connection: Connection, schema: str | None, *, begin: str, end: str, undo: str) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        for sql in _RAISE_SQLITE:
+            connection.execute(sql)
+        return
+    # The sequence is a part of its table, whose name needs no quotes.
+    prefix = '"{}".'.format(schema.replace('"', '""')) if schema else ""
+    raise_them = _RAISE_POSTGRES.replace("{sequence}", f"{prefix}leads_feed_seq_seq")
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"{begin}{raise_them}{end}")
+        except psycopg2.errors.InsufficientPrivilege:
+            # A role that may only keep leads leaves it to the owner, who migrates and restores.
+            cursor.execute(undo)
