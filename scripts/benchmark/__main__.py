@@ -15,6 +15,7 @@ from benchmark.chart import chart
 from benchmark.load import find_wrk
 from benchmark.machine import describe
 from benchmark.peers import BUILD
+from benchmark.pruning import prune
 from benchmark.report import table
 from benchmark.rounds import Sample, cells, run_rounds
 from benchmark.scale import drain, export, growth, memory
@@ -98,6 +99,9 @@ def _scale(arguments: argparse.Namespace) -> None:
         elif arguments.what == "export":
             rows = arguments.rows or 1_000_000
             text = export(cluster, folder, rows=rows, rounds=arguments.rounds, seconds=arguments.seconds)
+        elif arguments.what == "prune":
+            rows = arguments.rows or 500_000
+            text = prune(cluster, folder, rows=rows, rounds=arguments.rounds, seconds=arguments.seconds)
         elif arguments.what == "memory":
             text = memory(cluster, folder, leads=arguments.leads)
         elif arguments.what == "stages":
@@ -121,12 +125,14 @@ def _parse() -> argparse.Namespace:
         "what",
         nargs="?",
         default="peers",
-        choices=("peers", "growth", "export", "memory", "drain", "stages"),
-        help="the peers (default); full tables; during an export; memory over a million leads; the spool's drain; "
-        "CPU time by stage",
+        choices=("peers", "growth", "export", "prune", "memory", "drain", "stages"),
+        help="the peers (default); full tables; during an export; beside prune; memory over a million leads; the "
+        "spool's drain; CPU time by stage",
     )
     parser.add_argument(
-        "--rows", type=int, help="rows of the full tables of growth and export (default: 5,000,000; 1,000,000)"
+        "--rows",
+        type=int,
+        help="rows of the full tables of growth, export and prune (default: 5,000,000; 1,000,000; 500,000)",
     )
     parser.add_argument("--leads", type=int, default=1_000_000, help="leads of memory (default: %(default)s)")
     parser.add_argument("--systems", nargs="+", choices=[*KINDS, "all"], metavar="NAME", help=", ".join(KINDS))

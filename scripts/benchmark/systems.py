@@ -132,7 +132,7 @@ class System:
         self.database_url = cluster.create_database() if kind.database == "postgres" else None
         if kind.schema is not None:
             cluster.execute(kind.schema.read_text(), url=self.database_url)
-        environment = {
+        self.environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(folder),
             "LANG": "C.UTF-8",
@@ -146,7 +146,7 @@ class System:
             self._process = subprocess.Popen(
                 kind.command(port, folder),
                 cwd=folder,
-                env=environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
