@@ -42,6 +42,7 @@ from leadcrm.ingest.leisure import Leisure
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.replay import Postponed, replay_failed, replay_postponed
+from leadcrm.ingest.rewinding import Rewinding
 from leadcrm.ingest.sourced import SourceRows
 from leadcrm.ingest.spool.spool import Spool, SpoolStatus
 from leadcrm.ingest.store.postgres import PostgresStore
@@ -107,8 +108,12 @@ def open_spool(config: Config) -> Spool | None:
     return Spool(config.data_dir, max_bytes=config.spool_bytes, min_free_bytes=config.min_free_bytes)
 
 
-def open_store(config: Config) -> Store:
+def open_store(config: Config, look: Callable[[PostgresConnection], None] = lambda _connection: None) -> Store:
     """Connect to the database and return a store for use by one thread.
+
+    Args:
+        config: The configuration.
+        look: Is given a connection to PostgreSQL before it is used.
 
     Raises:
         StoreUnavailable: The database cannot be used now.
@@ -123,6 +128,8 @@ def open_store(config: Config) -> Store:
         with deadline(config.commit_timeout_s):
             schema_version = require_current(connection, url)
             raise_numbers(connection, url)
+            if isinstance(connection, PostgresConnection):
+                look(connection)
             if isinstance(connection, PostgresConnection) and config.require_sync:
                 strengthen_commits(connection, url, NOT_REPLICATED)
         if isinstance(connection, PostgresConnection):
@@ -208,6 +215,7 @@ class Ingestion:
         self.sources = sources or LiveSources(config, slots)
         self.source_rows = SourceRows(self.sources, max_decoded_bytes=config.max_body_bytes)
         self.writer = Writer(open_spool(config), self._wake_recovery, self.budget)
+        self._rewinding = Rewinding(self.writer, config.database.schema)
         self._recovery = Recovery(
             self.writer,
             open_spool(config),
@@ -266,6 +274,8 @@ class Ingestion:
             faults.append("the latest leads could not be kept")
         if config.database.path is not None and (overwriting := describe_overwriting(config.database.path)):
             faults.append(overwriting)
+        if self._rewinding.fault:
+            faults.append(self._rewinding.fault)
         if has_no_room := _is_recent(self.budget.refused_at):
             faults.append("leads that wait fill the memory for them (QUEUE_BYTES), so that others are refused")
         if self.sources.fault:
@@ -347,7 +357,7 @@ class Ingestion:
         self._require_same_file()
         # After a loss to damage, nothing less than the whole file will do: the leads wait in the spool.
         self._inspect(MAX_INSPECTION_S if isinstance(self.writer.loss, StoreDamaged) else INSPECTION_S)
-        return open_store(self._config)
+        return open_store(self._config, self._rewinding.look)
 
     def _inspect(self, timeout_s: float = INSPECTION_S) -> None:
         """Look through the embedded database; raise `StoreDamaged` if it is damaged."""

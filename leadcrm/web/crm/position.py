@@ -73,6 +73,19 @@ class KnownPosition:
                 self._ask(primary(), told)
         return max(self._asked, self.changed)
 
+    def forget_beyond(self, position: float, primary: Callable[[], Entities]) -> None:
+        """Forget a place that no standby has reached, if the primary has not either.
+
+        It was a place of a log that is gone: the database was restored, or another server took over without the end.
+        """
+        with suppress(StoreUnavailable):
+            end = log_position(primary())
+            if position > end:
+                with self._lock:
+                    self._asked = min(self._asked, end)
+                    for worker in self._node:
+                        worker.set("changed_position", min(worker.get("changed_position"), end))
+
     def _ask(self, entities: Entities, told: tuple[float, ...]) -> None:
         position = log_position(entities)
         with self._lock:

@@ -288,7 +288,11 @@ class Readers:
         if not reads.standby.is_usable:
             standby.close()
             return primary
-        position = max(job.position, reads.known.position(lambda: primary.open(job.connects_by)))
+
+        def open_primary() -> Entities:
+            return primary.open(job.connects_by)
+
+        position = max(job.position, reads.known.position(open_primary))
         if self._keeps_connection:
             primary.close()
         else:
@@ -296,6 +300,7 @@ class Readers:
         try:
             if reads.standby.serves(standby.open(job.connects_by), position):
                 return standby
+            reads.known.forget_beyond(position, open_primary)
         except TooBusy:
             raise
         except StoreUnavailable as error:
