@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         return EXIT_USAGE
     before = arguments.older_than
     states = [State(state) for state in arguments.state]
+    os.nice(_NICENESS)
     with open_crm(arguments, environ, directory) as crm:
         due = count_due(crm.entities, states, before)
         if arguments.dry_run:
@@ -87,7 +88,6 @@ def _parse_age(text: str) -> datetime:
 def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State], due: Due, actor: Actor) -> Counts:
     """Prune with a progress bar; what was erased is told even if it is interrupted."""
     erased = Counts()
-    os.nice(_NICENESS)
     try:
         with printing.progress("erasing") as on_progress:
 

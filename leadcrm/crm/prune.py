@@ -18,14 +18,19 @@ from leadcrm.crm.tombstones import ERASED_AT_ONCE, Counts, body_sizes, erase_row
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.database.states import State
+from leadcrm.feed.horizon import newest_number
 from leadcrm.ingest.replay import unerased
 from leadcrm.ingest.submission import ERASED
 
 BATCH_BYTES = 2 * 1024 * 1024
 """The bodies of a transaction: SQLite overwrites them, and leads wait meanwhile."""
 
-REST = 24
-"""How many times as long as a batch took the next one waits: SQLite's lock is ingestion's for 96 % of it."""
+LEAST_REST, MOST_REST = 1.0, 24.0
+"""How many times as long as it worked it rests, while nothing arrives and while much does: then 96 % of the time are
+ingestion's."""
+
+BUSY_RATE = 250.0
+"""Requests a second from which on the rest is the longest. Of what a slow machine can keep it is a third."""
 
 _SCANNED_AT_ONCE = 1_000
 
@@ -94,17 +99,44 @@ def prune(
     Raises:
         StoreUnavailable: The database cannot be changed now; run it again.
     """
-    counts, rest_s = Counts(), 0.0
+    counts, pace = Counts(), Pace(entities)
     for state in states_with(states):
         pages = _old_leads(entities, before) if state is State.STORED else _old_rows(entities, state, before)
         for page in pages:
             for batch in _batches(entities, page):
-                sleep(rest_s)
-                began_at = monotonic()
-                counts = counts.plus(erase_rows(entities, batch, trace))
+                pace.rest()
+                erased = erase_rows(entities, batch, trace)
+                pace.leave_out(erased.leads)
+                counts = counts.plus(erased)
                 on_batch(counts)
-                rest_s = REST * (monotonic() - began_at)
     return counts
+
+
+class Pace:
+    """Rests the longer the more requests arrive: each takes a number of the feed, as does each lead that is erased."""
+
+    def __init__(self, entities: Entities) -> None:
+        """Look at what has arrived so far."""
+        self._entities = entities
+        self._newest = self._look()
+        self._looked_at = self._woke_at = monotonic()
+
+    def leave_out(self, events: int) -> None:
+        """Do not count so many numbers as requests."""
+        self._newest += events
+
+    def rest(self) -> None:
+        """Rest as long as the work since the last rest, and what has arrived since the one before, ask for."""
+        newest, now = self._look(), monotonic()
+        rate = (newest - self._newest) / max(now - self._looked_at, 0.001)
+        worked_s = now - self._woke_at
+        self._looked_at, self._newest = now, newest
+        sleep(worked_s * min(MOST_REST, max(LEAST_REST, MOST_REST * rate / BUSY_RATE)))
+        self._woke_at = monotonic()
+
+    def _look(self) -> int:
+        with session(self._entities):
+            return newest_number(self._entities)
 
 
 def _old_leads(entities: Entities, before: datetime) -> Iterator[list[UUID]]:

@@ -87,14 +87,12 @@ class Horizon:
     def _look(self, entities: Entities) -> None:
         database = entities.database
         with session(entities):
+            # The order matters: whoever took a number up to this one holds the lock by now, or has ended.
+            newest = newest_number(entities)
             if database.provider.dialect == "SQLite":
-                (self.newest,) = database.select(_NEWEST_SQLITE)
-                self.settled = self.newest
+                self.newest = self.settled = newest
                 return
             table = quoted_table(entities.feed_event)
-            sequence = quoted_table(entities.feed_event, "_seq_seq")
-            # The order matters: whoever took a number up to this one holds the lock by now, or has ended.
-            (newest,) = database.select(_NEWEST_POSTGRES.format(sequence=sequence))
             writers = set(database.select(_WRITERS.format(table=table.replace("'", "''"))))
         self.newest = newest
         candidate = self._candidate
@@ -108,3 +106,12 @@ class Horizon:
             self._candidate = None
         elif candidate is None and newest > self.settled:
             self._candidate = _Candidate(newest, writers, monotonic())
+
+
+def newest_number(entities: Entities) -> int:
+    """Return the newest number that was given out, even if to what never gets visible. The caller holds the session."""
+    sql = _NEWEST_SQLITE
+    if entities.database.provider.dialect != "SQLite":
+        sql = _NEWEST_POSTGRES.format(sequence=quoted_table(entities.feed_event, "_seq_seq"))
+    (newest,) = entities.database.select(sql)
+    return int(newest)

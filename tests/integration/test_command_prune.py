@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ import pytest
 from leadcrm.cli.prune import add_arguments
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
-from leadcrm.crm.prune import Due, count_due, prune, states_with
+from leadcrm.crm.prune import LEAST_REST, MOST_REST, Due, Pace, count_due, prune, states_with
 from leadcrm.crm.tombstones import trace_of
 from leadcrm.database.sessions import bind
 from leadcrm.database.states import State
@@ -74,6 +75,29 @@ def test_only_what_is_old_and_in_the_states_goes_and_a_worked_lead_is_told_of(
     assert {one["id"] for one in rows.raw() if one["error"] is None} == {young.id, late.id}
     assert [lead["id"] for lead in rows.leads()] == [young.id]
     assert run_command(tmp_path, database, "verify").returncode == 0
+
+
+def test_it_rests_as_long_as_it_works_while_nothing_arrives_and_the_longest_while_much_does(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr("leadcrm.crm.prune.sleep", rests.append)
+    monkeypatch.setattr("leadcrm.crm.prune.monotonic", map(float, count()).__next__)
+    keep(database, [row("first")])
+    entities = bind(url_of(database))
+    # The first change over a connection raises the numbers.
+    prune(entities, [], NOW.replace(tzinfo=None), trace_of("kim"))
+    keep(database, [row(f"{number}") for number in range(9)])
+    pace = Pace(entities)
+    erased = prune(entities, [], NOW.replace(tzinfo=None), trace_of("kim"))
+    pace.leave_out(erased.leads)
+    pace.rest()
+    keep(database, [row(f"{number}", at=NOW) for number in range(600)])
+    pace.rest()
+    entities.database.disconnect()
+    assert erased.leads == 9
+    assert rests[-1] == MOST_REST
+    assert rests[-2] == LEAST_REST * 4, "the clock ticks whenever it is read"
 
 
 @pytest.mark.parametrize("age", ["400", "0d", "-1d", "999999d", "d", "1.5d"])
