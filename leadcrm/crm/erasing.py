@@ -177,7 +177,10 @@ class Erasing:
     def _left(self) -> list[str]:
         left = ["backups that were made before still have it: after a restore, erase again"]
         if self._config.database.path is None:
-            left.append("PostgreSQL's dead rows until their space is used again, and its archived log")
+            left.append(
+                "PostgreSQL's dead rows and index entries until their space is used again (VACUUM FULL writes the "
+                "tables anew), and its archived log"
+            )
             left.append("the spools of other nodes, where rows may wait: run it there too")
             left += [
                 f"the table {table}, as the original service left it: drop it" for table in self._original_tables()
@@ -185,6 +188,7 @@ class Erasing:
         else:
             left.append("copies of index entries that SQLite leaves in unused bytes: VACUUM, with the server stopped")
         left.append("receivers of sinks, which are told by lead.erased")
+        left.append("this program's log and a proxy's, which hold addresses, keys and ids of requests")
         if self._search is not None:
             left.append("bodies that are encrypted, in base64 or in an image were not looked through")
         if unread := len(self._found.unread):
