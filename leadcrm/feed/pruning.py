@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from itertools import takewhile
+from time import monotonic, sleep
 
 from pony.orm import min, select
 
@@ -17,7 +18,7 @@ from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 
 PRUNE_ROWS = 1_000
-"""Events of one transaction, which takes some ten milliseconds: on SQLite leads wait meanwhile."""
+"""Events of one transaction, of some ten milliseconds: on SQLite leads wait meanwhile. Then it rests as long."""
 
 CLOCKS = timedelta(hours=1)
 """How far the clocks of nodes and database may differ: a lead's time is its node's, an event's the database's."""
@@ -34,10 +35,12 @@ def prune_feed(
     before = (now or datetime.now(timezone.utc)).replace(tzinfo=None) - timedelta(days=days)
     pruned = 0
     while not is_stopping():
+        began_at = monotonic()
         count = _prune_some(entities, before)
         pruned += count
         if count < PRUNE_ROWS:
             break
+        sleep(monotonic() - began_at)
     return pruned
 
 

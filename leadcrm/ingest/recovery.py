@@ -5,7 +5,7 @@ jitter), proves the new connection with a real write and hands it over. Now and 
 database for damage, and makes the writer abandon a damaged one. Then it drains the spool over a second
 connection, in one process of the node at a time, while new leads go straight to the database. Once after each start,
 and so after every upgrade, it replays the failed rows. Between its pauses it makes the leads of bodies that were too
-laborious to be read on arrival. Every hour it prunes the feed.
+laborious to be read on arrival. Every hour it prunes the feed, in turns.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ TURN_S = 1.0
 """How long the drain keeps its connection while all slots are taken; then the CRM gets it for `IDLE_PAUSE_S`."""
 
 PRUNE_INTERVAL_S = 3600.0
+
+PRUNE_TURN_S = 1.0
+"""How long old events are deleted at a time: the drain and a lost connection do not wait longer for it."""
 
 STOP_TIMEOUT_S = 3.0
 
@@ -109,6 +112,7 @@ class Recovery:
         self._rest_s = POSTPONED_PAUSE_S
         self._prune_feed = prune_feed
         self._prune_at = 0.0  # monotonic; at the start too
+        self._pruned = 0  # since it was last done
         self._max_decoded_bytes = max_decoded_bytes
         self._sources = sources
         self._store: Store | None = None
@@ -333,10 +337,14 @@ class Recovery:
         with self._slot() as has_slot:
             if not has_slot:
                 return
-            pruned = self._prune_feed(lambda: self._stopping)
+            ends_at = monotonic() + PRUNE_TURN_S
+            self._pruned += self._prune_feed(lambda: self._stopping or monotonic() > ends_at)
+        if monotonic() > ends_at:
+            return
         self._prune_at = monotonic() + PRUNE_INTERVAL_S
-        if pruned:
-            logger.info("old events of the feed were deleted", extra={"action": "prune", "rows": pruned})
+        if self._pruned:
+            logger.info("old events of the feed were deleted", extra={"action": "prune", "rows": self._pruned})
+            self._pruned = 0
 
     def _drop_store(self) -> None:
         if self._store is not None:

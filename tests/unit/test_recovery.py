@@ -104,6 +104,31 @@ def test_a_recovery_that_was_woken_once_pauses_again(monkeypatch: pytest.MonkeyP
     assert min(after - before for before, after in pairwise(later)) >= 0.02
 
 
+def test_old_events_are_deleted_in_turns_between_which_the_spool_is_drained(
+    database: str, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery_module, "PRUNE_TURN_S", 0.05)
+    turns: list[int] = []
+
+    def prune_without_end(is_stopping: Callable[[], bool]) -> int:
+        with closing(spool_in(tmp_path / "spool")) as spool:
+            spool.write([submission(b'{"phone":"%d"}' % len(turns))])
+        turns.append(1)
+        wait_until(is_stopping, timeout_s=60)
+        return 1000
+
+    recovery = Recovery(
+        Writer(None, lambda: None, QueueBudget(1)),
+        spool_in(tmp_path / "spool"),
+        lambda: open_store(database),
+        lambda _: 0,
+        max_decoded_bytes=MAX_DECODED_BYTES,
+        prune_feed=prune_without_end,
+    )
+    with running(recovery):
+        wait_until(lambda: len(turns) > 1 and rows.leads())
+
+
 def test_a_drain_whose_connection_breaks_takes_another_and_leaves_none_behind(
     database: str, rows: Rows, tmp_path: Path
 ) -> None:
