@@ -26,6 +26,8 @@ DAMAGE_HINT = (
     "in the spool go to the restored one"
 )
 
+_READ_ONLY = "25006"
+
 _AUTHORIZATION_AND_CONNECTION = ("08", "28", "3D", "53", "57", "58")
 # A trigger may raise any code with any text, but hardly this one.
 _MISSING_RIGHT = re.compile(
@@ -74,7 +76,8 @@ def _postgres_error(error: psycopg2.Error) -> StoreUnavailable | SubmissionRefus
     message = diagnostics.message_primary or ""
     if (sqlstate[:2] in _AUTHORIZATION_AND_CONNECTION and message) or _MISSING_RIGHT.fullmatch(message):
         text = f"{message} (SQLSTATE {sqlstate})"
-    return StoreUnavailable(text, hint=hint_for(sqlstate, message), sqlstate=sqlstate, detail=detail)
+    public = "its server takes no writes: it is a standby, or read-only" if sqlstate == _READ_ONLY else ""
+    return StoreUnavailable(text, hint=hint_for(sqlstate, message), sqlstate=sqlstate, detail=detail, public=public)
 
 
 def _is_known(sqlstate: str) -> bool:

@@ -15,6 +15,7 @@ from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.file_check import require_whole
+from leadcrm.database.hints import hint_for
 from leadcrm.database.migrations import KEY_INDEX, SchemaConnection, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
@@ -199,6 +200,8 @@ def _check_replication(connection: Connection, config: Config) -> str:
     if isinstance(connection, sqlite3.Connection):
         return "an acknowledged lead is on one disk, this machine's: it survives a crash, not the loss of the disk"
     execute = SchemaConnection(connection, None).execute
+    if execute("SELECT pg_is_in_recovery()")[0][0]:
+        raise StoreUnavailable("the server is a standby: leads wait in the spool", hint=hint_for("25006", ""))
     ((awaits_standby, is_followed),) = execute(STANDING_SQL)
     ((level, names),) = execute(
         "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"

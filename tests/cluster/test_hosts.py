@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -12,6 +14,7 @@ from tests.cluster.conftest import Pair
 from tests.conftest import StartServer
 from tests.support.command import leadcrm
 from tests.support.crm_client import ENVIRONMENT, Crm
+from tests.support.waiting import wait_until
 
 CONNECT_TIMEOUT_S = 2.0
 
@@ -52,3 +55,23 @@ def test_behind_another_host_the_primary_serves_leads_crm_and_commands(
         for command in (("check",), ("verify",)):
             done = leadcrm(server.directory, *command, **server.environment)
             assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def test_a_node_that_knows_the_standby_alone_says_so_and_keeps_leads(
+    start_server: StartServer, pair: Pair, url: str, tmp_path: Path
+) -> None:
+    assert leadcrm(tmp_path, "migrate", DATABASE_URL=url).returncode == 0
+    ((sent,),) = pair.primary.execute("SELECT pg_current_wal_lsn()")
+    wait_until(lambda: pair.standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", sent) == [(True,)])
+    server = start_server(pair.url(url, pair.standby))
+    receipt = server.client.post_lead({"email": "a@example.com"}).receipt
+    assert receipt is not None
+    assert receipt.stored == "spool"
+    told = server.client.get("/ready")
+    assert (told.status, told.json()["database"]) == (200, "down")
+    assert "takes no writes: it is a standby" in told.json()["fault"]
+    assert server.client.get("/ready?database").status == 503
+    checked = leadcrm(server.directory, "check", "--json", **server.environment)
+    checks = {check["name"]: check for check in json.loads(checked.stdout)["checks"]}
+    assert "the server is a standby" in checks["replication"]["text"]
+    assert checked.returncode == 1
