@@ -68,6 +68,32 @@ def test_every_metric_and_every_value_of_a_label_is_one_that_the_program_has(tex
             assert set(pattern.split("|")) <= VALUES[label], (label, pattern)
 
 
+def test_the_dashboard_has_the_shape_that_grafana_imports() -> None:
+    dashboard = json.loads((FOLDER / "grafana-dashboard.json").read_text())
+    assert dashboard["schemaVersion"] >= 36
+    assert {"title", "uid", "panels", "time", "templating"} <= set(dashboard)
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        assert panel["type"] in ("stat", "timeseries", "row"), panel["title"]
+        place = panel["gridPos"]
+        columns, lines = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        cells = {(column, line) for column in columns for line in lines}
+        assert not cells & taken, panel["title"]
+        assert columns.stop <= 24, panel["title"]
+        taken |= cells
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references), panel["title"]
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
+    asked = " ".join(ASKED["dashboard"])
+    named = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard)))
+    assert {name for name in named if not name.startswith("__")} == variables
+    assert asked.count("(") == asked.count(")")
+
+
 def test_the_dashboard_shows_every_metric() -> None:
     shown = {name for text in ASKED["dashboard"] for name in re.findall(r"\bleadcrm_\w+", text)}
     without_parts = {name for name in exposed() if not name.endswith(("_sum", "_count"))}
