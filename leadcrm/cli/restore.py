@@ -37,4 +37,5 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         print(f"{restored.salvaged} rows that the backup lacked were salvaged from the damaged one")
     if restored.kept is not None:
         print(f"the old one is kept as {restored.kept}")
+    print("what was erased after the backup is back, and tokens that were revoked: erase and revoke them again")
     return EXIT_DONE

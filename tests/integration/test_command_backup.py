@@ -114,6 +114,7 @@ def test_a_restore_over_live_data_needs_yes_and_keeps_the_old_file(start_server:
     done = leadcrm(tmp_path, "restore", "copy.db", "--yes", **on(data))
 
     assert done.returncode == 0, done.stderr
+    assert "what was erased after the backup is back" in done.stdout
     assert leads_in(data / "leads.db") == {"first@example.com"}
     (kept,) = data.glob("leads.db.before-restore-*Z")
     assert leads_in(kept) == {"first@example.com", "second@example.com"}
