@@ -84,7 +84,7 @@ class Writer:
         self.rows = 0
         self.last_commit: float | None = None  # Unix time
         self.stored_at = 0.0  # Unix time of the last one in the database
-        self.stored_id = ""  # of a row of that one
+        self.stored_id = ""  # of a row that the database has confirmed
         self.hand_overs = 0
         self.connected_at = 0.0  # Unix time of the last hand-over
         self.loss: Exception | None = None
@@ -269,9 +269,9 @@ class Writer:
             return (yield from self._spool_all(batch))
         self._count_commit(len(direct))
         self.stored_at = self.last_commit or 0.0
-        if direct:
-            self.stored_id = direct[-1].id
         if len(direct) == len(submissions) and are_receipts(written):
+            if direct:
+                self.stored_id = direct[-1].id
             return written
         rest = partial(self._spool_the_rest, submissions, direct, written, spooled_keys)
         results: Sequence[Result] = yield InThread(rest)
