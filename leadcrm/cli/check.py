@@ -23,7 +23,7 @@ from leadcrm.operations.checks import Check, list_settings, run_checks
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    configuration.add_flags(parser)
+    configuration.add_flags(parser, are_listed=True)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:

@@ -22,7 +22,7 @@ from leadcrm.process.service import serve
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--no-migrate", action="store_true", help="do not apply pending migrations")
-    configuration.add_flags(parser)
+    configuration.add_flags(parser, are_listed=True)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path) -> int:

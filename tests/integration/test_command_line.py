@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from leadcrm.configuration.config import VARIABLES
 from tests.support.command import ROOT, leadcrm
 
 
@@ -20,6 +21,19 @@ def test_an_overview_is_there_for_whoever_asks(tmp_path: Path, words: list[str])
 
 def test_help_of_a_command_is_the_commands_own(tmp_path: Path) -> None:
     assert leadcrm(tmp_path, "help", "verify").stdout == leadcrm(tmp_path, "verify", "--help").stdout
+
+
+def test_help_of_a_command_lists_the_flags_of_the_configuration_on_demand(tmp_path: Path) -> None:
+    own, configuration = (leadcrm(tmp_path, "leads", "list", flag) for flag in ("--help", "--help-configuration"))
+    assert ("--assigned-to" in own.stdout, "--help-configuration" in own.stdout) == (True, True)
+    assert [variable.flag for variable in VARIABLES if f"{variable.flag} " in own.stdout] == []
+    assert [variable.flag for variable in VARIABLES if f"{variable.flag} " not in configuration.stdout] == []
+    assert (configuration.returncode, "--assigned-to" in configuration.stdout) == (0, False)
+
+
+def test_a_flag_that_help_does_not_list_is_taken(tmp_path: Path) -> None:
+    done = leadcrm(tmp_path, "leads", "list", "--data-dir", "elsewhere", "--log-level", "loud")
+    assert (done.returncode, "LOG_LEVEL" in done.stderr) == (78, True)
 
 
 @pytest.mark.parametrize(
