@@ -1,14 +1,11 @@
 // The studio: signing in, the views, the drawer beside them, the keyboard and live updates.
 
 import { api, session, traffic } from "./api.js";
-import { askWishes } from "./attention.js";
 import { choices } from "./changes.js";
 import { closeChooser } from "./chooser.js";
 import { byId, h, notice } from "./dom.js";
-import { Drawer } from "./drawer.js";
 import { offsetName, zone } from "./format.js";
-import { InboxView } from "./inbox.js";
-import { LazyView } from "./lazy.js";
+import { LazyDrawer, LazyView } from "./lazy.js";
 import { LeadsView } from "./leads.js";
 import { place } from "./place.js";
 import { listen } from "./stream.js";
@@ -92,17 +89,21 @@ async function countInbox() {
 function lookAtInbox() {
 	if (!(views && session.token)) return;
 	countInbox();
-	if (place.view === "inbox") views.inbox.look();
+	if (place.view === "inbox") views.inbox.view?.look();
 }
 
 function makeViews() {
 	const open = (id, options) => place.go({ open: id }, options);
 	views = {
 		leads: new LeadsView(open),
-		inbox: new InboxView(open),
+		inbox: new LazyView("inbox", {
+			load: () => import("./inbox.js"),
+			make: ({ InboxView }) => new InboxView(open, countInbox),
+		}),
 		overview: new LazyView("overview", {
 			load: () => import("./overview.js"),
 			make: ({ OverviewView }) => new OverviewView(),
+			style: "studio/overview.css",
 		}),
 		sources: new LazyView("sources", {
 			load: () => import("./sources.js"),
@@ -120,18 +121,17 @@ function makeViews() {
 			style: "studio/people.css",
 		}),
 	};
-	drawer = new Drawer(byId("drawer"), {
+	drawer = new LazyDrawer(byId("drawer"), {
 		onClose: () => place.go({ open: null }),
 		onClosed: (id) => currentView().grid?.control("open", id)?.focus({ preventScroll: true }),
 		onStep: (step) => currentView().step(step),
 		onChanged: (lead) => views.leads.rows.update(lead),
 		onReplayed: (done) => {
-			views.inbox.replayed(done);
+			views.inbox.view?.replayed(done);
 			countInbox();
 		},
 	});
 	views.leads.onChanged = (lead) => drawer.id === lead.id && drawer.refresh();
-	views.inbox.onReplayed = countInbox;
 	place.whenChanged(() => session.isOpen && show());
 }
 
@@ -300,7 +300,7 @@ byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
 byId("help").addEventListener("click", () => byId("shortcuts").showModal());
 byId("theme").addEventListener("click", switchTheme);
-byId("tell").addEventListener("click", askWishes);
+byId("tell").addEventListener("click", async () => (await import("./wishes.js")).askWishes());
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", pressKey);
 addEventListener("resize", hideBehindDrawer);

@@ -1,11 +1,10 @@
 // Being told: a number in the title, a dot on the icon and, where the person wants them, a sound and a desktop notice.
 
-import { byId, h, notice } from "./dom.js";
 import { formatNumber } from "./format.js";
 
 const KEPT = "leadcrm.alerts";
 const TITLE = "leadcrm studio";
-const KINDS = { unassigned: "leads that nobody has", mine: "leads of mine", due: "calls that are due" };
+export const KINDS = { unassigned: "leads that nobody has", mine: "leads of mine", due: "calls that are due" };
 const TONE_HZ = 880;
 const TONE_S = 0.25;
 
@@ -51,12 +50,17 @@ export function tell(now) {
 	}
 }
 
+/** Tell again, by other wishes. */
+export function tellAgain() {
+	if (before) tell(before);
+}
+
 function setDot(isOn) {
 	const icon = document.querySelector('link[rel="icon"]');
 	icon.href = icon.href.replace(/icon(-dot)?\.svg$/, isOn ? "icon-dot.svg" : "icon.svg");
 }
 
-function play() {
+export function play() {
 	try {
 		const context = new AudioContext();
 		const tone = context.createOscillator();
@@ -71,43 +75,6 @@ function play() {
 	} catch {
 		// A browser without sound.
 	}
-}
-
-async function wantDesktop(event) {
-	const { target } = event;
-	if (target.checked && !window.Notification) {
-		target.checked = false;
-		notice("This browser has no desktop notices here; they need HTTPS.", "error");
-	} else if (target.checked && (await Notification.requestPermission()) !== "granted") {
-		target.checked = false;
-		notice("The browser does not allow notices. Allow them in its settings for this page.", "error");
-	}
-	wishes.keep({ desktop: target.checked });
-}
-
-/** Show the person's wishes, to be changed. */
-export function askWishes() {
-	const dialog = byId("alerts");
-	const { kinds, sound, desktop } = wishes.kept;
-	const box = (label, checked, onchange) =>
-		h("label", {}, h("input", { type: "checkbox", checked, onchange }), ` ${label}`);
-	const kindBox = ([kind, text]) =>
-		box(text, kinds.includes(kind), ({ target }) => {
-			const others = wishes.kept.kinds.filter((each) => each !== kind);
-			wishes.keep({ kinds: target.checked ? [...others, kind] : others });
-			if (before) tell(before);
-		});
-	dialog.querySelector(".wishes").replaceChildren(
-		h("p", { class: "muted" }, "The title counts, and the icon has a dot, for"),
-		...Object.entries(KINDS).map(kindBox),
-		h("p", { class: "muted" }, "When there are more of them"),
-		box("a sound", sound, ({ target }) => {
-			wishes.keep({ sound: target.checked });
-			if (target.checked) play();
-		}),
-		box("a notice on the desktop", desktop, wantDesktop),
-	);
-	dialog.showModal();
 }
 
 addEventListener("focus", () => setDot(false));

@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { button, h, notice } from "./dom.js";
+import { menuPanel } from "./menu.js";
 import { place } from "./place.js";
 
 const LINK_LIFE_MS = 60000;
@@ -23,28 +24,16 @@ async function save(format) {
 	setTimeout(() => URL.revokeObjectURL(link.href), LINK_LIFE_MS);
 }
 
-export function exportMenu() {
-	const opener = button("Export", () => toggle(choices.hidden), { "aria-expanded": "false" });
+/** Make the menu of a button, and open it. */
+export function openExportMenu(menu, opener) {
 	const choices = h(
 		"div",
-		{ hidden: true },
+		{},
 		button("CSV, for spreadsheets", () => choose("csv")),
 		button("Excel, as a workbook", () => choose("xlsx")),
 		button("NDJSON, for programs", () => choose("ndjson")),
 	);
-	const menu = h("div", { class: "menu", "data-needs": "export", onkeydown: closeOnEscape }, opener, choices);
-
-	function toggle(isOpen) {
-		choices.hidden = !isOpen;
-		opener.setAttribute("aria-expanded", String(isOpen));
-	}
-
-	function closeOnEscape(event) {
-		if (event.key !== "Escape") return;
-		event.stopPropagation();
-		toggle(false);
-		opener.focus();
-	}
+	const toggle = menuPanel(menu, opener, choices);
 
 	async function choose(format) {
 		toggle(false);
@@ -57,7 +46,4 @@ export function exportMenu() {
 		}
 		opener.disabled = false;
 	}
-
-	document.addEventListener("click", (event) => menu.contains(event.target) || toggle(false));
-	return menu;
 }

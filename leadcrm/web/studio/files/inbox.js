@@ -23,8 +23,9 @@ const COLUMNS = [
 ];
 
 export class InboxView {
-	constructor(openId) {
-		this.openId = openId;
+	/** `onReplayed` is called when there may be fewer requests. */
+	constructor(openId, onReplayed) {
+		Object.assign(this, { openId, onReplayed });
 		this.rows = new Rows();
 		// How often each key came again, of the rows that are loaded: its repeats are one row.
 		this.repeats = new Map();
@@ -112,7 +113,7 @@ export class InboxView {
 		const others = this.rows.items.filter((item) => item !== row);
 		if (done.state === "stored") this.rows.replace(others, this.rows.hasMore);
 		else this.rows.update({ ...row, state: done.state, error: done.error });
-		this.onReplayed?.();
+		this.onReplayed();
 	}
 
 	/** Ask for a page, and leave out the repeats of a key that has a row already. */
@@ -138,7 +139,7 @@ export class InboxView {
 
 	/** Something was put out of the list, or brought back. */
 	archived() {
-		this.onReplayed?.();
+		this.onReplayed();
 		this.reload();
 	}
 

@@ -1,6 +1,7 @@
-// Views that are opened now and then: their code and style come when they are first shown.
+// What the list of leads does not need: the other views, the drawer and menus. Their code and style come when they are
+// first shown.
 
-import { h, notice } from "./dom.js";
+import { button, h, notice } from "./dom.js";
 import { place } from "./place.js";
 
 /** Add a style sheet to the page once, and return when it is in force. */
@@ -35,9 +36,74 @@ export class LazyView {
 		if (place.view === this.name) this.view.show(container);
 	}
 
-	step() {}
-
-	key() {
-		return false;
+	step(step) {
+		this.view?.step?.(step);
 	}
+
+	key(key) {
+		return this.view?.key?.(key) ?? false;
+	}
+
+	get grid() {
+		return this.view?.grid;
+	}
+}
+
+const DRAWER_KEYS = ["c", "e", "a"];
+
+export class LazyDrawer {
+	/** `callbacks` are the drawer's. */
+	constructor(element, callbacks) {
+		Object.assign(this, { element, callbacks, drawer: null, wanted: null });
+	}
+
+	get id() {
+		return this.drawer?.id ?? null;
+	}
+
+	async open(id, listed = null) {
+		this.wanted = id;
+		if (!this.drawer) {
+			try {
+				const [{ Drawer }] = await Promise.all([import("./drawer.js"), addStyle("studio/drawer.css")]);
+				this.drawer ??= new Drawer(this.element, this.callbacks);
+			} catch {
+				notice("The details cannot be loaded: the server cannot be reached.", "error");
+				return;
+			}
+		}
+		if (this.wanted === id) await this.drawer.open(id, listed);
+	}
+
+	close() {
+		this.wanted = null;
+		this.drawer?.close();
+	}
+
+	async refresh() {
+		await this.drawer?.refresh();
+	}
+
+	/** Until the drawer is there, its keys must change no other lead. */
+	key(key) {
+		return this.drawer ? this.drawer.key(key) : DRAWER_KEYS.includes(key);
+	}
+}
+
+/** A button whose menu comes with the first click. `load` returns what opens it, given its place and the button. */
+export function lazyMenu(label, load, properties = {}) {
+	const opener = button(label, open, { "aria-expanded": "false" });
+	const menu = h("div", { class: "menu", ...properties }, opener);
+
+	async function open() {
+		opener.removeEventListener("click", open);
+		try {
+			(await load())(menu, opener);
+		} catch {
+			opener.addEventListener("click", open);
+			notice("The menu cannot be loaded: the server cannot be reached.", "error");
+		}
+	}
+
+	return menu;
 }

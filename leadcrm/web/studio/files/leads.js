@@ -1,13 +1,13 @@
 // The view of the leads: search, filters, arrivals, changes in place and in bulk, export.
 
 import { api, session } from "./api.js";
-import { arrangement, COLUMNS, columnHead, columnMenu } from "./columns.js";
+import { arrangement, COLUMNS, columnHead } from "./columns.js";
 import { button, emptyNote, h, notice } from "./dom.js";
 import { edit, editButton } from "./edit.js";
-import { exportMenu } from "./export.js";
 import { FilterBar } from "./filters.js";
 import { formatNumber, fullName, longTime } from "./format.js";
 import { Grid } from "./grid.js";
+import { lazyMenu } from "./lazy.js";
 import { LeadList } from "./lead_list.js";
 import { FILTERS, NEWEST_FIRST, place } from "./place.js";
 import { Rows } from "./rows.js";
@@ -63,8 +63,11 @@ export class LeadsView {
 				title: "The oldest lead that nobody has (n)",
 				"data-needs": "work",
 			}),
-			columnMenu(() => this.arrange()),
-			exportMenu(),
+			lazyMenu("Columns", async () => {
+				const { openColumnMenu } = await import("./column_menu.js");
+				return (menu, opener) => openColumnMenu(menu, opener, () => this.arrange());
+			}),
+			lazyMenu("Export", async () => (await import("./export.js")).openExportMenu, { "data-needs": "export" }),
 		);
 		return [
 			h("h1", { class: "visually-hidden" }, "Leads"),

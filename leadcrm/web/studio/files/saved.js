@@ -1,11 +1,10 @@
 // The views that a person has saved in this browser: a name, and the filter and order that it stands for.
 
-import { button, h, notice } from "./dom.js";
+import { button } from "./dom.js";
 import { NEWEST_FIRST } from "./place.js";
 
 const KEPT = "leadcrm.views";
 const MAX_VIEWS = 20;
-const MAX_NAME_CHARS = 40;
 
 export const saved = {
 	/** The views, each with a name and the query of its address. */
@@ -37,35 +36,7 @@ export function saveButton(query, isBuiltIn, onChange) {
 		};
 		return button("Forget this view", forget, { class: "quiet" });
 	}
-	return button("Save view", () => askName(query, onChange), { class: "quiet" });
-}
-
-function askName(query, onChange) {
-	const name = h("input", { "aria-label": "Name of the view", maxlength: MAX_NAME_CHARS, required: true });
-	const dialog = h(
-		"dialog",
-		{ "aria-labelledby": "save-view" },
-		h("h2", { id: "save-view" }, "Save this view"),
-		h("p", { class: "detail" }, "It stays in this browser. To share it, pass the address on."),
-		h(
-			"form",
-			{ method: "dialog", class: "answers" },
-			name,
-			button("Cancel", () => dialog.close("no"), { class: "quiet" }),
-			h("button", { class: "primary", value: "yes" }, "Save"),
-		),
-	);
-	dialog.addEventListener("close", () => {
-		dialog.remove();
-		const text = name.value.trim();
-		if (dialog.returnValue !== "yes" || !text) return;
-		saved.add(text, query);
-		notice(`Saved as ${text}`);
-		onChange();
-	});
-	document.body.append(dialog);
-	dialog.showModal();
-	name.focus();
+	return button("Save view", async () => (await import("./save_view.js")).askName(query, onChange), { class: "quiet" });
 }
 
 /** The query that a view's filter and order make in the address. */

@@ -1,16 +1,9 @@
-// Changing all selected leads at once.
+// The leads that are selected, and the bar that changes all of them at once.
 
-import { api } from "./api.js";
-import { changeMany, groupForUndo } from "./changes.js";
 import { choose } from "./chooser.js";
-import { ask, button, h, notice } from "./dom.js";
+import { button, h, notice } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { place } from "./place.js";
-import { offerUndo } from "./undo.js";
-
-const MAX_UNASKED = 20;
-const PAGE_ROWS = 500;
-const MAX_GATHERED = 100000;
 
 export class SelectionBar {
 	/** `onApplied` is called after a change. */
@@ -103,19 +96,15 @@ export class SelectionBar {
 	/** Select every lead that matches the filter, loaded or not. */
 	async gather() {
 		const { filter } = place;
-		const gathered = new Map();
 		const isCurrent = () => JSON.stringify(filter) === JSON.stringify(place.filter) && this.rows.selected.size > 0;
+		const onProgress = (count) => {
+			this.match.textContent = `${formatNumber(count)} so far…`;
+		};
 		this.match.disabled = true;
 		try {
-			for (let next = null; ; ) {
-				const cursor = next ? [["cursor", next]] : [];
-				const page = await api.leads([...filter, ["limit", PAGE_ROWS], ...cursor]);
-				if (!isCurrent()) return;
-				for (const { id, status, assignedTo } of page.leads) gathered.set(id, { id, status, assignedTo });
-				this.match.textContent = `${formatNumber(gathered.size)} so far…`;
-				next = page.next;
-				if (!next || gathered.size >= MAX_GATHERED) break;
-			}
+			const { gather } = await import("./bulk.js");
+			const gathered = await gather(filter, isCurrent, onProgress);
+			if (!gathered) return;
 			this.rows.selectOnly(gathered.keys());
 			this.gathered = gathered;
 		} catch (error) {
@@ -130,47 +119,10 @@ export class SelectionBar {
 	async apply(changes) {
 		const held = new Map(this.rows.items.map((lead) => [lead.id, lead]));
 		const before = [...this.rows.selected].map((id) => held.get(id) ?? this.gathered.get(id)).filter(Boolean);
-		if (before.length > MAX_UNASKED && !(await askFirst(before, changes))) return null;
-		const ids = before.map((lead) => lead.id);
-		let asked = 0;
 		const onProgress = (count) => {
-			asked = count;
-			this.text.textContent = `${formatNumber(count)} of ${formatNumber(ids.length)}…`;
+			this.text.textContent = `${formatNumber(count)} of ${formatNumber(before.length)}…`;
 		};
-		const undo = () => takeBack(before.slice(0, asked), changes).finally(this.onApplied);
-		try {
-			const { changed } = await changeMany(ids, changes, { onProgress });
-			if (changed) offerUndo(`${formatNumber(changed)} changed`, undo);
-			else notice("0 changed: they were so already");
-		} catch (error) {
-			if (!asked) return error.message;
-			offerUndo(`Only the first ${formatNumber(asked)} of ${formatNumber(ids.length)}: ${error.message}`, undo);
-		}
-		this.onApplied();
-		return null;
+		const { applyTo } = await import("./bulk.js");
+		return applyTo(before, changes, { onProgress, onApplied: this.onApplied });
 	}
-}
-
-const LABELS = { status: "Status", assignedTo: "Assigned to" };
-
-function askFirst(leads, changes) {
-	const [[name, value]] = Object.entries(changes);
-	const counts = new Map();
-	for (const lead of leads) counts.set(lead[name], (counts.get(lead[name]) ?? 0) + 1);
-	const now = [...counts].sort((one, other) => other[1] - one[1]);
-	const lines = now.map(([old, count]) => `${formatNumber(count)} × ${old ?? "nobody"}`);
-	return ask(
-		`Change ${formatNumber(leads.length)} leads?`,
-		`${LABELS[name]} becomes “${value ?? "nobody"}”. Now it is: ${lines.join(", ")}.`,
-		`Change ${formatNumber(leads.length)}`,
-	);
-}
-
-async function takeBack(before, changes) {
-	let changed = 0;
-	for (const { ids, changes: old } of groupForUndo(before, changes)) {
-		// What somebody else has changed since then stays as it is.
-		changed += (await changeMany(ids, old, { expected: changes })).changed;
-	}
-	return `${formatNumber(changed)} taken back`;
 }
