@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Studio
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("studio_server", ["sqlite"], indirect=True)
 
@@ -122,3 +123,58 @@ def test_a_lead_whose_person_has_others_is_marked(studio: Studio) -> None:
     marks = studio.page.get_by_role("note", name="1 other lead of this person")
     expect(marks).to_have_count(2)
     expect(studio.page.locator("tr", has_text="Unmarked").get_by_role("note")).to_have_count(0)
+
+
+def test_columns_are_as_wide_as_a_person_makes_them_and_each_saved_view_has_its_own(studio: Studio) -> None:
+    studio.post(lastName="Wide", marker="widths", offer="An offer with a name that is longer than its column " * 2)
+    studio.sign_in("?marker=widths")
+    page, keyboard = studio.page, studio.page.keyboard
+    expect(page.locator("tr[data-id]")).to_have_count(1)
+
+    def width(name: str) -> float:
+        box = page.locator(f"th.c-{name}").bounding_box()
+        assert box is not None
+        return round(box["width"])
+
+    def drag(name: str, by: int) -> None:
+        box = page.locator(f"th.c-{name} .handle").bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + 5
+        page.mouse.move(x, y)
+        page.mouse.down()
+
+        def follows() -> bool:
+            page.mouse.move(x + by, y, steps=2)
+            return width(name) == before[name] + by
+
+        wait_until(follows, timeout_s=10, what="the column follows the pointer")
+        page.mouse.up()
+
+    before = {name: width(name) for name in ("status", "name", "phone")}
+    drag("name", 90)
+    assert {name: width(name) for name in before} == {**before, "name": before["name"] + 90}
+    assert "sort" not in page.url
+    page.locator("th.c-offer .handle").dblclick()
+    offer = page.locator("tr[data-id] .c-offer")
+    page.wait_for_function("cell => cell.scrollWidth <= cell.clientWidth", arg=offer.element_handle())
+
+    page.get_by_role("button", name="Save view").click()
+    page.get_by_label("Name of the view").fill("Broad")
+    keyboard.press("Enter")
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Width of Phone in pixels").fill("321")
+    keyboard.press("Enter")
+    assert width("phone") == 321
+    keyboard.press("Escape")
+    page.get_by_role("link", name="All").click()
+    expect(page.get_by_role("link", name="All")).to_have_attribute("aria-current", "page")
+    assert (width("phone"), width("name")) == (before["phone"], before["name"] + 90)
+    page.reload()
+    page.get_by_role("link", name="Broad").click()
+    expect(page.get_by_role("link", name="Broad")).to_have_attribute("aria-current", "page")
+    assert (width("phone"), width("name")) == (321, before["name"] + 90)
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_role("button", name="As at first").click()
+    assert width("phone") == before["phone"]
+    page.get_by_role("button", name="Forget this view").click()
+    assert width("name") == before["name"] + 90

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { session } from "../../leadcrm/web/studio/files/api.js";
-import { changeLead, changeMany, choices, groupForUndo } from "../../leadcrm/web/studio/files/changes.js";
+import { changeMany, groupForUndo } from "../../leadcrm/web/studio/files/bulk.js";
+import { changeLead, choices } from "../../leadcrm/web/studio/files/changes.js";
 import { matching } from "../../leadcrm/web/studio/files/chooser.js";
 import { replayMessage } from "../../leadcrm/web/studio/files/replay.js";
 import { json, reset, server } from "./browser.js";

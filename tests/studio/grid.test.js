@@ -69,3 +69,23 @@ test("a part of the filter reads as what it asks for", () => {
 	assert.equal(chipText("assignedTo", ""), "Assigned to: nobody");
 	assert.equal(chipText("country", ""), "Country: none");
 });
+
+test("widths that are kept wrongly are none, and others stay within what a column may have", () => {
+	localStorage.setItem(
+		"leadcrm.columns",
+		'{"widths":{"name":"wide","phone":5000,"email":-3,"nothing":90,"offer":80.4}}',
+	);
+	assert.deepEqual(arrangement.widths, { phone: 1200, offer: 80 });
+	localStorage.setItem("leadcrm.columns", '{"widths":7}');
+	assert.deepEqual(arrangement.widths, {});
+});
+
+test("a saved view has columns and widths of its own", () => {
+	arrangement.keep({ columns: ["name", "phone"], widths: { name: 300 } });
+	saved.add("Gold", "offer=Gold", arrangement.kept);
+	history.replaceState(null, "", "?offer=Gold");
+	arrangement.keep({ columns: ["id"], widths: { id: 400 } });
+	assert.deepEqual([arrangement.columns, arrangement.widths], [["id"], { id: 400 }]);
+	history.replaceState(null, "", "?");
+	assert.deepEqual([arrangement.columns, arrangement.widths], [["name", "phone"], { name: 300 }]);
+});

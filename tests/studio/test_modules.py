@@ -48,7 +48,7 @@ def test_the_page_asks_at_once_for_every_module_but_those_that_come_with_what_is
         while found:
             texts = [(files / name).read_text(encoding="utf-8") for name in found]
             found = {name for text in texts for name in re.findall(pattern, text)} - needed - later
-            modules |= found
+            modules.update(found)
     assert sorted(asked) == sorted(needed)
     assert needed | later == {path.name for path in files.glob("*.js")}
     styles = re.findall(r'<link rel="stylesheet" href="studio/([\w.]+)">', page)

@@ -4,9 +4,6 @@ import { api, session } from "./api.js";
 
 const MAX_MERGES = 5;
 
-// As many as one request may change.
-const MAX_IDS = 1000;
-
 const NOBODY = { value: null, label: "nobody" };
 
 /** The values that a lead's status and assignment may have: those of the server, and others met in leads. */
@@ -68,29 +65,4 @@ export async function changeLead(lead, changes) {
 			}
 		}
 	}
-}
-
-/** The calls that take a change of many leads back: the leads by the values that they had. */
-export function groupForUndo(before, changes) {
-	const groups = new Map();
-	for (const lead of before) {
-		const old = Object.fromEntries(Object.keys(changes).map((name) => [name, lead[name]]));
-		if (Object.keys(changes).every((name) => old[name] === changes[name])) continue;
-		const key = JSON.stringify(old);
-		if (!groups.has(key)) groups.set(key, { changes: old, ids: [] });
-		groups.get(key).ids.push(lead.id);
-	}
-	return [...groups.values()];
-}
-
-/** Change many leads, as many at a time as the server takes. `onProgress` gets the number of leads asked for so far. */
-export async function changeMany(ids, changes, { expected, onProgress = () => {} } = {}) {
-	const total = { changed: 0, unchanged: 0, stale: 0 };
-	for (let start = 0; start < ids.length; start += MAX_IDS) {
-		const some = ids.slice(start, start + MAX_IDS);
-		const done = await api.changeMany(some, changes, expected);
-		for (const name of Object.keys(total)) total[name] += done[name] ?? 0;
-		onProgress(start + some.length);
-	}
-	return total;
 }

@@ -1,11 +1,12 @@
-// The menu in which columns are chosen and put in order.
+// The menu in which columns are chosen, put in order and given widths.
 
 import { arrangement, COLUMNS } from "./columns.js";
 import { button, h } from "./dom.js";
 import { menuPanel } from "./menu.js";
+import { setWidth } from "./resize.js";
 
 /** Make the menu of a button, and open it. `onChange` is called after each change. */
-export function openColumnMenu(menu, opener, onChange) {
+export function openColumnMenu(menu, opener, table, onChange) {
 	const panel = h("div", { class: "column-menu" });
 
 	function change(changes, focused) {
@@ -27,7 +28,9 @@ export function openColumnMenu(menu, opener, onChange) {
 		panel.replaceChildren(
 			h("ul", {}, [...columns, ...hidden].map(line)),
 			h("label", {}, compact, " Compact rows"),
-			button("As at first", () => change({ columns: null, isCompact: false }, "first"), { "data-control": "first" }),
+			button("As at first", () => change({ columns: null, widths: {}, isCompact: false }, "first"), {
+				"data-control": "first",
+			}),
 		);
 	}
 
@@ -54,7 +57,22 @@ export function openColumnMenu(menu, opener, onChange) {
 			};
 			return button(text, () => change({ columns: swapped(columns, place, target) }, `${name}${by}`), properties);
 		};
-		return h("li", {}, h("label", {}, check, ` ${label}`), step("↑", "left", -1), step("↓", "right", 1));
+		const width = h("input", {
+			type: "number",
+			min: 48,
+			max: 1200,
+			placeholder: "width",
+			value: arrangement.widths[name] ?? "",
+			disabled: place < 0,
+			title: "Width in pixels",
+			"aria-label": `Width of ${label} in pixels`,
+			"data-control": `${name}-width`,
+			onchange: ({ target }) => {
+				setWidth(table, name, Number(target.value) || null);
+				change({}, `${name}-width`);
+			},
+		});
+		return h("li", {}, h("label", {}, check, ` ${label}`), width, step("↑", "left", -1), step("↓", "right", 1));
 	}
 
 	menuPanel(menu, opener, panel, draw);

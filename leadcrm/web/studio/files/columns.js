@@ -4,6 +4,7 @@ import { emailLinks, phoneLinks } from "./contact.js";
 import { button, h, time } from "./dom.js";
 import { longTime, shortTime } from "./format.js";
 import { NEWEST_FIRST } from "./place.js";
+import { saved } from "./saved.js";
 
 const KEPT = "leadcrm.columns";
 const LATE_MS = 60_000;
@@ -44,19 +45,31 @@ export const COLUMNS = {
 
 const FIRST = ["time", "status", "name", "phone", "email", "country", "offer", "marker", "source", "assigned"];
 
-/** The columns as this browser keeps them. */
+/** A width that a column may have, in pixels. */
+export const clampWidth = (width) => Math.round(Math.min(1200, Math.max(48, width)));
+
+/** The columns and their widths as this browser keeps them, apart for each saved view. */
 export const arrangement = {
 	get kept() {
 		try {
-			const kept = JSON.parse(localStorage.getItem(KEPT)) ?? {};
-			const columns = (kept.columns ?? []).filter((name) => Object.hasOwn(COLUMNS, name));
-			return { columns: columns.length ? [...new Set(columns)] : null, isCompact: kept.isCompact === true };
+			const kept = saved.shown?.arrangement ?? JSON.parse(localStorage.getItem(KEPT)) ?? {};
+			const isKnown = (name) => Object.hasOwn(COLUMNS, name);
+			const columns = (kept.columns ?? []).filter(isKnown);
+			const widths = Object.entries(kept.widths ?? {}).filter(([name, width]) => isKnown(name) && width > 0);
+			return {
+				columns: columns.length ? [...new Set(columns)] : null,
+				widths: Object.fromEntries(widths.map(([name, width]) => [name, clampWidth(width)])),
+				isCompact: kept.isCompact === true,
+			};
 		} catch {
-			return { columns: null, isCompact: false };
+			return { columns: null, widths: {}, isCompact: false };
 		}
 	},
 	get columns() {
 		return this.kept.columns ?? FIRST;
+	},
+	get widths() {
+		return this.kept.widths;
 	},
 	/** Whether the person has chosen: then nothing is left out where it is narrow. */
 	get isOwn() {
@@ -66,7 +79,9 @@ export const arrangement = {
 		return this.kept.isCompact;
 	},
 	keep(changes) {
-		localStorage.setItem(KEPT, JSON.stringify({ ...this.kept, ...changes }));
+		const kept = { ...this.kept, ...changes };
+		if (saved.shown) saved.arrange(kept);
+		else localStorage.setItem(KEPT, JSON.stringify(kept));
 	},
 };
 

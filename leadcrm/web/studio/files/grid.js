@@ -35,7 +35,11 @@ export class Grid {
 	setColumns(columns) {
 		const focused = this.head.contains(document.activeElement) && document.activeElement.textContent;
 		const heads = columns.map(([name, content, sorted]) =>
-			h("th", { class: `c-${name}`, scope: "col", role: "columnheader", "aria-sort": sorted }, content),
+			h(
+				"th",
+				{ class: `c-${name}`, "data-column": name, scope: "col", role: "columnheader", "aria-sort": sorted },
+				content,
+			),
 		);
 		this.head.replaceChildren(...heads);
 		if (!focused) return;

@@ -13,6 +13,7 @@ import { FILTERS, NEWEST_FIRST, place } from "./place.js";
 import { Rows } from "./rows.js";
 import { SelectionBar } from "./selection.js";
 import { countText, ViewTabs } from "./views.js";
+import { applyWidths, widthHandle } from "./widths.js";
 
 const TYPING_PAUSE_MS = 200;
 const WAITING_MS = 400;
@@ -37,7 +38,7 @@ export class LeadsView {
 			empty: () => (place.filter.length ? noMatch(this.list.searched) : noLeadYet()),
 		});
 		this.filters = new FilterBar();
-		this.views = new ViewTabs();
+		this.views = new ViewTabs(() => this.arrange());
 		this.search = h("input", {
 			type: "search",
 			id: "search",
@@ -65,7 +66,7 @@ export class LeadsView {
 			}),
 			lazyMenu("Columns", async () => {
 				const { openColumnMenu } = await import("./column_menu.js");
-				return (menu, opener) => openColumnMenu(menu, opener, () => this.arrange());
+				return (menu, opener) => openColumnMenu(menu, opener, this.grid.table, () => this.arrange());
 			}),
 			lazyMenu("Export", async () => (await import("./export.js")).openExportMenu, { "data-needs": "export" }),
 		);
@@ -106,12 +107,13 @@ export class LeadsView {
 		const heads = arrangement.columns.map((name) => {
 			const onSort = (sort) => place.go({ sort });
 			const { content, sorted } = columnHead(name, { current: place.sort, isSortable, onSort });
-			return [name, content, sorted];
+			return [name, [content, widthHandle(name, this.grid.table, () => this.arrange())], sorted];
 		});
 		document.documentElement.dataset.rows = arrangement.isCompact ? "compact" : "roomy";
 		this.grid.table.classList.toggle("own", arrangement.isOwn);
 		this.grid.table.style.setProperty("--shown", arrangement.columns.length);
 		this.grid.setColumns([["check", this.selection.all], ...heads]);
+		applyWidths(this.grid.table);
 		this.grid.draw();
 	}
 

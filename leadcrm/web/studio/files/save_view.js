@@ -1,5 +1,6 @@
 // The dialog that gives a view its name.
 
+import { arrangement } from "./columns.js";
 import { button, h, notice } from "./dom.js";
 import { saved } from "./saved.js";
 
@@ -12,7 +13,7 @@ export function askName(query, onChange) {
 		"dialog",
 		{ "aria-labelledby": "save-view" },
 		h("h2", { id: "save-view" }, "Save this view"),
-		h("p", { class: "detail" }, "It stays in this browser. To share it, pass the address on."),
+		h("p", { class: "detail" }, "It stays in this browser, with its columns. To share it, pass the address on."),
 		h(
 			"form",
 			{ method: "dialog", class: "answers" },
@@ -25,7 +26,7 @@ export function askName(query, onChange) {
 		dialog.remove();
 		const text = name.value.trim();
 		if (dialog.returnValue !== "yes" || !text) return;
-		saved.add(text, query);
+		saved.add(text, query, arrangement.kept);
 		notice(`Saved as ${text}`);
 		onChange();
 	});

@@ -1,7 +1,7 @@
-// The views that a person has saved in this browser: a name, and the filter and order that it stands for.
+// The views that a person has saved in this browser: a name, the filter and order that it stands for, and its columns.
 
 import { button } from "./dom.js";
-import { NEWEST_FIRST } from "./place.js";
+import { NEWEST_FIRST, place } from "./place.js";
 
 const KEPT = "leadcrm.views";
 const MAX_VIEWS = 20;
@@ -16,10 +16,21 @@ export const saved = {
 			return [];
 		}
 	},
-	/** Keep a view; one of the same name is replaced. */
-	add(name, query) {
+	/** The view that the address asks for, if it is one of these. */
+	get shown() {
+		const query = queryOf(place.filter, place.sort);
+		return this.views.find((view) => view.query === query);
+	},
+	/** Keep a view with its columns; one of the same name is replaced. */
+	add(name, query, arrangement) {
 		const others = this.views.filter((view) => view.name !== name);
-		localStorage.setItem(KEPT, JSON.stringify([...others, { name, query }].slice(-MAX_VIEWS)));
+		localStorage.setItem(KEPT, JSON.stringify([...others, { name, query, arrangement }].slice(-MAX_VIEWS)));
+	},
+	/** Give the view that is shown other columns. */
+	arrange(arrangement) {
+		const { query } = this.shown;
+		const views = this.views.map((view) => (view.query === query ? { ...view, arrangement } : view));
+		localStorage.setItem(KEPT, JSON.stringify(views));
 	},
 	remove(query) {
 		localStorage.setItem(KEPT, JSON.stringify(this.views.filter((view) => view.query !== query)));

@@ -31,7 +31,9 @@ const filterOf = (query) => [...new URLSearchParams(query)].filter(([name]) => n
 const badgeText = ({ leads, exact }) => `${exact ? "" : "≈"}${formatNumber(leads)}`;
 
 export class ViewTabs {
-	constructor() {
+	/** `onSaved` is called when a view was saved or forgotten. */
+	constructor(onSaved) {
+		this.onSaved = onSaved;
 		this.element = h("div", { class: "tabs views", role: "group", "aria-label": "Views of leads" });
 		this.counts = new Map();
 		this.countedAt = 0;
@@ -52,6 +54,7 @@ export class ViewTabs {
 		const save = saveButton(shown, isBuiltIn, () => {
 			this.show();
 			this.count();
+			this.onSaved();
 		});
 		this.element.replaceChildren(...[...builtIn, ...own].map(tab), ...(save ? [save] : []));
 	}
