@@ -27,6 +27,7 @@ class Dialect:
         bytewise: Put after a text, compares it by its bytes. Only then is a prefix a range of an index.
         position: The function that returns where one text begins in another, 0 where it does not.
         digits: The digits of `lead.phone`, without the zero in `+44 (0)20`.
+        is_written: Whether `lead.phone` has more than digits after a plus: else it is its own digits.
         phone_end: Its last seven digits, as the index over them has it.
         truncate: Returns the expression for the start of the quarter, hour or day of a column of times.
         seconds_between: Returns the expression for the seconds from one time to another.
@@ -35,6 +36,7 @@ class Dialect:
     bytewise: str
     position: str
     digits: str
+    is_written: str
     phone_end: str
     truncate: Callable[[str, Unit], str]
     seconds_between: Callable[[str, str], str]
@@ -66,6 +68,7 @@ POSTGRES = Dialect(
     bytewise=' COLLATE "C"',
     position="strpos",
     digits=f"regexp_replace(replace({_START}, '(0)', ''), '[^0-9]', '', 'g')",
+    is_written="lead.phone ~ '..*[^0-9]'",
     phone_end=f"right(regexp_replace({_START}, '[^0-9]', '', 'g'), 7)",
     truncate=_truncate_postgres,
     seconds_between=lambda begin, end: f"extract(epoch FROM {end} - {begin})",
@@ -75,6 +78,7 @@ SQLITE = Dialect(
     bytewise="",  # SQLite compares by bytes unless told otherwise
     position="instr",
     digits=_without(_START, ("'(0)'", "'+'", *_BETWEEN_DIGITS)),
+    is_written="substr(lead.phone, 2) GLOB '*[^0-9]*'",
     phone_end=(
         f"substr(CASE WHEN lead.phone GLOB '*[^+0-9]*' THEN {_without(_START, _BETWEEN_DIGITS)} ELSE {_START} END, -7)"
     ),

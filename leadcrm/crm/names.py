@@ -1,7 +1,7 @@
 """What people have in hand of a lead beside its texts: any id that was answered, a click id, a key, a request id.
 
 Ids and keys have indexes. Click ids and request ids have none, since every lead would pay for it: they are looked for
-among the newest `NAMED_ROWS`.
+among the newest `CLICK_ROWS` and `REQUEST_ROWS`. A request id of ours begins with its time, and is found at any age.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from leadcrm.database.entities import Entities
 from leadcrm.database.states import KEY_HOLDING_STATES
 from leadcrm.ingest.submission import API_SOURCE
 
-NAMED_ROWS = 100_000
-"""How many of the newest rows are looked through for a click id or a request id: some tens of milliseconds."""
+CLICK_ROWS = 100_000
+"""How many of the newest leads are looked through for a click id: some tens of milliseconds."""
+
+REQUEST_ROWS = 20_000
+"""How many of the newest requests are looked through for a request id that is none of ours: their rows are longer."""
 
 SHORTEST_NAME = 4
 """Characters. Whoever has typed less has no id in hand."""
@@ -55,7 +58,8 @@ def leads_by_scan(entities: Entities, text: str) -> set[UUID]:
     # Where it has no digit it is a person's name: nearly every search would pay for nothing.
     if not _is_name(text) or not any(map(str.isdigit, text)):
         return set()
-    return {_first_of(entities, id) for id in _by_request(entities, text)} | set(_by_click(entities, text))
+    # Most people look for a click id, and raw rows are the longer ones.
+    return set(_by_click(entities, text)) or {_first_of(entities, id) for id in _by_request(entities, text)}
 
 
 def _is_name(text: str) -> bool:
@@ -101,7 +105,7 @@ def _by_request(entities: Entities, text: str) -> Sequence[UUID]:
         # One that we gave: it begins with its time, as the ids of rows do.
         low, high = (UUID(int=max(0, (given.int >> 80) + offset_ms) << 80) for offset_ms in (-_NEAR_MS, _NEAR_MS))
         return list(query.where(lambda row: row.id >= low and row.id < high).without_distinct()[:MAX_NAMED])
-    oldest = select(row.id for row in entities.raw_lead).order_by(desc(1))[NAMED_ROWS : NAMED_ROWS + 1]
+    oldest = select(row.id for row in entities.raw_lead).order_by(desc(1))[REQUEST_ROWS : REQUEST_ROWS + 1]
     if oldest:
         since = oldest[0]
         query = query.where(lambda row: row.id >= since)
@@ -111,7 +115,7 @@ def _by_request(entities: Entities, text: str) -> Sequence[UUID]:
 
 def _by_click(entities: Entities, text: str) -> Sequence[UUID]:
     query = select(lead.raw.id for lead in entities.lead if lead.click_id == text)
-    oldest = newest_first(entities, select_places(entities))[NAMED_ROWS : NAMED_ROWS + 1]
+    oldest = newest_first(entities, select_places(entities))[CLICK_ROWS : CLICK_ROWS + 1]
     if oldest:
         since = oldest[0][0]
         query = query.where(lambda lead: lead.created_at >= since)

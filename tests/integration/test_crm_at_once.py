@@ -206,6 +206,29 @@ def test_a_search_of_either_kind_has_whole_pages(
     assert {len(page_ids) for page_ids in found[:-1]} == {3}
 
 
+@pytest.mark.parametrize("q", ["37112", "+37112", "0037112"])
+def test_a_beginning_that_many_phones_have_finds_old_leads_too(
+    database: str, monkeypatch: pytest.MonkeyPatch, q: str
+) -> None:
+    monkeypatch.setattr(search, "MAX_GATHERED", 2)
+    monkeypatch.setattr(search, "SCANNED_ROWS", 4)
+    moment = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+    phones = [f"{('+37112', '37112', '+3719')[number % 3]}{number:05}" for number in range(12)]
+    sent = [
+        submission(lead(phone=phone, email=None), received_at=moment + timedelta(seconds=number))
+        for number, phone in enumerate((*phones, "+371 1 2 999", "other 37-112 77"))
+    ]
+    keep(database, sent)
+    entities = bind(url_of(database))
+    pages = [search.list_leads(entities, LeadFilter(q=q), limit=3)]
+    while pages[-1].next is not None:
+        pages.append(search.list_leads(entities, LeadFilter(q=q), limit=3, after=pages[-1].next))
+    entities.database.disconnect()
+    found = [str(entry.phone) for page in pages for entry in page.leads]
+    written = [] if q.startswith("00") else ["other 37-112 77", "+371 1 2 999"]
+    assert found == [*written, *(phone for phone in reversed(phones) if "37112" in phone)]
+
+
 class Download:
     """A request whose answer is read as slowly as the test wants."""
 
