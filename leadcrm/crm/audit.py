@@ -67,6 +67,7 @@ class Action(str, Enum):
     CHANGE = "change"
     NOTE = "note"
     REPLAY = "replay"
+    CORRECT = "correct"
     ARCHIVE = "archive"
     BRING_BACK = "bring-back"
     PERSON = "person"

@@ -1,7 +1,7 @@
 """Mapping again: old leads become what their kept bytes mean by the rules of now.
 
 Invariants:
-- A column that people have set stays as they set it.
+- A column that people have set stays as they set it, and a lead that was made of a correction is read by that.
 - Each changed column is an event of the lead, committed with the change, page by page: an interrupted run is simply run
   again. Id, key, status and assignment never change.
 - A lead stays a lead, although by the rules of now its bytes would be none, and as it is if its source was taken out.
@@ -19,6 +19,7 @@ from pony.orm import select
 
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import apply_change, change_session
+from leadcrm.crm.correction import Correction, corrections_of
 from leadcrm.crm.events import is_program
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
 from leadcrm.database.sessions import session
@@ -108,8 +109,10 @@ def renormalize(
     for ids in _pages(entities, source, since):
         page: dict[UUID, Submission] = {}
         characters = 0
+        with session(entities):
+            corrections = corrections_of(entities, ids)
         for id in ids:
-            made = _read_again(entities, sources, id, max_decoded_bytes)
+            made = _read_again(entities, sources, id, corrections.get(id), max_decoded_bytes)
             report.leads += made is not None
             if made is None:
                 continue
@@ -145,13 +148,17 @@ def _pages(entities: Entities, source: str | None, since: datetime | None) -> It
         after = page[-1]
 
 
-def _read_again(entities: Entities, sources: SourceReader, id: UUID, max_decoded_bytes: int) -> Submission | None:
+def _read_again(
+    entities: Entities, sources: SourceReader, id: UUID, correction: Correction | None, max_decoded_bytes: int
+) -> Submission | None:
     """Return the row as it would be read now; None if it is gone or its bytes are."""
     with session(entities):
         row = entities.raw_lead.get(id=id)
         kept = None if row is None else submission_from_entity(row)
     if kept is None or kept.body is None or kept.source not in (API_SOURCE, *sources.names):
         return None
+    if correction is not None:
+        return correction.read(kept, max_decoded_bytes=max_decoded_bytes, sources=sources)
     return kept.reprocessed(max_decoded_bytes=max_decoded_bytes, sources=sources)
 
 

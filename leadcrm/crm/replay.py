@@ -37,6 +37,9 @@ def replay_raw(
         record(entities, actor, Action.REPLAY, id, {"state": State(done.state).value, "changed": done.changed})
 
     result = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources, on_result=on_result)
-    if result is None and spool.get(id):
-        return Replay(str(id), SPOOLED, False, None, _WAITS)
-    return result
+    return waiting_in(spool, id) if result is None else result
+
+
+def waiting_in(spool: SpoolReader, id: UUID) -> Replay | None:
+    """Return the answer for a request that still waits in this node's spool; None where it does not."""
+    return Replay(str(id), SPOOLED, False, None, _WAITS) if spool.get(id) else None

@@ -93,7 +93,26 @@ def replay(
     # Reading takes up to some tenths of a second, in which no lock may be held. The bytes and headers never change.
     is_readable = kept.state.is_replayable and kept.body is not None
     read = partial(kept.reprocessed, max_decoded_bytes=max_decoded_bytes, sources=sources)
-    reprocessed = read() if is_readable else None
+    return take_reading(entities, id, read() if is_readable else None, on_result=on_result)
+
+
+def take_reading(
+    entities: Entities, id: UUID, reprocessed: Submission | None, *, on_result: Callable[[Replay], None]
+) -> Replay | None:
+    """Make a lead of one raw row by a reading of it; durable on return.
+
+    Args:
+        entities: The bound database.
+        id: The row's.
+        reprocessed: The row as it was read; None where it cannot be.
+        on_result: See `replay`.
+
+    Returns:
+        The result, or None if no row has the id.
+
+    Raises:
+        StoreUnavailable: The commit may be in doubt.
+    """
     for _ in range(CLAIM_ATTEMPTS):
         try:
             with session(entities, writes=True):

@@ -45,3 +45,32 @@ def test_the_inbox_is_live_folds_repeats_and_is_emptied(studio: Studio) -> None:
     page.get_by_role("button", name="Bring back").first.click()
     expect(rows).to_have_count(2)
     expect(badge).to_have_text("5")
+
+
+def test_a_request_is_corrected_and_becomes_a_lead_that_says_who_did_it(studio: Studio) -> None:
+    broken = submission(b'{"email":"corrected@example.com"', state="invalid", error="no JSON")
+    empty = submission(b"", state="invalid", error="no payload")
+    keep(studio.database, [broken, empty])
+    studio.sign_in(f"?view=inbox&open={broken.id}")
+    page = studio.page
+    drawer = page.get_by_label("Details")
+    drawer.get_by_role("button", name="Correct").click()
+    body = drawer.get_by_label("Body, corrected")
+    expect(body).to_be_focused()
+    expect(body).to_have_value('{"email":"corrected@example.com"')
+    drawer.get_by_role("button", name="Make the lead").click()
+    expect(drawer.get_by_role("alert")).to_contain_text("Still invalid")
+    body.fill('{"email":"corrected@example.com","lastName":"Corrected"}')
+    drawer.get_by_role("button", name="Make the lead").click()
+    expect(drawer.get_by_role("heading", name="Corrected", exact=True)).to_be_visible()
+    expect(drawer.get_by_label("History")).to_contain_text("The body was corrected to")
+    expect(drawer.get_by_label("History")).to_contain_text("J\u0101nis")
+    expect(drawer.get_by_label("Raw request").get_by_label("Body")).to_have_text('{"email":"corrected@example.com"')
+    expect(page.locator(f'tr[data-id="{broken.id}"]')).to_have_count(0)
+
+    page.locator(f'tr[data-id="{empty.id}"]').get_by_role("link").click()
+    drawer.get_by_role("button", name="Correct").click()
+    drawer.get_by_label("Last name").fill("Typed")
+    page.keyboard.press("Enter")
+    expect(drawer.get_by_role("heading", name="Typed", exact=True)).to_be_visible()
+    expect(drawer.get_by_label("History")).to_contain_text("What the request means was typed")

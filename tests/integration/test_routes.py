@@ -39,6 +39,7 @@ ROUTES = {
     "/api/raw": {"GET"},
     "/api/raw/{id}": {"GET"},
     "/api/raw/{id}/replay": {"POST"},
+    "/api/raw/{id}/correct": {"POST"},
     "/api/raw/{id}/try": {"POST"},
     "/api/sources": {"GET"},
     "/api/sources/{source}": {"GET"},

@@ -10,6 +10,7 @@ from sanic.response import HTTPResponse
 from leadcrm.crm.archive import archive, archive_like, bring_back
 from leadcrm.crm.audit import Action
 from leadcrm.crm.changes import MAX_IDS
+from leadcrm.crm.correction import correct
 from leadcrm.crm.documents import raw_document, raw_page_document, raw_summary_document, replay_document
 from leadcrm.crm.feed import Feed
 from leadcrm.crm.raw import Archived, SpoolReader, get_raw, list_raw
@@ -20,13 +21,14 @@ from leadcrm.crm.tokens import Right
 from leadcrm.database.entities import Entities
 from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.changes import ACTOR, ARCHIVING
+from leadcrm.web.crm.correction import CORRECT, REPLAYED
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid, text_up_to
 from leadcrm.web.crm.filters import FILTER_TEXT, MAX_TEXT
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
 from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_either_order, write_stored_cursor
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.responses import json_response, refuse
-from leadcrm.web.crm.schemas import BOOLEAN, ID, ID_OR_NULL, TEXT, TEXT_OR_NULL, array, json_object, reference
+from leadcrm.web.crm.schemas import ID, TEXT_OR_NULL, array, json_object, reference
 from leadcrm.web.crm.trail import Trail
 from leadcrm.web.http.responses import NOT_FOUND
 
@@ -83,14 +85,12 @@ GET = Route(
     right=Right.READ,
 )
 
-_REPLAYED = json_object(id=ID, state=TEXT, changed=BOOLEAN, leadId=ID_OR_NULL, error=TEXT_OR_NULL)
-
 REPLAY = Route(
     "POST",
     "/api/raw/{id}/replay",
     "replay",
     "Make a lead of a request that is none",
-    {200: Response("What became of it.", {"application/json": _REPLAYED}), 404: UNKNOWN},
+    {200: Response("What became of it.", {"application/json": REPLAYED}), 404: UNKNOWN},
     "For `failed`, `invalid` and `conflict` requests, under the id they were given. The key of a conflict stays the "
     "first lead's. Replaying a lead changes nothing.",
     (ID_PARAMETER, ACTOR),
@@ -139,6 +139,7 @@ class RawRoutes:
             Endpoint(ARCHIVE, self.archive),
             Endpoint(GET, self.get),
             Endpoint(REPLAY, self.replay),
+            Endpoint(CORRECT, self.correct),
         )
 
     async def list(self, call: Call) -> HTTPResponse:
@@ -191,6 +192,21 @@ class RawRoutes:
                 entities,
                 self._spool,
                 call["id"],
+                actor=call.actor,
+                max_decoded_bytes=self._max_decoded_bytes,
+                sources=self._sources,
+            )
+        )
+        return json_response(200, replay_document(result)) if result else refuse(NOT_FOUND, UNKNOWN.description)
+
+    async def correct(self, call: Call) -> HTTPResponse:
+        """Make a lead of one raw row by a correction."""
+        result = await self._readers.change(
+            lambda entities: correct(
+                entities,
+                self._spool,
+                call["id"],
+                call.body,
                 actor=call.actor,
                 max_decoded_bytes=self._max_decoded_bytes,
                 sources=self._sources,

@@ -160,6 +160,7 @@ export const api = {
 	archive: (asked) => requestJson("api/raw/archive", withBody("POST", asked)),
 	raw: (id) => requestJson(`api/raw/${segment(id)}`),
 	replay: (id) => requestJson(`api/raw/${segment(id)}/replay`, { method: "POST" }),
+	correct: (id, asked) => requestJson(`api/raw/${segment(id)}/correct`, withBody("POST", asked)),
 	tryRaw: (id, asked) => requestJson(`api/raw/${segment(id)}/try`, withBody("POST", asked)),
 	sources: () => requestJson("api/sources"),
 	source: (name) => requestJson(`api/sources/${encodeURIComponent(name)}`),

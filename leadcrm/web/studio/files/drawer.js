@@ -3,6 +3,7 @@
 import { api } from "./api.js";
 import { emailLinks, phoneLinks } from "./contact.js";
 import { fieldsSection } from "./correct.js";
+import { correction } from "./correct_request.js";
 import { deliveriesSection } from "./deliveries.js";
 import { button, h, notice, pill } from "./dom.js";
 import { edit, editButton, nameOf } from "./edit.js";
@@ -180,7 +181,7 @@ export class Drawer {
 			"div",
 			{},
 			h("p", { class: "note" }, h("strong", {}, raw.state), raw.error && `: ${raw.error}`),
-			!raw.erased && replayButton(raw, onReplayed, { class: "primary" }),
+			!raw.erased && h("div", { class: "mend" }, replayButton(raw, onReplayed), correction(raw, onReplayed)),
 		);
 	}
 }
@@ -216,10 +217,12 @@ function othersSection(others) {
 }
 
 const HISTORY_LABELS = { ...LABELS, callAt: "Next call" };
+const CORRECTIONS = { body: "The body was corrected to", fields: "What the request means was typed" };
 const NOTHING = { assignedTo: "nobody", callAt: "none" };
 
 function eventText({ field, from, to }) {
 	if (field === "note") return h("p", { class: "note-text" }, to);
+	if (CORRECTIONS[field]) return [CORRECTIONS[field], h("pre", { class: "body", tabindex: "0" }, to)];
 	const show = (value) => (field === "callAt" && value ? longTime(value) : (value ?? NOTHING[field] ?? "none"));
 	return `${HISTORY_LABELS[field] ?? field}: ${show(from)} → ${show(to)}`;
 }

@@ -17,6 +17,7 @@ const ACTIONS = {
 	change: "changed a lead",
 	note: "noted something",
 	replay: "replayed a request",
+	correct: "corrected a request",
 	person: "printed all of a person",
 	erase: "erased a request",
 	prune: "pruned requests",
