@@ -122,6 +122,7 @@ def test_a_spool_that_cannot_be_salvaged_keeps_no_lead_from_the_database(
     wait_until(lambda: is_stored(server.client), timeout_s=15)
 
 
+@pytest.mark.alone
 def test_after_a_pause_no_lead_that_is_kept_is_called_unkept(
     start_server: StartServer, database: str, rows: Rows, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_disk_that_fails_for_good_is_answered_503_and_forgiven(
     assert_reported(server)
 
 
+@pytest.mark.alone
 def test_a_disk_that_hangs_is_answered_503_in_time_and_nobody_is_kept_waiting_for_it_afterwards(
     start_server: StartServer, injection: Injection, trial: Trial
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_disk_that_hangs_is_answered_503_in_time_and_nobody_is_kept_waiting_fo
     trial.judge("a disk that hangs for seconds under embedded SQLite", server, rows, least_kept_share=0)
 
 
+@pytest.mark.alone
 def test_a_hung_database_beside_a_locked_spool_is_answered_503_in_time(
     start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
 ) -> None:

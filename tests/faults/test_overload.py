@@ -35,6 +35,7 @@ def large_leads() -> Iterator[Lead]:
         yield Lead(b"large %d" % number, json.dumps({"click_id": str(number), "text": "x" * BODY_BYTES}).encode())
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("many_descriptors")
 def test_an_overload_is_answered_503_with_flat_memory(
     start_server: StartServer, database: str, rows: Rows, trial: Trial

@@ -144,6 +144,7 @@ def sessions(cluster: PostgresCluster, url: str) -> int:
     return int(found[0][0])
 
 
+@pytest.mark.alone
 def test_a_database_that_hangs_while_the_server_starts_holds_no_lead_up(
     start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
 ) -> None:

@@ -274,6 +274,7 @@ def test_a_spool_that_is_deleted_under_the_server_is_followed_by_another(
     trial.judge("the empty spool's file deleted under the server", server, Rows(url))
 
 
+@pytest.mark.alone
 def test_a_spool_that_another_process_holds_keeps_no_lead_from_the_database(
     start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
 ) -> None:

@@ -11,6 +11,14 @@ from tests.hostile.siege import Siege
 from tests.support.figure_tables import FigureTable
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Each attack is judged by times and memory.
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker("alone")
+
+
 @pytest.fixture
 def siege(tmp_path: Path, attack_table: FigureTable) -> Iterator[Siege]:
     """An honest sender to put beside an attack, and the judgement of both."""
