@@ -16,7 +16,8 @@ from _pytest.tmpdir import tmppath_result_key
 
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support.postgres import Installation, PostgresCluster, PostgresServer, split_schema  # noqa: E402 - rewritten above
+from tests.support.memory import keep_temporary_files_in_memory  # noqa: E402 - rewritten above
+from tests.support.postgres import Installation, PostgresCluster, PostgresServer, split_schema  # noqa: E402
 from tests.support.rows import Rows  # noqa: E402
 from tests.support.secrets import assert_no_secret_in_the_log  # noqa: E402
 from tests.support.server import Server, StartServer  # noqa: E402
@@ -27,9 +28,11 @@ DATABASE_KINDS = ("sqlite", "postgres")
 SERVERS = pytest.StashKey[list[Server]]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # Being told to end still stops the servers that were started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not config.getoption("--fault-table"):
+        keep_temporary_files_in_memory()
 
 
 @pytest.hookimpl(tryfirst=True)
