@@ -107,7 +107,7 @@ def test_it_is_healthy_soon_and_not_much_later_than_the_source(
         best_s = min(best_s, _start_s(tmp_path / f"{trial}") / slowness(1))
         monkeypatch.delenv("LEADCRM_TEST_EXECUTABLE")
         best_of_source_s = min(best_of_source_s, _start_s(tmp_path / f"{trial}-source") / slowness(1))
-        if trial >= 4 and best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
+        if best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
             break
     print(f"healthy after {best_s:.3f} s, from source after {best_of_source_s:.3f} s")
     assert best_s < MOST_START_S
@@ -130,21 +130,33 @@ def slowness(trials: int = 5) -> float:
     """Return how many times slower than such a machine this one is now, at least 1; none of our code counts."""
     best_s = 60.0
     for _ in range(trials):
-        started = monotonic()
+        before = os.times()
         subprocess.run([sys.executable, "-c", "import sanic, pony.orm, psycopg2, uvloop"], check=True)
-        best_s = min(best_s, monotonic() - started)
+        after = os.times()
+        took_s = after.children_user - before.children_user + after.children_system - before.children_system
+        best_s = min(best_s, took_s)
     return max(1.0, best_s / LIBRARIES_S)
 
 
 def _start_s(directory: Path) -> float:
+    """Return the time to the first healthy answer, without what its processes waited for a processor."""
     server = Server(directory)
     started = monotonic()
     server.start(wait=False)
     try:
         _wait_for_health(server)
-        return monotonic() - started
+        return monotonic() - started - sum(map(_stood_in_line_s, server.pids()))
     finally:
         server.clean_up()
+
+
+def _stood_in_line_s(pid: int) -> float:
+    """Return how long a process was ready to run while others had the processors, as far as the kernel tells."""
+    try:
+        _, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except OSError:
+        return 0.0
+    return int(waited_ns) / 1e9
 
 
 def _wait_for_health(server: Server) -> None:
