@@ -26,6 +26,7 @@ from tests.support.crm import submission, url_of
 from tests.support.postgres import PostgresCluster, PostgresServer
 from tests.support.receipts import submit_all
 from tests.support.rows import Rows
+from tests.support.waiting import wait_until
 from tests.support.writers import run_writer
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
@@ -143,12 +144,17 @@ def test_a_batch_larger_than_the_sockets_buffer_arrives_whole(own_postgres: Post
     bodies = [b'{"description":"%s"}' % (bytes([97 + number]) * 1_000_000) for number in range(4)]
     backend = store._connection.get_backend_pid()
 
+    def go_on_once_the_buffer_is_full() -> None:
+        wait_until(lambda: Writable in store.waited_for, what="the store to wait for room")
+        os.kill(backend, signal.SIGCONT)
+
     os.kill(backend, signal.SIGSTOP)
-    threading.Timer(0.3, os.kill, (backend, signal.SIGCONT)).start()
+    waiting = threading.Thread(target=go_on_once_the_buffer_is_full)
+    waiting.start()
     # Without the writer, which would answer 503 where a busy machine takes more than 2.8 s for four megabytes.
     block(store.write([submission(body) for body in bodies]))
+    waiting.join()
     store.close()
-    assert Writable in store.waited_for
     assert sorted(bytes(row["body"]) for row in Rows(url).raw()) == bodies
 
 
