@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.support.command import leadcrm
+from tests.support.crm import keep, submission
 
 
 class Stored(NamedTuple):
@@ -29,19 +30,16 @@ class Stored(NamedTuple):
 
 
 @pytest.fixture
-def stored(database: str, start_server: StartServer, tmp_path: Path) -> Stored:
-    """Three leads, a repeat and a conflict of the first, and an invalid body; the server is stopped."""
-    server = start_server(database)
-    post = server.client.post_lead
-    created = [post({"email": f"{number}@example.com"}, key=f"key-{number}").json()["lead_id"] for number in range(3)]
-    receipts = [
-        post({"email": "0@example.com"}, key="key-0").receipt,
-        post({"email": "other@example.com"}, key="key-0").receipt,
-        post(b"{", key="key-9").receipt,
-    ]
-    server.terminate()
-    raws = [str(receipt.raw_id) for receipt in receipts if receipt]
-    return Stored(database, tmp_path, created, *raws)
+def stored(database: str, tmp_path: Path) -> Stored:
+    """Three leads, a repeat and a conflict of the first, and an invalid body."""
+    rows = [submission(b'{"email":"%d@example.com"}' % number, key=f"key-{number}") for number in range(3)]
+    rows.append(submission(rows[0].body or b"", key="key-0"))
+    rows.append(submission(b'{"email":"other@example.com"}', key="key-0"))
+    rows.append(submission(b"{", key="key-9"))
+    for row in rows:
+        keep(database, [row])
+    ids = [row.id for row in rows]
+    return Stored(database, tmp_path, ids[:3], *ids[3:])
 
 
 def tamper(stored: Stored, statement: str, *ids: str, body: bytes | None = None) -> None:
