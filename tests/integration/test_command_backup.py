@@ -10,11 +10,12 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+from leadcrm.ingest.spool.spool import Spool
 from tests.conftest import StartServer
 from tests.support.command import leadcrm
+from tests.support.crm import keep, submission
 from tests.support.journal import Journal
 from tests.support.load import Load, generated_leads
-from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 
@@ -24,12 +25,10 @@ def leads_in(path: Path) -> set[str]:
         return {row[0] for row in connection.execute("SELECT email FROM leads")}
 
 
-def embedded(directory: Path, start_server: StartServer, *emails: str) -> Path:
-    """Return a data folder in which a server has kept leads; the server is stopped."""
-    server = start_server(f"sqlite:///{directory / 'leads.db'}", environment={"DATA_DIR": str(directory)})
-    for email in emails:
-        assert server.client.post_lead({"email": email}).status == 201
-    server.terminate()
+def embedded(directory: Path, *emails: str) -> Path:
+    """Return a data folder whose embedded database has leads, as a server leaves it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    keep(f"sqlite:///{directory / 'leads.db'}", [submission(b'{"email":"%s"}' % email.encode()) for email in emails])
     return directory
 
 
@@ -37,15 +36,10 @@ def on(directory: Path) -> dict[str, str]:
     return {"DATA_DIR": str(directory), "DATABASE_URL": f"sqlite:///{directory / 'leads.db'}"}
 
 
-def spooled(directory: Path, start_server: StartServer, *emails: str) -> None:
+def spooled(directory: Path, *emails: str) -> None:
     """Leave leads in the spool of the data folder, as a server does while its database is away."""
-    url = f"postgresql://leadcrm@127.0.0.1:{free_port()}/leadcrm"
-    server = start_server(url, environment={"DATA_DIR": str(directory)})
-    for email in emails:
-        receipt = server.client.post_lead({"email": email}).receipt
-        assert receipt is not None
-        assert receipt.stored == "spool"
-    server.terminate()
+    with closing(Spool(directory, max_bytes=1 << 30, min_free_bytes=0)) as spool:
+        spool.write([submission(b'{"email":"%s"}' % email.encode())._replace(fields=None) for email in emails])
 
 
 def test_a_backup_of_a_running_server_under_load_is_whole(start_server: StartServer, tmp_path: Path) -> None:
@@ -66,9 +60,9 @@ def test_a_backup_of_a_running_server_under_load_is_whole(start_server: StartSer
     assert (tmp_path / "copy.db").read_bytes()[18:20] == b"\x01\x01"
 
 
-def test_a_backup_has_the_rows_of_the_spool(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "kept@example.com")
-    spooled(data, start_server, "spooled@example.com")
+def test_a_backup_has_the_rows_of_the_spool(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", "kept@example.com")
+    spooled(data, "spooled@example.com")
 
     done = leadcrm(tmp_path, "backup", "--json", "copy.db", **on(data))
 
@@ -79,8 +73,8 @@ def test_a_backup_has_the_rows_of_the_spool(start_server: StartServer, tmp_path:
     assert json.loads(status.stdout)["rows"] == 1, "a backup takes nothing out of the spool"
 
 
-def test_a_backup_overwrites_nothing(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "a@example.com")
+def test_a_backup_overwrites_nothing(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", "a@example.com")
     (tmp_path / "copy.db").write_text("precious")
 
     done = leadcrm(tmp_path, "backup", "copy.db", **on(data))
@@ -90,8 +84,8 @@ def test_a_backup_overwrites_nothing(start_server: StartServer, tmp_path: Path) 
     assert (tmp_path / "copy.db").read_text() == "precious"
 
 
-def test_a_damaged_database_gives_no_backup(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "a@example.com")
+def test_a_damaged_database_gives_no_backup(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", "a@example.com")
     with closing(sqlite3.connect(data / "leads.db")) as connection:
         connection.execute("UPDATE leads_raw SET body = x'00'")
         connection.commit()
@@ -103,10 +97,10 @@ def test_a_damaged_database_gives_no_backup(start_server: StartServer, tmp_path:
     assert list(tmp_path.glob("*copy.db*")) == []
 
 
-def test_a_restore_over_live_data_needs_yes_and_keeps_the_old_file(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "first@example.com")
+def test_a_restore_over_live_data_needs_yes_and_keeps_the_old_file(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", "first@example.com")
     assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
-    embedded(data, start_server, "second@example.com")
+    embedded(data, "second@example.com")
 
     refused = leadcrm(tmp_path, "restore", "copy.db", **on(data))
     assert refused.returncode == 1
@@ -121,17 +115,18 @@ def test_a_restore_over_live_data_needs_yes_and_keeps_the_old_file(start_server:
 
 
 def test_a_restore_onto_an_empty_machine_needs_nothing_else(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    data = embedded(tmp_path / "data", "first@example.com")
     assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
 
     assert leadcrm(tmp_path, "restore", "copy.db", **on(tmp_path / "new")).returncode == 0
 
-    embedded(tmp_path / "new", start_server, "second@example.com")
+    server = start_server(f"sqlite:///{tmp_path / 'new' / 'leads.db'}", environment={"DATA_DIR": str(tmp_path / "new")})
+    assert server.client.post_lead({"email": "second@example.com"}).status == 201
     assert leads_in(tmp_path / "new" / "leads.db") == {"first@example.com", "second@example.com"}
 
 
 def test_a_restore_is_refused_while_a_server_runs(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    data = embedded(tmp_path / "data", "first@example.com")
     assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
     start_server(f"sqlite:///{data / 'leads.db'}", environment={"DATA_DIR": str(data)})
 
@@ -147,10 +142,10 @@ def test_a_restore_is_refused_while_a_server_runs(start_server: StartServer, tmp
     assert "a server uses" in elsewhere.stderr
 
 
-def test_a_restore_is_refused_while_the_spool_holds_leads(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "first@example.com")
+def test_a_restore_is_refused_while_the_spool_holds_leads(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", "first@example.com")
     assert leadcrm(tmp_path, "backup", "copy.db", **on(data)).returncode == 0
-    spooled(data, start_server, "spooled@example.com")
+    spooled(data, "spooled@example.com")
 
     done = leadcrm(tmp_path, "restore", "copy.db", "--yes", **on(data))
 
@@ -158,8 +153,8 @@ def test_a_restore_is_refused_while_the_spool_holds_leads(start_server: StartSer
     assert "leadcrm spool drain" in done.stderr
 
 
-def test_a_file_that_is_no_backup_is_not_restored(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "first@example.com")
+def test_a_file_that_is_no_backup_is_not_restored(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", "first@example.com")
     (tmp_path / "torn.db").write_bytes((data / "leads.db").read_bytes()[:9000])
     (tmp_path / "empty.db").touch()
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
@@ -172,9 +167,9 @@ def test_a_file_that_is_no_backup_is_not_restored(start_server: StartServer, tmp
 
 
 def test_the_files_of_a_killed_backup_are_removed_by_the_next_and_those_of_a_running_one_are_not(
-    start_server: StartServer, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    data = embedded(tmp_path / "data", start_server, "first@example.com")
+    data = embedded(tmp_path / "data", "first@example.com")
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
     left = tmp_path / f".copy.db.{ended.pid}.part"
@@ -193,9 +188,9 @@ def test_backups_of_postgresql_are_left_to_its_own_tools(tmp_path: Path) -> None
     assert "pg_dump" in done.stderr
 
 
-def test_the_spool_is_drained_without_a_server(start_server: StartServer, tmp_path: Path) -> None:
-    data = embedded(tmp_path / "data", start_server, "kept@example.com")
-    spooled(data, start_server, "spooled@example.com")
+def test_the_spool_is_drained_without_a_server(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", "kept@example.com")
+    spooled(data, "spooled@example.com")
 
     done = leadcrm(tmp_path, "spool", "drain", "--json", **on(data))
 
@@ -224,7 +219,7 @@ def test_the_hints_lead_from_a_damaged_database_with_a_full_spool_back_to_health
     start_server: StartServer, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    embedded(data, start_server, *(f"{number}@example.com" for number in range(300)))
+    embedded(data, *(f"{number}@example.com" for number in range(300)))
     assert leadcrm(tmp_path, "backup", str(tmp_path / "copy.db"), **on(data)).returncode == 0
     assert leadcrm(tmp_path, "check", **on(data)).returncode == 0
     with (data / "leads.db").open("r+b") as file:
