@@ -150,7 +150,7 @@ class Spool:
         try:
             # Before the look: a commit that comes in between is seen next time.
             commits = self._store.files.commits()
-            if commits == self._empty_since and self._file.is_in_use():
+            if commits == self._empty_since and self._is_in_use():
                 return {}
             with busy_timeout(self._connection, 0):
                 if not self._is_in_use():
