@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leadcrm.sources.leaves import MAX_JSON, Leaf, json_in, leaves, values_within
+from leadcrm.sources.leaves import Leaf, leaves, values_within
 from leadcrm.sources.paths import Inputs, Path, Within
+from leadcrm.sources.texts import MAX_CHARACTERS, json_in
 
 MAX_ANSWERS = 400
 
@@ -51,7 +52,7 @@ class Answers:
 
     def read(self, found: Any, inputs: Inputs) -> list[Leaf]:
         """Return the labels and the value of each answer in what is at `place`."""
-        if type(found) is str and found[:1] in ("{", "[") and len(found) <= MAX_JSON:
+        if type(found) is str and found[:1] in ("{", "[") and len(found) <= MAX_CHARACTERS:
             found = json_in(found)
         keys, value_of = self.keys, self.value
         if type(found) is dict:

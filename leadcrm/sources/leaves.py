@@ -12,15 +12,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, TypeGuard
 
-import orjson
-
 from leadcrm.sources.labels import Effort, meaning
+from leadcrm.sources.texts import MAX_CHARACTERS, json_in, lines_in, may_hold_more
 
 MAX_LEAVES = 400
 MAX_DEPTH = 8
-
-MAX_JSON = 65_536
-"""Characters of JSON that stand in texts of a document."""
 
 MAX_CONTACT, MIN_DIGITS = 254, 7
 
@@ -39,6 +35,7 @@ _SPELLINGS = {
     **dict.fromkeys(("fieldname", "attributename", "paramname"), "name"),
     **dict.fromkeys(("fieldkey", "fieldcode", "attributekey"), "key"),
     **dict.fromkeys(("fieldid", "questionid"), "id"),
+    **dict.fromkeys(("questiontype", "fieldtype"), "type"),
     **dict.fromkeys(("fieldvalue", "attributevalue", "paramvalue", "uservalue"), "value"),
     **dict.fromkeys(("answertext", "answervalue", "useranswer"), "answer"),
 }
@@ -69,6 +66,7 @@ _MAX_SPELLED = 12
 """Members of an object that may be a pair whose members are spelled otherwise."""
 
 _MAX_PAIR_MEMBERS = 5
+_MAX_CHOICE_MEMBERS = 4
 _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number"))
 """Members that hold the value of the object around them: `{"phone": {"full": …}}`."""
 
@@ -94,7 +92,24 @@ _OTHER_PEOPLE = frozenset(
         "dealer",
     )
 ) | {"eventmemberships", "headers", "host", "manager", "operator", "organization", "organisation", "organizer", "owner"}
-_OTHER_PEOPLE |= {"salesperson", "salesrep", "seller", "shop", "staff", "store", "updatedby", "user", "vendor"}
+_OTHER_PEOPLE |= {
+    "from",
+    "fromfull",
+    "recipient",
+    "replyto",
+    "sender",
+    "to",
+    "tofull",
+    "salesperson",
+    "salesrep",
+    "seller",
+    "shop",
+    "staff",
+    "store",
+    "updatedby",
+    "user",
+    "vendor",
+}
 """Objects that tell whom a lead goes to. They count only where no other contact stands."""
 
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
@@ -123,7 +138,7 @@ def _flat(document: Any) -> list[Leaf] | None:
     found: list[Leaf] = []
     for name, value in document.items():
         kind = type(value)
-        if kind is dict or kind is list or (kind is str and value[:1] in ("{", "[")):
+        if kind is dict or kind is list or (kind is str and may_hold_more(value)):
             return None
         found.append(((name,), value))
     return found
@@ -157,7 +172,7 @@ def _walk(document: Any, effort: Effort | None) -> list[Leaf]:
 
 def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None) -> list[Leaf]:  # noqa: PLR0912 - a line for each shape
     found: list[Leaf] = []
-    left, json_left = MAX_LEAVES, MAX_JSON
+    left, texts_left = MAX_LEAVES, MAX_CHARACTERS
     while queue and left > 0:
         label, value, depth, is_given, is_in_list = queue.popleft()
         kind = type(value)
@@ -177,14 +192,14 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                         is_aside = depth > 0 or len(value) > 1
                         place = aside if is_aside and _plain(name) in _OTHER_PEOPLE else queue
                         place.append((beside or name, member, depth + 1, bool(beside), False))
-                elif (
-                    member_kind is str
-                    and member[:1] in ("{", "[")
-                    and len(member) <= json_left
-                    and (inner := json_in(member)) is not None
-                ):
-                    json_left -= len(member)
-                    queue.append((name, inner, depth + 1, False, False))
+                elif member_kind is str and len(member) <= texts_left and may_hold_more(member):
+                    texts_left -= len(member)
+                    inner = json_in(member)
+                    if inner is None:
+                        found.append(((name,), member))
+                        inner = lines_in(member, effort)
+                    if inner is not None:
+                        queue.append((name, inner, depth + 1, False, False))
                 elif label and (name in _INNER or (not name.strip("0123456789") and meaning(label, effort))):
                     found.append(((label,), member))
                 elif beside and not is_given and name in _LABELS:
@@ -259,14 +274,6 @@ def _holds_objects(value: list[Any]) -> bool:
     return bool(value) and type(value[0]) in (dict, list)
 
 
-def json_in(text: str) -> Any:
-    """Return the JSON in a text that begins like an object or a list, or None."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-
-
 def _phone(label: str, value: dict[str, Any]) -> Leaf | None:
     """Return a number that is sent in pieces, as Jotform sends it, or None."""
     if type(area := value.get("area")) is str and type(number := value.get("phone")) is str:
@@ -331,6 +338,19 @@ def values_within(found: Any) -> Any:
     if type(found) is dict and found and all(name.isdecimal() for name in found):
         # A form's `values[0]`.
         found = list(found.values())
-    if type(found) is list and found and type(found[0]) is dict and (name := _value_name(found[0])):
+    if (
+        type(found) is list
+        and found
+        and type(found[0]) is dict
+        and (name := _value_name(found[0]) or _choice(found[0]))
+    ):
         return [element.get(name) if type(element) is dict else element for element in found]
+    if type(found) is dict and len(found) <= _MAX_CHOICE_MEMBERS and (name := _choice(found)):
+        return found[name]
     return found
+
+
+def _choice(value: dict[str, Any]) -> str:
+    """Return the name of the member that says what was chosen, as of `{"id": 3, "label": "Latvia"}`, if any."""
+    is_choice = len(value) <= _MAX_CHOICE_MEMBERS and "id" in value and _is_text(value.get("label"))
+    return "label" if is_choice else ""

@@ -113,6 +113,14 @@ HOSTILE = {
     "many attributes": ("<a " + " ".join(numbered('a%(n)d="x"')) + "/>", "text/xml"),
     "deep elements": (filled("<a>"), "text/xml"),
     "entities": ("<a>" + filled("&amp;") + "</a>", "text/xml"),
+    "lines in a text": (json.dumps({"text": "\n".join(numbered("a%(n)d: x", 8_000)), "b": "a: b\n" * 200_000}), JSON),
+    "lines in many texts": (
+        json.dumps({f"t{n}": "\n".join(numbered(f"c{n} %(n)d: x", 600)) for n in range(200)}),
+        JSON,
+    ),
+    "blanks in lines": (json.dumps({"t": "email: " + " " * 4_000 + "x\na" + " " * 4_000 + ":x"}), JSON),
+    "base64": (json.dumps({f"t{n}": "eyJh" * 15_000 for n in range(16)}), JSON),
+    "lines of a mail": ("\n".join(numbered("a%(n)d: x", 8_000)), "text/plain"),
     "no format at all": (filled("ab cd "), "text/plain"),
     "blanks": (filled(" "), JSON),
 }

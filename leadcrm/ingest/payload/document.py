@@ -24,6 +24,7 @@ from leadcrm.ingest.payload.lenient_form import read_multipart_leniently
 from leadcrm.ingest.payload.lenient_json import with_breaks_escaped
 from leadcrm.ingest.payload.reader import begins_as_json
 from leadcrm.ingest.payload.xml import read_xml
+from leadcrm.sources.texts import lines_in
 
 MAX_EXACT_BYTES = 262_144
 """The longest body that is read a second time, for the numbers' texts."""
@@ -112,6 +113,8 @@ def _read(  # noqa: PLR0911 - a line for each format
     if b"=" in text:
         form = read_whole_urlencoded(text, content_type, at_leisure=at_leisure)
         return _json_sent_as_name(form, at_leisure=at_leisure) or _with_nested(form)
+    if media_type in ("", "text/plain") and lines_in(lines := text.decode(errors="replace")) is not None:
+        return {"text": lines}
     raise InvalidPayload("the body is neither JSON nor a form")
 
 
