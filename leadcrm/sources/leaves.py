@@ -335,6 +335,8 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
 
 def values_within(found: Any) -> Any:
     """Return a list's values where each is an object with a value, as CRMs send them; else what was found."""
+    if type(found) is list and len(found) == 1 and type(found[0]) is str:
+        return found[0]
     if type(found) is dict and found and all(name.isdecimal() for name in found):
         # A form's `values[0]`.
         found = list(found.values())

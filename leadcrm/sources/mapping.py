@@ -110,7 +110,7 @@ class LeadMapping:
     def _fill(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:
         """Fill the columns that are empty by what the labels mean."""
         effort = inputs.effort
-        best: dict[int, tuple[int, str]] = {}
+        ranks: dict[int, int] = {}
         unlabelled: list[Leaf] = []
         for labels, value in found:
             if not value and type(value) not in NUMBERS:
@@ -124,16 +124,17 @@ class LeadMapping:
                     continue
                 field, rank = meant
                 index = INDEX_OF_COLUMN[field]
-                if columns[index] is None and ((known := best.get(index)) is None or rank < known[0]):
-                    text, rank = _likely(field, value, rank, inputs)
-                    if text and (known is None or rank < known[0]):
-                        best[index] = (rank, text)
+                known = ranks.get(index)
+                if (columns[index] is None if known is None else rank < known) and index not in self.own:
+                    if type(value) is not str or not _PLAUSIBLE[field](value):
+                        text, rank = _likely(field, value, rank, inputs)
+                    else:
+                        text = value
+                    if text and (known is None or rank < known):
+                        columns[index], ranks[index] = text, rank
                 break
             else:
                 unlabelled.append((labels, value))
-        for index, (_, text) in best.items():
-            if index not in self.own:
-                columns[index] = text
         if any(labels[0][-1:].isdecimal() for labels, _ in unlabelled):
             self._fill(columns, parts_of_names(found), inputs)
         if unlabelled and not (columns[_EMAIL_INDEX] and columns[_PHONE_INDEX]):
@@ -206,6 +207,8 @@ def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line
     if kind is float:
         inputs.is_inexact = True
         return repr(value)
+    if kind is list and len(value) == 1 and type(value[0]) is str:
+        return value[0] or None
     if kind is list and all(type(element) not in (dict, list) for element in value[:MAX_JOINED]):
         texts = [text for element in value[:MAX_JOINED] if (text := text_of(element, inputs))]
         return ", ".join(texts) or None
@@ -222,15 +225,10 @@ def scalar_of(value: Any, inputs: Inputs) -> str | None:
 
 def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | None, int]:
     """Return the text of a value whose label means a field, and how sure it is: `Email me` names other things too."""
-    text: str | None
-    if type(value) is str:
-        text = value
-    elif type(value) is dict or (type(value) is bool and field in _PEOPLES_FIELDS):
-        text = None
-    else:
+    if type(value) is not dict and not (type(value) is bool and field in _PEOPLES_FIELDS):
         text = text_of(value, inputs)
-    if text is not None and ((is_plausible := _PLAUSIBLE.get(field)) is None or is_plausible(text)):
-        return text, rank
+        if text is not None and _PLAUSIBLE[field](text):
+            return text, rank
     if rank < 1 and type(value) is not bool:
         # Better than nothing, where nothing else is found.
         return text_of(value, inputs), IMPLAUSIBLE
@@ -257,14 +255,15 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-_PLAUSIBLE: Mapping[str, Callable[[str], bool]] = {
+_PLAUSIBLE: Mapping[str, Callable[[str], object]] = {
+    **dict.fromkeys(INDEX_OF_COLUMN, len),
     "email": lambda text: "@" in text,
     "phone": _may_be_phone_with_words,
     "ip": _is_ip,
     "country": lambda text: text.isalpha() or not _COUNTRY_CODE.fullmatch(text),
     **dict.fromkeys((NAME, "first_name", "last_name"), _may_be_name),
 }
-"""Of fields whose values show what they are, whether a text may be one."""
+"""By field, whether a text may be one; of most fields it is enough that there is a text."""
 
 
 def _split_name(columns: list[str | None], name: str, own: frozenset[int]) -> None:
