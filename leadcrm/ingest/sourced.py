@@ -175,9 +175,9 @@ class Arrival:
         return _judged(self.row, self.source, document, leads, fault, fields, self.headers)
 
     def _fault(self, document: Any, *, has_key: bool) -> str | None:
-        if self.credentials is None:
-            return None
         proof = self.source.proof
+        if self.credentials is None or not proof.secrets:
+            return None
         if self._verdict is None:
             row = self.row
             body = row.body or b""
@@ -304,7 +304,12 @@ def _part(row: Submission, source: Source, lead: Lead, headers: Mapping[str, str
 
 
 def _fields(lead: Lead) -> Fields:
-    return tuple([None if column is None else storable(column) for column in lead.columns])
+    return tuple(
+        [
+            column if column is None or (column.isascii() and "\x00" not in column) else storable(column)
+            for column in lead.columns
+        ]
+    )
 
 
 def _encoded(item: Any) -> bytes:

@@ -43,8 +43,7 @@ TOKEN_HEADERS = ("x-api-key", "x-auth-token", "api-key", "x-webhook-secret", "x-
 """Headers in which senders put a token, besides Authorization."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What a request brings to prove its sender.
 
     Attributes:
@@ -250,6 +249,8 @@ def credentials_in(
 def query_of(target: str) -> list[tuple[str, str]]:
     """Return the fields of a target's query string."""
     _, _, query = target.partition("?")
+    if not query:
+        return []
     try:
         return parse_qsl(query, keep_blank_values=True, max_num_fields=500)
     except ValueError:

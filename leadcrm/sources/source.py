@@ -112,6 +112,8 @@ class Source:
 
     def query_of(self, fields: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Return the fields of a query string that may be a lead's: the last of each name, and no secret."""
+        if not fields:
+            return {}
         hidden = self.secret_names
         return {
             name: value

@@ -13,6 +13,7 @@ from math import ceil
 from time import perf_counter
 from urllib.parse import unquote
 
+from sanic.compat import Header
 from sanic.exceptions import NotFound
 from sanic.request import Request
 from sanic.response import HTTPResponse
@@ -30,10 +31,11 @@ from leadcrm.sources.source import Source
 from leadcrm.web.guesses import Guesses
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress, network_of
+from leadcrm.web.http.credentials import REDACTED, is_credential
 from leadcrm.web.http.header_text import header_text, readable
 from leadcrm.web.http.request_id import request_id_of
 from leadcrm.web.http.responses import Refusal
-from leadcrm.web.ingest import MAX_BYTES_AT_ONCE, LeadIngest, sent_key, stored_headers, target_of
+from leadcrm.web.ingest import MAX_BYTES_AT_ONCE, LeadIngest, sent_key, target_of
 from leadcrm.web.node_metrics import WorkerMetrics
 from leadcrm.web.rate_limit import RateLimiter
 from leadcrm.web.request_log import RequestLog
@@ -126,12 +128,11 @@ class SourceIngest(LeadIngest):
         content_type = headers.get("content-type")
         target = target_of(request.raw_url).decode("ascii", "surrogateescape")
         fields = query_of(target)
-        plain = {str(name): ", ".join(map(readable, headers.getall(name))) for name in headers}
+        plain = _joined(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
         secret_names = source.secret_names
         credentials = credentials_in(unquote(token), fields, plain, secret_names)
-        kept = stored_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
-        if hidden := [name for name in (*TOKEN_HEADERS, *secret_names) if name in kept]:
-            kept = {**kept, **dict.fromkeys(hidden, "[redacted]")}
+        hidden = [name for name in plain if is_credential(name) or name in TOKEN_HEADERS or name in secret_names]
+        kept = {**plain, **dict.fromkeys(hidden, REDACTED)} if hidden else plain
         key = sent_key(request) if "idempotency-key" in headers else None
         row = Submission(
             id=lead_id,
@@ -195,6 +196,15 @@ class SourceIngest(LeadIngest):
             return None
         fields = query_of(target_of(request.raw_url).decode("ascii", "surrogateescape"))
         return source.proof.challenge_answer(dict(fields))
+
+
+def _joined(headers: Header, *, is_plain: bool) -> dict[str, str]:
+    """Return the headers, repeated ones joined (RFC 9110, section 5.2); plain ones are ASCII without NUL."""
+    # A plain string: the framework's own kind is no key of JSON.
+    plain = {str(name): value for name, value in headers.items()}
+    if is_plain and len(plain) == len(headers):
+        return plain
+    return {readable(name): ", ".join(map(readable, headers.getall(name))) for name in plain}
 
 
 class _Quota:
