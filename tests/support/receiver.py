@@ -92,6 +92,8 @@ class Receiver:
 
         class HttpServer(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128
+            """As real ones have it: a connection that finds no place comes again after a second, then after three."""
 
             def handle_error(self, *_: object) -> None:
                 """Say nothing of connections that end early."""
