@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartServer
-from tests.faults.trial import Trial
+from tests.faults.trial import LEAST_A_SECOND, Trial
 from tests.support.crm_client import ENVIRONMENT
 from tests.support.feed_readers import FeedReader, Listener, Poller
 from tests.support.postgres import PostgresCluster
@@ -41,7 +41,8 @@ def judge(readers: list[FeedReader], rows: Rows) -> None:
     """Each reader has each lead exactly once, in the same order, its numbers ascending."""
     ids = sorted(str(row["id"]) for row in rows.leads())
     for reader in readers:
-        wait_until(partial(has_all, reader, len(ids)), what=f"{len(ids)} events")
+        timeout_s = 10 + len(ids) / LEAST_A_SECOND
+        wait_until(partial(has_all, reader, len(ids)), timeout_s=timeout_s, what=f"{len(ids)} events")
         assert sorted(reader.created) == ids
         numbers = [event["seq"] for event in reader.events]
         assert numbers == sorted(set(numbers))
@@ -101,12 +102,13 @@ def test_readers_and_a_sink_get_every_lead_whatever_is_killed(
     tmp_path: Path,
 ) -> None:
     rounds = min(10, leads // LEADS_A_ROUND)
+    patience_s = 60 + leads / LEAST_A_SECOND
     url = own_postgres.create_database()
     sinks = tmp_path / "sinks.toml"
     sinks.write_text(f'[sink.crm]\nurl = "{receiver.url}/crm"\nallow_private = true\ntests = true\n')
     server = start_server(url, environment={**SETTINGS, "SINKS_FILE": str(sinks)})
     with Poller(server, 0) as poller, Listener(server, 0) as listener:
-        with trial.load(server, connections=CONNECTIONS, pause_s=PAUSE_S, most_s=800):
+        with trial.load(server, connections=CONNECTIONS, pause_s=PAUSE_S, most_s=patience_s):
             for _ in range(rounds):
                 trial.wait_stored(leads // (2 * rounds))
                 random.choice([kill_all, kill_one])(server)
@@ -116,14 +118,18 @@ def test_readers_and_a_sink_get_every_lead_whatever_is_killed(
                 time.sleep(random.uniform(0, 0.3))  # the random moment is the point: there is no condition to wait for
                 random.choice([kill_all, kill_one])(server)
             trial.wait_stored()
-        server.wait_drained(120)
+        server.wait_drained(patience_s)
         judge([poller, listener], Rows(url))
+        last_read = time.monotonic()
         ids = set(poller.created)
-        wait_until(lambda: set(receiver.lead_ids("/crm")) >= ids, timeout_s=60 + leads / 100, what="the last delivery")
+        wait_until(lambda: set(receiver.lead_ids("/crm")) >= ids, timeout_s=patience_s, what="the last delivery")
     events = [event for event in tuple(receiver.received["/crm"]) if event.document["type"] == "lead.created"]
     assert {event.document["leadId"] for event in events} == ids
     assert len({(event.id, event.document["leadId"]) for event in events}) == len(ids)
-    print(f"{len(ids)} leads, {len(events) - len(ids)} delivered once more")
+    late_s = max(event.at for event in events) - last_read
+    print(
+        f"{len(ids)} leads, {len(events) - len(ids)} delivered once more, the last {late_s:.1f} s after all were read"
+    )
     trial.judge(
         "all and single processes killed -9, PostgreSQL too, feed and sink read", server, Rows(url), killed=True
     )

@@ -23,6 +23,8 @@ SLOWEST_ANSWER_S = 5.0
 SLOWEST_AT_SERVER_S = 3.0
 LEAST_KEPT_SHARE = 0.99
 PROGRESS_TIMEOUT_S = 30.0
+LEAST_A_SECOND = 50
+"""Answers, on two cores that have other work too."""
 
 MOST_COMPLAINTS = 100
 """Warnings and errors of a server in one trial, even with a dozen outages: no fault is logged once per lead."""
@@ -57,7 +59,7 @@ class Trial:
         before = len(self.journal.entries)
         wait_until(
             lambda: sum(map(such, self.journal.entries[before:])) >= count,
-            timeout_s=PROGRESS_TIMEOUT_S,
+            timeout_s=PROGRESS_TIMEOUT_S + count / LEAST_A_SECOND,
             what=f"{count} answers {what}",
         )
 

@@ -104,7 +104,7 @@ def scene(
     folder = tmp_path_factory.mktemp("sinks")
     file = folder / "sinks.toml"
     file.write_text(TEXT.replace("RECEIVER", receiver.url).replace("CLOSED", str(free_port())))
-    receiver.received.clear()
+    receiver.forget()
     receiver.handlers = {
         "/stalls": receiver.stall,
         "/trickles": trickle,

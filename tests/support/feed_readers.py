@@ -22,6 +22,8 @@ class FeedReader(ABC):
     def __init__(self, server: Server, after: int) -> None:
         """Begin after a number."""
         self.events: list[dict[str, Any]] = []
+        self.created: list[str] = []
+        """The ids of the leads that it was told of, in order."""
         self._server = server
         self._after = after
         self._closing = threading.Event()
@@ -35,11 +37,6 @@ class FeedReader(ABC):
         self._closing.set()
         self._thread.join()
 
-    @property
-    def created(self) -> list[str]:
-        """The ids of the leads that it was told of, in order."""
-        return [event["leadId"] for event in tuple(self.events) if event["type"] == "lead.created"]
-
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
@@ -50,6 +47,7 @@ class FeedReader(ABC):
     def _take(self, events: list[dict[str, Any]]) -> None:
         if events:
             self.events += events
+            self.created += [event["leadId"] for event in events if event["type"] == "lead.created"]
             self._after = events[-1]["seq"]
 
     @abstractmethod
