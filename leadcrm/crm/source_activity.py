@@ -134,7 +134,7 @@ def activity_document(activity: Activity, *, is_enabled: bool = True) -> dict[st
         "requests": activity.requests,
         "requestsOfWeek": activity.week,
         "requestsOfDay": activity.day,
-        "warning": None if silence is None else f"silent for {_in_words(silence)}",
+        "warning": None if silence is None else f"silent for {in_words(silence)}",
     }
 
 
@@ -143,7 +143,8 @@ def now() -> datetime:
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
-def _in_words(silence: timedelta) -> str:
+def in_words(silence: timedelta) -> str:
+    """Return a silence in hours or days."""
     hours = int(silence.total_seconds() // 3600)
     return f"{hours} hours" if hours < 2 * 24 else f"{silence.days} days"
 

@@ -1,4 +1,4 @@
-"""What the process that delivers tells the workers of its node, in memory that they share: for /ready and /metrics.
+"""What one process tells the others of its node, in memory that they share: for /ready and /metrics.
 
 There is one writer. A reader that meets a half-written text reads again.
 """
@@ -20,8 +20,8 @@ BEHIND_S = 60.0
 """The age of the oldest waiting event from which a sink counts as behind."""
 
 
-class DeliveryBoard:
-    """The sinks of a node: by name the outcomes counted, the time of the oldest event that waits, and a fault."""
+class Board:
+    """A document that one process writes and others read."""
 
     def __init__(self) -> None:
         """Map the memory; call it before forking."""
@@ -47,6 +47,10 @@ class DeliveryBoard:
                     document: dict[str, Any] = json.loads(data)
                     return document
         return {}
+
+
+class DeliveryBoard(Board):
+    """The sinks of a node: by name the outcomes counted, the time of the oldest event that waits, and a fault."""
 
     def sinks(self) -> dict[str, dict[str, Any]]:
         """Return what was told of each sink."""

@@ -75,7 +75,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
         app.add_route(sources.preflight, path, methods=["OPTIONS"], name=f"{name}_preflight")
 
     metrics_gate = MetricsGate(config.metrics_token, addresses, guesses)
-    health = Health(ingestion, metrics, node.metrics, cors, request_log, metrics_gate, node.board)
+    health = Health(ingestion, metrics, node.metrics, cors, request_log, metrics_gate, node.board, node.silence)
     app.add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
     app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
     app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")
@@ -95,6 +95,7 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
         node.sinks,
         node.slots,
         reads=None if standby is None else _reads(node, metrics, standby),
+        silence=node.silence if metrics is node.metrics.worker(0) else None,
     )
     crm.register(app)
     StudioPage(crm.gate, request_log).register(app)

@@ -25,6 +25,7 @@ from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.node_metrics import NodeMetrics, WorkerMetrics
 from leadcrm.web.request_log import RequestLog
+from leadcrm.web.silence import SilenceBoard
 
 VERDICT_CACHE_S = 0.25
 """How long a verdict is reused, so that a dozen probes do not read the disk a dozen times."""
@@ -75,6 +76,7 @@ class Health:
         log: RequestLog,
         gate: MetricsGate,
         board: DeliveryBoard | None = None,
+        silence: SilenceBoard | None = None,
     ) -> None:
         """Take what the verdict is about, what every answer needs, and who may see more than the verdict."""
         self._own_metrics = metrics
@@ -84,6 +86,7 @@ class Health:
         self._cors = cors
         self._log = log
         self._board = board
+        self._silence = silence
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leadcrm-health")
         self._verdict: Verdict | None = None
         self._judged_at = 0.0
@@ -124,7 +127,8 @@ class Health:
         last_commit = self._node_metrics.greatest("last_commit")
         standby = view_of_standby(self._node_metrics)
         reads = "" if standby is None or not standby.fault else f"reads go to the primary: {standby.fault}"
-        faults = (view.fault, verdict.fault, self._failed(), held_back(self._node_metrics), self._behind(), reads)
+        late = (held_back(self._node_metrics), self._behind(), self._silent())
+        faults = (view.fault, verdict.fault, self._failed(), *late, reads)
         parts: dict[str, object] = {
             "ok": verdict.keeps_leads,
             "timestamp": _now(),
@@ -156,7 +160,7 @@ class Health:
             headers["x-request-id"] = request_id
             self._log.record(request, started, refusal.status, request_id)
             return responses.json_response(refusal.status, refusal.body, headers)
-        text = metrics.render(self._node_metrics, await self._judge(), self._board)
+        text = metrics.render(self._node_metrics, await self._judge(), self._board, self._silence)
         self._log.record(request, started, 200, request_id)
         return HTTPResponse(text, headers={"x-request-id": request_id}, content_type=metrics.CONTENT_TYPE)
 
@@ -170,6 +174,10 @@ class Health:
     def _behind(self) -> str:
         """Return the part of the fault that tells of sinks."""
         return "" if self._board is None else self._board.fault()
+
+    def _silent(self) -> str:
+        """Return the part of the fault that tells of sources."""
+        return "" if self._silence is None else self._silence.fault()
 
     def _failed(self) -> str:
         """Return the part of the fault that tells of requests which became no lead since the start, if any did."""

@@ -15,27 +15,34 @@ from leadcrm.delivery.board import DeliveryBoard, age_of
 from leadcrm.ingest.ingestion import Verdict
 from leadcrm.web.database_view import view_of, view_of_standby
 from leadcrm.web.node_metrics import DURATION_BUCKETS_S, OUTCOMES, TURNED_AWAY, NodeMetrics
+from leadcrm.web.silence import SilenceBoard
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def render(node_metrics: NodeMetrics, verdict: Verdict, board: DeliveryBoard | None = None) -> bytes:
+def render(
+    node_metrics: NodeMetrics, verdict: Verdict, board: DeliveryBoard | None = None, silence: SilenceBoard | None = None
+) -> bytes:
     """Return the text that Prometheus scrapes."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(node_metrics, verdict, board))
+    registry.register(_Collector(node_metrics, verdict, board, silence))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, node_metrics: NodeMetrics, verdict: Verdict, board: DeliveryBoard | None) -> None:
+    def __init__(
+        self, node_metrics: NodeMetrics, verdict: Verdict, board: DeliveryBoard | None, silence: SilenceBoard | None
+    ) -> None:
         self._node_metrics = node_metrics
         self._verdict = verdict
         self._board = board
+        self._silence = silence
 
     def collect(self) -> Iterator[Metric]:
         yield from _node_families(self._node_metrics)
         yield from _verdict_families(self._verdict)
         yield from _delivery_families({} if self._board is None else self._board.sinks())
+        yield from _source_families({} if self._silence is None else self._silence.ages())
         build = GaugeMetricFamily("leadcrm_build_info", "The version that runs.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
@@ -139,6 +146,14 @@ def _delivery_families(sinks: dict[str, dict[str, Any]]) -> Iterator[Metric]:
         oldest.add_metric([name], age_of(told))
     yield deliveries
     yield oldest
+
+
+def _source_families(ages: dict[str, float]) -> Iterator[Metric]:
+    text = "How long a source has sent no lead, 0 while that is no longer than usual."
+    silence = GaugeMetricFamily("leadcrm_source_silent_seconds", text, labels=["source"])
+    for name, age_s in ages.items():
+        silence.add_metric([name], age_s)
+    yield silence
 
 
 def _verdict_families(verdict: Verdict) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from leadcrm.configuration.config import Config
 from leadcrm.database.slots import ConnectionSlots
@@ -13,6 +13,7 @@ from leadcrm.logs.log_writer import LogWriter
 from leadcrm.sources.live import LiveSources
 from leadcrm.web.node_metrics import NodeMetrics
 from leadcrm.web.rate_limit import RateLimiter
+from leadcrm.web.silence import SilenceBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Node:
         sources: the sources as they were read at the start; None to read them in each worker.
         sinks: the sinks as they were read at the start; None if nothing is delivered.
         board: what the process that delivers tells; None if nothing is delivered.
+        silence: what the first worker tells of sources.
         may_migrate: workers apply pending migrations when they reach the database.
     """
 
@@ -42,3 +44,4 @@ class Node:
     sources: LiveSources | None = None
     sinks: LiveSinks | None = None
     board: DeliveryBoard | None = None
+    silence: SilenceBoard = field(default_factory=SilenceBoard)

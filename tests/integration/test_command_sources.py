@@ -18,6 +18,7 @@ from tests.conftest import StartServer
 from tests.support.crm import keep, run_command, submission
 from tests.support.rows import Rows
 from tests.support.server import clean_environment, command
+from tests.support.waiting import wait_until
 
 
 def run(directory: Path, *words: str, body: bytes = b"") -> tuple[int, str]:
@@ -94,7 +95,9 @@ def test_the_command_on_each_presets_page_makes_a_lead(
         assert lead["click_id" if ids_only or name == "postback" else "email"], name
 
 
-def test_a_source_that_used_to_send_and_fell_silent_is_told(database: str, tmp_path: Path) -> None:
+def test_a_source_that_used_to_send_and_fell_silent_is_told(
+    database: str, tmp_path: Path, start_server: StartServer
+) -> None:
     now = datetime.now(timezone.utc)
 
     def sent(source: str, hours_ago: float, state: str | None = None) -> Submission:
@@ -103,10 +106,13 @@ def test_a_source_that_used_to_send_and_fell_silent_is_told(database: str, tmp_p
         row = submission(b"{}", received_at=at, lead_id=id, state=state, error=state and "why")
         return row._replace(source=source)
 
-    (tmp_path / "sources.toml").write_text("[source.often]\n[source.seldom]\n[source.never]\n")
+    (tmp_path / "sources.toml").write_text(
+        "[source.often]\n[source.seldom]\n[source.never]\n[source.off]\nenabled = false\n"
+    )
     often = [sent("often", 240 + hours) for hours in range(12)]
     seldom = [sent("seldom", 24 * days) for days in (2, 8, 14, 20, 26, 28)]
-    keep(database, [*often, *seldom, sent("often", 1, "event"), sent("often", 24 * 40)])
+    off = [sent("off", 240 + hours) for hours in range(12)]
+    keep(database, [*often, *seldom, *off, sent("often", 1, "event"), sent("often", 24 * 40)])
     file = f"--sources-file={tmp_path / 'sources.toml'}"
     done = run_command(tmp_path, database, "sources", "list", "--json", file)
     listed = {document["source"]: document for document in json.loads(done.stdout)}
@@ -117,6 +123,17 @@ def test_a_source_that_used_to_send_and_fell_silent_is_told(database: str, tmp_p
     assert (listed["never"]["lastRequest"], listed["never"]["warning"]) == (None, None)
     checked = run_command(tmp_path, database, "check", "--json", file)
     named = [check["text"] for check in json.loads(checked.stdout)["checks"] if check["name"] == "sources"]
-    assert named == ["3 sources can be used", "anybody can send leads to often, seldom, never"]
+    assert named == ["4 sources can be used", "anybody can send leads to often, seldom, never, off"]
+    server = start_server(database, environment={"SOURCES_FILE": str(tmp_path / "sources.toml"), "WORKERS": "2"})
+    fault = wait_until(lambda: server.client.get("/ready").json()["fault"])
+    assert fault == "the source often has been silent for 10 days"
+    assert server.client.get("/ready").status == 200
+    silent_s = server.client.metric("leadcrm_source_silent_seconds", source="often")
+    assert 240 * 3600 <= silent_s < 241 * 3600
+    assert server.client.metric("leadcrm_source_silent_seconds", source="seldom") == 0
+    assert server.client.metric("leadcrm_source_silent_seconds", source="never") == 0
+    assert 'source="off"' not in server.client.get("/metrics").body.decode()
+    told = [record for record in server.log_records() if record["msg"] == "a source has fallen silent"]
+    assert [record["source"] for record in told] == ["often"]
     (tmp_path / "sources.toml").write_text('[source.often]\npreset = "none"\n')
     assert run_command(tmp_path, database, "check", file).returncode == 1

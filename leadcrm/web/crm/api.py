@@ -49,6 +49,7 @@ from leadcrm.web.crm.readers import Readers, Reads, TooBusy
 from leadcrm.web.crm.responses import json_response, refuse
 from leadcrm.web.crm.reuse import ReusedCounts
 from leadcrm.web.crm.schemas import SCHEMAS, reference
+from leadcrm.web.crm.silence import SilenceWatch
 from leadcrm.web.crm.sinks import DELIVERY, SINK, SinkRoutes
 from leadcrm.web.crm.sources import PRESET, SOURCE, TRIAL, SourceRoutes
 from leadcrm.web.crm.statistics import StatisticsRoutes
@@ -62,6 +63,7 @@ from leadcrm.web.http.client_address import ClientAddress
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import RETRY_AFTER_S, UNAVAILABLE, Refusal
 from leadcrm.web.request_log import RequestLog
+from leadcrm.web.silence import SilenceBoard
 
 INVALID_REQUEST = Refusal(400, "invalid_request")
 
@@ -134,6 +136,7 @@ class CrmApi:
         sinks: LiveSinks | None = None,
         slots: ConnectionSlots | None = None,
         reads: Reads | None = None,
+        silence: SilenceBoard | None = None,
     ) -> None:
         """Assemble the routes; the first request that needs the database opens it.
 
@@ -149,6 +152,7 @@ class CrmApi:
             sinks: The sinks as they are now; None if nothing is delivered.
             slots: For the connections to PostgreSQL.
             reads: The standby to read from; None if there is none.
+            silence: Where to tell which sources are silent; None if another worker does.
         """
         self._max_body_bytes = min(config.max_body_bytes, MAX_BODY_BYTES)
         self._zone = config.time_zone or UTC
@@ -157,6 +161,7 @@ class CrmApi:
         self._readers = Readers(config.database, slots=slots, reads=reads)
         keyring = Keyring(self._readers)
         self.gate = Gate(config.admin_token, keyring, addresses, guesses)
+        self._silence = None if silence is None else SilenceWatch(self._readers, live_sources, silence)
         self._trail = Trail(self._readers, config.audit_days)
         self._known = None if reads is None else reads.known
         feed = Feed() if reads is None else Feed(reads.known.note_feed)
@@ -190,10 +195,15 @@ class CrmApi:
             route = endpoint.route
             handler = self._make_handler(endpoint)
             app.add_route(handler, route.sanic_path, methods=[route.method], name=f"crm_{route.name}")
+        if self._silence is not None:
+            silence = self._silence
+            app.after_server_start(lambda *_: silence.start())
         app.after_server_stop(lambda *_: self.close())
 
     async def close(self) -> None:
         """Write the rest of the audit trail, and let the readers' threads end."""
+        if self._silence is not None:
+            self._silence.stop()
         await self._trail.close()
         self._readers.close()
 
