@@ -56,6 +56,34 @@ GENERIC = source_of("[source.x]")
         ("gclid", "click_id"),
         ("Remote IP", "ip"),
         ("your-message", "description"),
+        ("Укажите электронную почту", "email"),
+        ("Введіть пошту", "email"),
+        ("Din mejladress", "email"),
+        ("メールアドレスを入力してください", "email"),
+        ("您的邮箱", "email"),
+        ("이메일을 입력하세요", "email"),
+        ("elektronski naslov", "email"),
+        ("Adres poczty elektronicznej", "email"),
+        ("Wat is je telefoonnummer?", "phone"),
+        ("Số điện thoại của bạn", "phone"),
+        ("Контактный номер", "phone"),
+        ("Numero de contacto", "phone"),
+        ("What number can we call you on?", "phone"),
+        ("Tālr. nr.", "phone"),
+        ("tel. č.", "phone"),
+        ("電話番号を入力", "phone"),
+        ("연락처를 입력", "phone"),
+        ("Handynummer für Rückfragen", "phone"),
+        ("Etunimesi", "first_name"),
+        ("Sukunimesi", "last_name"),
+        ("Mikä on nimesi?", "name"),
+        ("Hvad er dit navn?", "name"),
+        ("お名前を入力してください", "name"),
+        ("Nama lengkap Anda", "name"),
+        ("Kontaktpersona", "name"),
+        ("Ansprechpartner", "name"),
+        ("Numele dumneavoastră", "name"),
+        ("What should we call you?", "name"),
     ],
 )
 def test_a_label_means_a_field(label: str, field: str) -> None:
@@ -65,7 +93,23 @@ def test_a_label_means_a_field(label: str, field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["form_name", "company name", "username", "email_consent", "phone_type", "date", "", "?", "x" * 5000]
+    "label",
+    [
+        "form_name",
+        "company name",
+        "username",
+        "email_consent",
+        "phone_type",
+        "date",
+        "",
+        "?",
+        "x" * 5000,
+        "May we call you?",
+        "When should we call you?",
+        "Kundennummer",
+        "Номер заказа",
+        "Company phone",
+    ],
 )
 def test_a_label_of_something_else_means_no_field(label: str) -> None:
     assert meaning(label) is None
