@@ -84,6 +84,15 @@ GENERIC = source_of("[source.x]")
         ("Ansprechpartner", "name"),
         ("Numele dumneavoastră", "name"),
         ("What should we call you?", "name"),
+        ("Which country are you from?", "country"),
+        ("In welchem Land wohnen Sie?", "country"),
+        ("Kraj zamieszkania", "country"),
+        ("Tell us about your project", "description"),
+        ("Anything else?", "description"),
+        ("Uwagi", "description"),
+        ("Anmerkungen", "description"),
+        ("お問い合わせ", "description"),
+        ("Language preference", "lang"),
     ],
 )
 def test_a_label_means_a_field(label: str, field: str) -> None:
