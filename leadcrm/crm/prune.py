@@ -119,17 +119,18 @@ class Pace:
         """Look at what has arrived so far."""
         self._entities = entities
         self._newest = self._look()
-        self._looked_at = self._woke_at = monotonic()
+        self._looked_at = monotonic()
+        self._woke_at: float | None = None
 
     def leave_out(self, events: int) -> None:
         """Do not count so many numbers as requests."""
         self._newest += events
 
     def rest(self) -> None:
-        """Rest as long as the work since the last rest, and what has arrived since the one before, ask for."""
+        """Rest as long as the work since the last rest, and what has arrived since then, ask for."""
         newest, now = self._look(), monotonic()
         rate = (newest - self._newest) / max(now - self._looked_at, 0.001)
-        worked_s = now - self._woke_at
+        worked_s = 0.0 if self._woke_at is None else now - self._woke_at
         self._looked_at, self._newest = now, newest
         sleep(worked_s * min(MOST_REST, max(LEAST_REST, MOST_REST * rate / BUSY_RATE)))
         self._woke_at = monotonic()

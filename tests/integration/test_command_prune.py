@@ -89,6 +89,7 @@ def test_it_rests_as_long_as_it_works_while_nothing_arrives_and_the_longest_whil
     prune(entities, [], NOW.replace(tzinfo=None), trace_of("kim"))
     keep(database, [row(f"{number}") for number in range(9)])
     pace = Pace(entities)
+    pace.rest()
     erased = prune(entities, [], NOW.replace(tzinfo=None), trace_of("kim"))
     pace.leave_out(erased.leads)
     pace.rest()
@@ -111,7 +112,7 @@ def test_what_is_no_number_of_days_is_refused(age: str) -> None:
 def test_a_kill_or_an_interrupt_in_the_middle_halves_nothing_and_the_next_run_completes_beside_ingestion(
     start_server: StartServer, database: str, rows: Rows, tmp_path: Path
 ) -> None:
-    keep(database, [row(f"{number}", key=f"key {number}") for number in range(700)])
+    keep(database, [row(f"{number}", key=f"key {number}") for number in range(1400)])
     server = start_server(database)
     with (
         Journal(tmp_path / "journal") as journal,
@@ -125,13 +126,13 @@ def test_a_kill_or_an_interrupt_in_the_middle_halves_nothing_and_the_next_run_co
             _, told = process.communicate(timeout=30)
             assert process.returncode == status
             assert ("run it again for the rest" in told) == (number == signal.SIGINT)
-            assert before < erased(rows) < 700
+            assert before < erased(rows) < 1400
             leads = rows.select("SELECT count(*) AS n FROM leads WHERE created_at < %s", str(NOW - timedelta(days=1)))
-            assert leads[0]["n"] == 700 - erased(rows)
+            assert leads[0]["n"] == 1400 - erased(rows)
         process = begin(server)
         assert process.communicate(timeout=60)[0].startswith("erased: ")
         assert process.returncode == 0
-    assert erased(rows) == 700
+    assert erased(rows) == 1400
     assert {entry.status for entry in journal.entries} == {201}
     duplicate = server.client.post_lead({"email": "7@example.com"}, key="key 7")
     assert (duplicate.status, duplicate.json()["deduplicated"]) == (409, True)
