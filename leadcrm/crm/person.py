@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 from urllib.parse import unquote
 
 from leadcrm.crm.phones import has_number, is_same_number, spellings_of
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.content_coding import decode_body
-from leadcrm.ingest.submission import Submission
 
 MAX_NESTING = 3
 """How often a text is undone that holds another one: JSON in a form, percent signs in a query."""
@@ -58,7 +58,27 @@ class Person:
 _spellings = cache(spellings_of)
 
 
-def text_of(row: Submission, *, max_decoded_bytes: int) -> str | None:
+class Request(Protocol):
+    """What a request says, as it is kept."""
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The text of its key."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in lower case."""
+
+    @property
+    def body(self) -> bytes | None:
+        """As it was received."""
+
+
+def text_of(row: Request, *, max_decoded_bytes: int) -> str | None:
     """Return all that a request says, as one text; None if its body's content coding cannot be undone."""
     body = row.body or b""
     try:

@@ -5,10 +5,12 @@ No index finds a text within a body, so the whole database and this node's spool
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
+import orjson
 from pony.orm import raw_sql, select
 
 from leadcrm.crm.leads import LeadFilter
@@ -19,7 +21,7 @@ from leadcrm.database.entities import FIELD_COLUMNS, Entities, SpoolEntities
 from leadcrm.database.sessions import session
 from leadcrm.database.states import State
 from leadcrm.ingest.raw_row import submission_from_entity
-from leadcrm.ingest.submission import SourceReader, Submission
+from leadcrm.ingest.submission import ERASED, SourceReader, Submission
 
 PAGE_ROWS = 500
 PART_BYTES = 8 * 1024 * 1024
@@ -101,7 +103,7 @@ class Search:
         done = 0
         for rows in _pages(entities):
             for row in rows:
-                self._look(row, found, entities)
+                self._look(row, found, entities, entities)
             done += len(rows)
             self.on_progress(done, total)
         found.mentions |= self._leads_by_history(entities)
@@ -116,9 +118,11 @@ class Search:
         """
         found = Found()
         with spool.bound() as entities:
-            for rows in _pages(entities) if entities else ():
+            if entities is None:
+                return found
+            for rows in _pages(entities):
                 for row in rows:
-                    self._look(row, found, None)
+                    self._look(row, found, entities, None)
         return found
 
     def _leads_by_columns(self, entities: Entities) -> set[UUID]:
@@ -143,19 +147,24 @@ class Search:
                 return found
             after = page[-1][0]
 
-    def _look(self, row: Submission, found: Found, entities: Entities | None) -> None:
-        id = UUID(row.id)
-        if row.is_erased or id in found.leads:
+    def _look(self, said: _Said, found: Found, kept: SpoolEntities, entities: Entities | None) -> None:
+        """Look at a row of `kept`, which is the database or, without `entities`, the spool."""
+        if (said.error or "").startswith(ERASED) or said.id in found.leads:
             return
-        text = text_of(row, max_decoded_bytes=self.max_decoded_bytes)
+        text = text_of(said, max_decoded_bytes=self.max_decoded_bytes)
         if text is None:
-            found.unread.add(id)
-            text = row.target
+            found.unread.add(said.id)
+            text = said.target
         if not self.person.is_named_in(text):
             return
-        if row.state is State.BATCH:
-            found.batches.add(id)
-            return
+        if said.state == State.BATCH:
+            found.batches.add(said.id)
+        elif (row := _row(kept, said.id)) is not None:
+            self._judge(row, found, entities)
+
+    def _judge(self, row: Submission, found: Found, entities: Entities | None) -> None:
+        """Find out whose a row is that names the person."""
+        id = UUID(row.id)
         columns = _columns(entities, id) if entities is not None and row.state is State.STORED else None
         if columns is None and row.body is not None and (row.state.is_replayable or entities is None):
             read = row.reprocessed(max_decoded_bytes=self.max_decoded_bytes, sources=self.sources)
@@ -173,23 +182,45 @@ class Search:
             found.mentions.add(id)
 
 
+def _row(entities: SpoolEntities, id: UUID) -> Submission | None:
+    with session(entities):
+        row = entities.raw_lead.get(id=id)
+        return None if row is None else submission_from_entity(row)
+
+
 def _columns(entities: Entities, id: UUID) -> tuple[str | None, str | None] | None:
     with session(entities):
         lead = entities.lead.get(raw=id)
         return None if lead is None else (lead.email, lead.phone)
 
 
-def _pages(entities: SpoolEntities) -> Iterator[list[Submission]]:
-    """Yield all raw rows, in parts that are bounded in bytes."""
+class _Said(NamedTuple):
+    """What a raw row says, which takes a third of the time of reading it whole."""
+
+    id: UUID
+    state: str
+    error: str | None
+    target: str
+    idempotency_key: str | None
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+def _pages(entities: SpoolEntities) -> Iterator[list[_Said]]:
+    """Yield what all raw rows say, in parts that are bounded in bytes."""
     raw_lead, after = entities.raw_lead, UUID(int=0)
     while True:
         with session(entities):
             page = select((r.id, raw_sql("length(r.body)")) for r in raw_lead if r.id > after).order_by(1)[:PAGE_ROWS]
         for first, last in _parts(page):
             with session(entities):
-                rows = select(r for r in raw_lead if r.id >= first and r.id <= last).order_by(lambda r: r.id)
-                part = [submission_from_entity(row) for row in rows]
-            yield part
+                rows = select(
+                    (r.id, r.state, r.error, r.target, r.idempotency_key, raw_sql("CAST(r.headers AS text)"), r.body)
+                    for r in raw_lead
+                    if r.id >= first and r.id <= last
+                ).without_distinct()
+                said = [_Said._make((*texts, orjson.loads(headers), body)) for *texts, headers, body in rows]
+            yield said
         if len(page) < PAGE_ROWS:
             return
         after = page[-1][0]
