@@ -233,13 +233,14 @@ class Courier:
             if (slot := self._slot(sink)) > monotonic():
                 break
             event = self._event_as_it_is()
-            place = window.start()
             if not sink.wants(event):
-                window.end(place, None)
+                window.end(window.start(), None)
                 continue
             if sink.rate is not None:
                 self._next_slot = slot + sink.rate.per_s / sink.rate.requests
-            self._pool.submit(self._attempt, sink, place, event)
+            # Before it counts as under way: one that does not begin, as where no thread can, would never end.
+            self._pool.submit(self._attempt, sink, window.todo[0], event)
+            window.start()
 
     def _has_room(self) -> bool:
         """Say whether an attempt of the first event that waits may begin beside those under way."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -181,6 +182,22 @@ def test_what_a_database_did_not_keep_is_delivered_again_and_counted_once(
         wait_until(lambda: scene.sink()["delivered"] == LEADS)
     assert set(scene.arrived()) == set(scene.ids)
     assert len({(request.id, request.document["leadId"]) for request in scene.receiver.received["/"]}) == LEADS
+    assert scene.problems() == []
+
+
+def test_an_attempt_that_cannot_begin_ends_no_courier(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier, "FAULT_PAUSE_S", 0.05)
+    faults = iter([RuntimeError("can't start new thread")])
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *arguments: Any) -> Any:  # type: ignore[override]
+            for fault in faults:
+                raise fault
+            return super().submit(*arguments)
+
+    monkeypatch.setattr(courier, "ThreadPoolExecutor", Pool)
+    with scene.delivering():
+        wait_until(lambda: scene.sink()["delivered"] == LEADS)
     assert scene.problems() == []
 
 
