@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmark.chart import chart
+from benchmark.feed import feed
 from benchmark.load import find_wrk
 from benchmark.machine import describe
 from benchmark.peers import BUILD
@@ -110,6 +111,8 @@ def _scale(arguments: argparse.Namespace) -> None:
         elif arguments.what == "prune":
             rows = arguments.rows or 500_000
             text = prune(cluster, folder, rows=rows, rounds=arguments.rounds, seconds=arguments.seconds)
+        elif arguments.what == "feed":
+            text = feed(cluster, folder, rounds=arguments.rounds, seconds=arguments.seconds)
         elif arguments.what == "memory":
             text = memory(cluster, folder, leads=arguments.leads)
         elif arguments.what == "stages":
@@ -133,9 +136,9 @@ def _parse() -> argparse.Namespace:
         "what",
         nargs="?",
         default="peers",
-        choices=("peers", "growth", "export", "prune", "memory", "drain", "stages"),
-        help="the peers (default); full tables; during an export; beside prune; memory over a million leads; the "
-        "spool's drain; CPU time by stage",
+        choices=("peers", "growth", "export", "prune", "feed", "memory", "drain", "stages"),
+        help="the peers (default); full tables; during an export; beside prune; without the feed; memory of a million "
+        "leads; the spool's drain; CPU time by stage",
     )
     parser.add_argument(
         "--rows",
