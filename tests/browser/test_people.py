@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import PHONE, WIDE, Studio
-from tests.browser.test_studio import serious_faults
 
 pytestmark = pytest.mark.parametrize("studio_server", ["sqlite"], indirect=True)
 

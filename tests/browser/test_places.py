@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import PHONE, TOKEN, WIDE, Studio
-from tests.browser.test_studio import serious_faults
 from tests.conftest import new_database, server_starter
 from tests.support.receiver import Receiver, answer
 from tests.support.rows import Rows
