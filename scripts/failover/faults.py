@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
 
-from failover.cluster import Cluster, Member
+from failover.cluster import Cluster
+from failover.members import Member
 from tests.support.waiting import wait_until
 
 Break = Callable[[], "float | None"]
