@@ -31,6 +31,9 @@ SERVERS = pytest.StashKey[list[Server]]()
 def pytest_configure(config: pytest.Config) -> None:
     # Being told to end still stops the servers that were started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell has what it runs in the background ignore interrupts, and so would the programs that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.getoption("--fault-table"):
         keep_temporary_files_in_memory()
 
