@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.schemas import BaseSchema
 
 from leadcrm.web.crm.api import COMMON_RESPONSES
 from tests.conftest import server_starter
@@ -92,14 +93,20 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
+@pytest.fixture(scope="module")
+def schema(server: Server) -> BaseSchema:
+    load_all_checks()
+    return schemathesis.openapi.from_url(f"http://{server.host}:{server.port}/api/openapi.json", headers=HEADERS)
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_generated_request_is_answered_as_described(server: Server, operation: str, mode: GenerationMode) -> None:
-    load_all_checks()
+def test_every_generated_request_is_answered_as_described(
+    server: Server, schema: BaseSchema, operation: str, mode: GenerationMode
+) -> None:
     left_out = LEFT_OUT | ({"negative_data_rejection"} if operation in NOT_TOLD_APART else set())
     checks = [check for check in CHECKS.get_all() if check.__name__ not in left_out]
     url = f"http://{server.host}:{server.port}"
-    schema = schemathesis.openapi.from_url(f"{url}/api/openapi.json", headers=HEADERS)
     described = schema.find_operation_by_label(operation)
     assert described is not None
 
