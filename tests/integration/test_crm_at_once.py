@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import select
-import socket
-import struct
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from uuid import UUID
@@ -24,16 +20,13 @@ from leadcrm.web.crm.stream import MAX_EVENTS
 from leadcrm.web.crm.watch import MAX_WAITING
 from tests.conftest import new_database, server_starter
 from tests.support.client import Answer
-from tests.support.conversation import Conversation
 from tests.support.crm import keep, run_command, submission, url_of
-from tests.support.crm_client import BEARER, ENVIRONMENT, Crm, request_head
-from tests.support.postgres import Installation, PostgresCluster
+from tests.support.crm_client import BEARER, ENVIRONMENT, Crm
+from tests.support.download import Download
 from tests.support.waiting import wait_until
 
 MOST_EXPORTS = 2
 READERS = 2
-MOST_WAITING = 64
-TOO_MANY = 4
 
 LARGE_LEADS = 600
 EXPORT = "/api/leads/export?format=ndjson&marker=large"
@@ -229,60 +222,6 @@ def test_a_beginning_that_many_phones_have_finds_old_leads_too(
     assert found == [*written, *(phone for phone in reversed(phones) if "37112" in phone)]
 
 
-class Download:
-    """A request whose answer is read as slowly as the test wants."""
-
-    def __init__(self, crm: Crm, target: str, *, receive_bytes: int = 65_536) -> None:
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self._socket.settimeout(20)
-        self._socket.connect((crm.server.host, crm.server.port))
-        self._socket.sendall(request_head(target))
-        self.received = bytearray()
-
-    def __enter__(self) -> Download:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.abort()
-
-    def read_until(self, content: bytes) -> None:
-        searched = 0
-        while self.received.find(content, max(0, searched - len(content))) < 0:
-            searched = len(self.received)
-            assert self._receive(), f"the connection ended after {self.received[-200:]!r}"
-
-    def hears(self, content: bytes, *, within_s: float) -> bool:
-        """Say whether some bytes come within a time."""
-        ends_at = time.monotonic() + within_s
-        while content not in self.received and (left_s := ends_at - time.monotonic()) > 0:
-            self._socket.settimeout(left_s)
-            with suppress(TimeoutError):
-                if not self._receive():
-                    break
-        self._socket.settimeout(20)
-        return content in self.received
-
-    def read_to_the_end(self) -> bytearray:
-        """Read until the server closes, in whatever way."""
-        with suppress(ConnectionError):
-            while self._receive():
-                pass
-        return self.received
-
-    def abort(self) -> None:
-        """Hang up, as a browser does in the middle of a download."""
-        if self._socket.fileno() < 0:
-            return
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
-
-    def _receive(self) -> bool:
-        part = self._socket.recv(65_536)
-        self.received += part
-        return bool(part)
-
-
 def test_a_lead_that_was_stored_late_is_announced_and_each_lead_once(crm: Crm) -> None:
     with Download(crm, "/api/leads/stream") as stream:
         stream.read_until(b": listening\n")
@@ -398,128 +337,3 @@ def test_downloads_that_are_given_up_make_room_for_others(crm: Crm) -> None:
         assert whole.received.count(b'{"id":') == LARGE_LEADS
     wait_until(lambda: open_snapshots(crm) == 0, what="the last moment to be let go")
     wait_until(lambda: connections(crm) <= before, what="the last connection to be let go")
-
-
-@pytest.fixture(scope="module")
-def fragile(
-    request: pytest.FixtureRequest, postgres_installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Crm, PostgresCluster]]:
-    """A CRM and its database, to be frozen and killed."""
-    cluster = postgres_installation.new_cluster()
-    cluster.start()
-    keep(cluster.url, LARGE)
-    for start in server_starter(request.node, tmp_path_factory.mktemp("fragile")):
-        yield Crm(start(cluster.url, environment=ENVIRONMENT), cluster.url), cluster
-    cluster.remove()
-
-
-def test_while_the_database_hangs_so_many_wait_and_the_others_hear_so_at_once(
-    fragile: tuple[Crm, PostgresCluster],
-) -> None:
-    crm, cluster = fragile
-    assert len(crm.ids(limit=1)) == 1
-    with ExitStack() as stack:
-        connections = [
-            stack.enter_context(Conversation(crm.server.client, timeout_s=20))
-            for _ in range(READERS + MOST_WAITING + TOO_MANY)
-        ]
-
-        def answered() -> list[Conversation]:
-            ready = select.select(connections, [], [], 0)[0]
-            return ready if len(ready) >= TOO_MANY else []
-
-        with cluster.frozen():
-            for connection in connections:
-                connection.send(request_head("/api/leads?limit=1"))
-            refused = wait_until(answered, timeout_s=5)
-            # A reader that has yet to take its first leaves that in the queue.
-            assert len(refused) <= TOO_MANY + READERS
-            for connection in refused:
-                answer = connection.answer()
-                assert (answer.status, answer.json()["error"]) == (503, "unavailable")
-                assert answer.json()["message"] == "Too many wait for the database already."
-                assert int(answer.header("Retry-After") or 0) > 0
-        assert {one.answer().status for one in connections if one not in refused} == {200}
-
-
-@contextmanager
-def breaking_once(crm: Crm, event: str, condition: str) -> Iterator[None]:
-    """Let the database break off the first connection that meets a trigger on `leads`, within a `with`."""
-    # A sequence goes on though its transaction does not.
-    crm.rows.execute("CREATE SEQUENCE attempts")
-    crm.rows.execute(
-        "CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF nextval('attempts') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
-        " RETURN NEW; END $$"
-    )
-    crm.rows.execute(
-        f"CREATE TRIGGER break_off BEFORE {event} ON leads FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION break_off()"
-    )
-    try:
-        yield
-        assert crm.rows.select("SELECT last_value FROM attempts WHERE is_called"), "no connection was broken off"
-    finally:
-        crm.rows.execute("DROP FUNCTION break_off CASCADE")
-        crm.rows.execute("DROP SEQUENCE attempts")
-
-
-def test_many_changes_whose_connection_breaks_in_the_middle_are_made_all_or_none(
-    fragile: tuple[Crm, PostgresCluster],
-) -> None:
-    crm, _ = fragile
-    ids = [post(crm, email="breaks" if number == 1 else "goes on") for number in range(3)]
-    with breaking_once(crm, "UPDATE", "OLD.email = 'breaks'"):
-        answer = crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won"})
-    assert (answer.status, answer.json()["error"]) == (503, "unavailable")
-    seen = [crm.get(f"/api/leads/{lead_id}") for lead_id in ids]
-    assert {(one["lead"]["status"], len(one["events"])) for one in seen} == {("new", 0)}
-    assert crm.ask("POST", "/api/leads/bulk", {"ids": ids, "status": "won"}).json()["changed"] == 3
-
-
-def test_a_replay_whose_connection_breaks_in_the_middle_leaves_the_row_as_it_was(
-    fragile: tuple[Crm, PostgresCluster],
-) -> None:
-    crm, cluster = fragile
-    row = submission(lead(email="breaks"), state="failed", error="a fault of ours")
-    keep(cluster.url, [row])
-    with breaking_once(crm, "INSERT", "NEW.email = 'breaks'"):
-        assert crm.ask("POST", f"/api/raw/{row.id}/replay").status == 503
-    seen = crm.get(f"/api/leads/{row.id}")
-    assert (seen["lead"], seen["raw"]["state"]) == (None, "failed")
-    assert crm.ask("POST", f"/api/raw/{row.id}/replay").json()["state"] == "stored"
-    assert crm.get(f"/api/leads/{row.id}")["lead"]["email"] == "breaks"
-
-
-def test_an_export_whose_connection_breaks_does_not_go_on_with_another_moment(
-    fragile: tuple[Crm, PostgresCluster],
-) -> None:
-    crm, _ = fragile
-    with Download(crm, EXPORT) as download:
-        download.read_until(b"\n{")
-        break_off = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        such = "datname = current_database() AND state LIKE 'idle in transaction%'"
-        wait_until(
-            lambda: crm.rows.select(f"{break_off} WHERE {such}"), what="the export's connection to be broken off"
-        )
-        received = download.read_to_the_end()
-    assert 0 < received.count(b"\n{") < LARGE_LEADS
-    assert not received.endswith(LAST_CHUNK)
-
-
-def test_an_export_whose_database_is_killed_is_not_taken_for_a_whole_one(fragile: tuple[Crm, PostgresCluster]) -> None:
-    crm, cluster = fragile
-    with Download(crm, EXPORT) as download:
-        download.read_until(b"\n{")
-        cluster.kill9()
-        received = download.read_to_the_end()
-    assert 0 < received.count(b"\n{") < LARGE_LEADS
-    assert not received.endswith(LAST_CHUNK)
-    wait_until(lambda: "an export ended half way" in crm.server.log_text())
-    away = crm.ask("GET", EXPORT)
-    assert (away.status, away.json()["error"]) == (503, "unavailable")
-    cluster.start()
-    whole = wait_until(
-        lambda: answer if (answer := crm.ask("GET", EXPORT)).status == 200 else None, what="an export of all"
-    )
-    assert whole is not None
-    assert whole.body.count(b"\n") == LARGE_LEADS
