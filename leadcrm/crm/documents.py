@@ -20,7 +20,8 @@ from leadcrm.crm.lookup import LeadHistory
 from leadcrm.crm.outcomes import Outcome
 from leadcrm.crm.raw import Kept, RawPage, Summary
 from leadcrm.crm.states import SPOOLED
-from leadcrm.crm.statistics import DIMENSIONS, Statistics
+from leadcrm.crm.statistics import Statistics
+from leadcrm.crm.value_counts import DIMENSIONS
 from leadcrm.database.entities import COLUMN_OF_FIELD, FIELDS
 from leadcrm.database.states import TALLIES, UNSTORED_STATES, State
 from leadcrm.ingest.replay import Replay

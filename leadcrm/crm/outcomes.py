@@ -8,7 +8,8 @@ from typing import NamedTuple
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.events import PROGRAM_NAMES
 from leadcrm.crm.leads import LeadFilter
-from leadcrm.crm.statistics import DIMENSIONS, LONGEST_VALUE, MAX_VALUES, gathered_sql
+from leadcrm.crm.statistics import MAX_VALUES
+from leadcrm.crm.value_counts import DIMENSIONS, LONGEST_VALUE, gathered_sql
 from leadcrm.database.entities import Entities, quoted_table
 
 

@@ -6,26 +6,20 @@ The index by time finds the leads of the period. They are gathered once and then
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
 from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
 from pony.orm import count, raw_sql, select
 
 from leadcrm.configuration.time_zone import UTC, TimeZone
-from leadcrm.crm.conditions import conditions
-from leadcrm.crm.dialects import Dialect, Step, Unit, dialect_of
+from leadcrm.crm.dialects import Step, Unit, dialect_of
 from leadcrm.crm.leads import LeadFilter
+from leadcrm.crm.value_counts import DIMENSIONS, Counts, count_by_values
 from leadcrm.database.entities import Entities
 from leadcrm.database.states import UNSTORED_STATES
-
-DIMENSIONS = ("status", "assigned_to", "country", "offer", "marker", "sourcetype", "source", "creo")
-
-LONGEST_VALUE = 256
-"""The characters of a value: longer ones that begin alike count as one."""
 
 MAX_VALUES = 200
 """Values of one dimension: the most frequent."""
@@ -36,8 +30,6 @@ _MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _LAST = datetime.max  # noqa: DTZ901 - naive UTC, as all times here
-
-_Counts = dict[str, Counter[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,13 @@ class Statistics:
     outcomes: Mapping[str, Mapping[datetime, int]]
 
 
-def statistics(entities: Entities, lead_filter: LeadFilter, step: Step, zone: TimeZone = UTC) -> Statistics:
+def statistics(
+    entities: Entities,
+    lead_filter: LeadFilter,
+    step: Step,
+    zone: TimeZone = UTC,
+    count_leads: Callable[[Entities, LeadFilter, Unit], Counts] = count_by_values,
+) -> Statistics:
     """Return the statistics of the filter's period. The caller holds the session.
 
     Args:
@@ -74,12 +72,13 @@ def statistics(entities: Entities, lead_filter: LeadFilter, step: Step, zone: Ti
             period and sources, only leads are counted: requests that are none have no other of their columns.
         step: What to count by.
         zone: Whose days and hours.
+        count_leads: Counts the leads.
     """
     since, until = lead_filter.since, lead_filter.until
     assert since is not None
     assert until is not None
     steps = _Steps(since, until, step, zone)
-    counts = _count_leads(entities, lead_filter, steps.unit)
+    counts = count_leads(entities, lead_filter, steps.unit)
     by_step = steps.gather(counts["step"])
     sources = dict(lead_filter.values).get("source", ())
     of_requests = LeadFilter(since=since, until=until, tests=lead_filter.tests)
@@ -154,41 +153,6 @@ class _Steps:
 def moment_of(text: str) -> datetime:
     """Return the start of a unit as the database writes it."""
     return datetime.fromisoformat(f"{text[:10]} {text[11:13] or '00'}:{text[14:16] or '00'}:00")
-
-
-def gathered_sql(dialect: Dialect, table: str, columns: str, lead_filter: LeadFilter) -> tuple[str, dict[str, str]]:
-    """Return the query for columns of the leads that a filter without `ids` and `q` lets through, and its values."""
-    values: dict[str, str] = {}
-    parts = []
-    for condition, texts in conditions(dialect, lead_filter):
-        names = iter(texts)
-        numbered = []
-        for piece in condition.split("?"):
-            numbered.append(piece)
-            if (text := next(names, None)) is not None:
-                numbered.append(f"$value{len(values)}")
-                values[f"value{len(values)}"] = text
-        parts.append(f"({''.join(numbered)})")
-    return f"SELECT {columns} FROM {table} lead WHERE {' AND '.join(parts) or '1 = 1'}", values  # noqa: S608 - names of ours
-
-
-def _count_leads(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> _Counts:
-    names = ("step", *DIMENSIONS)
-    dialect = dialect_of(entities)
-    table = entities.database.provider.quote_name(entities.lead._table_)
-    start = dialect.truncate("lead.created_at", unit)
-    gathered, values = gathered_sql(dialect, table, f"{start} AS step, {', '.join(DIMENSIONS)}", lead_filter)
-    # In SQL, since Pony has no common table expressions: all dimensions count the same leads, though others arrive
-    # meanwhile. Grouping by all dimensions at once would give about as many groups as there are leads.
-    by_dimension = " UNION ALL ".join(
-        f"SELECT {number}, substr(CAST({name} AS text), 1, {LONGEST_VALUE}), count(*) FROM gathered GROUP BY {name}"  # noqa: S608 - names of ours
-        for number, name in enumerate(names)
-    )
-    rows = entities.database.select(f"* FROM (WITH gathered AS ({gathered}) {by_dimension}) AS counted", values, {})
-    counts: _Counts = {name: Counter() for name in names}
-    for number, value, leads in rows:
-        counts[names[number]][value] += leads
-    return counts
 
 
 def _count_outcomes(

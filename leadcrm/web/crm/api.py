@@ -180,7 +180,7 @@ class CrmApi:
             *SinkRoutes(self._readers, sinks).endpoints,
             *SourceRoutes(self._readers, counts, spool, live_sources, config.max_body_bytes).endpoints,
             *CountingRoutes(self._readers, counts).endpoints,
-            *StatisticsRoutes(self._readers, spool, counts).endpoints,
+            *StatisticsRoutes(self._readers, spool, counts, feed).endpoints,
             *SessionRoutes(self._readers, keyring, config.admin_token).endpoints,
             *TokenRoutes(self._readers, keyring).endpoints,
             *AuditRoutes(self._readers).endpoints,

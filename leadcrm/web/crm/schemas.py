@@ -8,8 +8,8 @@ from leadcrm.crm.audit import Action, Via
 from leadcrm.crm.documents import NAME_OF_COLUMN
 from leadcrm.crm.feed import EVENT_TYPES
 from leadcrm.crm.states import RAW_STATES
-from leadcrm.crm.statistics import DIMENSIONS
 from leadcrm.crm.tokens import Right, Role
+from leadcrm.crm.value_counts import DIMENSIONS
 from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import TALLIES
 from leadcrm.web.crm.declarations import Schema
