@@ -35,7 +35,8 @@ MAX_CORRECTION_CHARS = 65_536
 CORRECTED_STATES = (State.FAILED, State.INVALID, State.CONFLICT, State.EVENT)
 """Not those whose sender is not proved: what a person writes proves nothing."""
 
-_KINDS: tuple[Literal["body", "fields"], ...] = ("body", "fields")
+KINDS: tuple[Literal["body", "fields"], ...] = ("body", "fields")
+"""The fields of the events that are corrections."""
 
 _CHARSET = re.compile(r";\s*charset=[^;]*", re.IGNORECASE)
 
@@ -152,7 +153,7 @@ def correct(
 
 def corrections_of(entities: Entities, ids: Sequence[UUID]) -> dict[UUID, Correction]:
     """Return the corrections that leads were made of, by the leads' ids. The caller holds the session."""
-    kinds = _KINDS
+    kinds = KINDS
     events = select(
         (event.id, event.lead_id, event.field, event.to_value)
         for event in entities.lead_event

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from leadcrm.crm.correction import KINDS
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.events import PROGRAM_NAMES
 from leadcrm.crm.leads import LeadFilter
@@ -68,9 +69,12 @@ def _touches(entities: Entities, lead_filter: LeadFilter, column: str) -> Iterat
     columns = f"lead.id AS id, {_value(column)} AS value, lead.created_at AS created_at"
     gathered, values = gathered_sql(dialect, quoted_table(entities.lead), columns, lead_filter)
     people = " AND ".join(f"event.actor NOT LIKE '{name} v%'" for name in PROGRAM_NAMES)
+    # A lead that was made of a correction came so: nobody has called the person yet.
+    kinds = ", ".join(f"'{kind}'" for kind in KINDS)
     first = (
         f"SELECT event.lead_id AS id, min(event.at) AS at FROM {quoted_table(entities.lead_event)} event "  # noqa: S608 - names of ours
-        f"WHERE event.lead_id IN (SELECT id FROM gathered) AND {people} GROUP BY event.lead_id"
+        f"WHERE event.lead_id IN (SELECT id FROM gathered) AND {people} "
+        f"AND event.field NOT IN ({kinds}) GROUP BY event.lead_id"
     )
     waits = (
         f"SELECT gathered.value AS value, {dialect.seconds_between('gathered.created_at', 'touched.at')} AS seconds "  # noqa: S608 - the same

@@ -59,6 +59,8 @@ def test_a_correction_makes_the_lead_and_leaves_the_bytes_as_they_came(crm: Crm)
     entry = crm.get("/api/audit", action="correct", limit=1)["entries"][0]
     assert (entry["leadId"], entry["actor"]) == (id, "anna")
     assert entry["detail"] == {"state": "stored", "changed": True, "corrected": "body"}
+    outcomes = crm.get("/api/stats/outcomes", by="offer")["rows"]
+    assert sum(row["touched"] for row in outcomes) == 0, "a correction is no call"
     told = [e for e in crm.get("/api/feed", after=0)["events"] if e["leadId"] == id]
     assert [e["type"] for e in told] == ["lead.created", "lead.changed"]
     again = correct(crm, id, {"body": "{}"})
