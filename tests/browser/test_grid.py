@@ -7,7 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Studio
+from tests.browser.conftest import PHONE, Studio
+from tests.support.crm import keep, submission
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("studio_server", ["sqlite"], indirect=True)
@@ -166,8 +167,9 @@ def test_columns_are_as_wide_as_a_person_makes_them_and_each_saved_view_has_its_
     keyboard.press("Enter")
     assert width("phone") == 321
     keyboard.press("Escape")
-    page.get_by_role("link", name="All").click()
-    expect(page.get_by_role("link", name="All")).to_have_attribute("aria-current", "page")
+    everything = page.get_by_role("group", name="Views").get_by_role("link", name="All")
+    everything.click()
+    expect(everything).to_have_attribute("aria-current", "page")
     assert (width("phone"), width("name")) == (before["phone"], before["name"] + 90)
     page.reload()
     page.get_by_role("link", name="Broad").click()
@@ -178,3 +180,31 @@ def test_columns_are_as_wide_as_a_person_makes_them_and_each_saved_view_has_its_
     assert width("phone") == before["phone"]
     page.get_by_role("button", name="Forget this view").click()
     assert width("name") == before["name"] + 90
+
+
+def test_paper_has_every_loaded_row_and_nothing_to_press(studio: Studio) -> None:
+    keep(studio.database, [submission(b'{"lastName":"Printed","marker":"printed"}') for _ in range(60)])
+    studio.sign_in("?marker=printed")
+    page = studio.page
+    rows = page.locator("tr[data-id]")
+    expect(rows.first).to_be_visible()
+    assert rows.count() < 60
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(rows).to_have_count(60)
+    expect(rows.last).to_be_visible()
+    for name in ("Filters", "Sign out"):
+        expect(page.get_by_role("button", name=name)).to_be_hidden()
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(page.get_by_role("button", name="Filters")).to_be_visible()
+    assert rows.count() < 60
+
+
+@pytest.mark.parametrize("studio", [PHONE], indirect=True, ids=["phone"])
+def test_a_phone_has_no_columns_to_choose(studio: Studio) -> None:
+    studio.post(lastName="Onaphone", marker="phone")
+    studio.sign_in("?marker=phone")
+    expect(studio.page.locator("tr[data-id]")).to_have_count(1)
+    expect(studio.page.get_by_role("button", name="Export")).to_be_visible()
+    expect(studio.page.get_by_role("button", name="Columns")).to_be_hidden()

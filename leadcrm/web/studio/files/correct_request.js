@@ -19,7 +19,7 @@ export function correction(raw, onReplayed) {
 	const fields = TYPED.map((name) => h("label", {}, h("span", { class: "muted" }, LABELS[name]), h("input", { name })));
 	const fault = h("p", { class: "error", role: "alert", hidden: true });
 	const submit = h("button", { class: "primary" }, "Make the lead");
-	const other = button("", () => show(kind === "body" ? "fields" : "body"), { class: "quiet" });
+	const other = button("", change, { class: "quiet" });
 	const parts = h("div");
 	let kind = "body";
 	text.value = isText ? raw.body : "";
@@ -32,6 +32,11 @@ export function correction(raw, onReplayed) {
 		form.hidden = !form.hidden;
 		opener.setAttribute("aria-expanded", String(!form.hidden));
 		if (!form.hidden) parts.querySelector("textarea, input").focus();
+	}
+
+	function change() {
+		show(kind === "body" ? "fields" : "body");
+		parts.querySelector("textarea, input").focus();
 	}
 
 	function show(next) {

@@ -2,6 +2,7 @@
 
 import { button, h, notice } from "./dom.js";
 import { longTime } from "./format.js";
+import { addStyle } from "./lazy.js";
 import { LABELS, place } from "./place.js";
 
 export const TESTS = { "": "left out", include: "with the others", only: "alone" };
@@ -24,7 +25,7 @@ export class FilterBar {
 
 	async toggle() {
 		try {
-			const { fillForm } = await import("./filter_form.js");
+			const [{ fillForm }] = await Promise.all([import("./filter_form.js"), addStyle("studio/filters.css")]);
 			this.showInForm ??= fillForm(this.form);
 		} catch {
 			notice("The filters cannot be loaded: the server cannot be reached.", "error");

@@ -28,6 +28,14 @@ export class Grid {
 			this.note,
 		);
 		rows.onChange = redraw;
+		for (const [name, isPrinted] of [
+			["beforeprint", true],
+			["afterprint", false],
+		])
+			addEventListener(name, () => {
+				this.isPrinted = isPrinted;
+				this.draw();
+			});
 		new ResizeObserver(redraw).observe(this.element);
 	}
 
@@ -64,8 +72,9 @@ export class Grid {
 		const { items, hasMore } = this.rows;
 		const height = this.rowHeight;
 		const { scrollTop, clientHeight } = this.element;
-		const first = Math.max(0, Math.floor(scrollTop / height) - ROWS_AROUND);
-		const last = Math.min(items.length, Math.ceil((scrollTop + clientHeight) / height) + ROWS_AROUND);
+		const first = this.isPrinted ? 0 : Math.max(0, Math.floor(scrollTop / height) - ROWS_AROUND);
+		const end = this.isPrinted ? items.length : Math.ceil((scrollTop + clientHeight) / height) + ROWS_AROUND;
+		const last = Math.min(items.length, end);
 		const refocus = this.rememberFocus();
 		this.above.firstChild.style.height = `${first * height}px`;
 		this.below.firstChild.style.height = `${(items.length - last) * height}px`;
@@ -73,7 +82,7 @@ export class Grid {
 		this.note.replaceChildren(...(items.length || hasMore ? [] : [this.empty()]));
 		this.body.replaceChildren(...(first ? [this.above] : []), ...rows, this.below);
 		refocus();
-		if (hasMore && last > items.length - FETCH_AHEAD_ROWS) this.fetch();
+		if (hasMore && !this.isPrinted && last > items.length - FETCH_AHEAD_ROWS) this.fetch();
 	}
 
 	// Drawing replaces the element that has the focus.

@@ -5,7 +5,7 @@ import { button, h, notice } from "./dom.js";
 import { place } from "./place.js";
 
 /** Add a style sheet to the page once, and return when it is in force. */
-function addStyle(href) {
+export function addStyle(href) {
 	if (document.querySelector(`link[href="${href}"]`)) return null;
 	return new Promise((resolve) => {
 		document.head.append(h("link", { rel: "stylesheet", href, onload: resolve, onerror: resolve }));

@@ -64,10 +64,14 @@ export class LeadsView {
 				title: "The oldest lead that nobody has (n)",
 				"data-needs": "work",
 			}),
-			lazyMenu("Columns", async () => {
-				const { openColumnMenu } = await import("./column_menu.js");
-				return (menu, opener) => openColumnMenu(menu, opener, this.grid.table, () => this.arrange());
-			}),
+			lazyMenu(
+				"Columns",
+				async () => {
+					const { openColumnMenu } = await import("./column_menu.js");
+					return (menu, opener) => openColumnMenu(menu, opener, this.grid.table, () => this.arrange());
+				},
+				{ class: "menu wide-only" },
+			),
 			lazyMenu("Export", async () => (await import("./export.js")).openExportMenu, { "data-needs": "export" }),
 		);
 		return [
