@@ -55,7 +55,7 @@ def test_a_request_is_corrected_and_becomes_a_lead_that_says_who_did_it(studio: 
     page = studio.page
     drawer = page.get_by_label("Details")
     drawer.get_by_role("button", name="Correct").click()
-    body = drawer.get_by_label("Body, corrected")
+    body = drawer.get_by_label("What it should have been")
     expect(body).to_be_focused()
     expect(body).to_have_value('{"email":"corrected@example.com"')
     drawer.get_by_role("button", name="Make the lead").click()

@@ -15,7 +15,12 @@ export function correction(raw, onReplayed) {
 	const isText = raw.bodyEncoding === "text" && raw.body.trim() !== "";
 	const form = h("form", { class: "correction", hidden: true, "aria-label": "Correction", onsubmit: send });
 	const opener = button("Correct…", open, { "aria-expanded": "false", "data-control": "correct" });
-	const text = h("textarea", { "aria-label": "Body, corrected", rows: 8, maxlength: MAX_CHARS, class: "mono" });
+	const text = h("textarea", {
+		"aria-label": "What it should have been",
+		rows: 8,
+		maxlength: MAX_CHARS,
+		class: "mono",
+	});
 	const fields = TYPED.map((name) => h("label", {}, h("span", { class: "muted" }, LABELS[name]), h("input", { name })));
 	const fault = h("p", { class: "error", role: "alert", hidden: true });
 	const submit = h("button", { class: "primary" }, "Make the lead");
