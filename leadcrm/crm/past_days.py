@@ -7,7 +7,7 @@ Invariants:
   lead: a change, a late arrival from a spool or a replay, an erasure. A day is forgotten once an event of one of its
   leads can be seen, whatever order the events' transactions end in.
 - Days are those of UTC, counted by the quarters of an hour that make the days of every zone.
-- What is held is bounded in bytes.
+- What is held is bounded in bytes, and in time: whoever changes a lead past this program, as with psql, makes no event.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from time import monotonic
 from uuid import UUID
 
 import orjson
@@ -37,6 +38,9 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_EVENTS = 20_000
 """Events about past days that are looked at; after more than that, all days are counted anew."""
 
+HELD_S = 900.0
+"""For how long a change that the feed does not tell of may go unnoticed: then all days are counted anew."""
+
 CLOCKS = timedelta(minutes=5)
 """Between the time in a lead's id and that of its arrival. They are microseconds apart."""
 
@@ -55,6 +59,7 @@ class PastDays:
         self._held: OrderedDict[date, bytes] = OrderedDict()
         self._held_bytes = 0
         self._seq = 0
+        self._since = monotonic()
 
     def __len__(self) -> int:
         """Return the number of days that are held."""
@@ -75,9 +80,12 @@ class PastDays:
             is_known = False
         # Read before the events: all up to here can be seen by now, and later ones are looked for the next time.
         settled = self._feed.horizon.settled
+        is_known = is_known and monotonic() < self._since + HELD_S
         changed = _changed_days(entities, seq) if has_any and is_known else None
         with self._lock:
             if self._seq == seq:
+                if changed is None:
+                    self._since = monotonic()
                 for day in [day for day in self._held if changed is None or day in changed]:
                     self._held_bytes -= len(self._held.pop(day))
                 self._seq = settled

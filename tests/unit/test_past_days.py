@@ -186,3 +186,16 @@ def test_what_is_held_is_bounded(entities: Entities, monkeypatch: pytest.MonkeyP
     assert asked(entities, days) == asked(entities, None)
     assert 0 < len(days) < 10
     assert asked(entities, days) == asked(entities, None)
+
+
+def test_a_change_that_makes_no_event_is_counted_after_a_while(
+    entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = PastDays(Feed())
+    before = asked(entities, days)
+    with session(entities, writes=True):
+        entities.database.execute("UPDATE leads SET status = 'won'")
+    assert asked(entities, days).dimensions["status"] != asked(entities, None).dimensions["status"]
+    assert asked(entities, days).leads == before.leads
+    monkeypatch.setattr(module, "HELD_S", 0.0)
+    assert asked(entities, days) == asked(entities, None)
