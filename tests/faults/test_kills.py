@@ -29,6 +29,7 @@ def kill_at_a_random_moment(server: Server, within_s: float = 0.5) -> None:
     server.start()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_a_server_killed_while_it_spools_loses_nothing(
     start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
@@ -47,6 +48,7 @@ def test_a_server_killed_while_it_spools_loses_nothing(
     assert report.acknowledged >= 1500
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_a_server_killed_while_it_drains_loses_nothing(
     start_server: StartServer, own_postgres: PostgresCluster, trial: Trial
