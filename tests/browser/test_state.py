@@ -306,7 +306,8 @@ def test_a_late_answer_about_another_lead_does_not_replace_the_open_one(studio: 
     slow, quick = studio.post(lastName="Slowlead", marker="late"), studio.post(lastName="Quicklead", marker="late")
     studio.sign_in("?marker=late")
     held = studio.hold(f"**/api/leads/{slow}")
-    studio.page.get_by_role("link", name="Slowlead").click()
+    with studio.page.expect_request(f"**/api/leads/{slow}"):
+        studio.page.get_by_role("link", name="Slowlead").click()
     studio.page.get_by_role("link", name="Quicklead").click()
     heading = studio.page.locator("#drawer h2")
     expect(heading).to_have_text("Quicklead")

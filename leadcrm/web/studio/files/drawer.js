@@ -87,11 +87,16 @@ export class Drawer {
 		);
 		if (isWhole && lead) this.findOthers(lead);
 		const wasHidden = this.element.hidden;
-		const focused = this.element.contains(document.activeElement) && document.activeElement.dataset.control;
+		const { dataset, selectionStart, selectionEnd } = document.activeElement;
+		const focused = this.element.contains(document.activeElement) && dataset.control;
 		this.element.replaceChildren(content);
 		this.element.hidden = false;
 		if (wasHidden) heading.focus({ preventScroll: true });
 		else if (focused) this.control(focused)?.focus({ preventScroll: true });
+		// Else what is typed next would stand before the text that it was to replace.
+		if (focused && typeof selectionStart === "number") {
+			this.control(focused)?.setSelectionRange?.(selectionStart, selectionEnd);
+		}
 	}
 
 	buttons() {
