@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from time import monotonic
-from uuid import UUID
 
 import orjson
 from pony.orm import select
@@ -38,15 +37,16 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_EVENTS = 20_000
 """Events about past days that are looked at; after more than that, all days are counted anew."""
 
+IDS_AT_ONCE = 500
+
 HELD_S = 900.0
-"""For how long a change that the feed does not tell of may go unnoticed: then all days are counted anew."""
+"""For how long a change may go unnoticed of which the feed does not tell; then all days are counted anew. A part of an
+earlier day's body that could be read only today is unnoticed too, as its id is of today."""
 
 CLOCKS = timedelta(minutes=5)
 """Between the time in a lead's id and that of its arrival. They are microseconds apart."""
 
 _DAY = timedelta(days=1)
-_OURS = 7
-"""The version of the UUIDs that begin with their time."""
 
 
 class PastDays:
@@ -154,28 +154,18 @@ def _midnight(at: datetime) -> datetime:
 def _changed_days(entities: Entities, seq: int) -> set[date] | None:
     """Return the days whose leads have later events than a number; None for all days."""
     today, later = lowest_id(_midnight(now()), CLOCKS), lowest_id(now(), _DAY)
-    days: set[date] = set()
     with session(entities):
         events = select(event.lead_id for event in entities.feed_event if event.seq > seq and event.type != "kept")
         # Most events are of leads that arrive today.
         events = events.where(lambda event: event.type != "created" or event.lead_id < today or event.lead_id >= later)
-        ids = events[: MAX_EVENTS + 1]
+        ids = list(set(events[: MAX_EVENTS + 1]))
         if len(ids) > MAX_EVENTS:
             return None
-        # Ids that the original service gave tell no time.
-        others = [id for id in ids if id.version != _OURS]
-        if others:
-            arrived = select((raw.id, raw.received_at) for raw in entities.raw_lead if raw.id in others)[:MAX_EVENTS]
-            if len(arrived) < len(others):
+        days: set[date] = set()
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            some = ids[start : start + IDS_AT_ONCE]
+            arrived = select((raw.id, raw.received_at) for raw in entities.raw_lead if raw.id in some)[:]
+            if len(arrived) < len(some):
                 return None
             days.update(at.date() for _, at in arrived)
-    for id in ids:
-        if id.version == _OURS:
-            days.update(_days_of(id))
     return days
-
-
-def _days_of(id: UUID) -> Iterator[date]:
-    at = datetime(1970, 1, 1) + timedelta(milliseconds=id.int >> 80)  # noqa: DTZ001 - naive UTC, as all times here
-    yield (at - CLOCKS).date()
-    yield (at + CLOCKS).date()
