@@ -34,7 +34,7 @@ class RequestLog:
         key: str | None = None,
         lead_id: str | None = None,
     ) -> None:
-        """Log an answer that is about to be sent, and count it if it has an outcome, once it was.
+        """Count an answer that is about to be sent if it has an outcome, and log it once it was sent.
 
         Args:
             started: the `perf_counter` at the request's arrival.
@@ -42,6 +42,8 @@ class RequestLog:
             key: the request's Idempotency-Key.
         """
         duration_s = perf_counter() - started
+        if outcome is not None:
+            self._metrics.count_answer(outcome.value, duration_s)
         # The framework sends the answer as soon as its handler returns: a lone sender need not wait for the line.
         asyncio.get_running_loop().call_soon(
             self._record, request, duration_s, status, request_id, outcome, key, lead_id
@@ -68,7 +70,6 @@ class RequestLog:
             "remote_addr": self._addresses.of(request),
         }
         if outcome is not None:
-            self._metrics.count_answer(outcome.value, duration_s)
             fields["idempotency_key"] = key if key is None else key[:MAX_ECHO]
             fields["lead_id"] = lead_id
             fields["outcome"] = outcome.value
