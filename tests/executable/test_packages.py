@@ -33,7 +33,7 @@ def pack(directory: Path, executable: Path) -> Mapping[str, Path]:
     shutil.copy(executable, directory / "dist")
     environment = {**os.environ, "PYTHON": sys.executable, "SOURCE_DATE_EPOCH": EPOCH}
     subprocess.run([directory / "scripts/package"], env=environment, check=True, stdout=subprocess.DEVNULL)
-    return {path.suffix: path for path in (directory / "dist").iterdir()}
+    return {path.suffix: path for path in (directory / "dist").iterdir() if path.name != executable.name}
 
 
 @pytest.fixture(scope="module")

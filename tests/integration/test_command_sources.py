@@ -133,6 +133,8 @@ def test_a_source_that_used_to_send_and_fell_silent_is_told(
     assert server.client.metric("leadcrm_source_silent_seconds", source="seldom") == 0
     assert server.client.metric("leadcrm_source_silent_seconds", source="never") == 0
     assert 'source="off"' not in server.client.get("/metrics").body.decode()
+    # The log's lines are written a moment later.
+    wait_until(lambda: any(record["msg"] == "a source has fallen silent" for record in server.log_records()))
     told = [record for record in server.log_records() if record["msg"] == "a source has fallen silent"]
     assert [record["source"] for record in told] == ["often"]
     (tmp_path / "sources.toml").write_text('[source.often]\npreset = "none"\n')

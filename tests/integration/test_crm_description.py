@@ -34,6 +34,7 @@ OPERATIONS = (
     "GET /api/feed",
     "GET /api/raw",
     "GET /api/raw/{id}",
+    "POST /api/raw/{id}/correct",
     "POST /api/raw/{id}/replay",
     "POST /api/raw/{id}/try",
     "GET /api/sources",

@@ -163,7 +163,7 @@ def test_every_route_of_the_crm_needs_the_token(server: Server, method: str, pat
 
 @pytest.mark.parametrize(("method", "path"), BY_ID)
 def test_an_id_that_nobody_was_given_is_404_and_one_that_is_none_is_400(crm: Crm, method: str, path: str) -> None:
-    bodies = {"notes": {"text": "a note"}, "try": {}}
+    bodies = {"notes": {"text": "a note"}, "try": {}, "correct": {"fields": {"phone": "26123"}}}
     document = {"status": "won"} if method == "PATCH" else bodies.get(path.rpartition("/")[2])
     unknown = crm.ask(method, path.replace("{id}", UNKNOWN_ID), document)
     assert (unknown.status, unknown.json()["error"]) == (404, "not_found")
