@@ -9,6 +9,7 @@ Source: https://www.sqlite.org/fileformat2.html (4.1 the frames of a log).
 from __future__ import annotations
 
 import os
+import struct
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
@@ -23,6 +24,9 @@ them."""
 
 _LOG_HEAD_BYTES = 32
 _FRAME_HEAD_BYTES = 24
+
+_FRAME_HEAD = struct.Struct(">III")
+"""The page, the number of pages after a commit, and the salt that is the round's number."""
 
 
 class _Frame(NamedTuple):
@@ -54,26 +58,27 @@ def lacks_moved_pages(file: int, log: int, checkpoints: Checkpoints, *, at_leisu
         return False
     # A checkpoint leaves out pages of which a reader does not see the newest frame yet. And while it writes, or after
     # it was cut off, those that it was to move may be in the file or not.
-    newer = _Pages(frames.of_this_round_from(checkpoints.moved))
+    newer = _Pages(frames, checkpoints.moved)
     if checkpoints.moved and _lacks(file, frames, frames.of_this_round(checkpoints.moved), newer):
         return True
     if checkpoints.moved and not at_leisure:
         return False
-    return _lacks(file, frames, frames.of_last_round(), _Pages(frames.of_this_round_from(0)))
+    return _lacks(file, frames, frames.of_last_round(), _Pages(frames, 0))
 
 
 class _Pages:
-    """The pages of frames, which are read only if they are asked for."""
+    """The pages of the round's frames from a number on, which are read only if they are asked for."""
 
-    def __init__(self, frames: Iterator[_Frame]) -> None:
+    def __init__(self, frames: _Frames, start: int) -> None:
         self._frames = frames
+        self._start = start
 
     def __contains__(self, page: int) -> bool:
         return page in self._pages
 
     @cached_property
     def _pages(self) -> set[int]:
-        return {frame.page for frame in self._frames}
+        return self._frames.pages_of_this_round_from(self._start)
 
 
 def _lacks(file: int, frames: _Frames, newest_first: Iterator[_Frame], newer: _Pages) -> bool:
@@ -112,6 +117,16 @@ class _Frames:
         """Yield the round's frames from number `start` on, oldest first."""
         return takewhile(lambda frame: frame.round == self._round, map(self._read, range(start, self._count)))
 
+    def pages_of_this_round_from(self, start: int) -> set[int]:
+        """Return the pages of those frames, in a third of the time: after each checkpoint there are thousands."""
+        pages = set()
+        for at in range(_LOG_HEAD_BYTES + start * self._step, _LOG_HEAD_BYTES + self._count * self._step, self._step):
+            page, _, round = _FRAME_HEAD.unpack(os.pread(self._log, _FRAME_HEAD.size, at))
+            if round != self._round:
+                break
+            pages.add(page)
+        return pages
+
     def of_last_round(self) -> Iterator[_Frame]:
         """Yield what newer frames have left of the last round, newest first."""
         # The rounds follow each other, the newest first.
@@ -127,6 +142,5 @@ class _Frames:
 
     def _read(self, number: int) -> _Frame:
         at = _LOG_HEAD_BYTES + number * self._step
-        head = os.pread(self._log, 12, at)
-        page, pages, round = (int.from_bytes(head[start : start + 4], "big") for start in (0, 4, 8))
+        page, pages, round = _FRAME_HEAD.unpack(os.pread(self._log, _FRAME_HEAD.size, at))
         return _Frame(page, pages, round, at)
