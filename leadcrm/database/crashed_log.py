@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,10 +28,15 @@ _LOCK_OF_CONNECTIONS = 128
 logger = logging.getLogger("leadcrm.database.crashed_log")
 
 
+OPENING = threading.RLock()
+"""Held from the look until the connection is open. The look closes descriptors, which would end the locks of a
+connection that another thread opens meanwhile: another process could then delete the log under it."""
+
+
 def keep_log_of_overwritten(path: Path) -> None:
     """Set the log aside if the database was overwritten, so that its rows can be salvaged; durable on return.
 
-    It does nothing while a process has the database open. Call it before a connection is opened.
+    It does nothing while a process has the database open. Call it before a connection is opened, holding `OPENING`.
     """
     try:
         # SQLite's locks end when the process closes any descriptor of a locked file.

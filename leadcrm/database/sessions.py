@@ -21,7 +21,7 @@ from pony.orm.dbapiprovider import DBException
 from pony.utils import timestamp2datetime
 
 from leadcrm.configuration.database_url import DatabaseURL
-from leadcrm.database.crashed_log import keep_log_of_overwritten
+from leadcrm.database.crashed_log import OPENING, keep_log_of_overwritten
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
 from leadcrm.database.feed_numbers import raise_numbers_within
@@ -142,7 +142,6 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
     # Only migrations create the file.
     if not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
-    keep_log_of_overwritten(path)
     database = entities.database
 
     @database.on_connect(provider="sqlite")  # type: ignore[untyped-decorator]
@@ -150,8 +149,10 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
         set_pragmas(connection, path)
 
     try:
-        # Pony resolves a relative path against the file of its caller.
-        database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
+        with OPENING:
+            keep_log_of_overwritten(path)
+            # Pony resolves a relative path against the file of its caller.
+            database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
     except (sqlite3.Error, DBException) as error:
         raise store_error(error, path) from error
     database.generate_mapping(check_tables=False)
