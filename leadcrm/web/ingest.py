@@ -33,7 +33,7 @@ from leadcrm.web.http import responses
 from leadcrm.web.http.body import read_body
 from leadcrm.web.http.client_address import ClientAddress, network_of
 from leadcrm.web.http.credentials import REDACTED, is_credential, without_credentials
-from leadcrm.web.http.header_text import header_text, readable
+from leadcrm.web.http.header_text import header_text, joined_headers, readable
 from leadcrm.web.http.request_id import new_request_id, request_id_of
 from leadcrm.web.http.responses import Cors, Refusal
 from leadcrm.web.node_metrics import WorkerMetrics
@@ -282,15 +282,7 @@ def sent_key(request: Request) -> bytes | None:
 
 
 def stored_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
-    """Return the headers as they are stored: repeated ones joined (RFC 9110, section 5.2), credentials redacted.
-
-    `is_plain` says that they are ASCII without NUL, as nearly all are.
-    """
-    # A plain string: the framework's own kind is no key of JSON.
-    plain = {str(name): value for name, value in headers.items()}
-    if is_plain and len(plain) == len(headers) and not any(map(is_credential, plain)):
-        return plain
-    return {
-        readable(name): REDACTED if is_credential(name) else ", ".join(map(readable, headers.getall(name)))
-        for name in plain
-    }
+    """Return the headers as they are stored: as `joined_headers`, credentials redacted."""
+    joined = joined_headers(headers, is_plain=is_plain)
+    hidden = [name for name in joined if is_credential(name)]
+    return {**joined, **dict.fromkeys(hidden, REDACTED)} if hidden else joined

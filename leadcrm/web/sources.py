@@ -13,7 +13,6 @@ from math import ceil
 from time import perf_counter
 from urllib.parse import unquote
 
-from sanic.compat import Header
 from sanic.exceptions import NotFound
 from sanic.request import Request
 from sanic.response import HTTPResponse
@@ -32,7 +31,7 @@ from leadcrm.web.guesses import Guesses
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress, network_of
 from leadcrm.web.http.credentials import REDACTED, is_credential
-from leadcrm.web.http.header_text import header_text, readable
+from leadcrm.web.http.header_text import header_text, joined_headers, readable
 from leadcrm.web.http.request_id import request_id_of
 from leadcrm.web.http.responses import Refusal
 from leadcrm.web.ingest import MAX_BYTES_AT_ONCE, LeadIngest, sent_key, target_of
@@ -128,7 +127,7 @@ class SourceIngest(LeadIngest):
         content_type = headers.get("content-type")
         target = target_of(request.raw_url).decode("ascii", "surrogateescape")
         fields = query_of(target)
-        plain = _joined(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
+        plain = joined_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
         secret_names = source.secret_names
         credentials = credentials_in(unquote(token), fields, plain, secret_names)
         hidden = [name for name in plain if is_credential(name) or name in TOKEN_HEADERS or name in secret_names]
@@ -196,15 +195,6 @@ class SourceIngest(LeadIngest):
             return None
         fields = query_of(target_of(request.raw_url).decode("ascii", "surrogateescape"))
         return source.proof.challenge_answer(dict(fields))
-
-
-def _joined(headers: Header, *, is_plain: bool) -> dict[str, str]:
-    """Return the headers, repeated ones joined (RFC 9110, section 5.2); plain ones are ASCII without NUL."""
-    # A plain string: the framework's own kind is no key of JSON.
-    plain = {str(name): value for name, value in headers.items()}
-    if is_plain and len(plain) == len(headers):
-        return plain
-    return {readable(name): ", ".join(map(readable, headers.getall(name))) for name in plain}
 
 
 class _Quota:

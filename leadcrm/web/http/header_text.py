@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sanic.compat import Header
+
 from leadcrm.ingest.normalize import storable
 
 MAX_ECHO = 200
@@ -21,3 +23,15 @@ def readable(value: str) -> str:
     if value.isascii() and "\x00" not in value:
         return value
     return header_text(value.encode(errors="surrogateescape"))
+
+
+def joined_headers(headers: Header, *, is_plain: bool) -> dict[str, str]:
+    """Return the headers, repeated ones joined (RFC 9110, section 5.2).
+
+    `is_plain` says that they are ASCII without NUL, as nearly all are.
+    """
+    # A plain string: the framework's own kind is no key of JSON.
+    plain = {str(name): value for name, value in headers.items()}
+    if is_plain and len(plain) == len(headers):
+        return plain
+    return {readable(name): ", ".join(map(readable, headers.getall(name))) for name in plain}
