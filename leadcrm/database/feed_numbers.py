@@ -15,6 +15,7 @@ import psycopg2.errors
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.connections import Connection
 from leadcrm.database.driver_errors import store_error
+from leadcrm.database.postgres import schema_prefix
 
 _LOCK = 0x6C656165  # the key of the advisory lock: of two who raise at once, the later must not set a lower number
 
@@ -68,8 +69,7 @@ def _raise(connection: Connection, schema: str | None, *, begin: str, end: str, 
             connection.execute(sql)
         return
     # The sequence is a part of its table, whose name needs no quotes.
-    prefix = '"{}".'.format(schema.replace('"', '""')) if schema else ""
-    raise_them = _RAISE_POSTGRES.replace("{sequence}", f"{prefix}leads_feed_seq_seq")
+    raise_them = _RAISE_POSTGRES.replace("{sequence}", f"{schema_prefix(schema)}leads_feed_seq_seq")
     with connection.cursor() as cursor:
         try:
             cursor.execute(f"{begin}{raise_them}{end}")

@@ -199,3 +199,8 @@ def strengthen_commits(connection: PostgresConnection, url: DatabaseURL, too_wea
                 hint="ALTER ROLE … SET synchronous_commit = on",
             )
         cursor.execute("SET synchronous_commit = on")
+
+
+def schema_prefix(schema: str | None) -> str:
+    """Return what stands before the name of a table of a schema in SQL; nothing for the connection's default."""
+    return '"{}".'.format(schema.replace('"', '""')) if schema else ""

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import psycopg2
 
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.postgres import PostgresConnection
+from leadcrm.database.postgres import PostgresConnection, schema_prefix
 from leadcrm.ingest.writer import Writer
 
 logger = logging.getLogger("leadcrm.ingest.rewinding")
@@ -20,7 +20,7 @@ class Rewinding:
     def __init__(self, writer: Writer, schema: str | None) -> None:
         """Set whose rows are looked for."""
         self._writer = writer
-        self._raw = '"{}".leads_raw'.format(schema.replace('"', '""')) if schema else "leads_raw"
+        self._raw = f"{schema_prefix(schema)}leads_raw"
         self.fault = ""
         """What is missing since when, in words that anyone may read; it stays until the process ends."""
 

@@ -31,7 +31,7 @@ from leadcrm import __version__
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.postgres import PostgresConnection, deadline
+from leadcrm.database.postgres import PostgresConnection, deadline, schema_prefix
 from leadcrm.database.sqlite import open_sqlite
 from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
 
@@ -231,7 +231,7 @@ class SchemaConnection:
     def __init__(self, connection: Connection, schema: str | None) -> None:
         self.connection = connection
         self.name = schema
-        self.prefix = '"{}".'.format(schema.replace('"', '""')) if schema else ""
+        self.prefix = schema_prefix(schema)
 
     @property
     def is_postgres(self) -> bool:

@@ -21,7 +21,7 @@ import psycopg2.extensions
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import ARRIVAL_COLUMNS, FIELD_COLUMNS, RAW_COLUMNS
 from leadcrm.database.hosts import address_of, try_last
-from leadcrm.database.postgres import PostgresConnection
+from leadcrm.database.postgres import PostgresConnection, schema_prefix
 from leadcrm.database.states import KEY_HOLDING_STATES, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.driving import InThread, Operation, Readable, Writable
@@ -322,10 +322,6 @@ class PostgresStore:
         return self._cursor.fetchall() if self._cursor.description else []
 
 
-def _qualified(schema: str | None, table: str) -> str:
-    return '"{}".{}'.format(schema.replace('"', '""'), table) if schema else table
-
-
 def _insert_sql(schema: str | None) -> str:
     """Return the statement that inserts a JSON array of records and counts the inserted raw rows.
 
@@ -352,20 +348,21 @@ def _insert_sql(schema: str | None) -> str:
         "updated_at": "input.received_at",
         "is_test": "is_test IS TRUE",
     }
+    prefix = schema_prefix(schema)
     return f"""
         WITH input AS MATERIALIZED (
             SELECT * FROM json_to_recordset(%s)
             AS record ({", ".join(f"{name} {types.get(name, 'text')}" for name in names)})
         ), raw AS (
-            INSERT INTO {_qualified(schema, "leads_raw")} ({", ".join(RAW_COLUMNS)})
+            INSERT INTO {prefix}leads_raw ({", ".join(RAW_COLUMNS)})
             SELECT {", ".join(sources.get(column, column) for column in RAW_COLUMNS)} FROM input
             ON CONFLICT DO NOTHING RETURNING id, received_at
         ), lead AS (
-            INSERT INTO {_qualified(schema, "leads")} ({", ".join(ARRIVAL_COLUMNS)})
+            INSERT INTO {prefix}leads ({", ".join(ARRIVAL_COLUMNS)})
             SELECT {", ".join(sources.get(column, column) for column in ARRIVAL_COLUMNS)}
             FROM input JOIN raw USING (id) WHERE normalizer_version IS NOT NULL
         ), counted AS (
-            INSERT INTO {_qualified(schema, "leads_ledger")} AS ledger (day, entry, received)
+            INSERT INTO {prefix}leads_ledger AS ledger (day, entry, received)
             SELECT received_at::date, %s::uuid, count(*) FROM raw GROUP BY 1
             ON CONFLICT (day, entry) DO UPDATE SET received = ledger.received + excluded.received
         )
@@ -376,7 +373,7 @@ def _insert_sql(schema: str | None) -> str:
 def _find_sql(schema: str | None) -> str:
     holding = ", ".join(f"'{state}'" for state in KEY_HOLDING_STATES)
     columns = "id::text, key_sha256, body_sha256, state, duplicate_of::text"
-    table = _qualified(schema, "leads_raw")
+    table = f"{schema_prefix(schema)}leads_raw"
     return f"""
         SELECT {columns} FROM {table} WHERE id = ANY (%(ids)s::uuid[])
         UNION ALL
