@@ -39,7 +39,7 @@ class _Frame(NamedTuple):
 def begins_with_commit(log: int) -> bool:
     """Say whether the log's present round has a commit."""
     frames = _Frames(log, int.from_bytes(os.pread(log, 4, 16), "big"))
-    return bool(frames.page_bytes) and any(frame.pages_after_commit for frame in frames.of_this_round_from(0))
+    return bool(frames.page_bytes) and any(frame.pages_after_commit for frame in frames.of_this_round_from_the_start())
 
 
 def lacks_moved_pages(file: int, log: int, checkpoints: Checkpoints, *, at_leisure: bool) -> bool:
@@ -113,12 +113,15 @@ class _Frames:
         numbers = range(min(end, self._count) - 1, -1, -1)
         return (frame for frame in map(self._read, numbers) if frame.round == self._round)
 
-    def of_this_round_from(self, start: int) -> Iterator[_Frame]:
-        """Yield the round's frames from number `start` on, oldest first."""
-        return takewhile(lambda frame: frame.round == self._round, map(self._read, range(start, self._count)))
+    def of_this_round_from_the_start(self) -> Iterator[_Frame]:
+        """Yield the round's frames, oldest first."""
+        return takewhile(lambda frame: frame.round == self._round, map(self._read, range(self._count)))
 
     def pages_of_this_round_from(self, start: int) -> set[int]:
-        """Return the pages of those frames, in a third of the time: after each checkpoint there are thousands."""
+        """Return the pages of the round's frames from a number on.
+
+        It makes no `_Frame` of each, which takes a third of the time: after a checkpoint there are thousands.
+        """
         pages = set()
         for at in range(_LOG_HEAD_BYTES + start * self._step, _LOG_HEAD_BYTES + self._count * self._step, self._step):
             page, _, round = _FRAME_HEAD.unpack(os.pread(self._log, _FRAME_HEAD.size, at))
