@@ -130,8 +130,8 @@ def open_store(config: Config, look: Callable[[PostgresConnection], None] = lamb
             raise_numbers(connection, url)
             if isinstance(connection, PostgresConnection):
                 look(connection)
-            if isinstance(connection, PostgresConnection) and config.require_sync:
-                strengthen_commits(connection, url, NOT_REPLICATED)
+                if config.require_sync:
+                    strengthen_commits(connection, url, NOT_REPLICATED)
         if isinstance(connection, PostgresConnection):
             if (encoding := server_encoding(connection)) not in COMPLETE_ENCODINGS:
                 text = f"the database's encoding is {encoding}: leads with letters that it lacks are kept as failed"
