@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from leadcrm.crm.states import INBOX_STATES, RAW_STATES
 from leadcrm.crm.stored_order import list_stored_raw
 from leadcrm.crm.tokens import Right
 from leadcrm.database.entities import Entities
+from leadcrm.ingest.replay import Replay
 from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.changes import ACTOR, ARCHIVING
 from leadcrm.web.crm.correction import CORRECT, REPLAYED
@@ -187,26 +189,18 @@ class RawRoutes:
 
     async def replay(self, call: Call) -> HTTPResponse:
         """Replay one raw row."""
-        result = await self._readers.change(
-            lambda entities: replay_raw(
-                entities,
-                self._spool,
-                call["id"],
-                actor=call.actor,
-                max_decoded_bytes=self._max_decoded_bytes,
-                sources=self._sources,
-            )
-        )
-        return json_response(200, replay_document(result)) if result else refuse(NOT_FOUND, UNKNOWN.description)
+        return await self._make_lead(call, replay_raw)
 
     async def correct(self, call: Call) -> HTTPResponse:
         """Make a lead of one raw row by a correction."""
+        return await self._make_lead(call, partial(correct, correction=call.body))
+
+    async def _make_lead(self, call: Call, make: Callable[..., Replay | None]) -> HTTPResponse:
         result = await self._readers.change(
-            lambda entities: correct(
+            lambda entities: make(
                 entities,
                 self._spool,
                 call["id"],
-                call.body,
                 actor=call.actor,
                 max_decoded_bytes=self._max_decoded_bytes,
                 sources=self._sources,
