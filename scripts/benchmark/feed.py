@@ -11,10 +11,8 @@ from statistics import median
 import psycopg2
 
 from benchmark.rounds import Sample, measure
-from benchmark.systems import KINDS, System
+from benchmark.systems import EACH_DATABASE, KINDS, System
 from tests.support.postgres import PostgresCluster
-
-SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1")
 
 TRIGGER = "leads_feed_created"
 
@@ -30,7 +28,7 @@ def feed(cluster: PostgresCluster, folder: Path, *, rounds: int, seconds: float)
         "| database | without, leads/s | with, leads/s | ratio | without, µs | with, µs | ratio |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for name in SYSTEMS:
+    for name in EACH_DATABASE:
         with System(name, KINDS[name], cluster, folder / f"{name}-feed") as system:
             set_feed = _switch(system)
             pairs: list[tuple[Sample, Sample]] = []

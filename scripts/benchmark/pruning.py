@@ -10,12 +10,9 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from benchmark.fill import fill_postgres, fill_sqlite
 from benchmark.rounds import measure
-from benchmark.systems import KINDS, REPOSITORY, Kind, System
+from benchmark.systems import EACH_DATABASE, KINDS, REPOSITORY, Kind, System
 from tests.support.postgres import PostgresCluster
-
-SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1")
 
 IDLE_S = 5.0
 
@@ -30,13 +27,10 @@ def prune(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, sec
         "| pruned with no load, rows/s |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for name in SYSTEMS:
+    for name in EACH_DATABASE:
         kind = KINDS[name]
         with System(name, kind, cluster, folder / f"{name}-prune") as system:
-            if system.database_url:
-                fill_postgres(cluster, system.database_url, rows)
-            else:
-                fill_sqlite(system.folder / system.kind.sqlite_file, rows)
+            system.fill(rows)
             alone, beside, pruned = [], [], []
             for _ in range(rounds):
                 alone.append(measure(system, 64, seconds).rate)

@@ -13,14 +13,12 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from benchmark.fill import fill_postgres, fill_sqlite
 from benchmark.load import run_load
 from benchmark.rounds import cells, measure, run_rounds
-from benchmark.systems import KINDS, Kind, System
+from benchmark.systems import EACH_DATABASE, KINDS, Kind, System
 from benchmark.usage import wait_until
 from tests.support.postgres import PostgresCluster
 
-GROWTH_SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1")
 MEMORY_STEP_S = 10.0
 DRAIN_LOAD_S = 12.0
 
@@ -34,26 +32,19 @@ def growth(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, se
         "| database | empty, leads/s | full, leads/s | ratio |",
         "|---|--:|--:|--:|",
     ]
-    for name in GROWTH_SYSTEMS:
+    for name in EACH_DATABASE:
         kind = KINDS[name]
         filled = Kind(**{**vars(kind), "label": f"{kind.label}, full"})
         with (
             System("full", filled, cluster, folder / f"{name}-full") as full,
             System("empty", kind, cluster, folder / f"{name}-empty") as empty,
         ):
-            _fill(full, cluster, rows)
+            full.fill(rows)
             measured = cells(run_rounds([empty, full], [64], rounds=rounds, seconds=seconds))
         before, after = measured["empty", 64].rate, measured["full", 64].rate
         label = "PostgreSQL" if full.database_url else "SQLite"
         lines.append(f"| {label} | {before:,.0f} | {after:,.0f} | {after / before:.3f} |")
     return "\n".join(lines)
-
-
-def _fill(system: System, cluster: PostgresCluster, rows: int) -> None:
-    if system.database_url:
-        fill_postgres(cluster, system.database_url, rows)
-    else:
-        fill_sqlite(system.folder / system.kind.sqlite_file, rows)
 
 
 def export(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, seconds: float) -> str:
@@ -67,12 +58,12 @@ def export(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, se
         "| whole export with no load |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for name in GROWTH_SYSTEMS:
+    for name in EACH_DATABASE:
         token = secrets.token_urlsafe(16)
         kind = KINDS[name]
         kind = Kind(**{**vars(kind), "environment": {**kind.environment, "ADMIN_TOKEN": token}})
         with System(name, kind, cluster, folder / f"{name}-export") as system:
-            _fill(system, cluster, rows)
+            system.fill(rows)
             whole = _Export(system.url, token)
             whole.join()
             if whole.leads != rows or whole.failure:
@@ -135,7 +126,7 @@ def memory(cluster: PostgresCluster, folder: Path, *, leads: int) -> str:
         "| database | after the first tenth, MB | at the end, MB | most, MB |",
         "|---|--:|--:|--:|",
     ]
-    for name in GROWTH_SYSTEMS:
+    for name in EACH_DATABASE:
         readings: list[float] = []
         sent = 0
         with System(name, KINDS[name], cluster, folder / f"{name}-memory") as system:

@@ -15,12 +15,10 @@ from collections import Counter
 from pathlib import Path
 
 from benchmark.load import Load, run_load
-from benchmark.systems import KINDS, System
+from benchmark.systems import EACH_DATABASE, KINDS, System
 from tests.support.postgres import PostgresCluster
 
 SAMPLES_A_SECOND = 400
-SYSTEMS = ("leadcrm-postgres-1", "leadcrm-sqlite-1")
-
 RULES = tuple(
     (stage, re.compile(pattern))
     for stage, pattern in (
@@ -50,7 +48,7 @@ ORDER = (*dict.fromkeys(stage for stage, _ in RULES), REST, UNLOCKED)
 def stages(cluster: PostgresCluster, folder: Path, *, seconds: float) -> str:
     """Return a table of microseconds a lead by stage, at 64 connections."""
     columns: list[tuple[str, dict[str, float], str]] = []
-    for name in SYSTEMS:
+    for name in EACH_DATABASE:
         with System(name, KINDS[name], cluster, folder / f"{name}-stages") as system:
             columns.append(_of(system, folder / f"{name}.samples", seconds))
     lines = [

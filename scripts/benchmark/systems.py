@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.fill import fill_postgres, fill_sqlite
 from benchmark.peers import SOURCES, build_node_peers
 from benchmark.usage import cpu_seconds, memory_bytes, wait_until
 from tests.support.ports import free_port
@@ -127,6 +128,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+EACH_DATABASE = ("leadcrm-postgres-1", "leadcrm-sqlite-1")
+"""Leadcrm with one worker on each database."""
+
+
 def twin(name: str, source: Path) -> Kind:
     """Return a system of leadcrm that runs from another source tree."""
     _, database, workers = name.split("-")
@@ -198,6 +203,13 @@ class System:
     def memory_bytes(self) -> int:
         """Return the memory of its processes."""
         return memory_bytes(self.pid)
+
+    def fill(self, rows: int) -> None:
+        """Fill the tables of a system that is leadcrm."""
+        if self.database_url:
+            fill_postgres(self._cluster, self.database_url, rows)
+        else:
+            fill_sqlite(self.folder / self.kind.sqlite_file, rows)
 
     def stored(self) -> int | None:
         """Return the number of stored leads, or None for a system that stores none."""
