@@ -29,7 +29,7 @@ from leadcrm.crm.erasing import Erasing, Receipt
 from leadcrm.crm.person import Person
 from leadcrm.crm.person_search import Search
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
-from leadcrm.ingest.ingestion import open_sources, prepare_spool
+from leadcrm.ingest.opening import open_sources, prepare_spool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

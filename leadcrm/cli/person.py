@@ -26,7 +26,7 @@ from leadcrm.crm.person_document import PersonDocument
 from leadcrm.crm.person_search import Search
 from leadcrm.delivery.whereabouts import lead_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_USAGE
-from leadcrm.ingest.ingestion import open_sources, prepare_spool
+from leadcrm.ingest.opening import open_sources, prepare_spool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

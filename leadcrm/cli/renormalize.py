@@ -28,7 +28,7 @@ from leadcrm.crm.renormalize import Report, renormalize
 from leadcrm.crm.times import parse_moment
 from leadcrm.database.sessions import session
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
-from leadcrm.ingest.ingestion import open_sources
+from leadcrm.ingest.opening import open_sources
 from leadcrm.ingest.submission import API_SOURCE
 
 _SAMPLE_CHARACTERS = 60

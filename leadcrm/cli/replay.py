@@ -35,7 +35,7 @@ from leadcrm.crm.replay import replay_raw
 from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import REPLAYABLE_STATES
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
-from leadcrm.ingest.ingestion import open_sources
+from leadcrm.ingest.opening import open_sources
 from leadcrm.ingest.replay import Replay, replayable_ids
 
 

@@ -18,7 +18,7 @@ from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, print_record, progress
 from leadcrm.configuration.config import Config
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
-from leadcrm.ingest.ingestion import open_sources, open_spool, open_store, prepare_spool
+from leadcrm.ingest.opening import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.spool.spool import Spool

@@ -20,7 +20,7 @@ from leadcrm.cli.printing import print_json, print_table, progress
 from leadcrm.database.migrations import status
 from leadcrm.database.sessions import bind
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, SchemaTooOld
-from leadcrm.ingest.ingestion import open_spool, prepare_spool
+from leadcrm.ingest.opening import open_spool, prepare_spool
 from leadcrm.operations.verification import OUTCOMES, Verification, verify
 
 

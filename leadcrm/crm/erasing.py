@@ -24,7 +24,7 @@ from leadcrm.crm.tombstones import Counts, erase_rows, forget_answers, trace_of,
 from leadcrm.database.entities import Entities, SpoolEntities
 from leadcrm.database.sessions import session
 from leadcrm.errors import SpoolUnavailable
-from leadcrm.ingest.ingestion import open_spool
+from leadcrm.ingest.opening import open_spool
 from leadcrm.ingest.replay import unerased
 from leadcrm.ingest.spool.spool import Spool
 

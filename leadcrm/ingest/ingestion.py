@@ -9,20 +9,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from leadcrm.configuration.config import Config
-from leadcrm.database.connections import open_connection
 from leadcrm.database.data_dir import nearest_folder
-from leadcrm.database.feed_numbers import raise_numbers
 from leadcrm.database.file_check import look_through
-from leadcrm.database.migrations import migrate, require_current
+from leadcrm.database.migrations import migrate
 from leadcrm.database.overwritten import describe_overwriting
-from leadcrm.database.postgres import (
-    COMPLETE_ENCODINGS,
-    NOT_REPLICATED,
-    PostgresConnection,
-    deadline,
-    server_encoding,
-    strengthen_commits,
-)
 from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.database.sqlite import file_bytes, free_bytes, log_of
@@ -33,20 +23,18 @@ from leadcrm.errors import (
     SchemaTooNew,
     SchemaTooOld,
     SpoolFull,
-    SpoolUnavailable,
     StoreDamaged,
     StoreUnavailable,
 )
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.leisure import Leisure
+from leadcrm.ingest.opening import open_spool, open_store
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import Recovery
 from leadcrm.ingest.replay import Postponed, replay_failed, replay_postponed
 from leadcrm.ingest.rewinding import Rewinding
 from leadcrm.ingest.sourced import SourceRows
-from leadcrm.ingest.spool.spool import Spool, SpoolStatus
-from leadcrm.ingest.store.postgres import PostgresStore
-from leadcrm.ingest.store.sqlite import SqliteStore
+from leadcrm.ingest.spool.spool import SpoolStatus
 from leadcrm.ingest.store.store import Standing, Store
 from leadcrm.ingest.writer import Writer
 from leadcrm.sources.live import LiveSources
@@ -99,82 +87,6 @@ class Verdict:
     fault: str
     file_bytes: Mapping[str, int] = field(default_factory=dict)
     has_room: bool = True
-
-
-def open_spool(config: Config) -> Spool | None:
-    """Return this node's spool for use by one thread, or None if spooling is off."""
-    if not config.spool:
-        return None
-    return Spool(config.data_dir, max_bytes=config.spool_bytes, min_free_bytes=config.min_free_bytes)
-
-
-def open_store(config: Config, look: Callable[[PostgresConnection], None] = lambda _connection: None) -> Store:
-    """Connect to the database and return a store for use by one thread.
-
-    Args:
-        config: The configuration.
-        look: Is given a connection to PostgreSQL before it is used.
-
-    Raises:
-        StoreUnavailable: The database cannot be used now.
-        SchemaTooOld: Migrations are pending.
-        SchemaTooNew: A newer program has migrated the database.
-        ForeignTables: Another program made the tables.
-    """
-    url = config.database
-    connection = open_connection(url, timeout_s=config.commit_timeout_s)
-    try:
-        # Without the deadline, a server that stops responding here would block this thread for ever.
-        with deadline(config.commit_timeout_s):
-            schema_version = require_current(connection, url)
-            raise_numbers(connection, url)
-            if isinstance(connection, PostgresConnection):
-                look(connection)
-                if config.require_sync:
-                    strengthen_commits(connection, url, NOT_REPLICATED)
-        if isinstance(connection, PostgresConnection):
-            if (encoding := server_encoding(connection)) not in COMPLETE_ENCODINGS:
-                text = f"the database's encoding is {encoding}: leads with letters that it lacks are kept as failed"
-                logger.warning(text, extra={"action": "recover", "hint": "leadcrm check", "repeat_key": text})
-            store: Store = PostgresStore(
-                connection,
-                schema=url.schema,
-                timeout_s=config.commit_timeout_s,
-                may_prepare=not url.pgbouncer,
-                requires_standby=config.require_sync,
-            )
-        else:
-            assert url.path is not None
-            store = SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
-        store.standing = store.standing._replace(schema_version=schema_version)
-    except BaseException:
-        connection.close()
-        raise
-    return store
-
-
-def open_sources(config: Config) -> SourceRows:
-    """Return what reads the rows of sources, for a command.
-
-    Raises:
-        SourcesFault: `SOURCES_FILE` cannot be used.
-    """
-    live = LiveSources(config)
-    live.learn()
-    return SourceRows(live, max_decoded_bytes=config.max_body_bytes)
-
-
-def prepare_spool(config: Config) -> None:
-    """Check the spool before any process opens it; a damaged file is set aside, and recovery salvages its rows."""
-    spool = open_spool(config)
-    if spool is None:
-        return
-    try:
-        spool.inspect()
-    except SpoolUnavailable as error:
-        logger.warning("%s", error, extra={"action": "start", "hint": error.hint})
-    finally:
-        spool.close()
 
 
 def _warn_of_no_room() -> None:

@@ -28,7 +28,7 @@ from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate, status
 from leadcrm.database.sessions import bind
 from leadcrm.errors import BackupFailed, StoreUnavailable
-from leadcrm.ingest.ingestion import open_sources, open_spool, open_store, prepare_spool
+from leadcrm.ingest.opening import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_database

@@ -22,7 +22,7 @@ from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, se
 from leadcrm.database.sqlite import free_bytes, may_create_files
 from leadcrm.errors import LeadcrmError, SourcesFault, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
-from leadcrm.ingest.ingestion import open_spool, open_store
+from leadcrm.ingest.opening import open_spool, open_store
 from leadcrm.ingest.store.postgres import STANDING_SQL
 from leadcrm.sources.catalogue import read_catalogue
 

@@ -20,7 +20,7 @@ from leadcrm.database.slots import slots_of, slots_of_standby
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
-from leadcrm.ingest.ingestion import prepare_spool
+from leadcrm.ingest.opening import prepare_spool
 from leadcrm.logs.log_writer import LogWriter
 from leadcrm.process import systemd
 from leadcrm.process.reload import Sources, start_anew

@@ -72,7 +72,7 @@ import os, sys
 from pathlib import Path
 from leadcrm.configuration.config import load
 from leadcrm.ingest.spool import drain
-from leadcrm.ingest.ingestion import open_spool, open_store
+from leadcrm.ingest.opening import open_spool, open_store
 
 config = load({}, os.environ, Path.cwd())
 spool, store = open_spool(config), open_store(config)
