@@ -73,7 +73,7 @@ class Listener(FeedReader):
         head = request_head("/api/leads/stream")[:-2] + b"Last-Event-ID: %d\r\n\r\n" % self._after
         with closing(socket.create_connection((self._server.host, self._server.port), timeout=0.2)) as connection:
             connection.sendall(head)
-            received = b""
+            received, listens = b"", False
             while not self._closing.is_set():
                 try:
                     part = connection.recv(65_536)
@@ -81,7 +81,15 @@ class Listener(FeedReader):
                     continue
                 if not part:
                     raise ConnectionResetError
-                *blocks, received = (received + part).split(b"\n\n")
+                received += part
+                if not listens:
+                    answer, ended, rest = received.partition(b"\r\n\r\n")
+                    if not ended:
+                        continue
+                    # A server that refuses keeps the connection for the next request: nothing would come on it.
+                    assert answer.startswith(b"HTTP/1.1 200 ")
+                    listens, received = True, rest
+                *blocks, received = received.split(b"\n\n")
                 for block in blocks:
                     data = block.partition(b"data: ")[2]
                     if data:
