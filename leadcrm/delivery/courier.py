@@ -19,6 +19,7 @@ from typing import Any
 
 from leadcrm.crm.feed import Feed, FeedEvent, FeedGone
 from leadcrm.delivery.attempt import Attempt
+from leadcrm.delivery.connections import Connections
 from leadcrm.delivery.ledger import (
     LeaseLost,
     Record,
@@ -103,6 +104,7 @@ class Courier:
         self._stopping = threading.Event()
         self._inbox: SimpleQueue[tuple[Place, Attempt] | None] = SimpleQueue()
         """What wakes the thread: an attempt that has ended, or None."""
+        self._connections = Connections()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"leadcrm-{sink.name}")
         self._thread = threading.Thread(target=self._run, name=f"leadcrm-{sink.name}", daemon=True)
         self._thread.start()
@@ -145,6 +147,7 @@ class Courier:
                 logger.exception(text, extra=extra)
                 self._start_over()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._connections.close()
 
     def _go_on(self) -> None:
         """Do what can be done now without waiting for an attempt."""
@@ -152,6 +155,7 @@ class Courier:
             self._take_some()
             self._start_some()
         self._keep_done()
+        self._connections.close_idle()
 
     def _may_start(self) -> bool:
         return self.sink.enabled and not self._stopping.is_set() and monotonic() >= self._paused_until
@@ -274,7 +278,7 @@ class Courier:
         return event
 
     def _attempt(self, sink: Sink, place: Place, event: FeedEvent) -> None:
-        self._inbox.put((place, deliver(sink, event)))
+        self._inbox.put((place, deliver(sink, event, self._connections)))
 
     def _judge(self, place: Place, attempt: Attempt) -> None:
         """Leave the receiver alone for a while if attempt after attempt fails."""

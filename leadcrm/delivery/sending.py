@@ -1,7 +1,8 @@
 """One attempt to deliver over HTTP, bounded in time and bytes whatever the receiver does.
 
 No redirect is followed, TLS is verified against the host's name, and the connection goes to an address that was
-checked. urllib3 has no limit for a whole request, so a timer ends the socket.
+checked. A receiver that keeps its connection open gets the next delivery over it. urllib3 has no limit for a whole
+request, so a timer ends the socket.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from math import isfinite
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -25,6 +27,7 @@ from urllib3.response import BaseHTTPResponse
 from leadcrm.crm.feed import FeedEvent
 from leadcrm.delivery.addresses import addresses_of
 from leadcrm.delivery.attempt import MAX_ADDRESSES, MAX_KEPT_BYTES, Attempt
+from leadcrm.delivery.connections import Connections, Destination, OpenConnection
 from leadcrm.delivery.deadline import ending
 from leadcrm.delivery.mail import send_mail
 from leadcrm.delivery.message import Message, make_message
@@ -53,12 +56,12 @@ _CA_FILES = (
 logger = logging.getLogger("leadcrm.delivery")
 
 
-def deliver(sink: Sink, event: FeedEvent) -> Attempt:
-    """Make one attempt to deliver an event."""
+def deliver(sink: Sink, event: FeedEvent, connections: Connections | None = None) -> Attempt:
+    """Make one attempt to deliver an event, over one of the connections, which keep it, or a new one."""
     try:
         if sink.kind == "email":
             return send_mail(sink, event, tls_context())
-        return _post(sink, make_message(sink, event))
+        return _post(sink, make_message(sink, event), connections)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return Attempt(None, _reason(error))
     except Exception as error:
@@ -69,26 +72,42 @@ def deliver(sink: Sink, event: FeedEvent) -> Attempt:
         return Attempt(None, f"it could not be sent: {type(error).__name__}")
 
 
-def _post(sink: Sink, message: Message) -> Attempt:
+def _post(sink: Sink, message: Message, connections: Connections | None) -> Attempt:
     is_tls = sink.url.scheme == "https"
-    port = sink.url.port or (443 if is_tls else 80)
-    host = sink.host
-    headers = {**message.headers, "host": sink.url.netloc.rpartition("@")[2], "connection": "close"}
+    destination = Destination(is_tls, sink.host, sink.url.port or (443 if is_tls else 80), sink.allow_private)
+    headers = {**message.headers, "host": sink.url.netloc.rpartition("@")[2]}
+    if connections is None:
+        headers["connection"] = "close"
+    try:
+        while connections is not None and (kept := connections.take(destination)) is not None:
+            # The receiver may close it in this very moment: that says nothing of the next one.
+            with suppress(ConnectionError, ssl.SSLError):
+                return _exchange(kept, message, headers, connections)
+        return _exchange(_connect(destination), message, headers, connections)
+    except HTTPError as error:
+        return Attempt(None, _reason(error))
+
+
+def _connect(destination: Destination) -> OpenConnection:
+    """Connect to the first of the host's addresses that takes it.
+
+    Raises:
+        HTTPError: None does.
+        OSError: The same.
+    """
+    host, port = destination.host, destination.port
     failure: Exception | None = None
-    for address in addresses_of(host, port, allow_private=sink.allow_private)[:MAX_ADDRESSES]:
-        connection = _connection(address, port, host if is_tls else None)
+    for address in addresses_of(host, port, allow_private=destination.allow_private)[:MAX_ADDRESSES]:
+        connection = _connection(address, port, host if destination.is_tls else None)
         try:
-            try:
-                connection.connect()
-            except (HTTPError, OSError) as error:
-                failure = error
-                continue
-            return _exchange(connection, message, headers)
-        except HTTPError as error:
-            return Attempt(None, _reason(error))
-        finally:
+            connection.connect()
+        except (HTTPError, OSError) as error:
             connection.close()
-    return Attempt(None, _reason(failure))
+            failure = error
+        else:
+            return OpenConnection(connection, destination, monotonic())
+    assert failure is not None
+    raise failure
 
 
 def _connection(address: str, port: int, tls_host: str | None) -> HTTPConnection:
@@ -97,20 +116,33 @@ def _connection(address: str, port: int, tls_host: str | None) -> HTTPConnection
     return HTTPSConnection(address, port, timeout=CONNECT_S, ssl_context=tls_context(), server_hostname=tls_host)
 
 
-def _exchange(connection: HTTPConnection, message: Message, headers: dict[str, str]) -> Attempt:
+def _exchange(
+    kept: OpenConnection, message: Message, headers: dict[str, str], connections: Connections | None
+) -> Attempt:
+    """Send and take the answer. The connection is kept where another request may follow on it, else closed."""
+    connection = kept.connection
     sock = connection.sock
     assert sock is not None
-    # Not on the socket: urllib3 sets it there anew before it waits for the answer.
-    connection.timeout = ANSWER_S
-    with ending(sock, ANSWER_S):
-        connection.request(
-            "POST", message.target, body=message.body, headers=headers, preload_content=False, decode_content=False
-        )
-        response = connection.getresponse()
-    body = b""
-    with suppress(Exception), ending(sock, BODY_S):
+    is_reusable = False
+    try:
+        # Not on the socket: urllib3 sets it there anew before it waits for the answer.
+        connection.timeout = ANSWER_S
+        with ending(sock, ANSWER_S):
+            connection.request(
+                "POST", message.target, body=message.body, headers=headers, preload_content=False, decode_content=False
+            )
+            response = connection.getresponse()
+        body = b""
         # The status is there: whatever becomes of the body changes nothing.
-        body = response.read(MAX_KEPT_BYTES) or b""
+        with suppress(Exception):
+            with ending(sock, BODY_S):
+                body = response.read(MAX_KEPT_BYTES) or b""
+            is_reusable = response.closed and connection.sock is not None
+    finally:
+        if connections is not None and is_reusable:
+            connections.give(kept)
+        else:
+            connection.close()
     answer = body.decode(errors="replace").replace("\0", "")
     if response.status in _REDIRECTS:
         answer = f"a redirect, which is not followed; {answer}"

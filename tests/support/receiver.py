@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -41,7 +43,8 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Handler:
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name.replace("_", "-"), value)
-        request.send_header("content-length", str(len(body)))
+        if status != HTTPStatus.NO_CONTENT:
+            request.send_header("content-length", str(len(body)))
         request.end_headers()
         request.wfile.write(body)
 
@@ -72,6 +75,8 @@ class Receiver:
         self.received: defaultdict[str, list[Received]] = defaultdict(list)
         """What came in, by path."""
         self.handlers: dict[str, Handler] = {}
+        self.connections: list[socket.socket] = []
+        """All that were made, in order."""
         self._lead_ids: defaultdict[str, list[str]] = defaultdict(list)
         self._read: defaultdict[str, int] = defaultdict(int)
         self._reading = threading.Lock()
@@ -79,6 +84,12 @@ class Receiver:
         receiver = self
 
         class Request(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                receiver.connections.append(self.request)
+                super().setup()
+
             def do_POST(self) -> None:
                 size = int(self.headers["content-length"])
                 body = self.rfile.read(size)
@@ -115,6 +126,9 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        for connection in self.connections:
+            with suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def wrap(self, context: ssl.SSLContext) -> None:
         """Speak TLS from now on."""

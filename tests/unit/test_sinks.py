@@ -12,15 +12,17 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
-from leadcrm.delivery import addresses, courier, dispatch, ledger, mail, sending
+from leadcrm.delivery import addresses, connections, courier, dispatch, ledger, mail, sending
 from leadcrm.delivery.addresses import is_public
 from leadcrm.delivery.attempt import SCHEDULE_S, Attempt, next_attempt
+from leadcrm.delivery.connections import Connections
 from leadcrm.delivery.definition import parse_sinks
 from leadcrm.delivery.mail import make_mail
 from leadcrm.delivery.message import make_message
@@ -29,6 +31,7 @@ from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
 from leadcrm.errors import SinksFault
 from tests.support.receiver import Receiver, answer, endless, trickle
+from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 1, 15)
 
@@ -146,6 +149,57 @@ def test_a_receiver_may_take_longer_to_answer_than_to_connect(
     monkeypatch.setattr(sending, "CONNECT_S", 0.1)
     receiver.handlers["/slow"] = lambda request: (time.sleep(0.3), answer(204)(request))[1]
     assert deliver(sink_of(f"url = '{receiver.url}/slow'\nallow_private = true"), example_event()).is_success
+
+
+def test_a_receiver_that_keeps_its_connection_open_gets_the_next_delivery_over_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.handlers = {
+        "/long": answer(200, b"x" * 5_000),
+        "/close": answer(200, b"", connection="close"),
+        "/endless": endless,
+    }
+    monkeypatch.setattr(sending, "BODY_S", 0.2)
+    kept = Connections()
+
+    def connections_after(path: str) -> int:
+        sink = sink_of(f"url = '{receiver.url}/{path}'\nallow_private = true")
+        assert deliver(sink, example_event(), kept).is_success
+        return len(receiver.connections)
+
+    assert [connections_after("a") for _ in range(3)] == [1, 1, 1]
+    # Nothing may follow an answer that was not read to its end.
+    assert [connections_after(path) for path in ("long", "a", "close", "a", "endless", "a")] == [1, 2, 2, 3, 3, 4]
+    # Another place is never asked over the same connection.
+    localhost = sink_of(f"url = 'http://localhost:{receiver.port}/a'\nallow_private = true")
+    assert deliver(localhost, example_event(), kept).is_success
+    assert len(receiver.connections) == 5
+    for limit in ("IDLE_S", "MAX_AGE_S"):
+        with monkeypatch.context() as patch:
+            assert connections_after("a") == (before := len(receiver.connections)), limit
+            patch.setattr(connections, limit, 0)
+            assert connections_after("a") == before + 1, limit
+    kept.close()
+    wait_until(lambda: receiver.connections[-1].fileno() == -1, what="the receiver to see the end")
+
+
+def test_a_connection_that_a_receiver_ends_meanwhile_is_no_failed_attempt(receiver: Receiver) -> None:
+    def hang_up(request: BaseHTTPRequestHandler) -> None:
+        receiver.handlers.clear()
+        request.connection.shutdown(socket.SHUT_RDWR)
+
+    sink = sink_of(f"url = '{receiver.url}/a'\nallow_private = true")
+    with closing(Connections()) as kept:
+        assert deliver(sink, example_event(), kept).is_success
+        receiver.connections[-1].shutdown(socket.SHUT_RDWR)
+        assert deliver(sink, example_event(), kept).is_success
+        # As the second request comes.
+        receiver.handlers["/a"] = hang_up
+        assert deliver(sink, example_event(), kept).is_success
+    assert [len(receiver.connections), len(receiver.received["/a"])] == [3, 4]
+    # A new connection that ends without an answer is a failure.
+    receiver.handlers["/a"] = hang_up
+    assert deliver(sink, example_event()) == Attempt(None, "Remote end closed connection without response")
 
 
 @pytest.mark.parametrize(
