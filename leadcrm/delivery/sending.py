@@ -42,6 +42,9 @@ ANSWER_S = 15.0
 BODY_S = 2.0
 """The limit for the answer's body, of which only the beginning is wanted."""
 
+MAX_LEFT_BYTES = 16_384
+"""What is read of a body beyond what is kept: at its end the connection can be used again."""
+
 _REDIRECTS = range(300, 400)
 
 _CA_FILES = (
@@ -137,6 +140,7 @@ def _exchange(
         with suppress(Exception):
             with ending(sock, BODY_S):
                 body = response.read(MAX_KEPT_BYTES) or b""
+                response.read(MAX_LEFT_BYTES)
             is_reusable = response.closed and connection.sock is not None
     finally:
         if connections is not None and is_reusable:

@@ -156,6 +156,7 @@ def test_a_receiver_that_keeps_its_connection_open_gets_the_next_delivery_over_i
 ) -> None:
     receiver.handlers = {
         "/long": answer(200, b"x" * 5_000),
+        "/longer": answer(200, b"x" * 50_000),
         "/close": answer(200, b"", connection="close"),
         "/endless": endless,
     }
@@ -169,7 +170,9 @@ def test_a_receiver_that_keeps_its_connection_open_gets_the_next_delivery_over_i
 
     assert [connections_after("a") for _ in range(3)] == [1, 1, 1]
     # Nothing may follow an answer that was not read to its end.
-    assert [connections_after(path) for path in ("long", "a", "close", "a", "endless", "a")] == [1, 2, 2, 3, 3, 4]
+    assert [connections_after(path) for path in ("long", "longer", "a", "close", "a", "endless", "a")] == [
+        *(1, 1, 2, 2, 3, 3, 4)
+    ]
     # Another place is never asked over the same connection.
     localhost = sink_of(f"url = 'http://localhost:{receiver.port}/a'\nallow_private = true")
     assert deliver(localhost, example_event(), kept).is_success
