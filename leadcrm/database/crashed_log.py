@@ -11,14 +11,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leadcrm.database.data_dir import give_to_owner_of, sync_folder
+from leadcrm.database.descriptors import OPENING, find_descriptor
 from leadcrm.database.log_frames import begins_with_commit, lacks_moved_pages
-from leadcrm.database.log_index import find_descriptor, is_head_of_database, read_index
+from leadcrm.database.log_index import is_head_of_database, read_index
 from leadcrm.database.overwritten import kept_log, new_kept_path
 from leadcrm.database.sqlite import log_of
 
@@ -28,23 +28,18 @@ _LOCK_OF_CONNECTIONS = 128
 logger = logging.getLogger("leadcrm.database.crashed_log")
 
 
-OPENING = threading.RLock()
-"""Held from the look until the connection is open. The look closes descriptors, which would end the locks of a
-connection that another thread opens meanwhile: another process could then delete the log under it."""
-
-
 def keep_log_of_overwritten(path: Path) -> None:
     """Set the log aside if the database was overwritten, so that its rows can be salvaged; durable on return.
 
-    It does nothing while a process has the database open. Call it before a connection is opened, holding `OPENING`.
+    It does nothing while a process has the database open. Call it before a connection is opened.
     """
     try:
-        # SQLite's locks end when the process closes any descriptor of a locked file.
-        if not os.path.exists(log_of(path)) or find_descriptor(os.stat(path)) is not None:
-            return
-        with _index(path) as index:
-            if index is not None and _is_overwritten(path, index):
-                _keep_log(path)
+        with OPENING:
+            if not os.path.exists(log_of(path)) or find_descriptor(os.stat(path)) is not None:
+                return
+            with _index(path) as index:
+                if index is not None and _is_overwritten(path, index):
+                    _keep_log(path)
     except OSError as error:
         # SQLite tells what is wrong with the file.
         logger.warning("%s cannot be looked at before it is opened: %s", path, error, extra={"action": "open"})

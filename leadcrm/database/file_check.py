@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
+from leadcrm.database.descriptors import OPENING
 from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
 from leadcrm.errors import StoreDamaged, StoreUnavailable
 
@@ -25,7 +26,9 @@ def look_through(path: Path, *, timeout_s: float, also_indexes: bool = False) ->
         StoreUnavailable: The file cannot be read now, or is gone.
     """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with OPENING:
+            opened = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        with closing(opened) as connection:
             return require_whole(connection, path, timeout_s=timeout_s, also_indexes=also_indexes)
     except sqlite3.Error as error:
         raise store_error(error, path) from error

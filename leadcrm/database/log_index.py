@@ -1,8 +1,5 @@
 """SQLite's index of a log (`-shm`), as far as it says what checkpoints did, read through SQLite's own descriptor.
 
-SQLite's locks end when the process closes any descriptor of the locked file, also one that SQLite did not open
-(https://www.sqlite.org/howtocorrupt.html, 2.2). So this module opens neither the index nor the database.
-
 Source: https://www.sqlite.org/walformat.html (2.1 the index's header).
 """
 
@@ -11,6 +8,8 @@ from __future__ import annotations
 import os
 import struct
 from typing import NamedTuple
+
+from leadcrm.database.descriptors import find_descriptor
 
 _MAGIC = b"SQLite format 3\0"
 
@@ -92,23 +91,6 @@ def read_index(index: bytes, log_head: bytes) -> Checkpoints:
         return _read(index)[0]
     # The pages of this round may be in the file or not.
     return Checkpoints(int.from_bytes(log_head[16:20], "big"), 0, _ALL_PAGES)
-
-
-def find_descriptor(file: os.stat_result) -> int | None:
-    """Return a descriptor by which this process has the file open, or None."""
-    for name in os.listdir("/proc/self/fd"):
-        if is_open_as(int(name), file):
-            return int(name)
-    return None
-
-
-def is_open_as(descriptor: int, file: os.stat_result) -> bool:
-    """Say whether this process has the file open by the descriptor."""
-    try:
-        opened = os.fstat(descriptor)
-    except OSError:
-        return False
-    return (opened.st_dev, opened.st_ino) == (file.st_dev, file.st_ino)
 
 
 def is_head_of_database(head: bytes) -> bool:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -21,7 +21,8 @@ from pony.orm.dbapiprovider import DBException
 from pony.utils import timestamp2datetime
 
 from leadcrm.configuration.database_url import DatabaseURL
-from leadcrm.database.crashed_log import OPENING, keep_log_of_overwritten
+from leadcrm.database.crashed_log import keep_log_of_overwritten
+from leadcrm.database.descriptors import OPENING
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
 from leadcrm.database.feed_numbers import raise_numbers_within
@@ -59,22 +60,23 @@ class _Connections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[misc]
         self.con = open_blocking(url, timeout_s=timeout_s)
 
 
-_translating = threading.RLock()
-
-
-def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
+def _holding(lock: AbstractContextManager[object], method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def locked(*args: Any, **kwargs: Any) -> Any:
-        with _translating:
+        with lock:
             return method(*args, **kwargs)
 
     return locked
 
 
+pony.orm.dbproviders.sqlite.SQLitePool._connect = _holding(OPENING, pony.orm.dbproviders.sqlite.SQLitePool._connect)
+
+_translating = threading.RLock()
+
 # Pony keeps one syntax tree for each query and writes in it while it translates: of two threads that run a query for
 # the first time at once, one finds the tree half written.
-pony.orm.core.Query.__init__ = _one_at_a_time(pony.orm.core.Query.__init__)
-pony.orm.core.Query._process_lambda = _one_at_a_time(pony.orm.core.Query._process_lambda)
+pony.orm.core.Query.__init__ = _holding(_translating, pony.orm.core.Query.__init__)
+pony.orm.core.Query._process_lambda = _holding(_translating, pony.orm.core.Query._process_lambda)
 
 
 class _PooledConnections(_Connections):
@@ -149,10 +151,9 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
         set_pragmas(connection, path)
 
     try:
-        with OPENING:
-            keep_log_of_overwritten(path)
-            # Pony resolves a relative path against the file of its caller.
-            database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
+        keep_log_of_overwritten(path)
+        # Pony resolves a relative path against the file of its caller.
+        database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
     except (sqlite3.Error, DBException) as error:
         raise store_error(error, path) from error
     database.generate_mapping(check_tables=False)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leadcrm.database.data_dir import give_to_owner_of
+from leadcrm.database.descriptors import OPENING
 from leadcrm.database.driver_errors import store_error
 from leadcrm.errors import StoreUnavailable
 
@@ -47,13 +48,14 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
         _create(path)
     mode = "rwc" if create else "rw"
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=busy_timeout_s,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        with OPENING:
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=busy_timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
+            )
         try:
             set_pragmas(connection, path)
         except BaseException:
@@ -70,7 +72,7 @@ def _create(path: Path) -> None:
     A command that root runs before the service has ever started would else leave a file that the service cannot write.
     """
     # A folder that is missing or read-only SQLite reports better.
-    with suppress(OSError):
+    with suppress(OSError), OPENING:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         try:
             give_to_owner_of(path.parent, descriptor)

@@ -19,6 +19,7 @@ from math import inf
 from pathlib import Path
 from time import time_ns
 
+from leadcrm.database.descriptors import find_descriptor, is_open_as
 from leadcrm.database.file_check import look_through
 from leadcrm.database.log_frames import SAMPLE_FRAMES, lacks_moved_pages
 from leadcrm.database.log_index import (
@@ -26,9 +27,7 @@ from leadcrm.database.log_index import (
     NAMES_LOG_AT,
     Checkpoints,
     LogIndex,
-    find_descriptor,
     is_head_of_database,
-    is_open_as,
     is_plausible_successor,
     names_no_log,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.submission import Submission
 from tests.support.crm import submission, url_of
 from tests.support.rows import Rows
+from tests.support.server import REPOSITORY
 from tests.support.writers import spool_in
 
 READER = """
@@ -32,6 +34,67 @@ sys.stdin.read()
 os._exit(0)
 """
 """It ends as a killed process does, without a checkpoint."""
+
+TWO_THREADS = """
+import sys, threading
+from pathlib import Path
+from leadcrm.database.crashed_log import keep_log_of_overwritten
+from leadcrm.database.sessions import bind, session
+from leadcrm.database.sqlite import open_sqlite
+from tests.support.crm import url_of
+
+path = Path(sys.argv[1])
+looking, connected = threading.Event(), threading.Event()
+
+def pause(event, arguments):
+    if event == "open" and arguments[0] == str(path) and threading.current_thread() is looker:
+        looking.set()
+        connected.wait(0.5)
+
+def open_directly():
+    return open_sqlite(path, busy_timeout_s=5)
+
+def open_by_pony():
+    with session(entities):
+        entities.lead.select().count()
+
+looker = threading.Thread(target=keep_log_of_overwritten, args=(path,))
+entities = bind(url_of(f"sqlite:///{path}"))
+entities.database.disconnect()
+print("ready", flush=True)
+sys.stdin.readline()
+sys.addaudithook(pause)
+looker.start()
+assert looking.wait(10)
+connection = {"directly": open_directly, "by pony": open_by_pony}[sys.argv[2]]()
+connected.set()
+looker.join()
+print("open", flush=True)
+sys.stdin.readline()
+"""
+"""While one thread looks at the log, between opening the file and closing it, another opens a connection."""
+
+
+@contextmanager
+def running(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a program in a process of its own, which ends with its input."""
+    line = [sys.executable, "-c", program, *map(str, arguments)]
+    process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def say(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
 
 
 class Killed:
@@ -126,14 +189,30 @@ def test_what_was_not_overwritten_is_opened_as_ever(killed: Killed, tmp_path: Pa
 
 def test_a_log_that_another_process_uses_is_left_to_it(killed: Killed, tmp_path: Path) -> None:
     path = killed.left_in(tmp_path)
-    other = subprocess.Popen([sys.executable, "-c", READER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"open\n"
+    with running(READER, path) as other:
+        assert read_line(other) == "open"
         path.write_bytes(killed.backups["backup"])
         keep_log_of_overwritten(path)
         assert overwritten_files(path) == []
-    finally:
-        other.communicate()
     keep_log_of_overwritten(path)
     assert len(overwritten_files(path)) == 1
+
+
+@pytest.mark.parametrize("killed", [True], ids=["log begun anew"], indirect=True)
+@pytest.mark.parametrize("how", ["directly", "by pony"])
+def test_a_look_takes_no_locks_from_a_connection_that_another_thread_opens(
+    killed: Killed, tmp_path: Path, how: str
+) -> None:
+    path = killed.left_in(tmp_path)
+    with running(READER, path) as reader:
+        assert read_line(reader) == "open"
+        with running(TWO_THREADS, path, how) as server:
+            assert read_line(server) == "ready"
+            reader.communicate()
+            say(server)
+            assert read_line(server) == "open"
+            # Another process opens the file and closes it. Without the server's locks it would be the last one.
+            with closing(sqlite3.connect(path)) as other:
+                other.execute("SELECT count(*) FROM leads_raw").fetchone()
+            assert Path(f"{path}-wal").exists()
+            say(server)

@@ -85,10 +85,11 @@ LIBRARIES = {
         "0.7.20",
         {
             # Replaces the converter of times, drops the results that a session keeps, gives each connection arguments
-            # of its own, and forbids Pony to connect anew within a transaction and to discard the state of a pooler's
-            # session.
+            # of its own, opens one to SQLite at a time, and forbids Pony to connect anew within a transaction and to
+            # discard the state of a pooler's session.
             "leadcrm/database/sessions.py": (
                 "SQLiteDatetimeConverter",
+                "SQLitePool",
                 "converter_classes",
                 "timestamp2datetime",
                 "_get_cache",

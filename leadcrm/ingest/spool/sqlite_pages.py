@@ -13,8 +13,10 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from leadcrm.database.descriptors import close_beside_sqlite, open_beside_sqlite
 
 Value = bytes | str | int | float | None
 
@@ -30,23 +32,26 @@ class _Bytes:
     """A file as a byte sequence that is read on access; a slice that the disk cannot read is empty."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._size = os.fstat(self._descriptor).st_size
+        self._descriptor: int | None = None
+        self._size = 0
+        with suppress(FileNotFoundError):
+            self._descriptor = open_beside_sqlite(path)
+            self._size = os.fstat(self._descriptor).st_size
 
     def __enter__(self) -> _Bytes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            close_beside_sqlite(self._descriptor)
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, part: slice) -> bytes:
         start, stop, _ = part.indices(self._size)
+        if self._descriptor is None:
+            return b""
         try:
             return os.pread(self._descriptor, max(0, stop - start), start)
         except OSError:
