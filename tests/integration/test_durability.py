@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import StartServer
@@ -15,7 +12,7 @@ from tests.support.client import Client
 from tests.support.postgres import PostgresServer
 from tests.support.rows import Rows
 from tests.support.server import Server
-from tests.support.trace import Call, read_trace, strace, tracer
+from tests.support.trace import Call, read_trace, stop, strace, tracer
 
 SENDERS = 8
 LEADS_EACH = 25
@@ -30,13 +27,6 @@ def send_leads(client: Client, sender: int) -> None:
         body = b"unreadable " + marker(sender, number).encode() if number % 5 == 4 else None
         answer = client.post_lead(body or {"email": marker(sender, number)}, timeout_s=60)
         assert answer.status == (400 if body else 201)
-
-
-def stop(server: Server) -> None:
-    """Stop the traced process; strace ends with it, after it has written the whole trace."""
-    (traced,) = psutil.Process(server.pid).children()
-    os.kill(traced.pid, signal.SIGTERM)
-    server.exit_status()
 
 
 def answer_and_its_request(calls: list[Call], marked: str) -> tuple[Call, Call]:
