@@ -94,6 +94,7 @@ _OTHER_PEOPLE = frozenset(
 ) | {"eventmemberships", "headers", "host", "manager", "operator", "organization", "organisation", "organizer", "owner"}
 _OTHER_PEOPLE |= {
     "from",
+    "provider",
     "fromfull",
     "recipient",
     "replyto",
@@ -165,7 +166,7 @@ whether it is a list's."""
 def _walk(document: Any, effort: Effort | None) -> list[Leaf]:
     aside: list[_Waiting] = []
     found = _walked(deque([("", document, 0, False, False)]), aside, effort)
-    if aside and not any(_is_contact(value) for _, value in found):
+    if aside and not any(is_contact(value) for _, value in found):
         found += _walked(deque(aside), [], effort)
     return found
 
@@ -253,7 +254,7 @@ def _is_scalar(value: Any) -> bool:
     return type(value) is not dict and type(value) is not list
 
 
-def _is_contact(value: Any) -> bool:
+def is_contact(value: Any) -> bool:
     """Say whether a value looks like an email or a phone."""
     if type(value) is not str or len(value) > MAX_CONTACT:
         return False

@@ -121,6 +121,14 @@ HOSTILE = {
     "blanks in lines": (json.dumps({"t": "email: " + " " * 4_000 + "x\na" + " " * 4_000 + ":x"}), JSON),
     "base64": (json.dumps({f"t{n}": "eyJh" * 15_000 for n in range(16)}), JSON),
     "lines of a mail": ("\n".join(numbered("a%(n)d: x", 8_000)), "text/plain"),
+    "a table": ("email,phone\n" + "\n".join(numbered("a%(n)d@b.co,1")), "text/csv"),
+    "a table of new labels": (",".join(numbered(f"{LABEL}", 40_000)) + ",email\n" + filled("x,"), "text/csv"),
+    "a quoted cell": ('email,phone\n"' + filled('a,""\n'), "text/csv"),
+    "rows": ("[" + ",".join(numbered('["a%(n)d@b.co","1"]')) + "]", JSON),
+    "texts": ("[" + ",".join(numbered('"a%(n)d@b.co"')) + "]", JSON),
+    "texts of JSON": ("[" + ",".join(numbered('"{\\"a%(n)d\\":1}"')) + "]", JSON),
+    "ADF": (json.dumps({"adf": {f"a{n}": [{"@part": "first", "#text": "x"}] * 9 for n in range(3_000)}}), JSON),
+    "ADF of XML": (json.dumps({"adf": "<adf>" + filled("<b/>") + "</adf>"}), JSON),
     "no format at all": (filled("ab cd "), "text/plain"),
     "blanks": (filled(" "), JSON),
 }
@@ -224,7 +232,7 @@ BODIES = (
     | VALUES.map(lambda value: json.dumps(value).encode())
     | st.text(max_size=200).map(lambda text: text.encode(errors="surrogatepass"))
 )
-TYPES = st.sampled_from(["", JSON, FORM, "text/plain", "multipart/form-data; boundary=x", "text/xml"])
+TYPES = st.sampled_from(["", JSON, FORM, "text/plain", "multipart/form-data; boundary=x", "text/xml", "text/csv"])
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,7 +1,8 @@
 """Reads the whole of a request's body for the mapping of a source: objects, lists and forms with all of their fields.
 
-It is more tolerant than the reading of `/api/lead`: it takes lists, lines of JSON, XML, text/plain forms, names such as
-`fields[email][value]`, and a coding or a type that is not what the header says. It is as bounded in memory and time.
+It is more tolerant than the reading of `/api/lead`: it takes lists, lines of JSON, CSV, XML, text/plain forms, names
+such as `fields[email][value]`, and a coding or a type that is not what the header says. It is as bounded in memory and
+time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 
 from leadcrm.errors import InvalidPayload
+from leadcrm.ingest.payload.adf import read_adf
 from leadcrm.ingest.payload.content_coding import decode_body, possible_bodies
 from leadcrm.ingest.payload.effort import (
     require_few_lines,
@@ -23,6 +25,7 @@ from leadcrm.ingest.payload.json import read_any_json
 from leadcrm.ingest.payload.lenient_form import read_multipart_leniently
 from leadcrm.ingest.payload.lenient_json import with_breaks_escaped
 from leadcrm.ingest.payload.reader import begins_as_json
+from leadcrm.ingest.payload.table import read_csv, read_list
 from leadcrm.ingest.payload.xml import read_xml
 from leadcrm.sources.texts import lines_in
 
@@ -35,6 +38,7 @@ MAX_HURRIED_LINES = 200
 
 _NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
 _PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
+_TABLE_TYPES = ("csv", "comma-separated-values", "tab-separated-values", "application/vnd.ms-excel")
 _BINARY = bytes(set(range(0x20)) - set(b"\t\n\v\f\r"))
 
 
@@ -92,7 +96,7 @@ def _read(  # noqa: PLR0911 - a line for each format
         return {}
     media_type = content_type.partition(";")[0].strip().lower()
     if begins_as_json(text):
-        return _read_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
+        return _unfolded(_read_json(text, content_type, exactly=exactly, at_leisure=at_leisure), at_leisure=at_leisure)
     if media_type.startswith("multipart/") or text.startswith(b"--"):
         return _with_nested(_read_multipart(body, content_type, at_leisure=at_leisure))
     if len(text.translate(None, _BINARY)) != len(text):
@@ -110,12 +114,35 @@ def _read(  # noqa: PLR0911 - a line for each format
         if not at_leisure:
             require_few_lines(text, MAX_HURRIED_LINES)
         return _with_nested(_read_plain_form(text))
+    if media_type.endswith(_TABLE_TYPES) and (table := _read_table(text, content_type, at_leisure=at_leisure)):
+        return table
+    return _read_text(text, media_type, content_type, at_leisure=at_leisure)
+
+
+def _read_text(text: bytes, media_type: str, content_type: str, *, at_leisure: bool) -> object:
+    """Return what a form or a text holds, whatever its type says."""
     if b"=" in text:
         form = read_whole_urlencoded(text, content_type, at_leisure=at_leisure)
         return _json_sent_as_name(form, at_leisure=at_leisure) or _with_nested(form)
     if media_type in ("", "text/plain") and lines_in(lines := text.decode(errors="replace")) is not None:
         return {"text": lines}
+    if table := _read_table(text, content_type, at_leisure=at_leisure):
+        return table
     raise InvalidPayload("the body is neither JSON nor a form")
+
+
+def _unfolded(document: object, *, at_leisure: bool) -> object:
+    """Return JSON with what stands in it instead of a lead's object, as far as it can be told what that means."""
+    if type(document) is list and document and type(document[0]) is not dict:
+        return read_list(document) or document
+    return read_adf(document, at_leisure=at_leisure) if type(document) is dict else document
+
+
+def _read_table(text: bytes, content_type: str, *, at_leisure: bool) -> object:
+    if not at_leisure:
+        require_few_lines(text, MAX_HURRIED_LINES)
+        require_short(text)
+    return read_csv(text.decode(charset_of(content_type) or "utf-8", "replace"))
 
 
 def _without_utf16(body: bytes, *, at_leisure: bool) -> bytes:

@@ -55,8 +55,7 @@ class _Tree:
             raise InvalidPayload(f"the XML is nested deeper than {MAX_NESTING} levels")
         # A prefix of a namespace is of no use, and ADF writes <name part="first">.
         name = name.rpartition(":")[2]
-        if part := attributes.pop("part", ""):
-            name = f"{name} {part}"
+        name = named_part(name, attributes.pop("part", ""))
         self._open.append((name, dict(attributes), []))
 
     def add_text(self, text: str) -> None:
@@ -72,10 +71,19 @@ class _Tree:
         if not self._open:
             self.root = content
             return
-        siblings = self._open[-1][1]
-        if name not in siblings:
-            siblings[name] = content
-        elif isinstance(siblings[name], list):
-            siblings[name].append(content)
-        else:
-            siblings[name] = [siblings[name], content]
+        add_element(self._open[-1][1], name, content)
+
+
+def named_part(name: str, part: str) -> str:
+    """Return the name of an element that is a part, such as the first of a name."""
+    return f"{name} {part}" if part and part != "full" else name
+
+
+def add_element(siblings: dict[str, Any], name: str, content: object) -> None:
+    """Add an element to those beside it; repeated ones become a list."""
+    if name not in siblings:
+        siblings[name] = content
+    elif isinstance(siblings[name], list):
+        siblings[name].append(content)
+    else:
+        siblings[name] = [siblings[name], content]
