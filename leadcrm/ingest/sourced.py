@@ -232,6 +232,8 @@ def _judged(
     assert row.body is not None
     if fault is not None or (not fields and document in ({}, [])):
         return row._replace(state=State.INVALID, error=fault or "the request is empty", fields=None)
+    if source.proof.answer_to(document) is not None:
+        return _as_event(row, _PROBE)
     if not leads:
         return _as_event(row, "by the rules of the source it is no lead")
     if len(leads) == 1:

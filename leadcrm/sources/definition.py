@@ -13,7 +13,7 @@ from leadcrm.sources.answers import Answers, Titles
 from leadcrm.sources.labels import NAME, fold
 from leadcrm.sources.mapping import INDEX_OF_COLUMN, LeadMapping
 from leadcrm.sources.paths import Path, PathFault, Within, compile_path, compile_within, headers_in
-from leadcrm.sources.proof import KINDS, Proof
+from leadcrm.sources.proof import HANDSHAKES, KINDS, Proof
 from leadcrm.sources.replies import OUTCOMES, Replies
 from leadcrm.sources.source import Only, Source
 
@@ -258,8 +258,8 @@ def _proof(table: Mapping[str, Any], directory: FilePath | None, paths: _Paths) 
     for rule, known in (("encoding", ("hex", "base64")), ("algorithm", ("sha1", "sha256", "sha512"))):
         if rules.get(rule, known[0]) not in known:
             raise DefinitionFault(f"verify.{rule}", f"{rules[rule]!r} is none of {', '.join(known)}")
-    if rules.get("handshake", "") not in ("", "meta", "linkedin"):
-        raise DefinitionFault("verify.handshake", "it is neither meta nor linkedin")
+    if rules.get("handshake", "") not in ("", *HANDSHAKES):
+        raise DefinitionFault("verify.handshake", f"{rules['handshake']!r} is none of {', '.join(HANDSHAKES)}")
     signed = _text(rules.get("signed", "{body}"), "verify.signed")
     if kind == "hmac" and "{body}" not in signed:
         raise DefinitionFault("verify.signed", "without {body} the signature would say nothing about the request")

@@ -22,6 +22,9 @@ import orjson
 
 from leadcrm.sources.paths import Inputs, Path
 
+HANDSHAKES = ("meta", "linkedin", "zoom", "slack")
+"""Whose URLs are asked by a challenge: in the query of a GET by the first two, in the body of a POST by the others."""
+
 KINDS = ("token", "body", "header", "basic", "query", "hmac")
 
 MAX_AGE_S = 300
@@ -32,7 +35,7 @@ _MAX_QUOTINGS = 3
 _SOURCE_PATH = re.compile(r"(?:^|[/\\])in[/\\]+([a-z0-9-]*)(.*)", re.IGNORECASE | re.DOTALL)
 _FIELD_SEPARATOR = re.compile("([&;])")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,100}")
-"""No challenge may look like what LinkedIn signs, or the answer to it would be a signature for anybody."""
+"""No challenge may look like what LinkedIn and Zoom sign, or the answer to it would be a signature for anybody."""
 
 SECRET_QUERY_NAMES = frozenset(
     ("token", "secret", "api_key", "apikey", "api-key", "access_token", "auth_token", "password", "hub.verify_token")
@@ -99,7 +102,7 @@ class Proof:
         signed: The text that is signed, with `{body}`, `{t}`, `{timestamp}`, `{method}` and `{url}` in it.
         timestamp: Of the signature; None if it stands beside it as `t=`.
         algorithm: Of the HMAC.
-        handshake: `meta`, `linkedin` or none.
+        handshake: One of `HANDSHAKES`, or none.
     """
 
     kind: str = "token"
@@ -139,9 +142,25 @@ class Proof:
         if self.handshake == "linkedin" and (code := query.get("challengeCode")) and self.secrets:
             if not _CHALLENGE.fullmatch(code):
                 return None
-            response = hmac.new(self.secrets[0], code.encode(), "sha256").hexdigest()
-            return "application/json", orjson.dumps({"challengeCode": code, "challengeResponse": response})
+            return "application/json", orjson.dumps({"challengeCode": code, "challengeResponse": self._signed(code)})
         return None
+
+    def answer_to(self, document: Any) -> tuple[str, bytes] | None:
+        """Return content type and body of the answer to a handshake in a body that is proved, or None if it is none."""
+        if type(document) is not dict:
+            return None
+        if self.handshake == "slack" and document.get("type") == "url_verification":
+            if type(challenge := document.get("challenge")) is str:
+                return "text/plain; charset=utf-8", challenge[:1000].encode(errors="replace")
+        elif self.handshake == "zoom" and document.get("event") == "endpoint.url_validation" and self.secrets:
+            payload = document.get("payload")
+            token = payload.get("plainToken") if type(payload) is dict else None
+            if type(token) is str and _CHALLENGE.fullmatch(token):
+                return "application/json", orjson.dumps({"plainToken": token, "encryptedToken": self._signed(token)})
+        return None
+
+    def _signed(self, challenge: str) -> str:
+        return hmac.new(self.secrets[0], challenge.encode(), "sha256").hexdigest()
 
     def is_handshake(self, query: Mapping[str, str]) -> bool:
         """Say whether a GET is a handshake, right or wrong."""

@@ -13,6 +13,7 @@ from math import ceil
 from time import perf_counter
 from urllib.parse import unquote
 
+import orjson
 from sanic.exceptions import NotFound
 from sanic.request import Request
 from sanic.response import HTTPResponse
@@ -44,6 +45,9 @@ METHODS = ("POST", "GET", "HEAD", "PUT")
 UNPROVED_ROWS = 5_000
 UNPROVED_BYTES = 64 * 1024 * 1024
 """What is kept of a source's unproved requests in a day, by each worker. A secret is usually mended within a day."""
+
+MAX_CHALLENGE_BYTES = 4096
+"""Of a handshake's body."""
 
 _REPLY_OF = {
     Outcome.CREATED: "created",
@@ -191,10 +195,17 @@ class SourceIngest(LeadIngest):
         return responses.response(reply.status, reply.body, headers)
 
     def _challenge(self, request: Request, source: Source, row: Submission) -> tuple[str, bytes] | None:
-        if row.method != "GET" or row.state is not State.EVENT or not source.proof.handshake:
+        """Return content type and body of the answer to a handshake that is proved; None if it is none."""
+        if row.state is not State.EVENT or not source.proof.handshake:
             return None
-        fields = query_of(target_of(request.raw_url).decode("ascii", "surrogateescape"))
-        return source.proof.challenge_answer(dict(fields))
+        if row.method == "GET":
+            fields = query_of(target_of(request.raw_url).decode("ascii", "surrogateescape"))
+            return source.proof.challenge_answer(dict(fields))
+        body = row.body or b""
+        try:
+            return source.proof.answer_to(orjson.loads(body)) if len(body) <= MAX_CHALLENGE_BYTES else None
+        except orjson.JSONDecodeError:
+            return None
 
 
 class _Quota:

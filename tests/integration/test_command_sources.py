@@ -48,7 +48,7 @@ def test_sources_and_presets_are_listed_and_shown_without_secrets(folder: Path) 
     status, text = run(folder, "show", "ads", "--json")
     assert (status, "sesame" in text, json.loads(text)["secrets"]) == (0, False, 1)
     status, text = run(folder, "list", "--presets", "--json")
-    assert (status, len(json.loads(text))) == (0, 24)
+    assert (status, len(json.loads(text))) == (0, 26)
     status, text = run(folder, "show", "meta-leadgen")
     assert status == 0
     assert "Meta sends ids alone" in text

@@ -34,6 +34,13 @@ secret = "appsecret"
 [source.linkedin]
 preset = "linkedin"
 secret = "clientsecret"
+[source.zoom]
+preset = "zoom"
+secret = "zoomsecret"
+[source.slack]
+verify = {{kind = "hmac", header = "x-slack-signature", prefix = "v0=", signed = "v0:{{timestamp}}:{{body}}", \
+timestamp = "header:x-slack-request-timestamp", handshake = "slack"}}
+secret = "slacksecret"
 [source.webflow]
 preset = "webflow"
 secret = "wfsecret"
@@ -194,6 +201,31 @@ def test_handshakes_are_answered_if_they_are_proved(server: Server) -> None:
     assert (answer.status, answer.json()) == (200, expected)
     forged = quote('hmacsha256={"type":"LEAD_ACTION"}')
     assert server.client.get(f"/in/linkedin?challengeCode={forged}").status == 401
+
+
+def test_handshakes_in_a_body_are_answered_if_they_are_proved(server: Server, stored: Rows) -> None:
+    def ask(source: str, asked: object, *, secret: str, age_s: int = 0) -> Answer:
+        body, stamp = json.dumps(asked).encode(), str(int(datetime.now(timezone.utc).timestamp()) - age_s)
+        signed = "v0=" + signature(secret, f"v0:{stamp}:".encode() + body)
+        mark = {"zoom": "x_zm", "slack": "x_slack"}[source]
+        return post(server, source, body, **{f"{mark}_signature": signed, f"{mark}_request_timestamp": stamp})
+
+    zoom = {"event": "endpoint.url_validation", "event_ts": 1, "payload": {"plainToken": "qgg8vlvZRS6UYooatFL8Aw"}}
+    answer = ask("zoom", zoom, secret="zoomsecret")
+    token = signature("zoomsecret", b"qgg8vlvZRS6UYooatFL8Aw")
+    assert answer.json() == {"plainToken": "qgg8vlvZRS6UYooatFL8Aw", "encryptedToken": token}
+    assert (answer.status, raw_of(stored, answer)["state"]) == (200, "event")
+    forged = {"event": "endpoint.url_validation", "payload": {"plainToken": 'v0:1:{"event":"x"}'}}
+    assert b"encryptedToken" not in ask("zoom", forged, secret="zoomsecret").body
+    slack = {"token": "t", "challenge": "3eZbrw1aBm2r<b>", "type": "url_verification"}
+    answer = ask("slack", slack, secret="slacksecret")
+    assert (answer.status, answer.body) == (200, b"3eZbrw1aBm2r<b>")
+    assert answer.header("Content-Type") == "text/plain; charset=utf-8"
+    for source, asked in (("zoom", zoom), ("slack", slack)):
+        assert ask(source, asked, secret="wrong").status == 401
+        assert ask(source, asked, secret=f"{source}secret", age_s=3600).status == 401
+        assert post(server, "open", asked).status == 200
+    assert b"3eZbrw" not in post(server, "open", slack).body, "a source without such a handshake answers as ever"
 
 
 def test_a_probe_is_kept_and_is_no_lead(server: Server, stored: Rows) -> None:
