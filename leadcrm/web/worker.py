@@ -28,7 +28,7 @@ from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.web.app import App, create_app
 from leadcrm.web.database_view import write_down, write_down_standby
 from leadcrm.web.http.connections import listen_backlog
-from leadcrm.web.http.listener import allow_new_handshakes, stop_new_handshakes
+from leadcrm.web.http.listener import accept_pending, allow_new_handshakes
 from leadcrm.web.http.protocol import LingeringProtocol
 from leadcrm.web.node import Node
 
@@ -53,9 +53,6 @@ LAST_BATCH_S = 3.0
 
 INCOMPLETE_S = 1.0
 """How long a request that is incomplete at the stop may take to come; nobody was promised anything for it."""
-
-HANDSHAKE_S = 0.2
-"""How long a handshake under way at the stop may take: a round trip around the world."""
 
 logger = logging.getLogger("leadcrm.web.worker")
 
@@ -158,7 +155,7 @@ class _Worker:
         for connection in _connections(servers):
             connection.wind_down()
         if self._node.owns_listeners:
-            await _accept_pending(self._node.listeners)
+            await accept_pending(self._node.listeners, ends_at)
         for server in servers:
             server.close()
         incomplete_end_at = monotonic() + INCOMPLETE_S
@@ -238,10 +235,3 @@ async def _start_servers(app: App, listeners: tuple[socket.socket, ...]) -> list
 
 def _connections(servers: list[AsyncioServer]) -> set[LingeringProtocol]:
     return {connection for server in servers for connection in server.connections}
-
-
-async def _accept_pending(listeners: tuple[socket.socket, ...]) -> None:
-    """Let the loop accept the connections in the kernel's queues, while the kernel completes no new ones."""
-    for listener in listeners:
-        stop_new_handshakes(listener)
-    await asyncio.sleep(HANDSHAKE_S)

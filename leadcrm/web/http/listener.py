@@ -8,11 +8,20 @@ be listening.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import select
 import socket
 import struct
 import sys
 from contextlib import suppress
+from time import monotonic
+
+HANDSHAKE_S = 0.2
+"""How long a handshake under way at the stop may take: a round trip around the world."""
+
+ACCEPT_S = 0.005
+"""How long the loop goes on before it is asked again whether it has accepted all connections."""
 
 # asm-generic/socket.h; Python's socket module has no names for them.
 _SO_ATTACH_FILTER = 26
@@ -46,3 +55,21 @@ def allow_new_handshakes(listener: socket.socket) -> None:
     if sys.platform == "linux":
         with suppress(OSError):  # ENOENT: nothing to undo
             listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+async def accept_pending(listeners: tuple[socket.socket, ...], ends_at: float) -> None:
+    """Let the loop accept the connections in the kernel's queues, while the kernel completes no new ones."""
+    for listener in listeners:
+        stop_new_handshakes(listener)
+    await asyncio.sleep(HANDSHAKE_S)
+    # The loop accepts one connection of a queue in each iteration, and a busy one runs few of them in that time.
+    while any(map(_has_pending, listeners)) and monotonic() < ends_at:  # noqa: ASYNC110 - no event tells it
+        await asyncio.sleep(ACCEPT_S)
+    # The one that was accepted last is among the server's connections only an iteration later.
+    await asyncio.sleep(ACCEPT_S)
+
+
+def _has_pending(listener: socket.socket) -> bool:
+    poller = select.poll()
+    poller.register(listener.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
