@@ -148,6 +148,31 @@ def test_a_port_on_which_nothing_listens_refuses() -> None:
     assert exchange.outcome is Outcome.REFUSED
 
 
+def test_a_request_is_on_its_way_before_the_loop_does_anything_else() -> None:
+    """A stopping server waits 0.25 s for it, and a loop with other connections may come round later than that."""
+
+    async def take_two(listener: socket.socket, connection: Connection) -> list[bytes]:
+        taken = []
+        peer = None
+        for _ in range(2):
+            exchanging = asyncio.ensure_future(connection.exchange(SMALL_REQUEST, timeout_s=10))
+            await asyncio.sleep(0)
+            # These block the loop.
+            peer = peer or listener.accept()[0]
+            taken.append(peer.recv(1000))
+            peer.sendall(answer(201, b"{}"))
+            await exchanging
+        connection.close()
+        assert peer is not None
+        peer.close()
+        return taken
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(2)
+        taken = asyncio.run(take_two(listener, Connection(*listener.getsockname())))
+    assert taken == [SMALL_REQUEST] * 2
+
+
 async def keep_leads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         request = await read_request(reader)

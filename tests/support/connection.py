@@ -7,6 +7,7 @@ may or may not have read one that was.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,33 +45,45 @@ class Connection:
             self.close()
         self._connected = self._socket is not None
         self._sent = False
+        # All of this before the loop runs anything else: a stopping server waits 0.25 s for a connection's request, and
+        # a loop of a hundred connections on a busy machine may take as long to come round.
+        if self._socket is None:
+            self._socket = _new_socket()
+            status = _begin_to_connect(self._socket, self._address)
+            if status not in (0, errno.EALREADY):
+                self.close()
+                return Exchange(Outcome.REFUSED)
+            self._connected = status == 0
+        rest = self._send_at_once(self._socket, request) if self._connected else request
         try:
-            exchange = await asyncio.wait_for(self._exchange(request), timeout_s)
+            exchange = await asyncio.wait_for(self._complete(self._socket, rest), timeout_s)
         except asyncio.TimeoutError:
             exchange = Exchange(Outcome.TIMED_OUT if self._connected else Outcome.REFUSED)
         if exchange.answer is None or not self._sent or _says_close(exchange.answer):
             self.close()
         return exchange
 
-    async def _exchange(self, request: bytes) -> Exchange:
-        if self._socket is None:
-            self._socket = socket.socket()
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                await asyncio.get_running_loop().sock_connect(self._socket, self._address)
-            except OSError:
-                return Exchange(Outcome.REFUSED)
-            self._connected = True
-        connection = self._socket
+    def _send_at_once(self, connection: socket.socket, request: bytes) -> bytes | None:
+        """Send what the kernel takes and return the rest; None if the connection has broken."""
         try:
             rest = request[connection.send(request) :]
         except BlockingIOError:
-            rest = request
+            return request
         except OSError:
-            return await self._receive(connection)
+            return None
+        self._sent = not rest
+        return rest
+
+    async def _complete(self, connection: socket.socket, rest: bytes | None) -> Exchange:
+        """Connect if that takes longer, send the rest of the request and read the response."""
+        if not self._connected:
+            try:
+                await asyncio.get_running_loop().sock_connect(connection, self._address)
+            except OSError:
+                return Exchange(Outcome.REFUSED)
+            self._connected = True
+            rest = self._send_at_once(connection, rest or b"")
         if not rest:
-            self._sent = True
             return await self._receive(connection)
         # A server may answer a large body before it has read all of it, so reading does not wait for sending.
         sending = asyncio.ensure_future(self._send(connection, rest))
@@ -104,6 +117,22 @@ class Connection:
                 return Exchange(Outcome.TORN)
             if answer is not None:
                 return Exchange(Outcome.ANSWERED, answer)
+
+
+def _new_socket() -> socket.socket:
+    new = socket.socket()
+    new.setblocking(False)
+    new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return new
+
+
+def _begin_to_connect(connection: socket.socket, address: tuple[str, int]) -> int:
+    """Return 0 once connected, EALREADY while the peer has not answered, else the error that it ended with."""
+    status = connection.connect_ex(address)
+    if status == errno.EINPROGRESS:
+        # Linux brings a handshake over the loopback to its end at once, but only the second call says so.
+        status = connection.connect_ex(address)
+    return status
 
 
 def _has_ended(connection: socket.socket) -> bool:
