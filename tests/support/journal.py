@@ -72,7 +72,8 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Add an entry; it is durable at the latest when `close` returns."""
-        self._waiting.append(entry)
+        with self._lock:
+            self._waiting.append(entry)
 
     @property
     def entries(self) -> list[Entry]:
@@ -89,7 +90,9 @@ class Journal:
         closing = False
         while not closing:
             closing = self._closing.wait(FSYNC_INTERVAL_S)
-            batch, self._waiting = self._waiting, []
+            with self._lock:
+                # Unlocked, an entry could still come to a batch that is being written, and be missing in the file.
+                batch, self._waiting = self._waiting, []
             if batch:
                 self._file.write(b"".join(json.dumps(asdict(entry)).encode() + b"\n" for entry in batch))
                 self._file.flush()
