@@ -16,7 +16,7 @@ from tests.support.conversation import Conversation, lead_request
 from tests.support.journal import Entry, Journal, Outcome
 from tests.support.load import Load, generated_leads
 from tests.support.rows import Rows
-from tests.support.server import Server
+from tests.support.server import START_TIMEOUT_S, Server
 from tests.support.waiting import wait_until
 
 IN_FLIGHT = 60
@@ -76,9 +76,22 @@ def test_a_stop_under_load_resets_no_request_that_was_sent(
     address = (server.host, server.port)
     with (
         Journal(tmp_path / "journal") as journal,
-        Load(*address, journal, generated_leads(1, repeat_share=0.2, keyless_share=0.3), connections=40) as staying,
+        Load(
+            *address,
+            journal,
+            generated_leads(1, repeat_share=0.2, keyless_share=0.3),
+            connections=40,
+            timeout_s=START_TIMEOUT_S,
+        ) as staying,
         # Most senders open a connection for each lead, so at a stop some are between handshake and request.
-        Load(*address, journal, generated_leads(2, keyless_share=0.3), connections=40, keep_alive=False) as coming,
+        Load(
+            *address,
+            journal,
+            generated_leads(2, keyless_share=0.3),
+            connections=40,
+            keep_alive=False,
+            timeout_s=START_TIMEOUT_S,
+        ) as coming,
     ):
         for stop in (
             lambda: server.send_signal(signal.SIGTERM),
