@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import closing
 
 import psycopg2
 import pytest
 
-from tests.support.postgres import PostgresCluster, PostgresServer
+from tests.support.postgres import Installation, PostgresCluster, PostgresServer
 from tests.support.rows import Rows
 
 # The first thing a client may ask, answered with one byte before any authentication.
@@ -28,6 +29,18 @@ def test_each_test_gets_an_empty_database_of_its_own(postgres: PostgresServer) -
 def test_the_cluster_is_as_durable_as_in_production(own_postgres: PostgresCluster) -> None:
     names = ("fsync", "synchronous_commit", "full_page_writes")
     assert [own_postgres.execute(f"SHOW {name}") for name in names] == [[("on",)]] * 3
+
+
+def test_a_standby_follows_its_primary_whatever_the_umask_was(postgres_installation: Installation) -> None:
+    os.umask(0o077)
+    primary = postgres_installation.new_cluster()
+    primary.start()
+    try:
+        standby = postgres_installation.new_standby(primary)
+        assert standby.execute("SELECT pg_is_in_recovery()") == [(True,)]
+        standby.remove()
+    finally:
+        primary.remove()
 
 
 @pytest.mark.parametrize("way", ["fast", "immediate", "kill9"])

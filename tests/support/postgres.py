@@ -185,7 +185,8 @@ class PostgresCluster(PostgresServer):
         self.port = free_port()
         super().__init__(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres")
         self.directory = directory
-        self.log_path = directory / "server.log"
+        # Beside its files: a standby is a copy of all of them, and PostgreSQL's user may not be able to read the log.
+        self.log_path = directory.with_name(f"{directory.name}.log")
         self._installation = installation
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: list[psutil.Process] = []
@@ -305,6 +306,7 @@ class PostgresCluster(PostgresServer):
             except subprocess.TimeoutExpired:
                 self.kill9()
         shutil.rmtree(self.directory)
+        self.log_path.unlink(missing_ok=True)
 
 
 def _is_alive(process: psutil.Process) -> bool:
