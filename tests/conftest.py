@@ -54,6 +54,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     return report
 
 
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Give each test the umask of the start: a command that runs in this process changes it."""
+    before = os.umask(0o077)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgres_installation() -> Iterator[Installation]:
     """The binaries of PostgreSQL, from which clusters are made."""
