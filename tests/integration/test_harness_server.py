@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ports
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -102,3 +103,12 @@ def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None
             failing.start()
     finally:
         failing.clean_up()
+
+
+def test_processes_that_run_tests_beside_each_other_share_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "PROCESSES", 3)
+    given = []
+    for process in range(3):
+        monkeypatch.setattr(ports, "PROCESS", process)
+        given.append({ports.free_port() % 3 for _ in range(20)})
+    assert given == [{0}, {1}, {2}]
