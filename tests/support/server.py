@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30.0
+PROBE_TIMEOUT_S = 15.0
+"""A worker under load accepts one connection in each iteration of its loop. A probe that gave up and came again would
+stand at the end of the queue each time."""
 STOP_TIMEOUT_S = 40.0
 """More than the default of SHUTDOWN_TIMEOUT: a slower server breaks its promise."""
 MEMORY_SAMPLE_INTERVAL_S = 0.1
@@ -156,27 +159,29 @@ class Server:
 
     def wait_healthy(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait for 200 from GET /health; fail at once if the process ends."""
-
-        def healthy() -> bool:
-            assert self.running, f"the server ended with status {self.exit_status()}:\n{self.log_text()}"
-            try:
-                return self.client.get("/health", timeout_s=5).status == 200
-            except OSError:
-                return False
-
-        wait_until(healthy, timeout_s=timeout_s, what=f"{self!r} to be healthy")
+        self._wait_health(lambda status: status == 200, timeout_s, "to be healthy")
 
     def wait_answering(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait for any response from GET /health, even 503."""
+        self._wait_health(lambda status: status > 0, timeout_s, "to answer")
 
-        def answering() -> bool:
+    def _wait_health(self, is_enough: Callable[[int], bool], timeout_s: float, what: str) -> None:
+        told: list[object] = []
+
+        def is_reached() -> bool:
             assert self.running, f"the server ended with status {self.exit_status()}:\n{self.log_text()}"
             try:
-                return self.client.get("/health", timeout_s=5).status > 0
-            except OSError:
+                answer = self.client.get("/health", timeout_s=PROBE_TIMEOUT_S)
+            except OSError as error:
+                told.append(error)
                 return False
+            told.append(answer)
+            return is_enough(answer.status)
 
-        wait_until(answering, timeout_s=timeout_s, what=f"{self!r} to answer")
+        try:
+            wait_until(is_reached, timeout_s=timeout_s)
+        except AssertionError as fault:
+            raise AssertionError(f"{fault}: {self!r} {what}; the last probe got {told[-1:]}") from None
 
     def exit_status(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for the main process to end and return its status, negative for a signal."""
