@@ -65,7 +65,7 @@ class PostgresServer:
         Do not use it on a frozen server: leadcrm, once imported, replaces the wait callback of psycopg2.
         """
         dsn, _ = split_schema(url or self.url)
-        connection = psycopg2.connect(dsn, connect_timeout=5)
+        connection = psycopg2.connect(dsn, connect_timeout=30)
         connection.autocommit = True
         return connection
 

@@ -70,7 +70,7 @@ class Rows:
                 connection.row_factory = sqlite3.Row
                 yield connection.cursor()
         else:
-            with closing(psycopg2.connect(self._dsn, connect_timeout=5)) as connection:
+            with closing(psycopg2.connect(self._dsn, connect_timeout=30)) as connection:
                 connection.autocommit = True
                 with connection.cursor(cursor_factory=extras.RealDictCursor) as cursor:
                     if self._schema:
