@@ -39,6 +39,7 @@ SETTINGS = {
         "use_slots": True,
         "parameters": {
             "max_connections": 100,
+            "authentication_timeout": "5s",
             "wal_log_hints": "on",
             "wal_keep_size": "128MB",
             "hot_standby_feedback": "on",

@@ -126,6 +126,19 @@ def test_new_figures_replace_those_of_the_same_fault_and_only_the_whole_table_gr
     )
 
 
+def test_the_trial_runs_patroni_with_the_settings_of_the_guide() -> None:
+    guide = (ROOT / "systemd" / "CLUSTER.md").read_text()
+    advised = guide.split("\nbootstrap:", 1)[1].split("\nwatchdog:", 1)[0]
+    program = (ROOT / "scripts" / "failover" / "cluster.py").read_text()
+    tried = program.split("\nSETTINGS = {", 1)[1].split("\n}\n", 1)[0]
+
+    def settings(text: str) -> dict[str, str]:
+        return {name: value.lower() for name, value in re.findall(r'^ +"?(\w+)"?: "?(\w+)', text, re.MULTILINE)}
+
+    # The guide names the default of the one, and the other saves disk in a trial.
+    assert {**settings(advised), "wal_keep_size": "128mb"} == {**settings(tried), "synchronous_mode_strict": "false"}
+
+
 @every_page
 def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
