@@ -19,6 +19,7 @@ from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.times import AskedTime, now, parse_asked
 from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
+from leadcrm.database.sessions import WHOLE_TIMEOUT_S, bind
 from leadcrm.database.standby import bind_for_reading
 from leadcrm.delivery.definition import read_sinks
 from leadcrm.delivery.sink import Sink
@@ -41,9 +42,16 @@ class Crm:
 
 @contextmanager
 def open_crm(
-    arguments: argparse.Namespace, environ: Mapping[str, str], directory: Path, *, reads_alone: bool = False
+    arguments: argparse.Namespace,
+    environ: Mapping[str, str],
+    directory: Path,
+    *,
+    reads_alone: bool = False,
+    reads_all: bool = False,
 ) -> Iterator[Crm]:
     """Open the configured database, or the standby for a command that only reads.
+
+    With `reads_all` a statement may take as long as one that goes through whole tables.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -51,7 +59,10 @@ def open_crm(
         StoreUnavailable: The database cannot be reached.
     """
     config = configuration.read(arguments, environ, directory)
-    entities, url = bind_for_reading(config.standby if reads_alone else None, config.database)
+    if reads_all:
+        entities, url = bind(config.database, timeout_s=WHOLE_TIMEOUT_S), config.database
+    else:
+        entities, url = bind_for_reading(config.standby if reads_alone else None, config.database)
     try:
         _, pending = status(url)
         if any(step.is_required for step in pending):

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         return EXIT_USAGE
     if not confirming.may_ask(arguments):
         return EXIT_USAGE
-    with open_crm(arguments, environ, directory) as crm:
+    with open_crm(arguments, environ, directory, reads_all=True) as crm:
         prepare_spool(crm.config)
         erasing = Erasing(crm.config, crm.entities, crm.spool)
         if person is None:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     if person is None:
         print("leadcrm: name an --email, a --phone of seven digits or more, or both", file=sys.stderr)
         return EXIT_USAGE
-    with open_crm(arguments, environ, directory) as crm:
+    with open_crm(arguments, environ, directory, reads_all=True) as crm:
         prepare_spool(crm.config)
         limit = crm.config.max_body_bytes
         with printing.progress("looking") as on_progress:

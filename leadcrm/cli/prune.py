@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     before = arguments.older_than
     states = [State(state) for state in arguments.state]
     os.nice(_NICENESS)
-    with open_crm(arguments, environ, directory) as crm:
+    with open_crm(arguments, environ, directory, reads_all=True) as crm:
         due = count_due(crm.entities, states, before)
         if arguments.dry_run:
             _print(arguments, states, before, due)

@@ -18,7 +18,7 @@ from pathlib import Path
 from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, print_table, progress
 from leadcrm.database.migrations import status
-from leadcrm.database.sessions import bind
+from leadcrm.database.sessions import WHOLE_TIMEOUT_S, bind
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, SchemaTooOld
 from leadcrm.ingest.opening import open_spool, prepare_spool
 from leadcrm.operations.verification import OUTCOMES, Verification, verify
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     """Verify, and print the ledger and every problem."""
     config = configuration.read(arguments, environ, directory)
     prepare_spool(config)
-    entities = bind(config.database)
+    entities = bind(config.database, timeout_s=WHOLE_TIMEOUT_S)
     try:
         if any(step.is_required for step in status(config.database)[1]):
             raise SchemaTooOld("the database's schema is older than this program needs", hint="leadcrm migrate")

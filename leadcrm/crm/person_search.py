@@ -18,7 +18,7 @@ from leadcrm.crm.person import Person, text_of
 from leadcrm.crm.queries import narrow
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.database.entities import FIELD_COLUMNS, Entities, SpoolEntities
-from leadcrm.database.sessions import session
+from leadcrm.database.sessions import WHOLE_TIMEOUT_S, session
 from leadcrm.database.states import State
 from leadcrm.ingest.raw_row import submission_from_entity
 from leadcrm.ingest.submission import ERASED, SourceReader, Submission
@@ -98,7 +98,7 @@ class Search:
             StoreUnavailable: The database cannot be read.
         """
         found = Found(leads=self._leads_by_columns(entities))
-        with session(entities):
+        with session(entities, timeout_s=WHOLE_TIMEOUT_S):
             total = select(row for row in entities.raw_lead).count()
         done = 0
         for rows in _pages(entities):

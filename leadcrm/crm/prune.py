@@ -16,7 +16,7 @@ from pony.orm import select
 
 from leadcrm.crm.tombstones import ERASED_AT_ONCE, Counts, body_sizes, erase_rows
 from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
+from leadcrm.database.sessions import WHOLE_TIMEOUT_S, session
 from leadcrm.database.states import State
 from leadcrm.feed.horizon import newest_number
 from leadcrm.ingest.replay import unerased
@@ -70,7 +70,7 @@ def count_due(entities: Entities, states: Collection[State], before: datetime) -
     wanted = states_with(states)
     unstored = tuple(state.value for state in wanted if state is not State.STORED)
     leads = worked = 0
-    with session(entities):
+    with session(entities, timeout_s=WHOLE_TIMEOUT_S):
         if State.STORED in wanted:
             old = select(lead for lead in entities.lead if lead.created_at < before)
             leads = old.count()

@@ -35,6 +35,9 @@ AnyEntities = TypeVar("AnyEntities", bound=SpoolEntities)
 READ_TIMEOUT_S = 30.0
 """The limit for one statement of the CRM or the command line."""
 
+WHOLE_TIMEOUT_S = 3600.0
+"""The limit for one statement of a command that goes through whole tables: with ten million leads, minutes."""
+
 
 class _InterruptibleDatetime(pony.orm.dbproviders.sqlite.SQLiteDatetimeConverter):  # type: ignore[misc]
     """Reads times as Pony does, but lets an interrupt through: Pony's bare `except` would swallow it."""
@@ -100,13 +103,17 @@ class _Provider(pony.orm.dbproviders.postgres.PGProvider):  # type: ignore[misc]
         return connections(self.dbapi_module, url, timeout_s)
 
 
-def bind(url: DatabaseURL, *, timeout_s: float = READ_TIMEOUT_S) -> Entities:
+def bind(url: DatabaseURL, *, timeout_s: float | None = None) -> Entities:
     """Return the entities of a database, bound and mapped, for use in a `session`.
+
+    Args:
+        url: The database.
+        timeout_s: The server's limit for one statement, `READ_TIMEOUT_S` unless given.
 
     Raises:
         StoreUnavailable: The database is away; Pony connects at once.
     """
-    database = Database()
+    database, timeout_s = Database(), timeout_s or READ_TIMEOUT_S
     if url.path is not None:
         return _bind_sqlite(define_entities(database, None), url.path, timeout_s)
     entities = define_entities(database, url.schema)
@@ -161,19 +168,20 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
 
 
 @contextmanager
-def session(entities: SpoolEntities, *, writes: bool = False) -> Iterator[None]:
+def session(entities: SpoolEntities, *, writes: bool = False, timeout_s: float | None = None) -> Iterator[None]:
     """Hold a Pony session in this thread; commit it at the end unless an exception leaves the block.
 
     `writes` takes SQLite's write lock at the start: SQLite does not wait for the lock when a reading transaction begins
     to write. The first such session of a connection raises the feed's numbers: the database may have been restored, and
-    no store been opened since. An error closes the thread's connection.
+    no store been opened since. An error closes the thread's connection. The session ends after `timeout_s`, which is
+    `READ_TIMEOUT_S` unless given.
 
     Raises:
         StoreUnavailable: The database cannot be used now.
         SubmissionRefused: The database refuses the change.
     """
     try:
-        with deadline(READ_TIMEOUT_S), db_session(immediate=writes):
+        with deadline(timeout_s or READ_TIMEOUT_S), db_session(immediate=writes):
             raised = _raise_numbers(entities) if writes and isinstance(entities, Entities) else None
             yield
         if raised is not None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ import psycopg2
 import pytest
 from pony.orm import select
 
+from leadcrm.cli import main
 from leadcrm.database import sessions, sqlite
 from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import hold
@@ -25,6 +27,8 @@ from leadcrm.database.sqlite import busy_timeout, open_sqlite
 from leadcrm.errors import StoreUnavailable
 from tests.support.crm import keep, url_of
 from tests.support.postgres import PostgresCluster
+from tests.support.rows import Rows
+from tests.support.waiting import wait_until
 
 
 def test_ponys_providers_are_imported_before_two_threads_can_bind_at_once() -> None:
@@ -139,6 +143,28 @@ def test_a_session_of_the_crm_gives_a_hung_database_up(
     with session(entities):
         assert select(row for row in entities.raw_lead).count() == 0
     entities.database.disconnect()
+
+
+@pytest.mark.parametrize(
+    "words", [("verify",), ("person", "--email=anna@example.com"), ("prune", "--older-than=1d", "--dry-run")]
+)
+def test_a_command_that_goes_through_whole_tables_waits_longer_for_a_statement_than_the_crm_does(
+    whole_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    keep(whole_database, [])
+    monkeypatch.setattr(sessions, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    monkeypatch.setattr("leadcrm.cli._end_orderly", lambda: None)  # no signal can be handled in a thread
+    monkeypatch.setenv("DATABASE_URL", whole_database)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    rows = Rows(whole_database)
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query_start < now() - interval '0.6 s'"
+    with closing(psycopg2.connect(whole_database)) as holding, ThreadPoolExecutor() as thread:
+        holding.cursor().execute("LOCK TABLE leads_raw IN ACCESS EXCLUSIVE MODE")
+        done = thread.submit(main, words)
+        wait_until(lambda: done.done() or rows.select(waiting))
+        holding.rollback()
+        assert done.result() == 0
 
 
 def test_a_busy_timeout_is_restored_after_an_error_too(tmp_path: Path) -> None:
