@@ -77,6 +77,18 @@ def test_only_what_is_old_and_in_the_states_goes_and_a_worked_lead_is_told_of(
     assert run_command(tmp_path, database, "verify").returncode == 0
 
 
+def test_the_leads_that_were_worked_on_are_looked_for_among_the_changed_ones(whole_database: str) -> None:
+    leads = [row(f"{number}") for number in range(1000)]
+    keep(whole_database, leads)
+    entities, rows = bind(url_of(whole_database)), Rows(whole_database)
+    assert change_leads(entities, [UUID(leads[7].id)], {"status": "won"}, actor=Actor("kim", Via.COMMAND))
+    rows.execute("ANALYZE leads")
+    assert count_due(entities, [State.STORED], (NOW - timedelta(days=400)).replace(tzinfo=None)).worked == 1
+    entities.database.disconnect()
+    used = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'leads_changed'"
+    wait_until(lambda: rows.select(used) == [{"idx_scan": 1}])
+
+
 def test_it_rests_as_long_as_it_works_while_nothing_arrives_and_the_longest_while_much_does(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
