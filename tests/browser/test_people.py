@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import PHONE, WIDE, Studio
+from tests.support.crm import keep, submission
 
 pytestmark = pytest.mark.parametrize("studio_server", ["sqlite"], indirect=True)
 
@@ -76,7 +77,15 @@ def test_a_reader_is_offered_nothing_that_changes_leads(studio: Studio) -> None:
     page = studio.page
     expect(page.get_by_role("region", name="Raw request")).to_be_visible()
     expect(page.locator("#who")).to_have_text("Rita")
-    for name in ("Take next", "Export", re.compile("Edit$"), re.compile("^Change "), "Add note", "Set"):
+    for name in (
+        "Take next",
+        "Export",
+        re.compile("Edit$"),
+        re.compile("^Change "),
+        re.compile("^Correct "),
+        "Add note",
+        "Set",
+    ):
         expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
     expect(page.get_by_role("checkbox")).to_have_count(0)
     expect(page.get_by_role("link", name="People")).to_have_count(0)
@@ -85,6 +94,40 @@ def test_a_reader_is_offered_nothing_that_changes_leads(studio: Studio) -> None:
     expect(page.locator(".chooser")).to_have_count(0)
     expect(page.locator(".selection")).to_be_hidden()
     assert studio.ask("GET", f"/api/leads/{lead_id}")["events"] == []
+
+
+@pytest.mark.parametrize("role", ["agent", "integrator"])
+def test_nobody_is_offered_what_the_role_may_not_do(studio: Studio, role: str) -> None:
+    raw = submission(b"bad", state="invalid", error=f"for the {role}")
+    keep(studio.database, [raw])
+    sign_in(studio, give(studio, f"Role {role}", role), f"?view=inbox&open={raw.id}")
+    page = studio.page
+    expect(page.get_by_role("region", name="Raw request")).to_be_visible()
+    page.get_by_role("cell", name=f"for the {role}").first.wait_for()
+    for name in ("Archive", "All like this", "Replay", "Correct\u2026"):
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+    page.keyboard.press("d")
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    expect(page.get_by_text("take the next lead")).to_be_visible(visible=role == "agent")
+    for text in ("archive a request of the inbox", "select", "sources, sinks"):
+        expect(page.get_by_text(text, exact=True)).to_be_hidden()
+    assert studio.ask("GET", "/api/raw?archived=only")["rows"] == []
+
+
+@pytest.mark.parametrize("studio", [{"width": 800, "height": 900}], indirect=True)
+def test_a_tablet_shows_names_and_the_whole_bar(studio: Studio) -> None:
+    for number in range(2):
+        studio.post(
+            firstName="Margarita", lastName="Tablet", marker="tablet", phone="+371 26 999 000", click_id=str(number)
+        )
+    sign_in(studio, give(studio, "With A Long Name Indeed", "lead"), "?marker=tablet")
+    page = studio.page
+    right = page.get_by_role("button", name="Sign out").evaluate("button => button.getBoundingClientRect().right")
+    assert right <= 800
+    mark = page.get_by_role("note", name="1 other lead of this person").first
+    mark.wait_for()
+    cell = "mark => { const cell = mark.closest('td').getBoundingClientRect(), own = mark.getBoundingClientRect();"
+    assert mark.evaluate(f"{cell} return own.right <= cell.right && cell.width >= 120; }}")
 
 
 def test_an_agent_works_leads_under_the_name_of_the_token(studio: Studio) -> None:

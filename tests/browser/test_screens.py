@@ -36,7 +36,9 @@ def test_hostile_names_stay_text(studio: Studio) -> None:
 
 @both_widths
 def test_no_view_has_a_serious_fault_of_accessibility(studio: Studio) -> None:
-    lead_id = studio.post(firstName="Ann", lastName="Accessible", email="ann@example.com", country="LV")
+    lead_id = studio.post(
+        firstName="Ann", lastName="Accessible", email="ann@example.com", phone="+37126000111", country="LV"
+    )
     keep(studio.database, [submission(b"bad", state="invalid", error="no JSON")])
     studio.go()
     assert serious_faults(studio) == {}

@@ -1,6 +1,6 @@
 // Putting requests out of the inbox: one, or all that are like it.
 
-import { api } from "./api.js";
+import { api, session } from "./api.js";
 import { button, notice } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { offerUndo } from "./undo.js";
@@ -10,7 +10,7 @@ const ARCHIVABLE = ["failed", "invalid", "conflict", "repeat", "unrouted", "unve
 
 /** The buttons that put a request out of the inbox, or bring it back; `onDone` is called once that is done. */
 export function archiveButtons({ id, state }, isArchived, onDone) {
-	if (!ARCHIVABLE.includes(state)) return [];
+	if (!ARCHIVABLE.includes(state) || !session.may("bulk")) return [];
 	if (isArchived) return [button("Bring back", () => bringBack([id], onDone), { class: "quiet" })];
 	return [
 		button("Archive", () => archive({ ids: [id] }, onDone), { class: "quiet", "data-control": "archive" }),

@@ -44,7 +44,7 @@ export function phoneLinks(phone) {
 	const properties = {
 		target: "_blank",
 		rel: "noreferrer noopener",
-		"aria-label": `WhatsApp ${phone}`,
+		"aria-label": `WA, WhatsApp ${phone}`,
 		title: "WhatsApp",
 	};
 	const extra = number ? [h("a", { ...properties, class: "chat", href: `https://wa.me/${number}` }, "WA")] : [];

@@ -1,5 +1,6 @@
 // What was sent with a lead. Who the person is can be corrected; the raw request keeps what came.
 
+import { session } from "./api.js";
 import { changeLead } from "./changes.js";
 import { button, h } from "./dom.js";
 import { takeBack } from "./edit.js";
@@ -39,7 +40,8 @@ export function sentValue(lead, name, events) {
 
 function correctable(lead, name, events, reactions) {
 	const key = `${lead.id}/${name}`;
-	if (drafts.has(key)) return editor(lead, name, reactions);
+	const mayCorrect = session.may("work");
+	if (mayCorrect && drafts.has(key)) return editor(lead, name, reactions);
 	const label = `Correct ${LABELS[name].toLowerCase()}`;
 	const open = () => {
 		drafts.set(key, lead[name] ?? "");
@@ -48,7 +50,13 @@ function correctable(lead, name, events, reactions) {
 	const sent = sentValue(lead, name, events);
 	return [
 		lead[name] || h("span", { class: "muted" }, "none"),
-		button("✎", open, { class: "quiet correct", "aria-label": label, title: label, "data-control": `correct-${name}` }),
+		mayCorrect &&
+			button("✎", open, {
+				class: "quiet correct",
+				"aria-label": label,
+				title: label,
+				"data-control": `correct-${name}`,
+			}),
 		sent !== undefined && h("small", { class: "muted" }, ` was ${sent ? `“${sent}”` : "empty"}`),
 	];
 }

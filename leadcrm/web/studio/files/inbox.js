@@ -1,6 +1,6 @@
 // The view of the inbox: requests that were kept but are not leads.
 
-import { api } from "./api.js";
+import { api, session } from "./api.js";
 import { archive, archiveButtons } from "./archive.js";
 import { button, emptyNote, h, notice, pill, time } from "./dom.js";
 import { formatBytes } from "./format.js";
@@ -173,7 +173,7 @@ export class InboxView {
 			if (place.open) this.step(0);
 			return true;
 		}
-		if (key === "d" && row && this.state !== ARCHIVED) {
+		if (key === "d" && row && this.state !== ARCHIVED && session.may("bulk")) {
 			archive({ ids: [row.id] }, () => this.archived());
 			return true;
 		}

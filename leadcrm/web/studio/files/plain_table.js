@@ -6,7 +6,8 @@ export class PlainTable {
 	constructor(label, heads) {
 		this.heads = heads;
 		this.body = h("tbody", { role: "rowgroup" });
-		const cells = heads.map((text) => h("th", { scope: "col", role: "columnheader" }, text));
+		const shown = (text) => text || h("span", { class: "visually-hidden" }, "Actions");
+		const cells = heads.map((text) => h("th", { scope: "col", role: "columnheader" }, shown(text)));
 		const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, cells));
 		this.element = h("table", { role: "table", "aria-label": label }, head, this.body);
 	}
