@@ -1,171 +1,102 @@
-"""Counts of the leads of past days, held in memory while the feed tells of no change of theirs.
-
-Counting a month takes most of a second among a million leads, and nearly all of them are as they were.
-
-Invariants:
-- What is held of a day is what counting it anew would give. The feed tells in the transaction of whatever changes a
-  lead: a change, a late arrival from a spool or a replay, an erasure. A day is forgotten once an event of one of its
-  leads can be seen, whatever order the events' transactions end in.
-- Days are those of UTC, counted by the quarters of an hour that make the days of every zone.
-- What is held is bounded in bytes, and in time: whoever changes a lead past this program, as with psql, makes no event.
-"""
+"""Counting leads with what is kept of past days, wherever that answers."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
-from time import monotonic
 
-import orjson
 from pony.orm import select
 
+from leadcrm.crm.counted_days import DAY, add_counts, days_kept, midnight, read_days
+from leadcrm.crm.day_columns import ColumnFilter
 from leadcrm.crm.dialects import Unit
-from leadcrm.crm.feed import Feed, FeedGone
 from leadcrm.crm.leads import LeadFilter
-from leadcrm.crm.statistics import lowest_id
+from leadcrm.crm.queries import narrow
 from leadcrm.crm.times import now
 from leadcrm.crm.value_counts import DIMENSIONS, Counts, count_by_values
 from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
 
-MAX_BYTES = 8 * 1024 * 1024
-"""What is held: about a year of 3,000 leads a day."""
-
-MAX_EVENTS = 20_000
-"""Events about past days that are looked at; after more than that, all days are counted anew."""
-
-IDS_AT_ONCE = 500
-
-HELD_S = 900.0
-"""For how long a change may go unnoticed of which the feed does not tell; then all days are counted anew. A part of an
-earlier day's body that could be read only today is unnoticed too, as its id is of today."""
-
-CLOCKS = timedelta(minutes=5)
-"""Between the time in a lead's id and that of its arrival. They are microseconds apart."""
-
-_DAY = timedelta(days=1)
+MAX_OTHERS = timedelta(days=14)
+"""Days that are counted lead by lead for an exact number, such as those that have just changed."""
 
 
-class PastDays:
-    """What one process holds; any thread may ask."""
-
-    def __init__(self, feed: Feed) -> None:
-        """Start with nothing held."""
-        self._feed = feed
-        self._lock = threading.Lock()
-        self._held: OrderedDict[date, bytes] = OrderedDict()
-        self._held_bytes = 0
-        self._seq = 0
-        self._since = monotonic()
-
-    def __len__(self) -> int:
-        """Return the number of days that are held."""
-        return len(self._held)
-
-    def look(self, entities: Entities) -> Look:
-        """Forget what the feed tells of, and return a look at the rest. Opens sessions of its own.
-
-        Raises:
-            StoreUnavailable: The database cannot be read.
-        """
-        with self._lock:
-            seq, has_any = self._seq, bool(self._held)
-        try:
-            self._feed.begin(entities, seq if has_any else None)
-            is_known = True
-        except FeedGone:
-            is_known = False
-        # Read before the events: all up to here can be seen by now, and later ones are looked for the next time.
-        settled = self._feed.horizon.settled
-        is_known = is_known and monotonic() < self._since + HELD_S
-        changed = _changed_days(entities, seq) if has_any and is_known else None
-        with self._lock:
-            if self._seq == seq:
-                if changed is None:
-                    self._since = monotonic()
-                for day in [day for day in self._held if changed is None or day in changed]:
-                    self._held_bytes -= len(self._held.pop(day))
-                self._seq = settled
-            return Look(self, self._seq, dict(self._held))
-
-    def hold(self, seq: int, day: date, packed: bytes) -> None:
-        """Hold what was counted after the events up to a number could be seen, unless later ones were looked at."""
-        with self._lock:
-            if seq != self._seq or day in self._held:
-                return
-            self._held[day] = packed
-            self._held_bytes += len(packed)
-            while self._held_bytes > MAX_BYTES:
-                self._held_bytes -= len(self._held.popitem(last=False)[1])
+def count_with_days(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> Counts:
+    """Count as `count_by_values` does. The caller holds the session, and has read nothing of leads in it."""
+    since, until = lead_filter.since, lead_filter.until
+    wanted = ColumnFilter.of(lead_filter)
+    if since is None or until is None or wanted is None:
+        return count_by_values(entities, lead_filter, unit)
+    total: Counts = {name: Counter() for name in ("step", *DIMENSIONS)}
+    by_columns = lead_filter != LeadFilter(since=since, until=until)
+    counted = []
+    days = _whole_days(entities, since, until, columns=by_columns)
+    for day, packed in read_days(entities, days, columns=by_columns):
+        if by_columns:
+            wanted.add(packed, total)
+        else:
+            add_counts(total, packed)
+        counted.append(day)
+    for start, stop in _others(counted, since, until):
+        for name, counter in count_by_values(entities, replace(lead_filter, since=start, until=stop), unit).items():
+            total[name].update(counter)
+    return total
 
 
-class Look:
-    """The days as they were held at one moment, to count with soon afterwards."""
+def number_with_days(entities: Entities, lead_filter: LeadFilter) -> int | None:
+    """Return the number of leads that a filter lets through; None where it asks for much that is not kept.
 
-    def __init__(self, days: PastDays, seq: int, held: Mapping[date, bytes]) -> None:
-        """Set the days, and up to where in the feed they are right."""
-        self._days = days
-        self._seq = seq
-        self._held = held
-
-    def count(self, entities: Entities, lead_filter: LeadFilter, unit: Unit) -> Counts:
-        """Count as `count_by_values` does. The caller holds the session."""
-        since, until = lead_filter.since, lead_filter.until
-        if since is None or until is None or lead_filter != LeadFilter(since=since, until=until):
-            return count_by_values(entities, lead_filter, unit)
-        end = min(_midnight(until), _midnight(now()))
-        begin = _midnight(since)
-        if begin < since < end:
-            begin += _DAY
-        if begin >= end:
-            return count_by_values(entities, lead_filter, unit)
-        oldest = select(min(lead.created_at) for lead in entities.lead).first()
-        begin = end if oldest is None else max(begin, _midnight(min(oldest, end)))
-        total: Counts = {name: Counter() for name in ("step", *DIMENSIONS)}
-        for part in (replace(lead_filter, until=begin), replace(lead_filter, since=end)):
-            if part.since != part.until:
-                for name, counter in count_by_values(entities, part, unit).items():
-                    total[name].update(counter)
-        for packed in self._packed(entities, begin, end):
-            for name, pairs in orjson.loads(packed).items():
-                counter = total[name]
-                for value, leads in pairs:
-                    counter[value] += leads
-        return total
-
-    def _packed(self, entities: Entities, begin: datetime, end: datetime) -> Iterator[bytes]:
-        for number in range((end - begin).days):
-            start = begin + number * _DAY
-            packed = self._held.get(start.date())
-            if packed is None:
-                counts = count_by_values(entities, LeadFilter(since=start, until=start + _DAY), "quarter")
-                packed = orjson.dumps({name: list(counter.items()) for name, counter in counts.items()})
-                self._days.hold(self._seq, start.date(), packed)
-            yield packed
+    The caller holds the session, and has read nothing of leads in it.
+    """
+    wanted = ColumnFilter.of(lead_filter)
+    if wanted is None:
+        return None
+    since, until = lead_filter.since, lead_filter.until
+    days = _whole_days(entities, since, until, columns=True)
+    if sum(map(_length, _others(days, since or _oldest(entities), until or now())), timedelta()) > MAX_OTHERS:
+        return None
+    counted = []
+    leads = 0
+    for day, packed in read_days(entities, days, columns=True):
+        leads += wanted.count(packed)
+        counted.append(day)
+    for start, stop in _others(counted, since, until):
+        part = replace(lead_filter, since=start, until=stop)
+        leads += int(narrow(entities, select(lead for lead in entities.lead), part).count())
+    return leads
 
 
-def _midnight(at: datetime) -> datetime:
-    return datetime.combine(at.date(), time())
+def _whole_days(entities: Entities, since: datetime | None, until: datetime | None, *, columns: bool) -> list[date]:
+    """Return the days that are kept of those that lie in a period as a whole."""
+    end = midnight(now()) if until is None else min(midnight(until), midnight(now()))
+    begin = datetime.min if since is None else midnight(since)  # noqa: DTZ901 - naive UTC, as all times here
+    if since is not None and begin < since < end:
+        begin += DAY
+    return days_kept(entities, begin.date(), end.date(), columns=columns) if begin < end else []
 
 
-def _changed_days(entities: Entities, seq: int) -> set[date] | None:
-    """Return the days whose leads have later events than a number; None for all days."""
-    today, later = lowest_id(_midnight(now()), CLOCKS), lowest_id(now(), _DAY)
-    with session(entities):
-        events = select(event.lead_id for event in entities.feed_event if event.seq > seq and event.type != "kept")
-        # Most events are of leads that arrive today.
-        events = events.where(lambda event: event.type != "created" or event.lead_id < today or event.lead_id >= later)
-        ids = list(set(events[: MAX_EVENTS + 1]))
-        if len(ids) > MAX_EVENTS:
-            return None
-        days: set[date] = set()
-        for start in range(0, len(ids), IDS_AT_ONCE):
-            some = ids[start : start + IDS_AT_ONCE]
-            arrived = select((raw.id, raw.received_at) for raw in entities.raw_lead if raw.id in some)[:]
-            if len(arrived) < len(some):
-                return None
-            days.update(at.date() for _, at in arrived)
-    return days
+def _oldest(entities: Entities) -> datetime:
+    oldest: datetime | None = select(min(lead.created_at) for lead in entities.lead).first()
+    return oldest or now()
+
+
+def _length(period: tuple[datetime | None, datetime | None]) -> timedelta:
+    start, stop = period
+    assert start is not None
+    assert stop is not None
+    return stop - start
+
+
+def _others(
+    counted: Iterable[date], since: datetime | None, until: datetime | None
+) -> Iterator[tuple[datetime | None, datetime | None]]:
+    """Yield the periods between the days that are counted."""
+    start = since
+    for day in sorted(counted):
+        at = datetime.combine(day, time())
+        if start is None or start < at:
+            yield start, at
+        start = at + DAY
+    if start is None or until is None or start < until:
+        yield start, until

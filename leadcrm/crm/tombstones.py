@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from leadcrm.crm.counted_days import days_of
 from leadcrm.crm.events import NOTE
 from leadcrm.database.entities import Entities, SpoolEntities, quoted_table
 from leadcrm.database.sessions import session
@@ -134,6 +135,7 @@ def _erase(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
     deliveries = _drop_deliveries(entities, sinks, ids)
     notes = _delete(entities, entities.lead_event, "lead_id", ids, "AND field = $note", note=NOTE)
     changes = _delete(entities, entities.lead_event, "lead_id", ids)
+    _forget_counts(entities, leads)
     _delete(entities, entities.lead, "id", ids)
     _wipe(entities, ids, trace)
     if leads:
@@ -141,6 +143,13 @@ def _erase(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
         values = ", ".join(f"('erased', {literals(entities, [id])})" for id in leads)
         entities.database.execute(f"INSERT INTO {quoted_table(entities.feed_event)} (type, lead_id) VALUES {values}")  # noqa: S608 - names and ids
     return Counts(len(ids), len(leads), notes, changes, deliveries)
+
+
+def _forget_counts(entities: Entities, leads: Sequence[UUID]) -> None:
+    """Delete what is kept of the leads' days: what leads are counted by may be what is erased."""
+    for day in sorted(days_of(entities, leads) or ()):
+        table = quoted_table(entities.counted_day)
+        entities.database.execute(f"DELETE FROM {table} WHERE day = '{day.isoformat()}'")  # noqa: S608 - names and a date
 
 
 def _drop_deliveries(entities: Entities, sinks: Sequence[Any], ids: Sequence[UUID]) -> int:

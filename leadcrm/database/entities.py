@@ -45,13 +45,13 @@ class SpoolEntities:
 
 @dataclass(frozen=True, slots=True)
 class Entities(SpoolEntities):
-    """The entities of one bound database: rows, leads, changes, ledger, sources, feed, sinks, tokens, audit, archive.
+    """The entities of one bound database: rows, leads, changes, ledger, days, sources, feed, sinks, tokens, audit.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
     `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
     `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`, `token` maps
     `leads_tokens`, `browser_session` maps `leads_sessions`, `audit_entry` maps `leads_audit`, `archived` maps
-    `leads_archived`.
+    `leads_archived`, `counted_day` maps `leads_days`, `days_until` maps `leads_days_until`.
     """
 
     lead: Any
@@ -67,6 +67,8 @@ class Entities(SpoolEntities):
     browser_session: Any
     audit_entry: Any
     archived: Any
+    counted_day: Any
+    days_until: Any
 
 
 def _text() -> Any:
@@ -268,6 +270,17 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         at = Required(datetime)
         actor = _required_text()
 
+    class CountedDay(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_days")
+        day = PrimaryKey(date)
+        counts = Required(bytes)
+        columns = Optional(bytes, nullable=True)
+
+    class DaysUntil(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_days_until")
+        id = PrimaryKey(int)
+        seq = Required(int, size=64)
+
     sink = type("Sink", (database.Entity,), {"_table_": table("leads_sinks"), **_sink_attributes()})
     delivery = type("Delivery", (database.Entity,), {"_table_": table("leads_deliveries"), **_delivery_attributes()})
     token = type("Token", (database.Entity,), {"_table_": table("leads_tokens"), **_token_attributes()})
@@ -291,6 +304,8 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         browser_session=browser_session,
         audit_entry=audit_entry,
         archived=Archived,
+        counted_day=CountedDay,
+        days_until=DaysUntil,
     )
 
 

@@ -71,6 +71,8 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
         "leads_tokens",
         "leads_sessions",
         "leads_audit",
+        "leads_days",
+        "leads_days_until",
     ],
 )
 def test_the_migrations_create_the_columns_that_the_entities_declare(database: str, table: str) -> None:

@@ -1,24 +1,27 @@
-"""Counts of past days that are held are what counting them anew gives, whatever becomes of their leads."""
+"""Counts of past days that are kept are what counting them anew gives, whatever becomes of their leads."""
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from leadcrm.configuration.time_zone import UTC, parse_time_zone
-from leadcrm.crm import past_days as module
+from leadcrm.crm import counted_days, day_keeping, past_days
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
+from leadcrm.crm.day_keeping import DayKeeper
 from leadcrm.crm.dialects import Step
-from leadcrm.crm.feed import Feed
 from leadcrm.crm.leads import LeadFilter
-from leadcrm.crm.past_days import PastDays
 from leadcrm.crm.statistics import Statistics, statistics
+from leadcrm.crm.tombstones import erase_rows
+from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
 from leadcrm.feed.pruning import prune_feed
@@ -29,6 +32,7 @@ NOW = datetime.now(timezone.utc)
 TODAY = NOW.replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
 ANNA = Actor("anna", Via.COMMAND)
 LEADS_A_DAY = 5
+DAYS = 12
 
 
 def lead(days: float, number: int = 0, **changes: object) -> Submission:
@@ -43,52 +47,61 @@ def lead(days: float, number: int = 0, **changes: object) -> Submission:
 @pytest.fixture(autouse=True)
 def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test see a midnight."""
-    monkeypatch.setattr(module, "now", lambda: NOW.replace(tzinfo=None))
+    for module in (counted_days, day_keeping, past_days):
+        monkeypatch.setattr(module, "now", lambda: NOW.replace(tzinfo=None))
 
 
 @pytest.fixture
-def entities(database: str) -> Iterator[Entities]:
-    keep(database, [lead(days, number) for days in range(12) for number in range(LEADS_A_DAY)])
+def old() -> Submission:
+    return lead(6, 30)
+
+
+@pytest.fixture
+def entities(database: str, old: Submission) -> Iterator[Entities]:
+    keep(database, [old, *(lead(days, number) for days in range(DAYS) for number in range(LEADS_A_DAY))])
     bound = bind(url_of(database))
     yield bound
     bound.database.disconnect()
 
 
-def asked(entities: Entities, days: PastDays | None, step: Step = "day", zone: str = "UTC") -> Statistics:
-    until = datetime.now(timezone.utc).replace(tzinfo=None)
-    period = LeadFilter(since=TODAY - timedelta(days=10, hours=3), until=until)
-    count_leads = () if days is None else (days.look(entities).count,)
+def keep_days(entities: Entities, keeper: DayKeeper | None = None) -> set[date]:
+    """Let a keeper finish, and return the days that are kept."""
+    keeper = keeper or DayKeeper()
+    while keeper.keep(entities):
+        pass
+    return days_kept(entities)
+
+
+def days_kept(entities: Entities) -> set[date]:
     with session(entities):
-        found = statistics(entities, period, step, UTC if zone == "UTC" else parse_time_zone(zone), *count_leads)
+        return {row.day for row in entities.counted_day.select()}
+
+
+def asked(entities: Entities, *, anew: bool = False, step: Step = "day", zone: str = "UTC") -> Statistics:
+    until = NOW.replace(tzinfo=None) + timedelta(minutes=1)
+    period = LeadFilter(since=TODAY - timedelta(days=10, hours=3), until=until)
+    count = count_by_values if anew else past_days.count_with_days
+    with session(entities):
+        found = statistics(entities, period, step, UTC if zone == "UTC" else parse_time_zone(zone), count)
     # Values that are as frequent have no order of their own.
-    dimensions = {name: tuple(sorted(values, key=str)) for name, values in found.dimensions.items()}
-    return Statistics(
-        found.since, NOW.replace(tzinfo=None), found.step, found.zone, found.leads, found.steps, dimensions, {}
-    )
+    return replace(found, dimensions={name: sorted(values, key=str) for name, values in found.dimensions.items()})
 
 
 @pytest.mark.parametrize(("step", "zone"), [("day", "UTC"), ("day", "Asia/Kathmandu"), ("hour", "America/St_Johns")])
-def test_days_of_every_zone_are_made_of_what_is_held(entities: Entities, step: Step, zone: str) -> None:
-    days = PastDays(Feed())
-    for _ in range(2):
-        assert asked(entities, days, step, zone) == asked(entities, None, step, zone)
-    assert len(days) == 10
-
-
-def test_what_is_held_is_not_counted_anew(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_of_every_zone_are_made_of_what_is_kept(
+    entities: Entities, step: Step, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = asked(entities, anew=True, step=step, zone=zone)
+    assert asked(entities, step=step, zone=zone) == expected, "nothing is kept yet"
+    assert len(keep_days(entities)) >= DAYS - 1
     counted = []
-    count = module.count_by_values
 
-    def spy(entities: Entities, lead_filter: LeadFilter, unit: module.Unit) -> module.Counts:
-        counted.append(lead_filter)
-        return count(entities, lead_filter, unit)
+    def spy(*arguments: object) -> past_days.Counts:
+        counted.append(arguments)
+        return count_by_values(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "count_by_values", spy)
-    days = PastDays(Feed())
-    asked(entities, days)
-    assert len(counted) == 12
-    counted.clear()
-    asked(entities, days)
+    monkeypatch.setattr(past_days, "count_by_values", spy)
+    assert asked(entities, step=step, zone=zone) == expected
     assert len(counted) == 2, "the rest of the first day, and today"
 
 
@@ -132,70 +145,104 @@ def prune_feed_events(database: str, directory: Path, id: str) -> None:
     ids=lambda each: each.__name__,
 )
 def test_whatever_becomes_of_an_old_lead_is_counted_at_once(
-    database: str, tmp_path: Path, happen: Callable[[str, Path, str], None]
+    database: str, entities: Entities, old: Submission, tmp_path: Path, happen: Callable[[str, Path, str], None]
 ) -> None:
-    old = lead(6, 30)
-    keep(database, [old, *(lead(days, number) for days in range(12) for number in range(LEADS_A_DAY))])
-    bound = bind(url_of(database))
-    days = PastDays(Feed())
-    before = asked(bound, days)
+    keeper = DayKeeper()
+    all_days = keep_days(entities, keeper)
+    before = asked(entities)
     happen(database, tmp_path, old.id)
-    after = asked(bound, days)
-    assert after == asked(bound, None)
+    after = asked(entities)
+    assert after == asked(entities, anew=True)
     assert after.dimensions != before.dimensions
-    assert asked(bound, days) == asked(bound, None)
-    bound.database.disconnect()
+    # What is pruned leaves no days before it.
+    assert keep_days(entities, keeper) <= all_days
+    assert asked(entities) == after
 
 
-def test_what_was_counted_before_a_change_was_seen_is_not_held(
-    database: str, entities: Entities, monkeypatch: pytest.MonkeyPatch
+def test_no_step_of_anybody_makes_a_count_wrong(database: str, entities: Entities) -> None:
+    chance = random.Random(7)
+    keepers = [DayKeeper(), DayKeeper()]
+    for _ in range(60):
+        with session(entities):
+            ids = [row.raw.id for row in entities.lead.select()]
+        step = chance.randrange(4)
+        if step == 0:
+            keep(database, [lead(chance.randrange(DAYS), chance.randrange(60)) for _ in range(3)])
+        elif step == 1:
+            status = {"status": chance.choice(("won", "lost"))}
+            change_leads(entities, sorted(chance.sample(ids, 3)), status, actor=ANNA)
+        elif step == 2 and len(ids) > 2 * DAYS:
+            erase_rows(entities, [chance.choice(ids)], "erased")
+        else:
+            chance.choice(keepers).keep(entities)
+        assert asked(entities) == asked(entities, anew=True)
+
+
+def test_what_is_erased_leaves_the_counts_with_its_lead(database: str, entities: Entities, old: Submission) -> None:
+    day = old.received_at.date()
+    assert day in keep_days(entities)
+    erase_rows(entities, [UUID(old.id)], "erased")
+    assert day not in days_kept(entities)
+
+
+def test_what_was_counted_before_a_change_was_seen_is_not_kept(
+    database: str, entities: Entities, old: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    days = PastDays(Feed())
-    count = module.count_by_values
-    start, end = TODAY - timedelta(days=6), TODAY - timedelta(days=5)
-    whole_day = LeadFilter(since=start, until=end)
-    with session(entities):
-        of_that_day = entities.lead.select(lambda lead: lead.created_at >= start and lead.created_at < end)
-        old: UUID = of_that_day.first().raw.id
+    count = day_keeping.count_day
 
     def hear_of_a_change() -> None:
-        change(database, Path(), str(old))
+        change(database, Path(), old.id)
         bound = bind(url_of(database))
-        days.look(bound)
+        monkeypatch.setattr(day_keeping, "EVENTS_BEHIND", 0)
+        DayKeeper().keep(bound)
         bound.database.disconnect()
 
-    def change_meanwhile(entities: Entities, lead_filter: LeadFilter, unit: module.Unit) -> module.Counts:
-        monkeypatch.setattr(module, "count_by_values", count)
-        thread = threading.Thread(target=hear_of_a_change)
-        counts = {part.since: count(entities, part, unit) for part in (lead_filter, whole_day)}
-        thread.start()
-        thread.join()
-        # Of this one day it says what was before the change.
-        monkeypatch.setattr(module, "count_by_values", lambda *asked: counts.get(asked[1].since) or count(*asked))
-        return counts[lead_filter.since]
+    def change_meanwhile(entities: Entities, day: date) -> counted_days.DayRecord:
+        counts = count(entities, day)
+        if day == old.received_at.date():
+            monkeypatch.setattr(day_keeping, "count_day", count)
+            thread = threading.Thread(target=hear_of_a_change)
+            thread.start()
+            thread.join()
+        return counts
 
-    monkeypatch.setattr(module, "count_by_values", change_meanwhile)
-    asked(entities, days)
-    monkeypatch.setattr(module, "count_by_values", count)
-    assert asked(entities, days) == asked(entities, None)
-
-
-def test_what_is_held_is_bounded(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 2_000)
-    days = PastDays(Feed())
-    assert asked(entities, days) == asked(entities, None)
-    assert 0 < len(days) < 10
-    assert asked(entities, days) == asked(entities, None)
+    monkeypatch.setattr(day_keeping, "count_day", change_meanwhile)
+    keep_days(entities)
+    assert asked(entities) == asked(entities, anew=True)
 
 
 def test_a_change_that_makes_no_event_is_counted_after_a_while(
     entities: Entities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    days = PastDays(Feed())
-    before = asked(entities, days)
+    keeper = DayKeeper()
+    keep_days(entities, keeper)
+    before = asked(entities)
     with session(entities, writes=True):
         entities.database.execute("UPDATE leads SET status = 'won'")
-    assert asked(entities, days).dimensions["status"] != asked(entities, None).dimensions["status"]
-    assert asked(entities, days).leads == before.leads
-    monkeypatch.setattr(module, "HELD_S", 0.0)
-    assert asked(entities, days) == asked(entities, None)
+    assert asked(entities) != asked(entities, anew=True)
+    assert asked(entities).leads == before.leads
+    monkeypatch.setattr(day_keeping, "COMPARE_S", 0.0)
+    monkeypatch.setattr(day_keeping, "WORK_S", 60.0)
+    keeper.keep(entities)
+    assert asked(entities) == asked(entities, anew=True)
+
+
+def test_days_that_nobody_asks_for_are_counted_a_few_at_a_time(
+    entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(day_keeping, "WORK_S", 0.0)
+    keeper = DayKeeper()
+    assert keeper.keep(entities)
+    assert days_kept(entities) == {(TODAY - timedelta(days=1)).date()}, "the newest first"
+    assert asked(entities) == asked(entities, anew=True)
+
+
+def test_a_feed_that_went_on_by_much_is_not_looked_through(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_days(entities)
+    monkeypatch.setattr(counted_days, "MAX_EVENTS", 2)
+    with session(entities):
+        ids = [row.raw.id for row in entities.lead.select()]
+    change_leads(entities, ids, {"status": "won"}, actor=ANNA)
+    assert asked(entities) == asked(entities, anew=True)
+    keep_days(entities)
+    assert asked(entities) == asked(entities, anew=True)

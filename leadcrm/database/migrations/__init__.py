@@ -42,6 +42,8 @@ _LEAD_TABLES = ("leads_raw", "leads")
 KEY_INDEX = "leads_raw_key"
 
 _TABLES = (
+    "leads_days",
+    "leads_days_until",
     "leads_delivered",
     "leads_audit",
     "leads_sessions",

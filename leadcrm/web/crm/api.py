@@ -34,6 +34,7 @@ from leadcrm.sources.live import LiveSources
 from leadcrm.web.crm.audit import AuditRoutes
 from leadcrm.web.crm.caller import Caller
 from leadcrm.web.crm.counting import CountingRoutes
+from leadcrm.web.crm.days import DayWatch
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Response, Route
 from leadcrm.web.crm.export import ExportRoutes
 from leadcrm.web.crm.feed import FeedRoutes
@@ -162,6 +163,8 @@ class CrmApi:
         keyring = Keyring(self._readers)
         self.gate = Gate(config.admin_token, keyring, addresses, guesses)
         self._silence = None if silence is None else SilenceWatch(self._readers, live_sources, silence)
+        # One worker of a node looks at what all of them tell of, where people can ask for it.
+        self._days = None if silence is None or not config.admin_token else DayWatch(self._readers)
         self._trail = Trail(self._readers, config.audit_days)
         self._known = None if reads is None else reads.known
         feed = Feed() if reads is None else Feed(reads.known.note_feed)
@@ -180,7 +183,7 @@ class CrmApi:
             *SinkRoutes(self._readers, sinks).endpoints,
             *SourceRoutes(self._readers, counts, spool, live_sources, config.max_body_bytes).endpoints,
             *CountingRoutes(self._readers, counts).endpoints,
-            *StatisticsRoutes(self._readers, spool, counts, feed).endpoints,
+            *StatisticsRoutes(self._readers, spool, counts).endpoints,
             *SessionRoutes(self._readers, keyring, config.admin_token).endpoints,
             *TokenRoutes(self._readers, keyring).endpoints,
             *AuditRoutes(self._readers).endpoints,
@@ -195,15 +198,16 @@ class CrmApi:
             route = endpoint.route
             handler = self._make_handler(endpoint)
             app.add_route(handler, route.sanic_path, methods=[route.method], name=f"crm_{route.name}")
-        if self._silence is not None:
-            silence = self._silence
-            app.after_server_start(lambda *_: silence.start())
+        for watch in (self._silence, self._days):
+            if watch is not None:
+                app.after_server_start(lambda *_, start=watch.start: start())
         app.after_server_stop(lambda *_: self.close())
 
     async def close(self) -> None:
         """Write the rest of the audit trail, and let the readers' threads end."""
-        if self._silence is not None:
-            self._silence.stop()
+        for watch in (self._silence, self._days):
+            if watch is not None:
+                watch.stop()
         await self._trail.close()
         self._readers.close()
 

@@ -39,8 +39,8 @@ COUNT_LEADS = Route(
             {"application/json": json_object(leads=COUNT, exact=BOOLEAN)},
         )
     },
-    f"It is exact up to {MAX_COUNTED}, and where nothing but a period narrows. A count that took long is repeated for "
-    "twenty times what it took.",
+    f"It is exact up to {MAX_COUNTED}, where nothing but a period narrows, and where the columns do that statistics "
+    "count by, domain or lang. A count that took long is repeated for twenty times what it took.",
     tuple(parameter for parameter in FILTER_PARAMETERS if parameter.name != "q"),
     right=Right.READ,
 )

@@ -9,14 +9,13 @@ from sanic.response import HTTPResponse
 
 from leadcrm.crm.dialects import Step
 from leadcrm.crm.documents import NAME_OF_COLUMN, outcomes_document, statistics_document
-from leadcrm.crm.feed import Feed
 from leadcrm.crm.leads import LeadFilter
 from leadcrm.crm.outcomes import Outcome, outcomes_by
-from leadcrm.crm.past_days import PastDays
+from leadcrm.crm.past_days import count_with_days
 from leadcrm.crm.raw import SpoolReader
 from leadcrm.crm.statistics import MAX_VALUES, Statistics, statistics
 from leadcrm.crm.tokens import Right
-from leadcrm.crm.value_counts import DIMENSIONS, count_by_values
+from leadcrm.crm.value_counts import DIMENSIONS
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.web.crm.declarations import Call, Endpoint, InvalidRequest, Parameter, Response, Route, one_of
@@ -83,9 +82,8 @@ OUTCOMES = Route(
 class StatisticsRoutes:
     """The handlers of these routes."""
 
-    def __init__(self, readers: Readers, spool: SpoolReader, counts: ReusedCounts, feed: Feed) -> None:
-        """Set the threads that read, the spool, what counts, and the feed."""
-        self._past_days = PastDays(feed)
+    def __init__(self, readers: Readers, spool: SpoolReader, counts: ReusedCounts) -> None:
+        """Set the threads that read, the spool, and what counts."""
         self._readers = readers
         self._spool = spool
         self._counts = counts
@@ -100,10 +98,8 @@ class StatisticsRoutes:
             raise InvalidRequest(f"from, to: up to {MAX_STEPS} {step}s are counted at once")
 
         def read(entities: Entities) -> Statistics:
-            # A standby cannot say which of the primary's transactions have ended.
-            count_leads = count_by_values if self._readers.has_standby else self._past_days.look(entities).count
             with session(entities):
-                return statistics(entities, _with_period(asked), step, zone, count_leads)
+                return statistics(entities, _with_period(asked), step, zone, count_with_days)
 
         counted = await self._counts.get(("statistics", asked, step, zone), read, call.request)
         spooled = await self._readers.read(lambda _: self._spool.count(), call.request)

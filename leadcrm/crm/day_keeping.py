@@ -1,0 +1,105 @@
+"""Keeps the counts of past days in the database, and true: `DayKeeper`, a little at a time."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from time import monotonic
+
+from pony.orm import select
+
+from leadcrm.crm.counted_days import DAY, DayRecord, changed_days, count_day, midnight, right_until
+from leadcrm.crm.times import now
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import session
+from leadcrm.feed.horizon import Horizon
+
+MAX_DAYS = 4_000
+"""Days before today of which counts are kept: more than are ever counted at once."""
+
+WORK_S = 0.1
+"""How long one look counts days, of which each takes some ten milliseconds."""
+
+COMPARE_S = 6 * 3_600.0
+"""How often each row is compared with its leads, which may have changed past this program."""
+
+EVENTS_BEHIND = 1_000
+"""Events that readers may have to look through, where none of them changes a day."""
+
+
+class DayKeeper:
+    """What one process keeps; several may, each for itself."""
+
+    def __init__(self) -> None:
+        """Start without knowing anything."""
+        self._horizon = Horizon()
+        self._compared: dict[date, float] = {}
+
+    def keep(self, entities: Entities) -> bool:
+        """Drop the days that have changed, and count some that lack or were compared long ago. Opens its own sessions.
+
+        Returns:
+            Whether days still lack.
+
+        Raises:
+            StoreUnavailable: The database cannot be read or changed now.
+        """
+        settled = self._horizon.advance(entities)
+        if not self._go_on(entities, settled):
+            return True
+        with session(entities):
+            lacking = self._lacking(entities)
+        ends_at = monotonic() + WORK_S
+        due = [day for day, at in self._compared.items() if at < monotonic() - COMPARE_S and day not in lacking]
+        counted: dict[date, DayRecord] = {}
+        for day in lacking or sorted(due, key=self._compared.__getitem__):
+            with session(entities):
+                counted[day] = count_day(entities, day)
+            if monotonic() > ends_at:
+                break
+        if counted:
+            self._write(entities, settled, counted)
+        return len(lacking) > len(counted)
+
+    def _go_on(self, entities: Entities, settled: int) -> bool:
+        """Go on to what is settled, without the days that have changed until then; False where others went on."""
+        with session(entities):
+            seq = right_until(entities)
+            changed = changed_days(entities, seq, settled)
+        if settled <= seq or (changed == set() and settled - seq < EVENTS_BEHIND):
+            return settled >= seq
+        with session(entities, writes=True):
+            until = entities.days_until.get_for_update(id=1)
+            if until.seq != seq:
+                return False
+            gone = select(row for row in entities.counted_day)
+            if changed is not None:
+                gone = gone.where(lambda row: row.day in changed)
+            gone.delete(bulk=True)
+            until.seq = settled
+        return True
+
+    def _lacking(self, entities: Entities) -> list[date]:
+        """Return the days that are not kept, the newest first. The caller holds the session."""
+        oldest: datetime | None = select(min(lead.created_at) for lead in entities.lead).first()
+        end = midnight(now())
+        if oldest is None or oldest >= end:
+            return []
+        begin = max(midnight(oldest), end - MAX_DAYS * DAY)
+        kept = set(select(row.day for row in entities.counted_day))
+        for day in kept:
+            self._compared.setdefault(day, monotonic())
+        days = ((end - number * DAY).date() for number in range(1, (end - begin).days + 1))
+        return [day for day in days if day not in kept]
+
+    def _write(self, entities: Entities, settled: int, counted: dict[date, DayRecord]) -> None:
+        with session(entities, writes=True):
+            # Others may have gone on meanwhile, past changes that these counts lack.
+            if entities.days_until.get_for_update(id=1).seq > settled:
+                return
+            for day, record in counted.items():
+                row = entities.counted_day.get_for_update(day=day)
+                if row is None:
+                    entities.counted_day(day=day, **record._asdict())
+                elif (row.counts, row.columns) != record:
+                    row.set(**record._asdict())
+        self._compared.update(dict.fromkeys(counted, monotonic()))

@@ -1,0 +1,130 @@
+"""What filters let through of the packed columns of past days is what the database lets through."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from pony.orm import select
+
+from leadcrm.crm import counting, day_columns
+from leadcrm.crm.audit import Actor, Via
+from leadcrm.crm.changes import change_leads
+from leadcrm.crm.counting import Count, count_leads
+from leadcrm.crm.day_keeping import DayKeeper
+from leadcrm.crm.leads import LeadFilter
+from leadcrm.crm.past_days import count_with_days, number_with_days
+from leadcrm.crm.queries import narrow
+from leadcrm.crm.value_counts import count_by_values
+from leadcrm.database.entities import Entities
+from leadcrm.database.sessions import bind, session
+from tests.support.crm import keep, submission, url_of
+
+NOW = datetime.now(timezone.utc)
+SINCE = NOW.replace(tzinfo=None) - timedelta(days=5, hours=2)
+DAYS = 8
+ANNA = Actor("anna", Via.COMMAND)
+VALUES = {
+    "country": ["LV", "lv", "LT", "", None, "\u0100da"],
+    "offer": ["Casino 7", "CASINO 7", "Loan", "100%", "a_b", None],
+    "marker": [f"marker-{number}" for number in range(300)],
+    "creo": ["banner", None],
+    "domain": ["one.example", "two.example"],
+    "lang": ["en", "lv", None],
+    "sourcetype": ["web"],
+}
+FILTERS: dict[str, dict[str, Any]] = {
+    "a value": {"values": (("country", ("LV",)),)},
+    "several values": {"values": (("country", ("LV", "LT")),)},
+    "empty": {"values": (("country", ("",)),)},
+    "empty or a value": {"values": (("offer", ("", "Loan")),)},
+    "a value that nobody has": {"values": (("offer", ("none",)),)},
+    "more values than a byte counts": {"values": (("marker", ("marker-3", "marker-299")),)},
+    "two columns": {"values": (("country", ("LV", "LT")), ("offer", ("Loan",)))},
+    "a part in any case": {"contains": (("offer", ("casino",)),)},
+    "a part with signs": {"contains": (("offer", ("0%", "_")),)},
+    "a part of other letters": {"contains": (("country", ("\u0101D",)),)},
+    "a part of nothing": {"contains": (("country", ("",)),)},
+    "a part and a value": {"contains": (("domain", ("ONE",)),), "values": (("lang", ("en",)),)},
+    "an agent": {"values": (("assigned_to", ("anna",)),)},
+    "nobody": {"values": (("assigned_to", ("",)),)},
+    "a status": {"values": (("status", ("won",)),)},
+    "test leads": {"tests": "only"},
+    "test leads too": {"tests": "include", "values": (("country", ("LV",)),)},
+    "another column": {"contains": (("email", ("ann",)),)},
+    "a click id": {"values": (("click_id", ("c-1",)),)},
+}
+
+
+@pytest.fixture
+def entities(database: str) -> Iterator[Entities]:
+    chance = random.Random(5)
+    rows = []
+    for number in range(400):
+        at = NOW - timedelta(minutes=chance.randrange(DAYS * 24 * 60))
+        id = UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(60))
+        fields = {name: chance.choice(values) for name, values in VALUES.items()}
+        body = orjson.dumps({**fields, "click_id": f"c-{number % 9}", "email": f"ann{number % 3}@example.com"})
+        rows.append(submission(body, received_at=at, lead_id=str(id))._replace(is_test=number % 7 == 0))
+    keep(database, rows)
+    bound = bind(url_of(database))
+    some = sorted(UUID(row.id) for row in rows[::5])
+    change_leads(bound, some, {"status": "won", "assigned_to": "anna"}, actor=ANNA)
+    yield bound
+    bound.database.disconnect()
+
+
+def keep_days(entities: Entities) -> None:
+    keeper = DayKeeper()
+    while keeper.keep(entities):
+        pass
+
+
+def number_by_rows(entities: Entities, lead_filter: LeadFilter) -> int:
+    with session(entities):
+        return int(narrow(entities, select(lead for lead in entities.lead), lead_filter).count())
+
+
+def test_every_filter_lets_the_same_leads_through(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_days(entities)
+    for name, parts in FILTERS.items():
+        period = LeadFilter(since=SINCE, until=NOW.replace(tzinfo=None) + timedelta(minutes=1), **parts)
+        with session(entities):
+            assert count_with_days(entities, period, "quarter") == count_by_values(entities, period, "quarter"), name
+        for lead_filter in (LeadFilter(**parts), LeadFilter(since=SINCE, **parts)):
+            assert count_leads(entities, lead_filter) == Count(number_by_rows(entities, lead_filter), True), name
+    # However many there are, what past days tell is exact.
+    monkeypatch.setattr(counting, "MAX_COUNTED", 1)
+    country = LeadFilter(values=(("country", ("LV",)),))
+    assert count_leads(entities, country) == Count(number_by_rows(entities, country), True)
+
+
+def test_days_with_too_many_leads_or_too_long_values_are_counted_by_the_database(
+    database: str, entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(database, [submission(orjson.dumps({"offer": "o" * 300}), received_at=NOW - timedelta(days=3))])
+    monkeypatch.setattr(day_columns, "MAX_LEADS", 45)
+    keep_days(entities)
+    with session(entities):
+        packed = [row.columns is not None for row in entities.counted_day.select()]
+    assert True in packed
+    assert False in packed
+    for text in ("o" * 300, "o" * 256, "Loan"):
+        lead_filter = LeadFilter(values=(("offer", (text,)),))
+        assert count_leads(entities, lead_filter).leads == number_by_rows(entities, lead_filter)
+
+
+def test_leads_are_not_all_counted_for_a_number_while_days_lack(
+    database: str, entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadcrm.crm.past_days.MAX_OTHERS", timedelta(days=2))
+    with session(entities):
+        assert number_with_days(entities, LeadFilter(contains=(("offer", ("casino",)),))) is None
+    keep_days(entities)
+    with session(entities):
+        assert number_with_days(entities, LeadFilter(contains=(("offer", ("casino",)),))) is not None
