@@ -159,6 +159,37 @@ MULTIPART_PIECES = [
     b"\r\n--b--",
 ]
 
+PLAIN = st.tuples(
+    st.sampled_from([b"Content-Disposition", b"content-disposition", b"Content-Type", b"Content-Disposition "]),
+    st.sampled_from([b"form-data; name=", b"form-data;name=", b"file; name=", b"form-data; filename="]),
+    st.sampled_from([b'"phone"', b'"a;b"', b'" x "', b'"\xc3\xa9\xff"', b'"a\\b"', b'""', b"phone", b'"q"; charset=x']),
+    st.sampled_from([b"\r\n\r\n", b"\n\n", b"\r\n"]),
+    st.sampled_from([b"", b"x", b"a\r\nb", b"\r\n", b"\r\n--", b"--b", b"\r\n--bc", b"\r\n\r\n", b"\xff\x00", b"\r"]),
+)
+USUAL = st.sampled_from([b"", b"1", b"a\r\nb", b"\r\n--bc", b"\xff\x00", b"\r"]).map(
+    lambda data: (b"Content-Disposition", b"form-data; name=", b'"a[b]"', b"\r\n\r\n", data)
+)
+
+
+@given(
+    st.lists(USUAL, min_size=1, max_size=4) | st.lists(USUAL | PLAIN, max_size=4),
+    st.just(b"--b\r\n") | st.sampled_from([b"--b", b"\r\n--b\r\n", b"x\r\n--b\r\n"]),
+    st.just(b"\r\n--b--\r\n") | st.sampled_from([b"\r\n--b--", b"\r\n--b--x", b"\r\n--b", b""]),
+)
+def test_a_plain_multipart_form_is_read_as_the_parser_reads_it(
+    parts: list[tuple[bytes, ...]], start: bytes, end: bytes
+) -> None:
+    texts = [name + b": " + kind + quoted + gap + data for name, kind, quoted, gap, data in parts]
+    body = start + b"\r\n--b\r\n".join(texts) + end
+    plain, parsed = form._Parts(whole=True), form._Parts(whole=True)
+    if plain.take_plain(body, b"b"):
+        parsed.parse(body, b"b")
+        assert [(name, part.text("utf-8")) for name, part in plain.fields.items()] == [
+            (name, part.text("utf-8")) for name, part in parsed.fields.items()
+        ]
+    else:
+        assert plain.fields == {}
+
 
 @given(st.lists(st.sampled_from(MULTIPART_PIECES), max_size=30))
 def test_any_multipart_form_gives_columns_or_is_refused(pieces: list[bytes]) -> None:

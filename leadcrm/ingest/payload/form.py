@@ -32,6 +32,7 @@ _MAX_PARAMETERS = 64
 
 _DEFAULT_CHARSET = "utf-8"
 
+_PLAIN_PART = re.compile(rb'\r\n(?i:content-disposition): form-data; name="([^"\\\r\n]{1,200})"\r\n\r\n')
 _BLANKS = b" \t\r\n"
 _PLUS_AS_BLANK = bytes.maketrans(b"+", b" ")
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -218,25 +219,8 @@ def read_parts(
     if not at_leisure:
         require_quick_multipart(body, boundary)
     parts = _Parts(whole=whole)
-    try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": parts.begin,
-                "on_header_field": parts.add_header_name,
-                "on_header_value": parts.add_header_value,
-                "on_header_end": parts.end_header,
-                "on_part_data": parts.add_data,
-                "on_part_end": parts.end,
-                "on_end": parts.finish,
-            },
-            max_header_size=_MAX_PART_HEADER_BYTES,
-        )
-        parser.write(body)
-    except FormParserError as error:
-        raise InvalidPayload("the multipart form is malformed") from error
-    if not parts.finished:
-        raise InvalidPayload("the multipart form has no closing boundary")
+    if not parts.take_plain(body, boundary):
+        parts.parse(body, boundary)
     named = parts.fields.pop(_CHARSET_FIELD, None)
     form_charset = _form_charset(content_type, named.data if named else b"")
     if not at_leisure:
@@ -249,9 +233,9 @@ def read_parts(
 class _Part:
     """One part's headers and content."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: bytes = b"") -> None:
         self.headers: dict[bytes, bytes] = {}
-        self.data = b""
+        self.data = data
 
     def text(self, form_charset: str) -> str:
         charset = self.charset or form_charset
@@ -288,6 +272,45 @@ class _Parts:
         self.finished = False
         self._begin_header()
 
+    def take_plain(self, body: bytes, boundary: bytes) -> bool:
+        """Take a form whose parts have their name alone, as most forms are, and return False of any other.
+
+        The parser takes five times as long.
+        """
+        delimiter = b"--" + boundary
+        if not body.startswith(delimiter):
+            return False
+        *parts, end = body[len(delimiter) :].split(b"\r\n" + delimiter, _MAX_PARTS)
+        heads = [_PLAIN_PART.match(part) for part in parts]
+        if end not in (b"--", b"--\r\n") or not all(heads):
+            return False
+        for part, head in zip(parts, heads, strict=True):
+            assert head is not None
+            self._keep(head[1], _Part(part[head.end() :]))
+        return bool(parts)
+
+    def parse(self, body: bytes, boundary: bytes) -> None:
+        """Take any form. Raises `InvalidPayload`."""
+        try:
+            parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self.begin,
+                    "on_header_field": self.add_header_name,
+                    "on_header_value": self.add_header_value,
+                    "on_header_end": self.end_header,
+                    "on_part_data": self.add_data,
+                    "on_part_end": self.end,
+                    "on_end": self.finish,
+                },
+                max_header_size=_MAX_PART_HEADER_BYTES,
+            )
+            parser.write(body)
+        except FormParserError as error:
+            raise InvalidPayload("the multipart form is malformed") from error
+        if not self.finished:
+            raise InvalidPayload("the multipart form has no closing boundary")
+
     def begin(self) -> None:
         self._count += 1
         if self._count > _MAX_PARTS:
@@ -314,11 +337,13 @@ class _Parts:
         self._data.append(data[start:end])
 
     def end(self) -> None:
-        name = self._part.disposition.get(b"name", b"")
+        self._part.data = b"".join(self._data)
+        self._keep(self._part.disposition.get(b"name", b""), self._part)
+
+    def _keep(self, name: bytes, part: _Part) -> None:
         field = name.decode(errors="replace") if self._whole and name else _FIELDS.get(name)
         if field is not None:
-            self._part.data = b"".join(self._data)
-            self.fields[field] = self._part
+            self.fields[field] = part
 
     def finish(self) -> None:
         self.finished = True
