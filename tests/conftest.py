@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from _pytest.tmpdir import tmppath_result_key
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")
 
@@ -23,6 +24,10 @@ from tests.support.secrets import assert_no_secret_in_the_log  # noqa: E402
 from tests.support.server import Server, StartServer  # noqa: E402
 
 pytest_plugins = ["tests.support.figure_tables", "tests.support.skips"]
+
+# On a busy machine any example may take long. Tests that judge a time measure the processor's.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 DATABASE_KINDS = ("sqlite", "postgres")
 SERVERS = pytest.StashKey[list[Server]]()

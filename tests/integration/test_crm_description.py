@@ -113,7 +113,6 @@ def test_every_generated_request_is_answered_as_described(
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         derandomize=True,
         phases=(Phase.explicit, Phase.generate),

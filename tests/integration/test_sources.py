@@ -392,9 +392,7 @@ def test_a_batch_that_was_unrouted_becomes_leads_in_a_replay(
     assert verified.returncode == 0, verified.stdout
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.sampled_from(["open", "tokened", "meta", "webflow", "google", "form", "shop", "off", "twin-a"]),
     st.binary(max_size=200) | st.text(max_size=100).map(str.encode) | st.sampled_from(

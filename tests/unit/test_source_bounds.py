@@ -235,7 +235,7 @@ BODIES = (
 TYPES = st.sampled_from(["", JSON, FORM, "text/plain", "multipart/form-data; boundary=x", "text/xml", "text/csv"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     preset=st.sampled_from(sorted(presets())),
     paths=st.dictionaries(st.sampled_from(["email", "phone", "name", "description"]), PATHS),

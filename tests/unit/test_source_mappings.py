@@ -276,7 +276,7 @@ def parsed_or_none(text: str) -> Any:
         return None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(VALUES, st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=3))
 def test_no_document_makes_a_mapping_raise(document: Any, query: dict[str, str]) -> None:
     for source in ALL_PRESETS.values():
