@@ -19,7 +19,7 @@ from tests.conftest import StartServer
 from tests.support.client import Answer
 from tests.support.conversation import Conversation
 from tests.support.crm import keep, submission
-from tests.support.crm_client import ENVIRONMENT, TOKEN, Crm
+from tests.support.crm_client import ENVIRONMENT, TOKEN, Crm, request_head
 
 
 def lead(**fields: Any) -> bytes:
@@ -223,19 +223,15 @@ def test_statistics_and_requests_narrow_by_source_and_tests_count_only_where_the
 
 
 def test_new_leads_and_changes_are_announced(crm: Crm) -> None:
-    received = b""
-    with closing(socket.create_connection((crm.server.host, crm.server.port), timeout=20)) as connection:
-        head = f"GET /api/leads/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
-        connection.sendall(head.encode())
-        while b": listening" not in received:
-            received += connection.recv(65536)
-        lead_id = crm.server.client.post_lead({"marker": "live"}).json()["lead_id"]
-        while b"event: lead.created" not in received:
-            received += connection.recv(65536)
-        crm.ask("PATCH", f"/api/leads/{lead_id}", {"status": "won"})
-        while b"event: lead.changed" not in received:
-            received += connection.recv(65536)
-    assert received.count(lead_id.encode()) >= 2
+    with Conversation(crm.server.client) as stream:
+        stream.send(request_head("/api/leads/stream"))
+        stream.wait_for(b": listening")
+        lead_id = crm.server.client.post_lead({"marker": "live"}).json()["lead_id"].encode()
+        stream.wait_for(b"event: lead.created")
+        stream.wait_for(lead_id)
+        crm.ask("PATCH", f"/api/leads/{lead_id.decode()}", {"status": "won"})
+        stream.wait_for(b"event: lead.changed")
+        stream.wait_for(lead_id)
 
 
 def test_a_wrong_token_is_answered_slowly_and_one_after_the_other(crm: Crm) -> None:
@@ -321,11 +317,9 @@ def test_every_route_says_how_to_open_the_crm_where_no_token_is_set(start_server
 
 def test_a_stream_does_not_delay_the_stop(start_server: StartServer) -> None:
     server = start_server(environment=ENVIRONMENT)
-    with closing(socket.create_connection((server.host, server.port), timeout=10)) as connection:
-        head = f"GET /api/leads/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
-        connection.sendall(head.encode())
-        while b": listening" not in connection.recv(65536):
-            pass
+    with Conversation(server.client) as stream:
+        stream.send(request_head("/api/leads/stream"))
+        stream.wait_for(b": listening")
         assert server.terminate(timeout_s=10) == 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.http1 import parse_answer
+from tests.support.waiting import LONGEST_WAIT_S
 
 Headers = Iterable[tuple[str, str | bytes]]
 
@@ -118,7 +119,7 @@ class Client:
         (value,) = [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)]
         return float(value)
 
-    def send_raw(self, content: bytes, *, answers: int = 1, timeout_s: float = 10.0) -> bytes:
+    def send_raw(self, content: bytes, *, answers: int = 1, timeout_s: float = LONGEST_WAIT_S) -> bytes:
         """Send bytes that need not be HTTP and return the bytes received.
 
         Returns after `answers` complete responses, or once the server closes or resets the connection.

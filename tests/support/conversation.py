@@ -9,12 +9,13 @@ from contextlib import suppress
 
 from tests.support.client import Answer, Client
 from tests.support.http1 import parse_answer
+from tests.support.waiting import LONGEST_WAIT_S
 
 
 class Conversation:
     """A TCP connection to a server, as a context manager."""
 
-    def __init__(self, client: Client, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, client: Client, *, timeout_s: float = LONGEST_WAIT_S) -> None:
         """Connect. Every wait ends after `timeout_s`."""
         self._socket = socket.create_connection((client.host, client.port), timeout=timeout_s)
         self._received = b""
