@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 
 from pony.orm import select
 
@@ -13,13 +13,13 @@ from leadcrm.crm.counted_days import DAY, add_counts, days_kept, midnight, read_
 from leadcrm.crm.day_columns import ColumnFilter
 from leadcrm.crm.dialects import Unit
 from leadcrm.crm.leads import LeadFilter
-from leadcrm.crm.queries import narrow
+from leadcrm.crm.queries import narrow, within
 from leadcrm.crm.times import now
 from leadcrm.crm.value_counts import DIMENSIONS, Counts, count_by_values
 from leadcrm.database.entities import Entities
 
-MAX_OTHERS = timedelta(days=14)
-"""Days that are counted lead by lead for an exact number, such as those that have just changed."""
+MAX_OTHERS = 50_000
+"""Leads of other days, such as those that have just changed, that are looked at for an exact number."""
 
 
 def count_with_days(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> Counts:
@@ -54,7 +54,8 @@ def number_with_days(entities: Entities, lead_filter: LeadFilter) -> int | None:
         return None
     since, until = lead_filter.since, lead_filter.until
     days = _whole_days(entities, since, until, columns=True)
-    if sum(map(_length, _others(days, since or _oldest(entities), until or now())), timedelta()) > MAX_OTHERS:
+    others = (within(select(lead for lead in entities.lead), *part).count() for part in _others(days, since, until))
+    if sum(others) > MAX_OTHERS:
         return None
     counted = []
     leads = 0
@@ -74,18 +75,6 @@ def _whole_days(entities: Entities, since: datetime | None, until: datetime | No
     if since is not None and begin < since < end:
         begin += DAY
     return days_kept(entities, begin.date(), end.date(), columns=columns) if begin < end else []
-
-
-def _oldest(entities: Entities) -> datetime:
-    oldest: datetime | None = select(min(lead.created_at) for lead in entities.lead).first()
-    return oldest or now()
-
-
-def _length(period: tuple[datetime | None, datetime | None]) -> timedelta:
-    start, stop = period
-    assert start is not None
-    assert stop is not None
-    return stop - start
 
 
 def _others(

@@ -136,12 +136,14 @@ def test_known_values_have_their_numbers_and_all_leads_are_counted(crm: Crm) -> 
 
 def test_more_leads_than_are_counted_one_by_one_are_told_about(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "MAX_COUNTED", 10)
-    sent(crm, *({"marker": "about", "lang": "lv" if number % 4 else "lt"} for number in range(80)))
+    sent(crm, *({"marker": "about", "description": "lv" if number % 4 else "lt"} for number in range(80)))
     entities = bind(url_of(crm.database))
     since = min(lead["createdAt"] for lead in crm.get("/api/leads", marker="about", limit=500)["leads"])
     period = {"since": parse_moment(since)}
     assert counting.count_leads(entities, LeadFilter(**period)) == (80, True)
-    latvian = LeadFilter(values=(("lang", ("lv",)),), **period)
+    of_marker = LeadFilter(values=(("marker", ("about",)),), **period)
+    assert counting.count_leads(entities, of_marker) == (80, True)
+    latvian = LeadFilter(contains=(("description", ("lv",)),), **period)
     about = counting.count_leads(entities, latvian)
     assert not about.is_exact
     assert 50 <= about.leads <= 70

@@ -39,6 +39,26 @@ def days(crm: Crm, **parameters: Any) -> dict[str, int]:
     return {step["at"][:16]: step["created"] for step in counted["steps"]}
 
 
+def test_the_server_keeps_the_counts_of_past_days_and_mends_them(crm: Crm) -> None:
+    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
+    day = f"{yesterday:%Y-%m-%d}"
+    id = sent(crm, yesterday.isoformat(), country="LV")
+    packed = "SELECT counts FROM leads_days WHERE day = %s"
+
+    def kept() -> Any:
+        return [row["counts"] for row in crm.rows.select(packed, day)]
+
+    before = wait_until(kept)
+    period = {"from": day, "to": day, "zone": "UTC"}
+    assert crm.get("/api/stats", **period)["by"]["country"] == [{"value": "LV", "leads": 1}]
+    assert crm.ask("PATCH", f"/api/leads/{id}", {"country": "LT"}).status == 200
+    expected = [{"value": "LT", "leads": 1}]
+    # Each with parameters of its own, as no count is told again then.
+    assert crm.get("/api/stats", **period, step="day")["by"]["country"] == expected
+    wait_until(lambda: kept() not in ([], before))
+    assert crm.get("/api/stats", **period, tests="include")["by"]["country"] == expected
+
+
 def test_days_are_those_of_the_zone_in_numbers_filter_and_export(crm: Crm) -> None:
     # The clocks go forward in Riga on the 31st, which has 23 hours.
     for at in (
