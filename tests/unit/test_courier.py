@@ -149,7 +149,8 @@ def test_a_rate_is_kept_to_whatever_is_under_way(scene: Scene) -> None:
     with scene.delivering("rate = '20/s'"):
         wait_until(lambda: len(scene.arrived()) >= 12)
     times = [request.at for request in scene.receiver.received["/"]]
-    assert times[11] - times[0] > 11 * 0.05 - 0.03
+    # The first may arrive late on a busy machine, all the others with less delay.
+    assert times[11] - times[0] > 0.8 * 11 * 0.05
 
 
 def test_a_receiver_that_is_down_is_not_asked_for_every_event(scene: Scene) -> None:
