@@ -20,6 +20,7 @@ from benchmark.pruning import prune
 from benchmark.report import table
 from benchmark.rounds import Sample, cells, run_rounds
 from benchmark.scale import drain, export, growth, memory
+from benchmark.sinks import sinks
 from benchmark.stages import stages
 from benchmark.systems import EXECUTABLE, KINDS, REPOSITORY, Kind, System, twin
 from tests.support.postgres import Installation, PostgresCluster
@@ -113,6 +114,8 @@ def _scale(arguments: argparse.Namespace) -> None:
             text = prune(cluster, folder, rows=rows, rounds=arguments.rounds, seconds=arguments.seconds)
         elif arguments.what == "feed":
             text = feed(cluster, folder, rounds=arguments.rounds, seconds=arguments.seconds)
+        elif arguments.what == "sinks":
+            text = sinks(cluster, folder, rounds=arguments.rounds, seconds=arguments.seconds)
         elif arguments.what == "memory":
             text = memory(cluster, folder, leads=arguments.leads)
         elif arguments.what == "stages":
@@ -136,9 +139,9 @@ def _parse() -> argparse.Namespace:
         "what",
         nargs="?",
         default="peers",
-        choices=("peers", "growth", "export", "prune", "feed", "memory", "drain", "stages"),
-        help="the peers (default); full tables; during an export; beside prune; without the feed; memory of a million "
-        "leads; the spool's drain; CPU time by stage",
+        choices=("peers", "growth", "export", "prune", "feed", "sinks", "memory", "drain", "stages"),
+        help="the peers (default); full tables; during an export; beside prune; without the feed; beside sinks that "
+        "fail; memory of a million leads; the spool's drain; CPU time by stage",
     )
     parser.add_argument(
         "--rows",

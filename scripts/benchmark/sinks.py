@@ -1,0 +1,107 @@
+"""What ingestion pays for a receiver that is gone or slow: the same server with such a sink, and without."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+
+from benchmark.rounds import measure
+from benchmark.systems import EACH_DATABASE, KINDS, System
+from tests.support.ports import free_port
+from tests.support.postgres import PostgresCluster
+
+SLOW_S = 30.0
+
+TAKEN_IN_S = 3.0
+"""A changed SINKS_FILE is taken in within seconds; nothing outside tells when all processes have."""
+
+STATES = ("none", "gone", "slow")
+
+
+def sinks(cluster: PostgresCluster, folder: Path, *, rounds: int, seconds: float) -> str:
+    """Compare leads a second at 64 connections in interleaved turns within one server."""
+    lines = [
+        f"Rate at 64 connections beside a sink whose receiver refuses connections, and one that takes {SLOW_S:g} s to "
+        f"answer, to the rate without, medians of {rounds} interleaved turns of {seconds:g} s. Target: 0.95 or more.",
+        "",
+        "| database | without, leads/s | receiver gone | ratio | receiver slow | ratio | slow requests |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    with _SlowReceiver() as receiver:
+        for name in EACH_DATABASE:
+            place = folder / f"{name}-sinks"
+            file = folder / f"{name}.toml"
+            urls = {"gone": f"http://127.0.0.1:{free_port()}/", "slow": receiver.url}
+            _write(file, urls, "none")
+            kind = KINDS[name]
+            kind = replace(kind, environment={**kind.environment, "SINKS_FILE": str(file)})
+            rates: dict[str, list[float]] = {state: [] for state in STATES}
+            before = receiver.requests
+            with System(name, kind, cluster, place) as system:
+                for number in range(rounds):
+                    # Whoever comes later has the fuller tables.
+                    for state in STATES if number % 2 else STATES[::-1]:
+                        _write(file, urls, state)
+                        time.sleep(TAKEN_IN_S)
+                        rates[state].append(measure(system, 64, seconds).rate)
+                    print(f"bench: {name} {' '.join(f'{rates[state][-1]:,.0f}' for state in STATES)}", flush=True)
+                _write(file, urls, "none")
+                label = "PostgreSQL" if system.database_url else "SQLite"
+            compared = [
+                f"{median(rates[state]):,.0f} | "
+                f"{median(rate / alone for rate, alone in zip(rates[state], rates['none'], strict=True)):.3f}"
+                for state in STATES[1:]
+            ]
+            requests = receiver.requests - before
+            lines.append(f"| {label} | {median(rates['none']):,.0f} | {' | '.join(compared)} | {requests} |")
+    return "\n".join(lines)
+
+
+def _write(file: Path, urls: dict[str, str], state: str) -> None:
+    file.write_text(
+        "".join(
+            f'[sink.{name}]\nurl = "{url}"\nallow_private = true\nenabled = {str(name == state).lower()}\n'
+            for name, url in urls.items()
+        )
+    )
+
+
+class _SlowReceiver:
+    """A server that answers each request after `SLOW_S`."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        receiver = self
+
+        class Request(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                receiver.requests += 1
+                time.sleep(SLOW_S)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None:
+                """Say nothing of senders that gave up."""
+
+        self._server = Server(("127.0.0.1", 0), Request)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    def __enter__(self) -> _SlowReceiver:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
