@@ -271,10 +271,8 @@ def test_a_mail_is_sent_and_what_the_server_answers_is_kept() -> None:
         )
         assert deliver(sink, example_event()).is_success
         thread.join()
-    assert [line for line in said if line.startswith(("RCPT", "rcpt"))] == [
-        "rcpt TO:<b@a.example>",
-        "rcpt TO:<c@a.example>",
-    ]
+    recipients = [line.lower() for line in said if line.lower().startswith("rcpt")]
+    assert recipients == ["rcpt to:<b@a.example>", "rcpt to:<c@a.example>"]
     assert "Subject: Lead test@example.com" in said
     assert make_mail(sink, example_event())["Message-ID"] in "\n".join(said)
     refused = deliver(sink, example_event())
