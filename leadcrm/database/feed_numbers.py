@@ -45,8 +45,10 @@ def raise_numbers(connection: Connection, url: DatabaseURL) -> None:
     Raises:
         StoreUnavailable: The database cannot be changed now.
     """
+    # No standby need have it: whoever opens a store there raises them anew. And where it is away, the wait has no end.
+    begin = "BEGIN; SET LOCAL synchronous_commit TO local;"
     try:
-        _raise(connection, url.schema, begin="BEGIN;", end="COMMIT", undo="ROLLBACK")
+        _raise(connection, url.schema, begin=begin, end="COMMIT", undo="ROLLBACK")
     except (psycopg2.Error, sqlite3.Error) as error:
         raise store_error(error, url.path) from error
 
