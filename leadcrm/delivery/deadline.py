@@ -60,13 +60,17 @@ def ending(sock: socket.socket, seconds: float) -> Iterator[None]:
     """End a socket's connection unless the block ends in time.
 
     Raises:
-        TimeoutError: It did not, however well it took the end: half a head is none.
+        TimeoutError: It did not, however it took the end: half a head is none, and nobody else ended it.
     """
     deadline = _Deadline(sock, monotonic() + seconds)
     deadlines = _deadlines()
     deadlines.add(deadline)
     try:
         yield
+    except Exception:
+        if deadline.has_ended:
+            raise TimeoutError from None
+        raise
     finally:
         deadlines.remove(deadline)
     if deadline.has_ended:

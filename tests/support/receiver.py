@@ -67,6 +67,13 @@ def trickle(request: BaseHTTPRequestHandler) -> None:
         time.sleep(0.1)
 
 
+def working(request: BaseHTTPRequestHandler) -> None:
+    """Say now and then, for ever, that the answer will come."""
+    while True:
+        request.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        time.sleep(0.1)
+
+
 class Receiver:
     """A server on 127.0.0.1; paths that were told nothing answer 204."""
 

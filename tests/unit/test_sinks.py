@@ -30,7 +30,7 @@ from leadcrm.delivery.people import example_event
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
 from leadcrm.errors import SinksFault
-from tests.support.receiver import Receiver, answer, endless, trickle
+from tests.support.receiver import Receiver, answer, endless, trickle, working
 from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 1, 15)
@@ -203,6 +203,18 @@ def test_a_connection_that_a_receiver_ends_meanwhile_is_no_failed_attempt(receiv
     # A new connection that ends without an answer is a failure.
     receiver.handlers["/a"] = hang_up
     assert deliver(sink, example_event()) == Attempt(None, "Remote end closed connection without response")
+
+
+def test_a_receiver_that_is_too_slow_is_sent_nothing_again_at_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "ANSWER_S", 0.3)
+    receiver.handlers["/slow"] = working
+    with closing(Connections()) as kept:
+        for path, answer_of_it in (("fast", Attempt(204, "")), ("slow", Attempt(None, "it did not answer in time"))):
+            sink = sink_of(f"url = '{receiver.url}/{path}'\nallow_private = true")
+            assert deliver(sink, example_event(), kept) == answer_of_it
+    assert [len(receiver.connections), len(receiver.received["/slow"])] == [1, 1]
 
 
 @pytest.mark.parametrize(
