@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache
+from http import HTTPStatus
 from math import isfinite
 from pathlib import Path
 from time import monotonic
@@ -44,6 +45,9 @@ BODY_S = 2.0
 
 MAX_LEFT_BYTES = 16_384
 """What is read of a body beyond what is kept: at its end the connection can be used again."""
+
+_BEFORE_THE_ANSWER = range(102, 200)
+"""100 is passed by anyway; after 101 no answer in HTTP follows."""
 
 _REDIRECTS = range(300, 400)
 
@@ -113,10 +117,29 @@ def _connect(destination: Destination) -> OpenConnection:
     raise failure
 
 
+class _Answer(http.client.HTTPResponse):
+    """The final answer: what a receiver says before it, such as 103, would else be taken for the answer.
+
+    The one that follows would then be taken for that of the next request.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status not in _BEFORE_THE_ANSWER:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 def _connection(address: str, port: int, tls_host: str | None) -> HTTPConnection:
     if tls_host is None:
-        return HTTPConnection(address, port, timeout=CONNECT_S)
-    return HTTPSConnection(address, port, timeout=CONNECT_S, ssl_context=tls_context(), server_hostname=tls_host)
+        connection = HTTPConnection(address, port, timeout=CONNECT_S)
+    else:
+        connection = HTTPSConnection(
+            address, port, timeout=CONNECT_S, ssl_context=tls_context(), server_hostname=tls_host
+        )
+    connection.response_class = _Answer
+    return connection
 
 
 def _exchange(
@@ -141,7 +164,8 @@ def _exchange(
             with ending(sock, BODY_S):
                 body = response.read(MAX_KEPT_BYTES) or b""
                 response.read(MAX_LEFT_BYTES)
-            is_reusable = response.closed and connection.sock is not None
+            is_http = response.status != HTTPStatus.SWITCHING_PROTOCOLS
+            is_reusable = is_http and response.closed and connection.sock is not None
     finally:
         if connections is not None and is_reusable:
             connections.give(kept)

@@ -205,6 +205,21 @@ def test_a_connection_that_a_receiver_ends_meanwhile_is_no_failed_attempt(receiv
     assert deliver(sink, example_event()) == Attempt(None, "Remote end closed connection without response")
 
 
+def test_no_answer_is_taken_for_that_of_another_request(receiver: Receiver) -> None:
+    def promise(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+        time.sleep(0.05)
+        answer(200 if request.path == "/taken" else 503)(request)
+
+    receiver.handlers = {"/taken": promise, "/busy": promise, "/switched": answer(101)}
+    with closing(Connections()) as kept:
+        statuses = [
+            deliver(sink_of(f"url = '{receiver.url}/{path}'\nallow_private = true"), example_event(), kept).status
+            for path in ("taken", "busy", "taken", "switched", "taken")
+        ]
+    assert (statuses, len(receiver.connections)) == ([200, 503, 200, 101, 200], 2)
+
+
 def test_a_receiver_that_is_too_slow_is_sent_nothing_again_at_once(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
