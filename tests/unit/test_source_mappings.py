@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from leadcrm.configuration.tables import without_secrets
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.errors import SourcesFault
+from leadcrm.ingest.payload.document import read_document
 from leadcrm.sources.catalogue import parse_catalogue, presets
 from leadcrm.sources.labels import meaning
 from leadcrm.sources.source import Source
@@ -184,6 +185,12 @@ def test_a_source_overrides_single_names_of_its_preset() -> None:
     columns = columns_of(source, {"campaign_name": "C", "form_name": "F", "ad_name": "A", "ad_squad_name": "S"})
     assert columns == {"offer": "F", "marker": "S", "sourcetype": "snap"}
     assert (source.replies.statuses["created"], source.replies.statuses["duplicate"]) == (201, 200)
+
+
+def test_only_what_is_adf_is_read_as_adf() -> None:
+    text = b'{"prospect":{"emails":["a@example.com"],"attributes":{"phone":"+37120000001"},"text":"Hi","value":5}}'
+    document = read_document(text, content_type="", content_encoding="", max_decoded_bytes=len(text))
+    assert document == orjson.loads(text), "the paths that somebody mapped by are those of the body"
 
 
 def test_numbers_booleans_and_lists_become_text() -> None:

@@ -6,11 +6,17 @@ Converters agree on elements, not on attributes and texts: `{"@part": "first", "
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.xml import MAX_NESTING, add_element, named_part, read_xml
 
-_ROOTS = frozenset(("adf", "prospect"))
+_ROOT = "adf"
+_INNER_ROOT = "prospect"
+_OWN_OF_INNER_ROOT = "customer"
+"""Every prospect of ADF has one. Those of others, such as CRMs, are read as they are."""
+
 _ATTRIBUTES = ("$", "@", "@attributes", "_attributes", "attributes", "attr")
 _TEXTS = ("#text", "_", "__text", "_text", "$t", "#", "content", "text", "value")
 _PREFIXES = "@-_$"
@@ -19,16 +25,22 @@ _PREFIXES = "@-_$"
 def read_adf(document: dict[str, Any], *, at_leisure: bool) -> dict[str, Any]:
     """Return a document with its ADF as `read_xml` reads it; unchanged if it has none.
 
+    A text that cannot be read is one that a person wrote.
+
     Raises:
-        InvalidPayload: A text of XML cannot be read.
         TooLaborious: Without leisure, it cannot be read.
     """
     for name, value in document.items():
         if type(value) is str and value.lstrip()[:1] == "<" and "<adf" in value[:300].lower():
-            return {**document, name: read_xml(value.strip().encode(errors="replace"), at_leisure=at_leisure)}
-        if name.lower() in _ROOTS and type(value) is dict:
+            with suppress(InvalidPayload):
+                return {**document, name: read_xml(value.strip().encode(errors="replace"), at_leisure=at_leisure)}
+        if type(value) is dict and _is_root(name.lower(), value):
             return {**document, name: _element(value, 0)[1]}
     return document
+
+
+def _is_root(name: str, value: dict[str, Any]) -> bool:
+    return name == _ROOT or (name == _INNER_ROOT and any(member.lower() == _OWN_OF_INNER_ROOT for member in value))
 
 
 def _element(value: Any, depth: int) -> tuple[str, object]:
