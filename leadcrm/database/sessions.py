@@ -38,6 +38,9 @@ READ_TIMEOUT_S = 30.0
 WHOLE_TIMEOUT_S = 3600.0
 """The limit for one statement of a command that goes through whole tables: with ten million leads, minutes."""
 
+MOST_STATEMENTS = 100
+"""The statements whose texts Pony keeps. It would keep all of them for ever, also those that name rows by id."""
+
 
 class _InterruptibleDatetime(pony.orm.dbproviders.sqlite.SQLiteDatetimeConverter):  # type: ignore[misc]
     """Reads times as Pony does, but lets an interrupt through: Pony's bare `except` would swallow it."""
@@ -190,6 +193,10 @@ def session(entities: SpoolEntities, *, writes: bool = False, timeout_s: float |
         # The connection may still be usable, but nothing guarantees it.
         entities.database.disconnect()
         raise store_error(error) from error
+    finally:
+        for kept in (pony.orm.core.adapted_sql_cache, entities.database.local_stats):
+            if len(kept) > MOST_STATEMENTS:
+                kept.clear()
 
 
 def _raise_numbers(entities: Entities) -> Any:

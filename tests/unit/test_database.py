@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -165,6 +166,21 @@ def test_a_command_that_goes_through_whole_tables_waits_longer_for_a_statement_t
         wait_until(lambda: done.done() or rows.select(waiting))
         holding.rollback()
         assert done.result() == 0
+
+
+def test_statements_that_name_rows_are_forgotten(database: str) -> None:
+    keep(database, [])
+    entities, most = bind(url_of(database)), sessions.MOST_STATEMENTS
+    tracemalloc.start()
+    for number in range(4 * most):
+        if number == most:
+            begun, _ = tracemalloc.get_traced_memory()
+        with session(entities):
+            assert entities.database.select(f"{number} WHERE {number} IN ({number}{f', {number}' * 1000})") == [number]
+    ended, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    entities.database.disconnect()
+    assert ended - begun < most * 5_000, "each has some 5,000 characters"
 
 
 def test_a_busy_timeout_is_restored_after_an_error_too(tmp_path: Path) -> None:
