@@ -42,7 +42,7 @@ DAYS_AT_ONCE = 16
 """Days whose columns are in memory together: some hundred kilobytes, a megabyte each on the busiest days."""
 
 CLOCKS = timedelta(minutes=5)
-"""Between the time in a lead's id and that of its arrival. They are microseconds apart."""
+"""Between those of nodes, and between the time in a lead's id and that of its arrival, which are microseconds apart."""
 
 DAY = timedelta(days=1)
 

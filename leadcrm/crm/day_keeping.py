@@ -7,7 +7,7 @@ from time import monotonic
 
 from pony.orm import select
 
-from leadcrm.crm.counted_days import DAY, DayRecord, changed_days, count_day, midnight, right_until
+from leadcrm.crm.counted_days import CLOCKS, DAY, DayRecord, changed_days, count_day, midnight, right_until
 from leadcrm.crm.times import now
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -81,7 +81,8 @@ class DayKeeper:
     def _lacking(self, entities: Entities) -> list[date]:
         """Return the days that are not kept, the newest first. The caller holds the session."""
         oldest: datetime | None = select(min(lead.created_at) for lead in entities.lead).first()
-        end = midnight(now())
+        # A node whose clock is behind would take the day's events for those of its own day, and pass them by.
+        end = midnight(now() - CLOCKS)
         if oldest is None or oldest >= end:
             return []
         begin = max(midnight(oldest), end - MAX_DAYS * DAY)

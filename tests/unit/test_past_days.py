@@ -178,6 +178,24 @@ def test_no_step_of_anybody_makes_a_count_wrong(database: str, entities: Entitie
         assert asked(entities) == asked(entities, anew=True)
 
 
+def test_nodes_whose_clocks_differ_count_every_lead_around_midnight(
+    database: str, entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_clock(at: datetime) -> None:
+        for module in (counted_days, day_keeping, past_days):
+            monkeypatch.setattr(module, "now", lambda: at)
+
+    monkeypatch.setattr(day_keeping, "EVENTS_BEHIND", 0)
+    before, after = TODAY - timedelta(minutes=2), TODAY + timedelta(minutes=2)
+    set_clock(after)
+    keep_days(entities)
+    set_clock(before)
+    keep(database, [lead((NOW.replace(tzinfo=None) - before) / timedelta(days=1))])
+    keep_days(entities)
+    set_clock(after)
+    assert asked(entities) == asked(entities, anew=True)
+
+
 def test_what_is_erased_leaves_the_counts_with_its_lead(database: str, entities: Entities, old: Submission) -> None:
     day = old.received_at.date()
     assert day in keep_days(entities)
