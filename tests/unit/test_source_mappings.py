@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from leadcrm.errors import SourcesFault
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.sources.catalogue import parse_catalogue, presets
 from leadcrm.sources.labels import meaning
-from leadcrm.sources.source import Source
+from leadcrm.sources.source import MAX_PARTS, Source, TooManyLeads
 
 
 def source_of(text: str) -> Source:
@@ -185,6 +186,15 @@ def test_a_source_overrides_single_names_of_its_preset() -> None:
     columns = columns_of(source, {"campaign_name": "C", "form_name": "F", "ad_name": "A", "ad_squad_name": "S"})
     assert columns == {"offer": "F", "marker": "S", "sourcetype": "snap"}
     assert (source.replies.statuses["created"], source.replies.statuses["duplicate"]) == (201, 200)
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r\r\n", "\n\n\n", "\n,\n", "\n , \n"])
+def test_no_row_of_a_table_is_left_out(line_break: str) -> None:
+    for rows in (MAX_PARTS, MAX_PARTS + 200):
+        text = line_break.join(["name,email", *(f"Anna,anna{number}@example.com" for number in range(rows))]).encode()
+        document = read_document(text, content_type="text/csv", content_encoding="", max_decoded_bytes=len(text))
+        with nullcontext() if rows == MAX_PARTS else pytest.raises(TooManyLeads):
+            assert len(GENERIC.leads(document, {}, {}, orjson.loads)) == rows
 
 
 def test_only_what_is_adf_is_read_as_adf() -> None:

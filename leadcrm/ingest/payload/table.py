@@ -36,10 +36,11 @@ def read_csv(text: str) -> object:
         return None
     try:
         read = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-        rows = [row for row in islice(read, MAX_ROWS + 1) if row]
+        stripped = ([cell.strip() for cell in row] for row in read)
+        # Empty ones do not count: of a table with many of them, the last leads would be left out.
+        return _table(list(islice(filter(any, stripped), MAX_ROWS + 1)))
     except csv.Error:
         return None
-    return _table([[cell.strip() for cell in row] for row in rows])
 
 
 def read_list(items: list[Any]) -> object:  # noqa: PLR0911 - a line for each kind
