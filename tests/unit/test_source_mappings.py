@@ -197,6 +197,15 @@ def test_no_row_of_a_table_is_left_out(line_break: str) -> None:
             assert len(GENERIC.leads(document, {}, {}, orjson.loads)) == rows
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"Email,Phone,Email\nanna@example.com,+37120000001,", b"Email,anna@example.com\nPhone,+37120000001\nEmail,"],
+)
+def test_an_empty_column_takes_no_other_of_its_name_away(text: bytes) -> None:
+    document = read_document(text, content_type="text/csv", content_encoding="", max_decoded_bytes=len(text))
+    assert columns_of(GENERIC, document) == {"email": "anna@example.com", "phone": "+37120000001"}
+
+
 def test_only_what_is_adf_is_read_as_adf() -> None:
     text = b'{"prospect":{"emails":["a@example.com"],"attributes":{"phone":"+37120000001"},"text":"Hi","value":5}}'
     document = read_document(text, content_type="", content_encoding="", max_decoded_bytes=len(text))

@@ -6,7 +6,7 @@ A table is read only where somebody could call or write to whom it tells of: by 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from itertools import islice
 from typing import Any
@@ -68,11 +68,20 @@ def _table(rows: list[Row]) -> object:
     of_head = _share_of_labels(head) if others and len(head) > 1 else 0
     of_pairs = _share_of_labels([row[0] for row in rows]) if all(len(row) == 2 for row in rows) else 0
     if of_head and of_head >= of_pairs:
-        found = [dict(zip(head, row, strict=False)) for row in others if any(row)]
+        found = [_by_label(zip(head, row, strict=False)) for row in others if any(row)]
         return found[0] if len(found) == 1 else found
     if of_pairs:
-        return {row[0]: row[1] for row in rows}
+        return _by_label((row[0], row[1]) for row in rows)
     return None if others else _contact([cell for cell in head if type(cell) is str])
+
+
+def _by_label(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return values by their labels; of those of a repeated one the last that is not empty."""
+    found: dict[str, Any] = {}
+    for label, value in pairs:
+        if label not in found or value not in ("", None):
+            found[label] = value
+    return found
 
 
 def _share_of_labels(texts: Row) -> float:
