@@ -162,8 +162,9 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
 
     try:
         keep_log_of_overwritten(path)
-        # Pony resolves a relative path against the file of its caller.
-        database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=timeout_s)
+        # Pony resolves a relative path against the file of its caller. SQLite waits for a lock as long as it is told,
+        # whatever deadlines and signals say.
+        database.bind(provider="sqlite", filename=os.path.abspath(path), timeout=min(timeout_s, READ_TIMEOUT_S))
     except (sqlite3.Error, DBException) as error:
         raise store_error(error, path) from error
     database.generate_mapping(check_tables=False)

@@ -12,6 +12,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 
 import psycopg2
@@ -181,6 +182,22 @@ def test_statements_that_name_rows_are_forgotten(database: str) -> None:
     tracemalloc.stop()
     entities.database.disconnect()
     assert ended - begun < most * 5_000, "each has some 5,000 characters"
+
+
+def test_no_command_waits_longer_for_the_lock_of_sqlite_than_the_crm_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'leads.db'}"
+    keep(url, [])
+    monkeypatch.setattr(sessions, "READ_TIMEOUT_S", 0.3)
+    entities = bind(url_of(url), timeout_s=10)
+    with closing(sqlite3.connect(tmp_path / "leads.db", isolation_level=None)) as holding:
+        holding.execute("BEGIN IMMEDIATE")
+        started = monotonic()
+        with pytest.raises(StoreUnavailable, match="locked"), session(entities, writes=True):
+            pass
+        assert monotonic() - started < 5
+    entities.database.disconnect()
 
 
 def test_a_busy_timeout_is_restored_after_an_error_too(tmp_path: Path) -> None:
