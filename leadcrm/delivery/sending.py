@@ -86,8 +86,8 @@ def _post(sink: Sink, message: Message, connections: Connections | None) -> Atte
     if connections is None:
         headers["connection"] = "close"
     try:
-        while connections is not None and (kept := connections.take(destination)) is not None:
-            # The receiver may close it in this very moment: that says nothing of the next one.
+        if connections is not None and (kept := connections.take(destination)) is not None:
+            # The receiver may close it in this very moment. Or the request made it do so: send that only once more.
             with suppress(ConnectionError, ssl.SSLError):
                 return _exchange(kept, message, headers, connections)
         return _exchange(_connect(destination), message, headers, connections)

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -203,6 +204,20 @@ def test_a_connection_that_a_receiver_ends_meanwhile_is_no_failed_attempt(receiv
     # A new connection that ends without an answer is a failure.
     receiver.handlers["/a"] = hang_up
     assert deliver(sink, example_event()) == Attempt(None, "Remote end closed connection without response")
+
+
+def test_a_request_that_ends_its_connection_is_sent_only_once_more(receiver: Receiver) -> None:
+    all_under_way = threading.Barrier(3)
+    receiver.handlers = {
+        "/a": lambda request: (all_under_way.wait(10), answer(204)(request))[1],
+        "/poison": lambda request: request.connection.shutdown(socket.SHUT_RDWR),
+    }
+    sink = sink_of(f"url = '{receiver.url}/a'\nallow_private = true")
+    with closing(Connections()) as kept, ThreadPoolExecutor() as threads:
+        assert all(threads.map(lambda _: deliver(sink, example_event(), kept).is_success, range(3)))
+        poisoned = sink_of(f"url = '{receiver.url}/poison'\nallow_private = true")
+        assert deliver(poisoned, example_event(), kept).status is None
+    assert len(receiver.received["/poison"]) == 2
 
 
 def test_no_answer_is_taken_for_that_of_another_request(receiver: Receiver) -> None:
