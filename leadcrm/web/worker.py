@@ -155,7 +155,8 @@ class _Worker:
         for connection in _connections(servers):
             connection.wind_down()
         if self._node.owns_listeners:
-            await accept_pending(self._node.listeners, ends_at)
+            # The other half of the time is for their answers, also where no descriptor is free to accept them.
+            await accept_pending(self._node.listeners, (monotonic() + ends_at) / 2, stop.at_once)
         for server in servers:
             server.close()
         incomplete_end_at = monotonic() + INCOMPLETE_S

@@ -28,7 +28,7 @@ def test_a_busy_loop_accepts_every_connection_of_the_queue_before_it_stops() -> 
     async def stop(listener: socket.socket) -> None:
         server = await asyncio.get_running_loop().create_server(Busy, sock=listener, backlog=SENDERS)
         senders = [socket.create_connection(listener.getsockname()) for _ in range(SENDERS)]
-        await accept_pending((listener,), time.monotonic() + 30)
+        await accept_pending((listener,), time.monotonic() + 30, asyncio.Event())
         server.close()
         for sender in senders:
             sender.close()
@@ -39,3 +39,17 @@ def test_a_busy_loop_accepts_every_connection_of_the_queue_before_it_stops() -> 
         loop.run_until_complete(stop(listener))
         loop.close()
     assert Busy.made == SENDERS
+
+
+def test_a_queue_of_which_nobody_takes_anything_delays_the_stop_for_its_time_and_a_second_signal_ends_it() -> None:
+    async def stop(listener: socket.socket, *, is_at_once: bool) -> float:
+        at_once = asyncio.Event()
+        if is_at_once:
+            at_once.set()
+        began_at = time.monotonic()
+        await asyncio.wait_for(accept_pending((listener,), began_at + 1, at_once), 20)
+        return time.monotonic() - began_at
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        assert asyncio.run(stop(listener, is_at_once=False)) >= 1
+        assert asyncio.run(stop(listener, is_at_once=True)) < 1

@@ -57,13 +57,16 @@ def allow_new_handshakes(listener: socket.socket) -> None:
             listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
-async def accept_pending(listeners: tuple[socket.socket, ...], ends_at: float) -> None:
-    """Let the loop accept the connections in the kernel's queues, while the kernel completes no new ones."""
+async def accept_pending(listeners: tuple[socket.socket, ...], ends_at: float, at_once: asyncio.Event) -> None:
+    """Let the loop accept the connections in the kernel's queues, while the kernel completes no new ones.
+
+    It ends early once `at_once` is set.
+    """
     for listener in listeners:
         stop_new_handshakes(listener)
     await asyncio.sleep(HANDSHAKE_S)
     # The loop accepts one connection of a queue in each iteration, and a busy one runs few of them in that time.
-    while any(map(_has_pending, listeners)) and monotonic() < ends_at:  # noqa: ASYNC110 - no event tells it
+    while any(map(_has_pending, listeners)) and monotonic() < ends_at and not at_once.is_set():  # noqa: ASYNC110 - no event tells it
         await asyncio.sleep(ACCEPT_S)
     # The one that was accepted last is among the server's connections only an iteration later.
     await asyncio.sleep(ACCEPT_S)
