@@ -124,7 +124,10 @@ class _Frames:
         """
         pages = set()
         for at in range(_LOG_HEAD_BYTES + start * self._step, _LOG_HEAD_BYTES + self._count * self._step, self._step):
-            page, _, round = _FRAME_HEAD.unpack(os.pread(self._log, _FRAME_HEAD.size, at))
+            head = os.pread(self._log, _FRAME_HEAD.size, at)
+            if len(head) < _FRAME_HEAD.size:
+                break
+            page, _, round = _FRAME_HEAD.unpack(head)
             if round != self._round:
                 break
             pages.add(page)
@@ -145,5 +148,7 @@ class _Frames:
 
     def _read(self, number: int) -> _Frame:
         at = _LOG_HEAD_BYTES + number * self._step
-        page, pages, round = _FRAME_HEAD.unpack(os.pread(self._log, _FRAME_HEAD.size, at))
+        # Another process may cut the log off meanwhile: then the checkpoints are others, and no answer counts.
+        head = os.pread(self._log, _FRAME_HEAD.size, at).ljust(_FRAME_HEAD.size, b"\0")
+        page, pages, round = _FRAME_HEAD.unpack(head)
         return _Frame(page, pages, round, at)
