@@ -28,6 +28,7 @@ from leadcrm.database.entities import Entities, SpoolEntities, define_entities, 
 from leadcrm.database.feed_numbers import raise_numbers_within
 from leadcrm.database.postgres import deadline, open_blocking
 from leadcrm.database.sqlite import set_pragmas
+from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import StoreUnavailable
 
 AnyEntities = TypeVar("AnyEntities", bound=SpoolEntities)
@@ -75,7 +76,22 @@ def _holding(lock: AbstractContextManager[object], method: Callable[..., Any]) -
     return locked
 
 
-pony.orm.dbproviders.sqlite.SQLitePool._connect = _holding(OPENING, pony.orm.dbproviders.sqlite.SQLitePool._connect)
+_connect_sqlite = pony.orm.dbproviders.sqlite.SQLitePool._connect
+
+
+def _connect_sqlite_safely(pool: Any) -> None:
+    """Connect as Pony does, but not beside a connection whose log was deleted: the two would damage the database.
+
+    Raises:
+        StoreUnavailable: There is such a connection.
+    """
+    with OPENING:
+        if holds_deleted_log(Path(pool.filename)):
+            raise StoreUnavailable(f"the log of {pool.filename} was deleted while leadcrm ran", hint="restart leadcrm")
+        _connect_sqlite(pool)
+
+
+pony.orm.dbproviders.sqlite.SQLitePool._connect = _connect_sqlite_safely
 
 _translating = threading.RLock()
 

@@ -13,7 +13,8 @@ import pony.orm.decompiling
 import pytest
 
 from leadcrm.crm.raw import SpoolReader, list_raw
-from leadcrm.database.sessions import bind
+from leadcrm.database.sessions import bind, session
+from leadcrm.errors import StoreUnavailable
 from tests.support.crm import keep, submission, url_of
 
 THREADS = 4
@@ -52,3 +53,26 @@ def test_threads_that_run_a_query_for_the_first_time_at_once_all_get_its_rows(tm
                 cache.clear()
             assert list(threads.map(read, range(THREADS))) == [1] * THREADS
     entities.database.disconnect()
+
+
+def test_no_thread_connects_beside_one_whose_log_was_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "leads.db"
+    keep(f"sqlite:///{path}", [submission(b"{}", key="k")])
+    entities = bind(url_of(f"sqlite:///{path}"))
+
+    def count() -> int:
+        with session(entities):
+            return int(entities.raw_lead.select().count())
+
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        assert first.submit(count).result() == 1
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink()
+        with pytest.raises(StoreUnavailable, match="was deleted while leadcrm ran"):
+            second.submit(count).result()
+        assert first.submit(count).result() == 1
+        for thread in (first, second):
+            thread.submit(entities.database.disconnect).result()
+        entities.database.disconnect()
+        assert second.submit(count).result() == 1, "nobody holds the deleted log any more"
+        second.submit(entities.database.disconnect).result()
