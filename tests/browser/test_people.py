@@ -162,7 +162,7 @@ def test_a_team_lead_gives_a_token_takes_it_back_and_reads_the_trail(
     page = studio.page
     page.get_by_role("link", name="People").click()
     page.get_by_role("textbox", name="Name", exact=True).fill(name)
-    page.get_by_label("Role").select_option("reader")
+    page.locator("select[name=role]").select_option("reader")
     page.get_by_label("Good for").select_option("90 days")
     page.get_by_role("button", name="Give a token").click()
     token = page.locator(".secret").inner_text()
