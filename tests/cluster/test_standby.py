@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
+from typing import Any
 
+import psycopg2
 import pytest
 
 from tests.conftest import StartServer
@@ -32,6 +35,25 @@ def set_standby(cluster: PostgresCluster, name: str) -> None:
     cluster.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
     cluster.execute("SELECT pg_reload_conf()")
     wait_until(lambda: cluster.execute("SHOW synchronous_standby_names") == [(name,)])
+    if name:
+        # Commits wait from the moment on at which the checkpointer, too, has read the setting.
+        wait_until(lambda: commit_waits(cluster))
+
+
+def commit_waits(cluster: PostgresCluster) -> bool:
+    """Commit something, and say whether that waits for a standby; if so, end it."""
+    waits = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {WAITING} AND query LIKE '%of the test%'"
+
+    def commit() -> None:
+        with suppress(psycopg2.Error):
+            cluster.execute("SELECT pg_logical_emit_message(true, 'of the test', '')")
+
+    ended: list[Any] = []
+    thread = threading.Thread(target=commit)
+    thread.start()
+    wait_until(lambda: ended.extend(cluster.execute(waits)) or ended or not thread.is_alive())
+    thread.join()
+    return bool(ended)
 
 
 def end_waits(cluster: PostgresCluster, function: str) -> int:
