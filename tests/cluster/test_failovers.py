@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-import pytest
-
 from tests.cluster.conftest import Pair
 from tests.conftest import StartServer
 from tests.support.comparison import compare
@@ -50,7 +48,6 @@ class Sender:
         return wait_until(partial(self.stored_after, moment), timeout_s=BACK_WITHIN_S) - moment
 
 
-@pytest.mark.alone
 def test_five_failovers_in_a_row_lose_and_double_nothing(start_server: StartServer, pair: Pair, tmp_path: Path) -> None:
     database = pair.primary.create_database()
     pair.wait_for_standbys("*")

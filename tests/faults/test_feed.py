@@ -49,7 +49,6 @@ def judge(readers: list[FeedReader], rows: Rows) -> None:
     assert readers[0].created == readers[1].created
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_readers_of_a_server_that_is_killed_get_every_lead_once(
     start_server: StartServer, database: str, rows: Rows, trial: Trial
@@ -93,7 +92,6 @@ def kill_one(server: Server) -> None:
     server.wait_answering()
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(3600)
 def test_readers_and_a_sink_get_every_lead_whatever_is_killed(
     start_server: StartServer,
