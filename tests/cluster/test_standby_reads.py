@@ -147,8 +147,8 @@ def test_a_standby_that_lags_hangs_or_stops_is_not_read_from(
     # Without a primary, what was replayed can be read, also beside others who wait for it.
     (*_, id) = node.crm.ids()
     with ThreadPoolExecutor(2) as pool, pair.primary.frozen():
-        waiting = [pool.submit(node.crm.ask, "PATCH", f"/api/leads/{id}", {"assignedTo": name}) for name in "ab"]
         wait_until(lambda: node.server.client.get("/ready").json()["database"] == "down")
+        waiting = [pool.submit(node.crm.ask, "PATCH", f"/api/leads/{id}", {"assignedTo": name}) for name in "ab"]
         started = monotonic()
         assert len(node.crm.ids()) > 1
         assert monotonic() - started < 1
