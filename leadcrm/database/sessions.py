@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -67,15 +67,6 @@ class _Connections(pony.orm.dbproviders.postgres.PGPool):  # type: ignore[misc]
         self.con = open_blocking(url, timeout_s=timeout_s)
 
 
-def _holding(lock: AbstractContextManager[object], method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def locked(*args: Any, **kwargs: Any) -> Any:
-        with lock:
-            return method(*args, **kwargs)
-
-    return locked
-
-
 _connect_sqlite = pony.orm.dbproviders.sqlite.SQLitePool._connect
 
 
@@ -95,10 +86,20 @@ pony.orm.dbproviders.sqlite.SQLitePool._connect = _connect_sqlite_safely
 
 _translating = threading.RLock()
 
+
+def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        with _translating:
+            return method(*args, **kwargs)
+
+    return locked
+
+
 # Pony keeps one syntax tree for each query and writes in it while it translates: of two threads that run a query for
 # the first time at once, one finds the tree half written.
-pony.orm.core.Query.__init__ = _holding(_translating, pony.orm.core.Query.__init__)
-pony.orm.core.Query._process_lambda = _holding(_translating, pony.orm.core.Query._process_lambda)
+pony.orm.core.Query.__init__ = _one_at_a_time(pony.orm.core.Query.__init__)
+pony.orm.core.Query._process_lambda = _one_at_a_time(pony.orm.core.Query._process_lambda)
 
 
 class _PooledConnections(_Connections):
