@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from statistics import median
 
@@ -13,6 +12,7 @@ from benchmark.rounds import measure
 from benchmark.systems import EACH_DATABASE, KINDS, System
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresCluster
+from tests.support.receiver import Receiver, answer
 
 SLOW_S = 30.0
 
@@ -31,16 +31,17 @@ def sinks(cluster: PostgresCluster, folder: Path, *, rounds: int, seconds: float
         "| database | without, leads/s | receiver gone | ratio | receiver slow | ratio | slow requests |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    with _SlowReceiver() as receiver:
+    with Receiver() as receiver:
+        receiver.handlers["/"] = _answer_late
         for name in EACH_DATABASE:
             place = folder / f"{name}-sinks"
             file = folder / f"{name}.toml"
-            urls = {"gone": f"http://127.0.0.1:{free_port()}/", "slow": receiver.url}
+            urls = {"gone": f"http://127.0.0.1:{free_port()}/", "slow": f"{receiver.url}/"}
             _write(file, urls, "none")
             kind = KINDS[name]
             kind = replace(kind, environment={**kind.environment, "SINKS_FILE": str(file)})
             rates: dict[str, list[float]] = {state: [] for state in STATES}
-            before = receiver.requests
+            before = len(receiver.received["/"])
             with System(name, kind, cluster, place) as system:
                 for number in range(rounds):
                     # Whoever comes later has the fuller tables.
@@ -56,7 +57,7 @@ def sinks(cluster: PostgresCluster, folder: Path, *, rounds: int, seconds: float
                 f"{median(rate / alone for rate, alone in zip(rates[state], rates['none'], strict=True)):.3f}"
                 for state in STATES[1:]
             ]
-            requests = receiver.requests - before
+            requests = len(receiver.received["/"]) - before
             lines.append(f"| {label} | {median(rates['none']):,.0f} | {' | '.join(compared)} | {requests} |")
     return "\n".join(lines)
 
@@ -70,38 +71,6 @@ def _write(file: Path, urls: dict[str, str], state: str) -> None:
     )
 
 
-class _SlowReceiver:
-    """A server that answers each request after `SLOW_S`."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        receiver = self
-
-        class Request(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver.requests += 1
-                time.sleep(SLOW_S)
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                """Say nothing of senders that gave up."""
-
-        self._server = Server(("127.0.0.1", 0), Request)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> _SlowReceiver:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+def _answer_late(request: BaseHTTPRequestHandler) -> None:
+    time.sleep(SLOW_S)
+    answer(204)(request)
