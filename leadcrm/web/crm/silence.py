@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import datetime, timezone
 
 from leadcrm.crm.source_activity import Activity, now, source_activities
-from leadcrm.errors import StoreError
 from leadcrm.sources.live import LiveSources
 from leadcrm.web.crm.readers import Readers
+from leadcrm.web.crm.repeating import Repeating
 from leadcrm.web.silence import SilenceBoard
 
 LOOK_S = 300.0
 """How often: nothing is called silent before hours have passed."""
 
-RETRY_S = 30.0
-
 logger = logging.getLogger("leadcrm.web.crm.silence")
 
 
-class SilenceWatch:
+class SilenceWatch(Repeating):
     """Looks at the sources of one node."""
 
     def __init__(self, readers: Readers, live: LiveSources, board: SilenceBoard) -> None:
         """Take what reads, the sources as they are now, and where to write what is found."""
+        fault = "what came in at the sources could not be looked at"
+        super().__init__(fault, action="sources", fault_pause_s=LOOK_S)
         self._readers = readers
         self._live = live
         self._board = board
         self._silent: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to look, in the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    def stop(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            pause_s = LOOK_S
-            try:
-                await self._look()
-            except StoreError:
-                # The database is away, which others tell of.
-                pause_s = RETRY_S
-            except Exception:
-                text = "what came in at the sources could not be looked at"
-                logger.exception(text, extra={"action": "sources", "repeat_key": text})
-            await asyncio.sleep(pause_s)
-
-    async def _look(self) -> None:
+    async def _work(self) -> float:
         names = [name for name, source in self._live.sources.items() if source.enabled]
         activities = await self._readers.run(source_activities) if names else {}
         silent_since = {name: _silent_since(activities.get(name, Activity())) for name in names}
@@ -63,6 +39,7 @@ class SilenceWatch:
             extra = {"action": "sources", "source": name, "hint": f"leadcrm sources show {name}"}
             logger.warning("a source has fallen silent", extra=extra)
         self._silent = silent
+        return LOOK_S
 
 
 def _silent_since(activity: Activity) -> float | None:
