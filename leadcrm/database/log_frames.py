@@ -103,7 +103,10 @@ class _Frames:
         self._round = round
         self.page_bytes = int.from_bytes(os.pread(log, 4, 8), "big")
         self._step = self.page_bytes + _FRAME_HEAD_BYTES
-        self._count = max(0, (os.fstat(log).st_size - _LOG_HEAD_BYTES) // self._step)
+        self._count, rest = divmod(max(0, os.fstat(log).st_size - _LOG_HEAD_BYTES), self._step)
+        # SQLite cuts a log off at its limit when it is begun anew. No limit that is a whole number of kibibytes is one
+        # of frames.
+        self._is_cut_off = rest > 0
 
     def content(self, frame: _Frame) -> bytes:
         return os.pread(self._log, self.page_bytes, frame.at + _FRAME_HEAD_BYTES)
@@ -134,9 +137,11 @@ class _Frames:
         return pages
 
     def of_last_round(self) -> Iterator[_Frame]:
-        """Yield what newer frames have left of the last round, newest first."""
+        """Yield what newer frames have left of the last round, newest first; none if the newest were cut off."""
         # The rounds follow each other, the newest first.
         end = bisect_left(range(self._count), 2, key=lambda number: self._age(self._read(number)))
+        if end == self._count and self._is_cut_off:
+            return
         for number in range(end - 1, -1, -1):
             frame = self._read(number)
             if self._age(frame) != 1:

@@ -45,3 +45,28 @@ def test_a_log_that_is_cut_off_while_it_is_read_is_no_fault(tmp_path: Path, monk
                 lacks_moved_pages(file, log, Checkpoints(round, moved, moved), at_leisure=True)
         for descriptor in (log, file):
             os.close(descriptor)
+
+
+def test_a_round_whose_newest_frames_were_cut_off_tells_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "words.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for sql in ("PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 0", "PRAGMA journal_size_limit = 65536"):
+            connection.execute(sql)
+        for table in ("words", "others"):
+            connection.execute(f"CREATE TABLE {table} (word)")
+            connection.execute(f"INSERT INTO {table} VALUES (0)")
+        for updates, is_cut_off in ((40, True), (8, False)):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for number in range(updates):
+                connection.execute("UPDATE words SET word = ?", (number,))
+            connection.execute("PRAGMA wal_checkpoint")
+            connection.execute("UPDATE others SET word = ?", (updates,))
+            with open(path, "rb") as file, open(f"{path}-wal", "rb") as log, open(tmp_path / "copy", "w+b") as copy:
+                assert (os.fstat(log.fileno()).st_size == 65536) == is_cut_off
+                checkpoints = Checkpoints(int.from_bytes(log.read(20)[16:], "big"), 0, 0)
+                assert not lacks_moved_pages(file.fileno(), log.fileno(), checkpoints, at_leisure=True)
+                # A content of another time differs in the newest pages.
+                copy.write(file.read().replace(b"\x01%c" % (updates - 1), b"\x01%c" % (updates - 2)))
+                copy.flush()
+                is_foreign = lacks_moved_pages(copy.fileno(), log.fileno(), checkpoints, at_leisure=True)
+                assert is_foreign != is_cut_off
