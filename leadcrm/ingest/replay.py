@@ -38,6 +38,9 @@ CLAIM_ATTEMPTS = 5
 
 PAGE_ROWS = 200
 
+POSTPONED_PAGE_ROWS = 20
+"""About what one turn makes leads of: SQLite reads a row's long body on the way to why it is postponed."""
+
 LEISURE_S = 0.05
 """The processor's time for postponed rows between two pauses: leads that arrive meanwhile wait for the interpreter."""
 
@@ -173,7 +176,7 @@ def _failed_ids(entities: Entities, *, are_postponed: bool) -> Iterator[UUID]:
     postponed = POSTPONED
     failed = select(row for row in entities.raw_lead if row.state == "failed")
     if are_postponed:
-        return _ids(entities, failed.where(lambda row: row.error == postponed))
+        return _ids(entities, failed.where(lambda row: row.error == postponed), page_rows=POSTPONED_PAGE_ROWS)
     return _ids(entities, unerased(failed).where(lambda row: row.error is None or row.error != postponed))
 
 
@@ -188,20 +191,20 @@ def unerased(query: Any) -> Any:
     return query.where(lambda row: row.error is None or not row.error.startswith(erased))
 
 
-def _ids(entities: Entities, query: Any) -> Iterator[UUID]:
+def _ids(entities: Entities, query: Any, *, page_rows: int = PAGE_ROWS) -> Iterator[UUID]:
     after = UUID(int=0)
     while True:
         with session(entities):
-            page = _page_of_ids(query, after)
+            page = _page_of_ids(query, after, page_rows)
         yield from page
-        if len(page) < PAGE_ROWS:
+        if len(page) < page_rows:
             return
         after = page[-1]
 
 
-def _page_of_ids(query: Any, after: UUID) -> list[UUID]:
+def _page_of_ids(query: Any, after: UUID, page_rows: int) -> list[UUID]:
     rows = query.where(lambda row: row.id > after).order_by(lambda row: row.id)
-    return list(select(row.id for row in rows)[:PAGE_ROWS])
+    return list(select(row.id for row in rows)[:page_rows])
 
 
 def _replay(entities: Entities, id: UUID, reprocessed: Submission | None) -> Replay | None:
