@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreDamaged, StoreUnavailable
@@ -43,8 +43,11 @@ IDLE_PAUSE_S = 1.0
 """The interval between two checks of the spool, which another worker may have filled."""
 
 POSTPONED_PAUSE_S = 0.15
-"""The same while postponed rows wait: they take a quarter of a processor at most from leads that arrive. It is longer
-after a body that takes long by itself, for which they wait."""
+"""The same while postponed rows wait and leads arrive, from which they take a quarter of a processor at most. It is
+longer after a body that takes long by itself, for which the leads wait."""
+
+QUIET_S = 1.0
+"""How long no lead must have arrived for them to be read without a pause."""
 
 INSPECTION_PAUSE_S = 60.0
 """The interval between two looks for damage, each of which reads the file for half a second at most."""
@@ -315,7 +318,10 @@ class Recovery:
                 self._are_postponed = False
                 replayed = self._replay_postponed()
                 self._are_postponed |= replayed.are_left
-                self._rest_s = max(POSTPONED_PAUSE_S, REST_SHARE * replayed.longest_s)
+                if time() - (self._writer.last_commit or 0) > QUIET_S:
+                    self._rest_s = 0.0
+                else:
+                    self._rest_s = max(POSTPONED_PAUSE_S, REST_SHARE * replayed.longest_s)
 
     @contextmanager
     def _slot(self) -> Iterator[bool]:
