@@ -70,3 +70,22 @@ def test_a_round_whose_newest_frames_were_cut_off_tells_nothing(tmp_path: Path) 
                 copy.flush()
                 is_foreign = lacks_moved_pages(copy.fileno(), log.fileno(), checkpoints, at_leisure=True)
                 assert is_foreign != is_cut_off
+
+
+def test_pages_that_a_vacuum_cut_off_are_not_missing(tmp_path: Path) -> None:
+    path = tmp_path / "words.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for sql in ("PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 0", "CREATE TABLE words (word)"):
+            connection.execute(sql)
+        for _ in range(200):
+            connection.execute("INSERT INTO words VALUES (?)", ("word" * 9000,))
+        for sql in ("PRAGMA wal_checkpoint", "DELETE FROM words WHERE rowid % 2", "VACUUM"):
+            connection.execute(sql)
+        with open(path, "rb") as file, open(f"{path}-wal", "rb") as log:
+            for _ in range(2):
+                (_, frames, moved) = connection.execute("PRAGMA wal_checkpoint").fetchone()
+                assert frames == moved
+                checkpoints = Checkpoints(int.from_bytes(os.pread(log.fileno(), 4, 16), "big"), moved, moved)
+                assert not lacks_moved_pages(file.fileno(), log.fileno(), checkpoints, at_leisure=True)
+                # The round goes on, and the file grows again.
+                connection.execute("INSERT INTO words VALUES (?)", ("word" * 9000,))
