@@ -6,11 +6,10 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from statistics import median
 
 import psycopg2
 
-from benchmark.rounds import Sample, measure
+from benchmark.rounds import Sample, compared, measure
 from benchmark.systems import EACH_DATABASE, KINDS, System
 from tests.support.postgres import PostgresCluster
 
@@ -39,26 +38,12 @@ def feed(cluster: PostgresCluster, folder: Path, *, rounds: int, seconds: float)
                     set_feed(is_on)
                     turns[is_on] = measure(system, 64, seconds)
                 pairs.append((turns[False], turns[True]))
-                rates = " ".join(f"{one.rate:,.0f}/s {_cpu_us(one):,.0f} us" for one in pairs[-1])
+                rates = " ".join(f"{one.rate:,.0f}/s {one.whole_cpu_us:,.0f} us" for one in pairs[-1])
                 print(f"bench: {name} without, with: {rates}", flush=True)
             set_feed(True)
             label = "PostgreSQL" if system.database_url else "SQLite"
-        lines.append(f"| {label} | {_compared(pairs, _rate)} | {_compared(pairs, _cpu_us, cost=True)} |")
+        lines.append(f"| {label} | {compared(pairs)} |")
     return "\n".join(lines)
-
-
-def _compared(pairs: list[tuple[Sample, Sample]], of: Callable[[Sample], float], *, cost: bool = False) -> str:
-    without, with_feed = (median(map(of, samples)) for samples in zip(*pairs, strict=True))
-    ratio = median(of(a) / of(b) if cost else of(b) / of(a) for a, b in pairs)
-    return f"{without:,.0f} | {with_feed:,.0f} | {ratio:.3f}"
-
-
-def _rate(sample: Sample) -> float:
-    return sample.rate
-
-
-def _cpu_us(sample: Sample) -> float:
-    return sample.cpu_us + sample.database_cpu_us
 
 
 def _switch(system: System) -> Callable[[bool], None]:

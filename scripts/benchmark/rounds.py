@@ -28,6 +28,11 @@ class Sample:
     database_cpu_us: float
     memory_mb: float
 
+    @property
+    def whole_cpu_us(self) -> float:
+        """The processor's time of server and database, a lead."""
+        return self.cpu_us + self.database_cpu_us
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -44,6 +49,27 @@ class Cell:
 
 
 Cells = dict[tuple[str, int], Cell]
+
+
+def compared(pairs: Sequence[tuple[Sample, Sample]]) -> str:
+    """Return a table's cells: rate without and with something, their ratio, and the same of the processor's time.
+
+    A ratio below 1 says that it costs something. It is the median of the pairs' ratios.
+    """
+    cells = []
+    for of, is_cost in ((_rate, False), (_whole_cpu_us, True)):
+        without, with_it = (median(map(of, samples)) for samples in zip(*pairs, strict=True))
+        ratio = median(of(a) / of(b) if is_cost else of(b) / of(a) for a, b in pairs)
+        cells.append(f"{without:,.0f} | {with_it:,.0f} | {ratio:.3f}")
+    return " | ".join(cells)
+
+
+def _rate(sample: Sample) -> float:
+    return sample.rate
+
+
+def _whole_cpu_us(sample: Sample) -> float:
+    return sample.whole_cpu_us
 
 
 def measure(system: System, connections: int, seconds: float) -> Sample:
