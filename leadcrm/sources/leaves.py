@@ -318,11 +318,15 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
         return None
     name = _value_name(value)
     has_labels = len(value) > 1 or not name
-    labels = [text for member in _LABELS if _is_text(text := value.get(member))] if name and has_labels else []
+    labels = (
+        [text for member in _LABELS if member in value and _is_text(text := value[member])]
+        if name and has_labels
+        else []
+    )
     if not labels and has_labels and len(value) <= _MAX_SPELLED:
         value = _spelled(value)
         name = _value_name(value)
-        labels = [text for member in _LABELS if _is_text(text := value.get(member))]
+        labels = [text for member in _LABELS if member in value and _is_text(text := value[member])]
     if not name or not (labels or label):
         return None
     found = values_within(value[name])
