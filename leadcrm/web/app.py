@@ -44,6 +44,8 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
     app: App = Sanic("leadcrm", configure_logging=False, request_class=BodilessRequest)
     app.config.ACCESS_LOG = False
     app.config.FALLBACK_ERROR_FORMAT = "json"
+    # Collected even where nobody sees it.
+    app.config.MOTD = False
     # The handler enforces MAX_BODY_BYTES itself; the framework applies this limit to the head too.
     app.config.REQUEST_MAX_SIZE = max(config.max_body_bytes, MAX_HEADER_BYTES)
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEADER_BYTES
@@ -64,23 +66,26 @@ def create_app(node: Node, ingestion: Ingestion, metrics: WorkerMetrics, standby
     request_log = RequestLog(node.log, metrics, addresses)
     app.error_handler = JsonErrors(cors, request_log)
 
+    # Where a route names no format of errors, the framework parses its handler's source to guess one.
+    add_route = partial(app.add_route, error_format="json")
+
     leads = LeadIngest(config, ingestion, metrics, request_log, node.limiter, addresses, guesses)
 
-    app.add_route(leads.post, "/api/lead", methods=["POST"], name="post_lead")
-    app.add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
+    add_route(leads.post, "/api/lead", methods=["POST"], name="post_lead")
+    add_route(leads.options, "/api/lead", methods=["OPTIONS"], name="lead_preflight")
 
     sources = SourceIngest(config, ingestion, metrics, request_log, node.limiter, addresses, guesses)
     for path, name in (("/in/<source>", "source"), ("/in/<source>/<token>", "source_with_token")):
-        app.add_route(sources.receive, path, methods=METHODS, name=name)
-        app.add_route(sources.preflight, path, methods=["OPTIONS"], name=f"{name}_preflight")
+        add_route(sources.receive, path, methods=METHODS, name=name)
+        add_route(sources.preflight, path, methods=["OPTIONS"], name=f"{name}_preflight")
 
     metrics_gate = MetricsGate(config.metrics_token, addresses, guesses)
     health = Health(ingestion, metrics, node.metrics, cors, request_log, metrics_gate, node.board, node.silence)
-    app.add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
-    app.add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
-    app.add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")
-    app.add_route(health.ready, "/ready", methods=["GET", "HEAD"], name="ready")
-    app.add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
+    add_route(health.presence, "/", methods=["GET", "HEAD", "OPTIONS"], name="presence")
+    add_route(health.health, "/health", methods=["GET", "HEAD"], name="health")
+    add_route(health.options, "/health", methods=["OPTIONS"], name="health_preflight")
+    add_route(health.ready, "/ready", methods=["GET", "HEAD"], name="ready")
+    add_route(health.metrics, "/metrics", methods=["GET", "HEAD"], name="metrics")
     app.after_server_stop(lambda *_: health.close())
 
     crm = CrmApi(

@@ -197,7 +197,9 @@ class CrmApi:
         for endpoint in self._endpoints:
             route = endpoint.route
             handler = self._make_handler(endpoint)
-            app.add_route(handler, route.sanic_path, methods=[route.method], name=f"crm_{route.name}")
+            app.add_route(
+                handler, route.sanic_path, methods=[route.method], name=f"crm_{route.name}", error_format="json"
+            )
         for watch in (self._silence, self._days):
             if watch is not None:
                 app.after_server_start(lambda *_, start=watch.start: start())

@@ -63,11 +63,13 @@ class StudioPage:
 
     def register(self, app: Any) -> None:
         """Add the routes of the page and its files to the application."""
-        app.add_route(self._handler_of(PAGE), "/studio", methods=["GET", "HEAD"], name="studio")
+        app.add_route(self._handler_of(PAGE), "/studio", methods=["GET", "HEAD"], name="studio", error_format="json")
         for name in self._files:
             if name != PAGE:
                 route = f"studio_{name.replace('.', '_')}"
-                app.add_route(self._handler_of(name), f"/studio/{name}", methods=["GET", "HEAD"], name=route)
+                app.add_route(
+                    self._handler_of(name), f"/studio/{name}", methods=["GET", "HEAD"], name=route, error_format="json"
+                )
 
     def _handler_of(self, name: str) -> Callable[[Request], Awaitable[HTTPResponse]]:
         async def handle(request: Request) -> HTTPResponse:
