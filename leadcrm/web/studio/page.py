@@ -46,7 +46,7 @@ HEADERS = {
 
 
 class StudioPage:
-    """The files of the studio, in memory: some hundred kilobytes, and a third of that compressed."""
+    """The files of the studio, in memory: some hundred kilobytes, and a third of it where asked for compressed."""
 
     def __init__(self, gate: Gate, log: RequestLog) -> None:
         """Read the files into memory."""
@@ -58,7 +58,6 @@ class StudioPage:
             suffix = f".{file.name.rpartition('.')[2]}"
             if suffix in _KINDS:
                 content = file.read_bytes()
-                self._compressed[file.name] = compress(content, mtime=0)
                 self._files[file.name] = (content, _KINDS[suffix], f'"{sha256(content).hexdigest()[:32]}"')
 
     def register(self, app: Any) -> None:
@@ -93,7 +92,7 @@ class StudioPage:
         headers = {**HEADERS, "etag": tag, "vary": "Accept-Encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
             # Nothing in these files is a secret, which its compression beside chosen texts could tell.
-            content = self._compressed[name]
+            content = self._compressed.get(name) or self._compressed.setdefault(name, compress(content, mtime=0))
             headers |= {"content-encoding": "gzip", "etag": f"W/{tag}"}
             tag = headers["etag"]
         if request.headers.get("if-none-match") == tag:
