@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from leadcrm.ingest.store.postgres import PostgresStore
 from leadcrm.ingest.store.sqlite import SqliteStore
 from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.submission import API_SOURCE, Submission, process
+from tests.support.command import run_from_source, run_line
 from tests.support.server import clean_environment, command
 
 MAX_DECODED_BYTES = 1_048_576
@@ -88,6 +90,6 @@ def run_command(directory: Path, database: str, *words: str) -> subprocess.Compl
         "DATABASE_URL": database,
         "DATA_DIR": str(directory / "data"),
     }
-    return subprocess.run(
-        [*command(), *words], cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    if "LEADCRM_TEST_EXECUTABLE" in os.environ:
+        return run_line([*command(), *words], directory, environment)
+    return run_from_source(directory, words, environment)
