@@ -81,6 +81,13 @@ LOCKS = {
 }
 
 
+def test_the_script_of_the_tests_looks_for_those_that_run_alone_where_they_are() -> None:
+    searched = re.findall(r"-m alone (.*) \|\|", (SCRIPTS / "test").read_text())[0].split()
+    marking = re.compile(r"(mark\.|add_marker\(.)alone")
+    files = [file for file in (ROOT / "tests").rglob("*.py") if marking.search(file.read_text())]
+    assert {str(file.parent.relative_to(ROOT)) for file in files} == set(searched)
+
+
 @pytest.mark.parametrize("requirements", LOCKS)
 def test_every_requirement_is_locked_with_hashes(requirements: str) -> None:
     lock = (ROOT / LOCKS[requirements]).read_text()
