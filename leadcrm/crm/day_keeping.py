@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+import logging
+from datetime import date, datetime, timedelta
 from time import monotonic
 
 from pony.orm import select
@@ -11,6 +12,7 @@ from leadcrm.crm.counted_days import CLOCKS, DAY, DayRecord, changed_days, count
 from leadcrm.crm.times import now
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
+from leadcrm.errors import StoreError
 from leadcrm.feed.horizon import Horizon
 
 MAX_DAYS = 4_000
@@ -26,6 +28,15 @@ EVENTS_BEHIND = 1_000
 """Events that readers may have to look through, where none of them changes a day."""
 
 
+TRIES = 2
+"""Failures to count a day after which people are told: the first may be the database's."""
+
+FAULT_PAUSE = timedelta(hours=1)
+"""How long such a day stays uncounted before it is tried again, by whoever keeps the days."""
+
+logger = logging.getLogger("leadcrm.crm.day_keeping")
+
+
 class DayKeeper:
     """What one process keeps; several may, each for itself."""
 
@@ -33,12 +44,16 @@ class DayKeeper:
         """Start without knowing anything."""
         self._horizon = Horizon()
         self._compared: dict[date, float] = {}
+        self._failures: dict[date, int] = {}
+        self._faults: dict[date, str] = {}
 
     def keep(self, entities: Entities) -> bool:
         """Drop the days that have changed, and count some that lack or were compared long ago. Opens its own sessions.
 
+        A day that cannot be counted is passed by. The next look tells people of it.
+
         Returns:
-            Whether days still lack.
+            Whether days still lack that can be counted.
 
         Raises:
             StoreUnavailable: The database cannot be read or changed now.
@@ -46,14 +61,21 @@ class DayKeeper:
         settled = self._horizon.advance(entities)
         if not self._go_on(entities, settled):
             return True
+        if self._faults:
+            self._tell(entities)
         with session(entities):
             lacking = self._lacking(entities)
         ends_at = monotonic() + WORK_S
         due = [day for day, at in self._compared.items() if at < monotonic() - COMPARE_S and day not in lacking]
         counted: dict[date, DayRecord] = {}
         for day in lacking or sorted(due, key=self._compared.__getitem__):
-            with session(entities):
-                counted[day] = count_day(entities, day)
+            try:
+                with session(entities):
+                    counted[day] = count_day(entities, day)
+            except Exception as error:
+                self._pass_by(day, error)
+                # What it took may leave no time for others.
+                break
             if monotonic() > ends_at:
                 break
         if counted:
@@ -78,8 +100,29 @@ class DayKeeper:
             until.seq = settled
         return True
 
+    def _pass_by(self, day: date, error: Exception) -> None:
+        self._failures[day] = self._failures.get(day, 0) + 1
+        self._compared.pop(day, None)
+        if self._failures[day] >= TRIES:
+            # The texts of other errors may quote leads.
+            self._faults[day] = str(error) if isinstance(error, StoreError) else type(error).__name__
+
+    def _tell(self, entities: Entities) -> None:
+        """Tell people of the days that could not be counted, in the log and in the database."""
+        with session(entities, writes=True):
+            for day, error in self._faults.items():
+                row = entities.day_fault.get_for_update(day=day)
+                if row is None:
+                    entities.day_fault(day=day, at=now(), error=error)
+                else:
+                    row.set(at=now(), error=error)
+        for day, error in self._faults.items():
+            text = "the leads of %s cannot be counted ahead, and whoever counts them waits: %s"
+            logger.warning(text, day, error, extra={"action": "count"})
+        self._faults.clear()
+
     def _lacking(self, entities: Entities) -> list[date]:
-        """Return the days that are not kept, the newest first. The caller holds the session."""
+        """Return the days to count that are not kept, the newest first. The caller holds the session."""
         oldest: datetime | None = select(min(lead.created_at) for lead in entities.lead).first()
         # A node whose clock is behind would take the day's events for those of its own day, and pass them by.
         end = midnight(now() - CLOCKS)
@@ -89,8 +132,11 @@ class DayKeeper:
         kept = set(select(row.day for row in entities.counted_day))
         for day in kept:
             self._compared.setdefault(day, monotonic())
-        days = ((end - number * DAY).date() for number in range(1, (end - begin).days + 1))
-        return [day for day in days if day not in kept]
+        recently = now() - FAULT_PAUSE
+        passed_by = set(select(fault.day for fault in entities.day_fault if fault.at > recently))
+        days = [(end - number * DAY).date() for number in range(1, (end - begin).days + 1)]
+        lacking = [day for day in days if day not in kept and day not in passed_by]
+        return sorted(lacking, key=lambda day: self._failures.get(day, 0))
 
     def _write(self, entities: Entities, settled: int, counted: dict[date, DayRecord]) -> None:
         with session(entities, writes=True):
@@ -103,4 +149,8 @@ class DayKeeper:
                     entities.counted_day(day=day, **record._asdict())
                 elif (row.counts, row.columns) != record:
                     row.set(**record._asdict())
+            days = list(counted)
+            select(fault for fault in entities.day_fault if fault.day in days).delete(bulk=True)
+        for day in counted:
+            self._failures.pop(day, None)
         self._compared.update(dict.fromkeys(counted, monotonic()))

@@ -51,7 +51,8 @@ class Entities(SpoolEntities):
     `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
     `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`, `token` maps
     `leads_tokens`, `browser_session` maps `leads_sessions`, `audit_entry` maps `leads_audit`, `archived` maps
-    `leads_archived`, `counted_day` maps `leads_days`, `days_until` maps `leads_days_until`.
+    `leads_archived`, `counted_day` maps `leads_days`, `day_fault` maps `leads_days_faults`, `days_until` maps
+    `leads_days_until`.
     """
 
     lead: Any
@@ -68,6 +69,7 @@ class Entities(SpoolEntities):
     audit_entry: Any
     archived: Any
     counted_day: Any
+    day_fault: Any
     days_until: Any
 
 
@@ -276,6 +278,12 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         counts = Required(bytes)
         columns = Optional(bytes, nullable=True)
 
+    class DayFault(database.Entity):  # type: ignore[misc]
+        _table_ = table("leads_days_faults")
+        day = PrimaryKey(date)
+        at = Required(datetime)
+        error = _required_text()
+
     class DaysUntil(database.Entity):  # type: ignore[misc]
         _table_ = table("leads_days_until")
         id = PrimaryKey(int)
@@ -305,6 +313,7 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         audit_entry=audit_entry,
         archived=Archived,
         counted_day=CountedDay,
+        day_fault=DayFault,
         days_until=DaysUntil,
     )
 

@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+import psycopg2
+
 from leadcrm.configuration.config import VARIABLES, Config
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
@@ -120,6 +122,7 @@ def run_checks(config: Config) -> Iterator[Check]:
                 yield from _check_durability(connection)
                 yield _run("clock", lambda: _check_clock(connection))
             yield _run("replication", lambda: _check_replication(connection, config))
+            yield from _check_days(connection, config)
         finally:
             connection.close()
     if config.standby is not None:
@@ -216,6 +219,22 @@ def _check_replication(connection: Connection, config: Config) -> str:
             f"an acknowledged lead is on one disk, and the last ones are lost with it: the standby follows later{note}"
         )
     return f"an acknowledged lead is on one disk, PostgreSQL's: it survives a crash, not the loss of the disk{note}"
+
+
+def _check_days(connection: Connection, config: Config) -> Iterator[Check]:
+    """Warn of past days whose leads could not be counted ahead."""
+    database = SchemaConnection(connection, config.database.schema)
+    try:
+        faults = database.execute(f"SELECT day, error FROM {database.prefix}leads_days_faults ORDER BY day DESC")  # noqa: S608 - a name of ours
+    except (sqlite3.Error, psycopg2.Error):
+        # The schema is older, of which another check tells, or the role may only keep leads.
+        return
+    if faults:
+        day, error = faults[0]
+        others = f" and {len(faults) - 1} other days" if len(faults) > 1 else ""
+        text = f"the leads of {day}{others} cannot be counted ahead, and statistics wait for them: {error}"
+        todo = "mend that, or relieve the database: the server tries again every hour"
+        yield Check("counted days", True, text, todo, is_warning=True)
 
 
 def _check_standby(url: DatabaseURL) -> str:

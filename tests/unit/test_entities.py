@@ -72,6 +72,7 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
         "leads_sessions",
         "leads_audit",
         "leads_days",
+        "leads_days_faults",
         "leads_days_until",
     ],
 )

@@ -24,6 +24,7 @@ from leadcrm.crm.tombstones import erase_rows
 from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
+from leadcrm.errors import StoreUnavailable
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.submission import Submission
 from tests.support.crm import keep, run_command, submission, url_of
@@ -253,6 +254,36 @@ def test_days_that_nobody_asks_for_are_counted_a_few_at_a_time(
     assert keeper.keep(entities)
     assert days_kept(entities) == {(TODAY - timedelta(days=1)).date()}, "the newest first"
     assert asked(entities) == asked(entities, anew=True)
+
+
+def test_a_day_that_cannot_be_counted_is_told_of_and_holds_up_no_other(
+    database: str, entities: Entities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    count = day_keeping.count_day
+    faulty = (TODAY - timedelta(days=3)).date()
+    tries = []
+
+    def count_others(entities: Entities, day: date) -> counted_days.DayRecord:
+        if day == faulty:
+            tries.append(day)
+            raise StoreUnavailable("the statement took too long")
+        return count(entities, day)
+
+    monkeypatch.setattr(day_keeping, "count_day", count_others)
+    assert faulty not in keep_days(entities)
+    assert len(days_kept(entities)) >= DAYS - 2
+    told = f"the leads of {faulty} cannot be counted ahead"
+    assert told in caplog.text
+    assert told in run_command(tmp_path, database, "check").stdout
+    tries.clear()
+    keep_days(entities)
+    assert not tries, "it is left in peace for a while"
+
+    with session(entities, writes=True):
+        entities.day_fault[faulty].at -= day_keeping.FAULT_PAUSE
+    monkeypatch.setattr(day_keeping, "count_day", count)
+    assert faulty in keep_days(entities)
+    assert told not in run_command(tmp_path, database, "check").stdout
 
 
 def test_a_feed_that_went_on_by_much_is_not_looked_through(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ KEY_INDEX = "leads_raw_key"
 
 _TABLES = (
     "leads_days",
+    "leads_days_faults",
     "leads_days_until",
     "leads_delivered",
     "leads_audit",

@@ -1,0 +1,7 @@
+-- serves_from: 0.1.0
+-- Past days whose leads could not be counted for leads_days, as where that takes longer than a statement may, and why.
+CREATE TABLE leads_days_faults (
+    day TEXT NOT NULL PRIMARY KEY,
+    at TEXT NOT NULL,
+    error TEXT NOT NULL
+);
