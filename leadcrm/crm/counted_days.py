@@ -97,16 +97,17 @@ def count_day(entities: Entities, day: date) -> DayRecord:
     return DayRecord(zlib.compress(orjson.dumps(pairs), level=1), pack_columns(entities, day))
 
 
-def add_counts(total: Counts, packed: bytes) -> None:
-    """Add what is kept of a day to other counts, which have nothing of that day."""
-    for name, pairs in orjson.loads(zlib.decompress(packed)).items():
-        counter = total[name]
-        if name == "step":
-            # Not as a counter does it, one by one: of a year there are 35,000.
-            dict.update(counter, pairs)
-            continue
-        for value, leads in pairs:
-            counter[value] += leads
+def add_counts(days: Iterable[bytes], total: Counts) -> None:
+    """Add what is kept of days to other counts, which have nothing of them."""
+    for packed in days:
+        for name, pairs in orjson.loads(zlib.decompress(packed)).items():
+            counter = total[name]
+            if name == "step":
+                # Not as a counter does it, one by one: of a year there are 35,000.
+                dict.update(counter, pairs)
+                continue
+            for value, leads in pairs:
+                counter[value] += leads
 
 
 def _by_value(item: tuple[str | None, int]) -> tuple[bool, str]:

@@ -10,17 +10,19 @@ import sys
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
-from itertools import compress
+from itertools import accumulate, compress, pairwise
 from string import ascii_lowercase, ascii_uppercase
+from struct import Struct
 from typing import Any
 
 import orjson
 
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.tallies import Tally
 from leadcrm.crm.value_counts import DIMENSIONS, LONGEST_VALUE, Counts, gathered_sql
 from leadcrm.database.entities import Entities, quoted_table
 
@@ -29,7 +31,13 @@ COLUMNS = tuple(column for column in FILTER_COLUMNS if column != "click_id")
 MAX_LEADS = 65_536
 """Of a day: more are counted by the database. Their values have numbers of two bytes."""
 
+FEW = 8
+"""Where fewer than one of so many leads of a day are let through, those are looked at one by one."""
+
 _NAMES = ("step", "is_test", *COLUMNS)
+
+_LENGTHS = Struct(f"<{len(_NAMES)}I")
+"""Of the packed columns, before them."""
 
 _ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
@@ -102,26 +110,39 @@ class ColumnFilter:
         parts.append(("is_test", _is_one_of(tests)))
         return cls(parts)
 
-    def add(self, packed: bytes, total: Counts) -> None:
-        """Add the leads of a day that it lets through to other counts, by every name of these."""
-        chosen = self._choose(packed)
-        if 1 not in chosen:
-            return
-        for name, counter in total.items():
-            values, numbers = _unpack(packed, name)
-            for number, leads in Counter(compress(numbers, chosen)).items():
-                counter[values[number]] += leads
+    def add(self, days: Iterable[bytes], total: Counts) -> None:
+        """Add the leads of days that it lets through to other counts, by every name of these."""
+        tallies = {name: Tally(counter) for name, counter in total.items() if name != "step"}
+        for packed in days:
+            day = _Day(packed)
+            chosen = self._choose(day)
+            leads = chosen.count(1)
+            if not leads:
+                continue
+            places = list(compress(range(len(chosen)), chosen)) if leads * FEW < len(chosen) else None
+            _add_steps(*day.unpack("step"), chosen, total["step"])
+            for name, tally in tallies.items():
+                values, numbers = day.unpack(name)
+                if places is not None:
+                    total[name].update([values[numbers[place]] for place in places])
+                elif isinstance(numbers, bytes):
+                    tally.add(values, numbers, chosen)
+                else:
+                    for number, some in Counter(compress(numbers, chosen)).items():
+                        total[name][values[number]] += some
+        for tally in tallies.values():
+            tally.finish()
 
     def count(self, packed: bytes) -> int:
         """Return the number of a day's leads that it lets through."""
-        return self._choose(packed).count(1)
+        return self._choose(_Day(packed)).count(1)
 
-    def _choose(self, packed: bytes) -> bytes:
+    def _choose(self, day: _Day) -> bytes:
         """Return a one for each lead that it lets through and a nought for each other."""
         chosen = -1
         leads = 0
         for name, matches in self._parts:
-            values, numbers = _unpack(packed, name)
+            values, numbers = day.unpack(name)
             hits = bytes(map(matches, values))
             if 1 not in hits:
                 return b""
@@ -135,18 +156,40 @@ def _translate(numbers: bytes | array[int], hits: bytes) -> bytes:
     return numbers.translate(hits.ljust(256)) if isinstance(numbers, bytes) else bytes(map(hits.__getitem__, numbers))
 
 
-def _unpack(packed: bytes, name: str) -> tuple[list[str | None], bytes | array[int]]:
-    """Return the values of a column, and for each lead the number of its value."""
-    if not packed:
-        return [], b""
-    place = _NAMES.index(name)
-    lengths = [int.from_bytes(packed[start : start + 4], "little") for start in range(0, 4 * len(_NAMES), 4)]
-    begin = 4 * len(_NAMES) + sum(lengths[:place])
-    data = zlib.decompress(packed[begin : begin + lengths[place]])
-    end = 4 + int.from_bytes(data[:4], "little")
-    values = orjson.loads(data[4:end])
-    numbers = data[end:]
-    return values, numbers if _code(len(values)) == "B" else _little_endian(array("H", numbers))
+class _Day:
+    """The packed columns of a day, each unpacked when it is asked for."""
+
+    def __init__(self, packed: bytes) -> None:
+        # Of a day without leads there is nothing.
+        lengths = _LENGTHS.unpack_from(packed) if packed else ()
+        self._packed = packed
+        self._pieces = dict(zip(_NAMES, pairwise(accumulate(lengths, initial=_LENGTHS.size)), strict=False))
+
+    def unpack(self, name: str) -> tuple[list[str | None], bytes | array[int]]:
+        """Return the values of a column, and for each lead the number of its value."""
+        if not self._packed:
+            return [], b""
+        begin, end = self._pieces[name]
+        data = zlib.decompress(self._packed[begin:end])
+        head = 4 + int.from_bytes(data[:4], "little")
+        values = orjson.loads(data[4:head])
+        numbers = data[head:]
+        return values, numbers if _code(len(values)) == "B" else _little_endian(array("H", numbers))
+
+
+def _add_steps(
+    steps: Sequence[str | None], numbers: bytes | array[int], chosen: bytes, counter: Counter[str | None]
+) -> None:
+    """Add the chosen leads of each step. The leads are in the order of time, and so are the steps."""
+    counts = []
+    start = 0
+    for number in range(1, len(steps)):
+        end = numbers.index(number, start)
+        counts.append(chosen.count(1, start, end))
+        start = end
+    counts.append(chosen.count(1, start))
+    # Not as a counter does it, one by one: of a year there are 35,000. No other day has these.
+    dict.update(counter, zip(steps, counts, strict=True))
 
 
 def _is_one_of(texts: Sequence[str]) -> _Matches:

@@ -30,14 +30,13 @@ def count_with_days(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> 
         return count_by_values(entities, lead_filter, unit)
     total: Counts = {name: Counter() for name in ("step", *DIMENSIONS)}
     by_columns = lead_filter != LeadFilter(since=since, until=until)
-    counted = []
+    counted: list[date] = []
     days = _whole_days(entities, since, until, columns=by_columns)
-    for day, packed in read_days(entities, days, columns=by_columns):
-        if by_columns:
-            wanted.add(packed, total)
-        else:
-            add_counts(total, packed)
-        counted.append(day)
+    kept = _noting(read_days(entities, days, columns=by_columns), counted)
+    if by_columns:
+        wanted.add(kept, total)
+    else:
+        add_counts(kept, total)
     for start, stop in _others(counted, since, until):
         for name, counter in count_by_values(entities, replace(lead_filter, since=start, until=stop), unit).items():
             total[name].update(counter)
@@ -75,6 +74,13 @@ def _whole_days(entities: Entities, since: datetime | None, until: datetime | No
     if since is not None and begin < since < end:
         begin += DAY
     return days_kept(entities, begin.date(), end.date(), columns=columns) if begin < end else []
+
+
+def _noting(days: Iterable[tuple[date, bytes]], counted: list[date]) -> Iterator[bytes]:
+    """Yield what is kept of days, and add each to those that are counted."""
+    for day, packed in days:
+        counted.append(day)
+        yield packed
 
 
 def _others(

@@ -5,11 +5,12 @@ The index by time finds the leads of the period. They are gathered once and then
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
+from itertools import pairwise
 from uuid import UUID
 
 from pony.orm import count, raw_sql, select
@@ -118,11 +119,14 @@ class _Steps:
 
     def gather(self, counts: Mapping[str, int]) -> dict[datetime, int]:
         """Return the sums of counts by unit, for every step."""
-        sums = dict.fromkeys(self.starts, 0)
-        for text, number in counts.items():
-            # Of a year there are 35,000 quarters.
-            sums[self.starts[bisect_right(self.starts, moment_of(text)) - 1]] += number
-        return sums
+        # Of a year there are 35,000 quarters, whose texts are in the order of time.
+        texts = sorted(counts)
+        numbers = [counts[text] for text in texts]
+        ends: list[int] = []
+        for start in self.starts[1:]:
+            ends.append(bisect_left(texts, start, lo=ends[-1] if ends else 0, key=moment_of))
+        places = pairwise((0, *ends, len(texts)))
+        return {start: sum(numbers[begin:end]) for start, (begin, end) in zip(self.starts, places, strict=False)}
 
     def _start(self, at: datetime) -> datetime:
         local = at if self._rules is None else at.replace(tzinfo=timezone.utc).astimezone(self._rules)
