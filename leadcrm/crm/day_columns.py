@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from itertools import accumulate, compress, pairwise
-from string import ascii_lowercase, ascii_uppercase
+from string import ascii_uppercase
 from struct import Struct
 from typing import Any
 
@@ -38,8 +38,6 @@ _NAMES = ("step", "is_test", *COLUMNS)
 
 _LENGTHS = Struct(f"<{len(_NAMES)}I")
 """Of the packed columns, before them."""
-
-_ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 _Matches = Callable[[str | None], bool]
 
@@ -94,8 +92,11 @@ class ColumnFilter:
         self._parts = parts
 
     @classmethod
-    def of(cls, lead_filter: LeadFilter) -> ColumnFilter | None:
-        """Return what selects as this filter does within whole days; None where other columns are needed."""
+    def of(cls, entities: Entities, lead_filter: LeadFilter) -> ColumnFilter | None:
+        """Return what selects as this filter does within whole days; None where other columns are needed.
+
+        The caller holds the session.
+        """
         columns = {column for column, _ in (*lead_filter.values, *lead_filter.contains)}
         of_columns = LeadFilter(values=lead_filter.values, contains=lead_filter.contains, tests=lead_filter.tests)
         if replace(lead_filter, since=None, until=None) != of_columns or not columns <= set(COLUMNS):
@@ -104,7 +105,9 @@ class ColumnFilter:
         if not all(text.isascii() for _, texts in lead_filter.contains for text in texts):
             return None
         parts = [(column, _is_one_of(texts)) for column, texts in lead_filter.values]
-        parts += [(column, _contains(texts)) for column, texts in lead_filter.contains]
+        if lead_filter.contains:
+            cases = _cases(entities)
+            parts += [(column, _contains(texts, cases)) for column, texts in lead_filter.contains]
         # The last, for it lets most through. Without any filter it is what tells how many leads there are.
         tests = {"include": ("0", "1"), "only": ("1",)}.get(lead_filter.tests or "", ("0",))
         parts.append(("is_test", _is_one_of(tests)))
@@ -199,9 +202,27 @@ def _is_one_of(texts: Sequence[str]) -> _Matches:
     return wanted.__contains__
 
 
-def _contains(texts: Sequence[str]) -> _Matches:
-    parts = [text.translate(_ASCII_LOWER) for text in texts]
-    return lambda value: value is not None and any(part in value.translate(_ASCII_LOWER) for part in parts)
+def _cases(entities: Entities) -> dict[int, str]:
+    """Return which letters the database makes ASCII ones when it folds case, for `str.translate`.
+
+    In the locales of PostgreSQL the Kelvin sign is a k and the dotted capital I an i, and to Turkish ones I is no i.
+    """
+    letters = f"{ascii_uppercase}\u0130\u212a"
+    # A cast, since a value alone has no type to PostgreSQL.
+    (folded,) = entities.database.select("lower(CAST($letters AS text))", {"letters": "\n".join(letters)}, {})
+    return {ord(letter): lower for letter, lower in zip(letters, folded.split("\n"), strict=True)}
+
+
+def _contains(texts: Sequence[str], cases: dict[int, str]) -> _Matches:
+    parts = [text.translate(cases) for text in texts]
+
+    def matches(value: str | None) -> bool:
+        if value is None:
+            return False
+        folded = value.translate(cases)
+        return any(part in folded for part in parts)
+
+    return matches
 
 
 assert set(DIMENSIONS) <= set(_NAMES)

@@ -25,7 +25,7 @@ MAX_OTHERS = 50_000
 def count_with_days(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> Counts:
     """Count as `count_by_values` does. The caller holds the session, and has read nothing of leads in it."""
     since, until = lead_filter.since, lead_filter.until
-    wanted = ColumnFilter.of(lead_filter)
+    wanted = ColumnFilter.of(entities, lead_filter)
     if since is None or until is None or wanted is None:
         return count_by_values(entities, lead_filter, unit)
     total: Counts = {name: Counter() for name in ("step", *DIMENSIONS)}
@@ -48,7 +48,7 @@ def number_with_days(entities: Entities, lead_filter: LeadFilter) -> int | None:
 
     The caller holds the session, and has read nothing of leads in it.
     """
-    wanted = ColumnFilter.of(lead_filter)
+    wanted = ColumnFilter.of(entities, lead_filter)
     if wanted is None:
         return None
     since, until = lead_filter.since, lead_filter.until

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
@@ -24,6 +25,7 @@ from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
 from tests.support.crm import keep, submission, url_of
+from tests.support.postgres import PostgresServer
 
 NOW = datetime.now(timezone.utc)
 SINCE = NOW.replace(tzinfo=None) - timedelta(days=5, hours=2)
@@ -102,6 +104,24 @@ def test_every_filter_lets_the_same_leads_through(entities: Entities, monkeypatc
     monkeypatch.setattr(counting, "MAX_COUNTED", 1)
     country = LeadFilter(values=(("country", ("LV",)),))
     assert count_leads(entities, country) == Count(number_by_rows(entities, country), True)
+
+
+def test_parts_are_found_in_any_case_of_the_databases_locale(whole_database: str, postgres: PostgresServer) -> None:
+    url, name = whole_database + "_of_a_locale", urlsplit(whole_database).path.lstrip("/") + "_of_a_locale"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'")
+    try:
+        offers = ("\u212aredit", "\u0130stanbul", "KREDIT", "istanbul", "\u0100K", None)
+        at = NOW - timedelta(days=3)
+        keep(url, [submission(orjson.dumps({"offer": offer}), received_at=at) for offer in offers])
+        bound = bind(url_of(url))
+        keep_days(bound)
+        for part, leads in (("kred", 2), ("IST", 2), ("k", 3)):
+            lead_filter = LeadFilter(contains=(("offer", (part,)),))
+            assert number_by_rows(bound, lead_filter) == leads, part
+            assert count_leads(bound, lead_filter) == Count(leads, True), part
+        bound.database.disconnect()
+    finally:
+        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_days_with_too_many_leads_or_too_long_values_are_counted_by_the_database(
