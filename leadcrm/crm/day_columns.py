@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from itertools import accumulate, compress, pairwise
 from string import ascii_uppercase
 from struct import Struct
@@ -156,7 +157,17 @@ class ColumnFilter:
 
 
 def _translate(numbers: bytes | array[int], hits: bytes) -> bytes:
-    return numbers.translate(hits.ljust(256)) if isinstance(numbers, bytes) else bytes(map(hits.__getitem__, numbers))
+    if isinstance(numbers, bytes):
+        return numbers.translate(hits.ljust(256))
+    # By either byte of the numbers: one by one it takes twenty times as long.
+    halves = numbers.tobytes()
+    lows, highs = (halves[::2], halves[1::2]) if sys.byteorder == "little" else (halves[1::2], halves[::2])
+    chosen = 0
+    for high, start in enumerate(range(0, len(hits), 256)):
+        is_high = bytes(number == high for number in range(256))
+        low = int.from_bytes(lows.translate(hits[start : start + 256].ljust(256)), "little")
+        chosen |= low & int.from_bytes(highs.translate(is_high), "little")
+    return chosen.to_bytes(len(lows), "little")
 
 
 class _Day:
@@ -216,6 +227,8 @@ def _cases(entities: Entities) -> dict[int, str]:
 def _contains(texts: Sequence[str], cases: dict[int, str]) -> _Matches:
     parts = [text.translate(cases) for text in texts]
 
+    # Most values come again on other days.
+    @lru_cache(maxsize=MAX_LEADS)
     def matches(value: str | None) -> bool:
         if value is None:
             return False
