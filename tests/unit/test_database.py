@@ -181,7 +181,9 @@ def test_statements_that_name_rows_are_forgotten(database: str) -> None:
     ended, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     entities.database.disconnect()
-    assert ended - begun < most * 5_000, "each has some 5,000 characters"
+    # Each has some 5,000 characters. What other tests have left in the process's cache decides when it was last
+    # emptied, so there may be `most` more at the end, of three times as many.
+    assert ended - begun < 2 * most * 5_000
 
 
 def test_no_command_waits_longer_for_the_lock_of_sqlite_than_the_crm_does(
