@@ -4,7 +4,8 @@ The same tombstones as those of `leadcrm erase` are left. The age counts from ar
 lead since; --dry-run says how many were worked on within that time. Without --state everything is erased that is old
 enough. With the states of leads, stored and failed, go repeats, conflicts and the bodies of batches of that age.
 
-It works in small batches and rests in between. Interrupted, it has erased whole rows: run it again.
+It works in small batches, and rests in between while requests arrive. Interrupted, it has erased whole rows: run it
+again.
 
 examples:
   leadcrm prune --older-than 400d --dry-run

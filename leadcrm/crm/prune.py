@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pony.orm import select
 
+from leadcrm.crm.times import now
 from leadcrm.crm.tombstones import ERASED_AT_ONCE, Counts, body_sizes, erase_rows
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import WHOLE_TIMEOUT_S, session
@@ -25,14 +26,26 @@ from leadcrm.ingest.submission import ERASED
 BATCH_BYTES = 2 * 1024 * 1024
 """The bodies of a transaction: SQLite overwrites them, and leads wait meanwhile."""
 
+IDLE_S = 1.0
+"""How long nothing must have arrived for it to work without a rest, in larger batches."""
+
+MOST_ROWS = 1_600
+"""Rows of the largest transaction while nothing arrives."""
+
+BATCH_S = 0.05
+"""How long a transaction may take to be followed by one of twice as many rows. A lead that comes then waits for it."""
+
 LEAST_REST, MOST_REST = 1.0, 24.0
-"""How many times as long as it worked it rests, while nothing arrives and while much does: then 96 % of the time are
+"""How many times as long as it worked it rests, while little arrives and while much does: then 96 % of the time are
 ingestion's."""
 
 BUSY_RATE = 250.0
 """Requests a second from which on the rest is the longest. Of what a slow machine can keep it is a third."""
 
-_SCANNED_AT_ONCE = 1_000
+MOST_BEHIND = 5_000
+"""Events that a sink may have to deal with until new leads have waited there long enough for it to rest."""
+
+_SCANNED_AT_ONCE = MOST_ROWS
 
 
 class Due(NamedTuple):
@@ -105,9 +118,8 @@ def prune(
     for state in states_with(states):
         pages = _old_leads(entities, before) if state is State.STORED else _old_rows(entities, state, before)
         for page in pages:
-            for batch in _batches(entities, page):
-                pace.rest()
-                erased = erase_rows(entities, batch, trace)
+            for batch in _batches(entities, page, pace):
+                erased = erase_rows(entities, batch, trace, at_once=len(batch))
                 pace.leave_out(erased.leads)
                 counts = counts.plus(erased)
                 on_batch(counts)
@@ -115,14 +127,18 @@ def prune(
 
 
 class Pace:
-    """Rests the longer the more requests arrive: each takes a number of the feed, as does each lead that is erased."""
+    """How many rows a batch has, and how long it rests before: the longer, the more requests arrive.
+
+    Each request takes a number of the feed, as does each lead that is erased.
+    """
 
     def __init__(self, entities: Entities) -> None:
-        """Look at what has arrived so far."""
+        """Look at what has arrived so far. Until it has looked for `IDLE_S`, something may be arriving."""
         self._entities = entities
-        self._newest = self._look()
-        self._looked_at = monotonic()
+        self._newest, _ = self._look(first=True)
+        self._looked_at = self._busy_at = monotonic()
         self._woke_at: float | None = None
+        self.rows = ERASED_AT_ONCE
 
     def leave_out(self, events: int) -> None:
         """Do not count so many numbers as requests."""
@@ -130,16 +146,29 @@ class Pace:
 
     def rest(self) -> None:
         """Rest as long as the work since the last rest, and what has arrived since then, ask for."""
-        newest, now = self._look(), monotonic()
-        rate = (newest - self._newest) / max(now - self._looked_at, 0.001)
-        worked_s = 0.0 if self._woke_at is None else now - self._woke_at
-        self._looked_at, self._newest = now, newest
-        sleep(worked_s * min(MOST_REST, max(LEAST_REST, MOST_REST * rate / BUSY_RATE)))
+        (newest, is_behind), at = self._look(), monotonic()
+        arrived, worked_s = newest - self._newest, 0.0 if self._woke_at is None else at - self._woke_at
+        rate = arrived / max(at - self._looked_at, 0.001)
+        self._looked_at, self._newest = at, newest
+        if arrived or is_behind:
+            self._busy_at = at
+        if at - self._busy_at < IDLE_S:
+            self.rows = ERASED_AT_ONCE
+            sleep(worked_s * min(MOST_REST, max(LEAST_REST, MOST_REST * rate / BUSY_RATE)))
+        elif worked_s < BATCH_S:
+            self.rows = min(MOST_ROWS, 2 * self.rows)
+        elif worked_s > 2 * BATCH_S:
+            self.rows = max(ERASED_AT_ONCE, self.rows // 2)
         self._woke_at = monotonic()
 
-    def _look(self) -> int:
-        with session(self._entities):
-            return newest_number(self._entities)
+    def _look(self, *, first: bool = False) -> tuple[int, bool]:
+        """Return the newest number, and whether a sink that is served has too much before it."""
+        sinks, at = self._entities.sink, now()
+        # The first session that writes raises the numbers: nothing has arrived by that.
+        with session(self._entities, writes=first):
+            served = select(sink.cursor_seq for sink in sinks if sink.lease_until > at).min()
+            newest = newest_number(self._entities)
+        return newest, served is not None and newest - served > MOST_BEHIND
 
 
 def _old_leads(entities: Entities, before: datetime) -> Iterator[list[UUID]]:
@@ -154,7 +183,7 @@ def _page_of_leads(entities: Entities, before: datetime, at: datetime, after: UU
         leads = select((lead.created_at, lead.raw.id) for lead in entities.lead if lead.created_at < before)
         # The first condition is a range that the index by time serves, the second the exact place within it.
         leads = leads.where(lambda lead: lead.created_at >= at and (lead.created_at > at or lead.raw.id > after))
-        return list(leads.without_distinct().order_by(1, 2)[:ERASED_AT_ONCE])
+        return list(leads.without_distinct().order_by(1, 2)[:MOST_ROWS])
 
 
 def _old_rows(entities: Entities, state: State, before: datetime) -> Iterator[list[UUID]]:
@@ -170,25 +199,23 @@ def _old_rows(entities: Entities, state: State, before: datetime) -> Iterator[li
             )
             page = rows.without_distinct().order_by(1)[:_SCANNED_AT_ONCE]
         old = [id for id, at, error in page if at < before and not (error or "").startswith(ERASED)]
-        for start in range(0, len(old), ERASED_AT_ONCE):
-            yield old[start : start + ERASED_AT_ONCE]
+        if old:
+            yield old
         if len(page) < _SCANNED_AT_ONCE:
             return
         after = page[-1][0]
 
 
-def _batches(entities: Entities, ids: list[UUID]) -> Iterator[list[UUID]]:
-    """Split a page where its bodies would be too much for one transaction."""
+def _batches(entities: Entities, ids: list[UUID], pace: Pace) -> Iterator[list[UUID]]:
+    """Rest, and yield the next of the page's rows: so many as the pace allows, fewer where bodies are large."""
     with session(entities):
         sizes = body_sizes(entities, ids)
-    batch: list[UUID] = []
-    held = 0
-    for id in ids:
-        size = sizes.get(id) or 0
-        if batch and held + size > BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-        batch.append(id)
-        held += size
-    if batch:
-        yield batch
+    start = 0
+    while start < len(ids):
+        pace.rest()
+        end, held = start, 0
+        while end < min(len(ids), start + pace.rows) and (end == start or held <= BATCH_BYTES):
+            held += sizes.get(ids[end]) or 0
+            end += 1
+        yield ids[start:end]
+        start = end

@@ -18,7 +18,6 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from leadcrm.crm.counted_days import days_of
 from leadcrm.crm.events import NOTE
 from leadcrm.database.entities import Entities, SpoolEntities, quoted_table
 from leadcrm.database.sessions import session
@@ -42,6 +41,10 @@ _NOTE_DROPPED = """INSERT INTO {delivered} (seq, sink, lead_id, type, outcome, a
 _PATHS = {
     "SQLite": "substr(target, 1, instr(target || '?', '?') - 1)",
     "PostgreSQL": "split_part(target, '?', 1)",
+}
+_DAYS = {
+    "SQLite": "substr(received_at, 1, 10)",
+    "PostgreSQL": "CAST(CAST(received_at AS date) AS text)",
 }
 _NOW = {
     "SQLite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
@@ -76,7 +79,7 @@ def trace_of(actor: str) -> str:
     return f"{ERASED}{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} by {actor}"
 
 
-def erase_rows(entities: Entities, ids: Iterable[UUID], trace: str) -> Counts:
+def erase_rows(entities: Entities, ids: Iterable[UUID], trace: str, *, at_once: int = ERASED_AT_ONCE) -> Counts:
     """Make tombstones of the database's rows with these ids, in parts. Each part is durable before the next begins.
 
     Unknown ids and tombstones are passed by.
@@ -87,7 +90,7 @@ def erase_rows(entities: Entities, ids: Iterable[UUID], trace: str) -> Counts:
     counts = Counts()
     left = sorted(set(ids))
     while left:
-        part, left = left[:ERASED_AT_ONCE], left[ERASED_AT_ONCE:]
+        part, left = left[:at_once], left[at_once:]
         counts = counts.plus(_erase_part(entities, part, trace))
     return counts
 
@@ -147,9 +150,13 @@ def _erase(entities: Entities, ids: Sequence[UUID], trace: str) -> Counts:
 
 def _forget_counts(entities: Entities, leads: Sequence[UUID]) -> None:
     """Delete what is kept of the leads' days: what leads are counted by may be what is erased."""
-    for day in sorted(days_of(entities, leads) or ()):
-        table = quoted_table(entities.counted_day)
-        entities.database.execute(f"DELETE FROM {table} WHERE day = '{day.isoformat()}'")  # noqa: S608 - names and a date
+    if not leads:
+        return
+    day = _DAYS[entities.database.provider.dialect]
+    condition = f"id IN ({literals(entities, leads)})"
+    days = entities.database.select(f"DISTINCT {day} FROM {quoted_table(entities.raw_lead)} WHERE {condition}")
+    for text in sorted(days):
+        entities.database.execute(f"DELETE FROM {quoted_table(entities.counted_day)} WHERE day = '{text}'")  # noqa: S608 - names and a date
 
 
 def _drop_deliveries(entities: Entities, sinks: Sequence[Any], ids: Sequence[UUID]) -> int:

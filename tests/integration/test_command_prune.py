@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 from datetime import datetime, timedelta, timezone
-from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,9 +16,9 @@ import pytest
 from leadcrm.cli.prune import add_arguments
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
-from leadcrm.crm.prune import LEAST_REST, MOST_REST, Due, Pace, count_due, prune, states_with
-from leadcrm.crm.tombstones import trace_of
-from leadcrm.database.sessions import bind
+from leadcrm.crm.prune import BATCH_S, IDLE_S, LEAST_REST, MOST_REST, Due, Pace, count_due, prune, states_with
+from leadcrm.crm.tombstones import ERASED_AT_ONCE, Counts, trace_of
+from leadcrm.database.sessions import bind, session
 from leadcrm.database.states import State
 from leadcrm.ingest.submission import Submission
 from tests.conftest import StartServer
@@ -89,28 +88,70 @@ def test_the_leads_that_were_worked_on_are_looked_for_among_the_changed_ones(who
     wait_until(lambda: rows.select(used) == [{"idx_scan": 1}])
 
 
-def test_it_rests_as_long_as_it_works_while_nothing_arrives_and_the_longest_while_much_does(
+class Clock:
+    """The time of the pace, in which only work and rests take any."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s, self.rests = 0.0, list[float]()
+        monkeypatch.setattr("leadcrm.crm.prune.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("leadcrm.crm.prune.sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        self.now_s += seconds
+
+    def rest_after(self, pace: Pace, worked_s: float) -> float:
+        """Work, and return how long it rests then."""
+        self.now_s += worked_s
+        self.rests.clear()
+        pace.rest()
+        return sum(self.rests)
+
+
+def test_it_rests_while_something_arrives_the_longer_the_more_and_not_at_all_once_nothing_has_for_a_second(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rests: list[float] = []
-    monkeypatch.setattr("leadcrm.crm.prune.sleep", rests.append)
-    monkeypatch.setattr("leadcrm.crm.prune.monotonic", map(float, count()).__next__)
-    keep(database, [row("first")])
-    entities = bind(url_of(database))
-    # The first change over a connection raises the numbers.
-    prune(entities, [], NOW.replace(tzinfo=None), trace_of("kim"))
-    keep(database, [row(f"{number}") for number in range(9)])
+    keep(database, [row(f"{number}") for number in range(1200)])
+    entities, clock = bind(url_of(database)), Clock(monkeypatch)
     pace = Pace(entities)
-    pace.rest()
-    erased = prune(entities, [], NOW.replace(tzinfo=None), trace_of("kim"))
-    pace.leave_out(erased.leads)
-    pace.rest()
-    keep(database, [row(f"{number}", at=NOW) for number in range(600)])
-    pace.rest()
+    assert [clock.rest_after(pace, 0), clock.rest_after(pace, 0.5)] == [0, LEAST_REST * 0.5]
+    assert clock.rest_after(pace, BATCH_S / 2) == 0, "nothing has arrived for a second"
+    assert [clock.rest_after(pace, BATCH_S / 2), pace.rows] == [0, 4 * ERASED_AT_ONCE]
+    assert [clock.rest_after(pace, 3 * BATCH_S), pace.rows] == [0, 2 * ERASED_AT_ONCE]
+
+    batches = [0]
+
+    def on_batch(counts: Counts) -> None:
+        batches.append(counts.rows)
+        clock.now_s += IDLE_S / 2 if counts.rows == ERASED_AT_ONCE else BATCH_S / 2
+        if counts.rows == 800:
+            keep(database, [row("new", at=NOW)])
+
+    erased = prune(entities, [], NOW.replace(tzinfo=None), trace_of("kim"), on_batch)
+    assert batches == [0, 200, 400, 800, 1000, 1200]
+    pace.leave_out(erased.leads + 1)
+    assert clock.rest_after(pace, BATCH_S) == 0, "what it erases does not arrive"
+    keep(database, [row(f"busy {number}", at=NOW) for number in range(600)])
+    assert [clock.rest_after(pace, 2.0), pace.rows] == [MOST_REST * 2.0, ERASED_AT_ONCE]
+    assert clock.rest_after(pace, IDLE_S) == 0
     entities.database.disconnect()
-    assert erased.leads == 9
-    assert rests[-1] == MOST_REST
-    assert rests[-2] == LEAST_REST * 4, "the clock ticks whenever it is read"
+
+
+def test_it_rests_while_a_sink_that_is_served_has_many_events_before_it(
+    database: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(database, [row("first")])
+    entities, clock = bind(url_of(database)), Clock(monkeypatch)
+    with session(entities, writes=True):
+        counts = dict.fromkeys(("taken", "delivered", "skipped", "dropped"), 0)
+        lease = datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(minutes=1)
+        entities.sink(name="slow", start_seq=0, cursor_seq=1, **counts, holder="a-node", lease_until=lease)
+    pace = Pace(entities)
+    assert [clock.rest_after(pace, IDLE_S), pace.rows] == [0, ERASED_AT_ONCE]
+    assert [clock.rest_after(pace, IDLE_S), pace.rows] == [LEAST_REST * IDLE_S, ERASED_AT_ONCE]
+    rows.execute("UPDATE leads_sinks SET lease_until = '2020-01-01 00:00:00.000000'")
+    assert clock.rest_after(pace, IDLE_S) == 0, "nobody serves it: it may never get on"
+    entities.database.disconnect()
 
 
 @pytest.mark.parametrize("age", ["400", "0d", "-1d", "999999d", "d", "1.5d"])
