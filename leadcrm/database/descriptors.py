@@ -56,7 +56,12 @@ def is_open_as(descriptor: int, file: os.stat_result) -> bool:
         opened = os.fstat(descriptor)
     except OSError:
         return False
-    return (opened.st_dev, opened.st_ino) == (file.st_dev, file.st_ino)
+    return is_same_file(opened, file)
+
+
+def is_same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Say whether both are of the same file."""
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _open_descriptors() -> Iterator[int]:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
+from leadcrm.database.deleted_log import refuse_beside_deleted_log
 from leadcrm.database.descriptors import OPENING
 from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
 from leadcrm.errors import StoreDamaged, StoreUnavailable
@@ -23,10 +24,11 @@ def look_through(path: Path, *, timeout_s: float, also_indexes: bool = False) ->
 
     Raises:
         StoreDamaged: The file is damaged.
-        StoreUnavailable: The file cannot be read now, or is gone.
+        StoreUnavailable: The file cannot be read now, is open with a log that was deleted, or is gone.
     """
     try:
         with OPENING:
+            refuse_beside_deleted_log(path)
             opened = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         with closing(opened) as connection:
             return require_whole(connection, path, timeout_s=timeout_s, also_indexes=also_indexes)

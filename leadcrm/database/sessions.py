@@ -22,13 +22,13 @@ from pony.utils import timestamp2datetime
 
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.crashed_log import keep_log_of_overwritten
+from leadcrm.database.deleted_log import refuse_beside_deleted_log
 from leadcrm.database.descriptors import OPENING
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
 from leadcrm.database.feed_numbers import raise_numbers_within
 from leadcrm.database.postgres import deadline, open_blocking
 from leadcrm.database.sqlite import set_pragmas
-from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import StoreUnavailable
 
 AnyEntities = TypeVar("AnyEntities", bound=SpoolEntities)
@@ -71,14 +71,13 @@ _connect_sqlite = pony.orm.dbproviders.sqlite.SQLitePool._connect
 
 
 def _connect_sqlite_safely(pool: Any) -> None:
-    """Connect as Pony does, but not beside a connection whose log was deleted: the two would damage the database.
+    """Connect as Pony does, but not beside a connection whose log was deleted.
 
     Raises:
         StoreUnavailable: There is such a connection.
     """
     with OPENING:
-        if holds_deleted_log(Path(pool.filename)):
-            raise StoreUnavailable(f"the log of {pool.filename} was deleted while leadcrm ran", hint="restart leadcrm")
+        refuse_beside_deleted_log(Path(pool.filename))
         _connect_sqlite(pool)
 
 

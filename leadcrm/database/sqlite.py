@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leadcrm.database.data_dir import give_to_owner_of
+from leadcrm.database.deleted_log import refuse_beside_deleted_log
 from leadcrm.database.descriptors import OPENING
 from leadcrm.database.driver_errors import store_error
 from leadcrm.errors import StoreUnavailable
@@ -40,7 +41,8 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
     """Open an autocommit connection in WAL mode that syncs every commit; the caller issues each `BEGIN`.
 
     Raises:
-        StoreUnavailable: The file cannot be used, or it is missing and `create` is false.
+        StoreUnavailable: The file cannot be used, is open with a log that was deleted, or is missing and `create` is
+            false.
     """
     if not create and not path.exists():
         raise StoreUnavailable(f"{path} does not exist", hint="leadcrm migrate")
@@ -49,6 +51,7 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
     mode = "rwc" if create else "rw"
     try:
         with OPENING:
+            refuse_beside_deleted_log(path)
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}",
                 uri=True,

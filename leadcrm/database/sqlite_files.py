@@ -299,17 +299,3 @@ class SqliteFiles:
 
 def _is_same_content(one: os.stat_result, other: os.stat_result) -> bool:
     return one.st_mtime_ns == other.st_mtime_ns and one.st_size == other.st_size
-
-
-def holds_deleted_log(path: Path) -> bool:
-    """Say whether this process still has a log of the database open that was deleted.
-
-    SQLite shares the index of a log among a process's connections. A connection that opened a new log beside the
-    deleted one would read its pages by the old one's index.
-    """
-    deleted = f"{os.path.realpath(path)}-wal (deleted)"
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}") == deleted:
-                return True
-    return False

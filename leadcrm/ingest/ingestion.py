@@ -16,7 +16,6 @@ from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.database.sqlite import file_bytes, free_bytes, log_of
-from leadcrm.database.sqlite_files import holds_deleted_log
 from leadcrm.errors import (
     ForeignTables,
     LeadcrmError,
@@ -286,10 +285,6 @@ class Ingestion:
         path = self._config.database.path
         if path is None:
             return
-        if holds_deleted_log(path):
-            raise StoreUnavailable(
-                f"the log of {path} was deleted while leadcrm ran; leads go to the spool", hint="restart leadcrm"
-            )
         inode = path.stat().st_ino if path.exists() else None
         if self._inode is None:
             self._inode = inode

@@ -23,6 +23,7 @@ from pathlib import Path
 from leadcrm.configuration.config import Config
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_folder
+from leadcrm.database.deleted_log import refuse_beside_deleted_log
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate, status
@@ -186,6 +187,8 @@ def _spool_beside(temporary: Path) -> Path:
 
 def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:
     """Copy one snapshot of a SQLite file, which others may be writing to."""
+    # The copy would lack the newest rows.
+    refuse_beside_deleted_log(source)
     try:
         with (
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?{_reading(source)}", uri=True)) as origin,

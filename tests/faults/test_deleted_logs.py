@@ -15,6 +15,8 @@ from tests.support.waiting import wait_until
 
 BOTH = ("-wal", "-shm")
 
+REFUSAL = "leadcrm.db was deleted while leadcrm ran"
+
 
 def delete(server: Server, name: str, suffixes: tuple[str, ...]) -> None:
     for suffix in suffixes:
@@ -51,9 +53,13 @@ def test_it_is_deleted_while_people_read(start_server: StartServer, trial: Trial
     with trial.load(server):
         trial.wait_stored(300)
         delete(server, "leadcrm.db", BOTH)
-        assert leadcrm(server.data_dir.parent, "verify", DATA_DIR=str(server.data_dir)).returncode == 0
         trial.wait_spooled(100)
-    assert "was deleted while leadcrm ran; leads go to the spool" in server.stdout_path.read_text()
+        for arguments in (["verify"], ["prune", "--older-than", "1d", "--yes"], ["backup", "copy"]):
+            refused = leadcrm(server.data_dir.parent, *arguments, DATA_DIR=str(server.data_dir))
+            assert (refused.returncode, REFUSAL in refused.stderr) == (1, True), "beside the log they would damage it"
+            assert "restart leadcrm" in refused.stderr
+    assert not (server.data_dir / "leadcrm.db-wal").exists()
+    assert REFUSAL in server.stdout_path.read_text()
     assert server.terminate() == 0
     server.start()
     server.wait_drained()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 
@@ -14,6 +16,7 @@ import pytest
 
 from leadcrm.crm.raw import SpoolReader, list_raw
 from leadcrm.database.sessions import bind, session
+from leadcrm.database.sqlite import open_sqlite
 from leadcrm.errors import StoreUnavailable
 from tests.support.crm import keep, submission, url_of
 
@@ -76,3 +79,57 @@ def test_no_thread_connects_beside_one_whose_log_was_deleted(tmp_path: Path) -> 
         entities.database.disconnect()
         assert second.submit(count).result() == 1, "nobody holds the deleted log any more"
         second.submit(entities.database.disconnect).result()
+
+
+def bind_once(path: Path) -> None:
+    bind(url_of(f"sqlite:///{path}")).database.disconnect()
+
+
+def open_once(path: Path) -> None:
+    open_sqlite(path, busy_timeout_s=1).close()
+
+
+@contextmanager
+def another_process(path: Path) -> Iterator[None]:
+    """Another process has a database open that it has written to."""
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version = 7'); c.commit(); "
+        "print(flush=True); sys.stdin.read()"
+    )
+    line = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        yield
+        process.stdin.close()
+        process.wait()
+
+
+@pytest.mark.parametrize("deleted", [["-wal"], ["-shm"], ["-wal", "-shm"]], ids=" ".join)
+@pytest.mark.parametrize("opens", [bind_once, open_once], ids=["bind", "open_sqlite"])
+def test_no_process_connects_beside_another_whose_log_was_deleted(
+    tmp_path: Path, deleted: Sequence[str], opens: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "leads.db"
+    keep(f"sqlite:///{path}", [submission(b"{}", key="k")])
+    with another_process(path):
+        opens(path)
+        for end in deleted:
+            path.with_name(path.name + end).unlink()
+        left = {*tmp_path.iterdir()}
+        with pytest.raises(StoreUnavailable, match="was deleted while leadcrm ran"):
+            opens(path)
+        assert {*tmp_path.iterdir()} == left, "no new log was begun"
+    opens(path)
+
+
+def test_a_process_with_the_deleted_log_of_a_file_that_was_replaced_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "leads.db"
+    keep(f"sqlite:///{path}", [submission(b"{}", key="k")])
+    copy = path.read_bytes()
+    with another_process(path):
+        for end in ("", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink()
+        path.write_bytes(copy)
+        open_once(path)
