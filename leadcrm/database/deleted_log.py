@@ -15,9 +15,13 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 
 from leadcrm.database.descriptors import is_same_file
 from leadcrm.errors import StoreUnavailable
+
+CLOSING_S = 0.05
+"""Between two looks: what is lost is the same file at both."""
 
 
 def refuse_beside_deleted_log(path: Path) -> None:
@@ -30,8 +34,20 @@ def refuse_beside_deleted_log(path: Path) -> None:
         file = os.stat(path)
     except OSError:
         return  # SQLite tells what is wrong with the file
-    if any(_has_deleted_log(process, path, file) for process in ("self", *_processes_with_lock(file))):
-        raise StoreUnavailable(f"the log of {path} was deleted while leadcrm ran", hint="restart leadcrm")
+    if lost := _lost_files(path, file):
+        # Whoever closes the last connection deletes the files, and lets go of them a moment later.
+        sleep(CLOSING_S)
+        if not lost.isdisjoint(_lost_files(path, file)):
+            raise StoreUnavailable(f"the log of {path} was deleted while leadcrm ran", hint="restart leadcrm")
+
+
+_LostFile = tuple[str, int, int]
+"""The process that has it open, its number and when it was deleted."""
+
+
+def _lost_files(path: Path, file: os.stat_result) -> set[_LostFile]:
+    processes = ("self", *_processes_with_lock(file))
+    return {lost for process in processes for lost in _lost_files_of(process, path, file)}
 
 
 def _processes_with_lock(file: os.stat_result) -> Iterator[str]:
@@ -44,15 +60,18 @@ def _processes_with_lock(file: os.stat_result) -> Iterator[str]:
         yield from found - {str(os.getpid())}
 
 
-def _has_deleted_log(process: str, path: Path, file: os.stat_result) -> bool:
-    """Say whether a process has the file open, and a log that was deleted; False if nobody lets this one look."""
+def _lost_files_of(process: str, path: Path, file: os.stat_result) -> Iterator[_LostFile]:
+    """Yield the deleted log and index of a process that has the file open; nothing if nobody lets this one look."""
     log = f"{os.path.realpath(path)}-wal (deleted)"
     # Connections of one process share the index, whether it has a name or not.
     deleted = (log,) if process == "self" else (log, f"{os.path.realpath(path)}-shm (deleted)")
-    has_file = has_log = False
+    has_file, lost = False, []
     with suppress(OSError):
         for descriptor in os.scandir(f"/proc/{process}/fd"):
             with suppress(OSError):
-                has_file = has_file or is_same_file(os.stat(descriptor.path), file)
-                has_log = has_log or os.readlink(descriptor.path) in deleted
-    return has_file and has_log
+                opened = os.stat(descriptor.path)
+                has_file = has_file or is_same_file(opened, file)
+                if not opened.st_nlink and os.readlink(descriptor.path) in deleted:
+                    lost.append((process, opened.st_ino, opened.st_ctime_ns))
+    if has_file:
+        yield from lost

@@ -15,6 +15,7 @@ import pony.orm.decompiling
 import pytest
 
 from leadcrm.crm.raw import SpoolReader, list_raw
+from leadcrm.database.deleted_log import refuse_beside_deleted_log
 from leadcrm.database.sessions import bind, session
 from leadcrm.database.sqlite import open_sqlite
 from leadcrm.errors import StoreUnavailable
@@ -133,3 +134,20 @@ def test_a_process_with_the_deleted_log_of_a_file_that_was_replaced_is_in_nobody
             path.with_name(path.name + end).unlink()
         path.write_bytes(copy)
         open_once(path)
+
+
+def test_a_process_that_closes_the_last_connection_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "leads.db"
+    keep(f"sqlite:///{path}", [submission(b"{}", key="k")])
+    program = (
+        "import sqlite3, sys\n"
+        "while True:\n"
+        "    c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version = 7'); c.commit(); c.close()\n"
+        "    print(flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(200):
+            process.stdout.readline()
+            refuse_beside_deleted_log(path)
+        process.kill()
