@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from math import log10
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pony.orm import raw_sql, select
 
-from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
+from leadcrm.crm.leads import FILTER_COLUMNS, Cursor, LeadFilter
 from leadcrm.crm.past_days import number_with_days
-from leadcrm.crm.queries import narrow, newest_first, select_places, within
+from leadcrm.crm.queries import narrow, narrow_down_to, newest_first, select_places, within
+from leadcrm.crm.search import LOOKED_THROUGH, end_of_look
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.ingest.submission import API_SOURCE
@@ -52,18 +54,37 @@ def count_leads(entities: Entities, lead_filter: LeadFilter) -> Count:
         StoreUnavailable: The database cannot be read.
     """
     with session(entities):
-        if lead_filter == LeadFilter(since=lead_filter.since, until=lead_filter.until):
-            return Count(_count_between(entities, lead_filter.since, lead_filter.until), is_exact=True)
-        is_of_few = any(column in _FEW for column, _ in lead_filter.values)
-        if not is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
-            return Count(exact, is_exact=True)
-        rows = select(raw_sql("1", int) for lead in entities.lead).without_distinct()
-        found = len(narrow(entities, rows, lead_filter)[: MAX_COUNTED + 1])
-        if found <= MAX_COUNTED:
-            return Count(found, is_exact=True)
-        if is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
-            return Count(exact, is_exact=True)
-        return Count(_estimate(entities, lead_filter), is_exact=False)
+        return _count(entities, lead_filter)
+
+
+def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
+    since, until = lead_filter.since, lead_filter.until
+    if lead_filter == LeadFilter(since=since, until=until):
+        by_days = None if since is None else number_with_days(entities, lead_filter)
+        return Count(_count_between(entities, since, until) if by_days is None else by_days, is_exact=True)
+    is_of_few = any(column in _FEW for column, _ in lead_filter.values)
+    if not is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
+        return Count(exact, is_exact=True)
+    if lead_filter.contains and (end := end_of_look(entities, lead_filter, LOOKED_THROUGH)) is not None:
+        return _conclude(entities, lead_filter, end)
+    found = len(narrow(entities, _ones(entities), lead_filter)[: MAX_COUNTED + 1])
+    if found <= MAX_COUNTED:
+        return Count(found, is_exact=True)
+    if is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
+        return Count(exact, is_exact=True)
+    return Count(_estimate(entities, lead_filter), is_exact=False)
+
+
+def _ones(entities: Entities) -> Any:
+    return select(raw_sql("1", int) for lead in entities.lead).without_distinct()
+
+
+def _conclude(entities: Entities, lead_filter: LeadFilter, end: Cursor) -> Count:
+    """Conclude from the newest leads down to a place how many have parts of texts of all that the rest lets through."""
+    found = int(narrow_down_to(entities, _ones(entities), lead_filter, end).count())
+    all_of_rest = _count(entities, replace(lead_filter, contains=()))
+    leads = found * all_of_rest.leads / LOOKED_THROUGH
+    return Count(round(round(leads, 1 - int(log10(leads)))) if leads else 0, is_exact=False)
 
 
 def _count_between(entities: Entities, since: datetime | None, until: datetime | None) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -82,6 +83,14 @@ def within(query: Any, since: datetime | None, until: datetime | None) -> Any:
     if until is not None:
         query = query.where(lambda lead: lead.created_at < until)
     return query
+
+
+def narrow_down_to(entities: Entities, query: Any, lead_filter: LeadFilter, cursor: Cursor) -> Any:
+    """Narrow a query by a filter to the lead at the cursor, which it lets through, and newer ones."""
+    at, id = cursor
+    # In place of the filter's own time: of two bounds SQLite takes the first for its range.
+    query = narrow(entities, query, replace(lead_filter, since=at))
+    return query.where(lambda lead: lead.created_at > at or lead.raw.id >= id)
 
 
 def where_sql(query: Any, condition: str, values: Sequence[str]) -> Any:

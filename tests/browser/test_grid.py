@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import PHONE, Studio
 from tests.support.crm import keep, submission
@@ -114,6 +114,29 @@ def test_a_lead_is_found_by_its_id_and_an_empty_search_says_what_is_searched(stu
     expect(studio.page.get_by_role("columnheader", name="Arrived").get_by_role("button")).to_be_disabled()
     search.fill("nobody is like that")
     expect(studio.page.get_by_text("any id, key or click id")).to_be_visible()
+
+
+def test_a_page_with_few_parts_of_texts_says_how_far_it_looked_and_the_next_one_follows(studio: Studio) -> None:
+    studio.post(lastName="Farback", marker="parts", description="a needle")
+    lead = studio.ask("GET", "/api/leads?marker=parts")["leads"][0]
+    held: list[Route] = []
+
+    def answer(route: Route) -> None:
+        looked = {"leads": 100_000, "from": "2024-05-06T07:08:09Z"}
+        if "cursor=last" in route.request.url:
+            held.append(route)
+        elif "cursor=more" in route.request.url:
+            route.fulfill(json={"leads": [], "next": "last", "searched": looked})
+        else:
+            route.fulfill(json={"leads": [], "next": "more", "searched": looked})
+
+    studio.page.route("**/api/leads?*contains*", answer)
+    studio.sign_in("?contains=description:needle")
+    expect(studio.page.get_by_text("looked back to")).to_contain_text("2024")
+    wait_until(lambda: len(held) == 1)
+    held[0].fulfill(json={"leads": [lead], "next": None})
+    expect(studio.page.locator("tr[data-id]")).to_have_count(1)
+    expect(studio.page.get_by_text("looked back to")).to_have_count(0)
 
 
 def test_a_lead_whose_person_has_others_is_marked(studio: Studio) -> None:

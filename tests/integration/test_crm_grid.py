@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from leadcrm.crm import counting
+from leadcrm.crm import counting, search
 from leadcrm.crm.leads import LeadFilter
 from leadcrm.crm.times import parse_moment
 from leadcrm.database.sessions import bind
@@ -147,6 +149,35 @@ def test_more_leads_than_are_counted_one_by_one_are_told_about(crm: Crm, monkeyp
     about = counting.count_leads(entities, latvian)
     assert not about.is_exact
     assert 50 <= about.leads <= 70
+    entities.database.disconnect()
+
+
+def test_parts_of_texts_are_looked_for_among_so_many_leads_at_once(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (counting, search):
+        monkeypatch.setattr(module, "LOOKED_THROUGH", 50)
+    sent(crm, *({"marker": "looked", "ip": f"192.0.2.{'needle' if n % 70 == 3 else n}"} for n in range(180)))
+    entities = bind(url_of(crm.database))
+    listed = crm.get("/api/leads", marker="looked", limit=500)["leads"]
+    wanted = [lead["id"] for lead in listed if lead["ip"].endswith("needle")]
+    assert len(wanted) == 3
+    since, until = (parse_moment(listed[place]["createdAt"]) for place in (-1, 0))
+    for period in ({}, {"since": since}, {"since": since, "until": until + timedelta(seconds=1)}):
+        rest = LeadFilter(values=(("marker", ("looked",)),), **period)
+        lead_filter = replace(rest, contains=(("ip", ("NEEDLE",)),))
+        pages = [search.list_leads(entities, lead_filter, limit=2)]
+        while pages[-1].next is not None:
+            pages.append(search.list_leads(entities, lead_filter, limit=2, after=pages[-1].next))
+        assert [str(lead.id) for page in pages for lead in page.leads] == wanted
+        assert len(pages) == 4, "three of fifty leads, and what is left"
+        reached = [page.reach for page in pages[:-1]]
+        assert [reach and reach.leads for reach in reached] == [50] * 3
+        assert [reach and reach.since for reach in reached] == [
+            parse_moment(listed[place]["createdAt"]) for place in (49, 99, 149)
+        ]
+        assert pages[-1].reach is None, "all leads were looked at"
+        about = counting.count_leads(entities, lead_filter)
+        assert not about.is_exact
+        assert about.leads == round(180 / 50)
     entities.database.disconnect()
 
 

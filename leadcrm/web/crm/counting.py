@@ -7,6 +7,7 @@ from sanic.response import HTTPResponse
 from leadcrm.crm.counting import MAX_COUNTED, MAX_VALUES, VALUED_LEADS, count_leads, known_values
 from leadcrm.crm.documents import count_document, values_document
 from leadcrm.crm.others import MAX_OTHERS, count_others
+from leadcrm.crm.search import LOOKED_THROUGH
 from leadcrm.crm.tokens import Right
 from leadcrm.web.crm.declarations import (
     UUID_SCHEMA,
@@ -40,7 +41,8 @@ COUNT_LEADS = Route(
         )
     },
     f"It is exact up to {MAX_COUNTED}, where nothing but a period narrows, and where the columns do that statistics "
-    "count by, domain or lang. A count that took long is repeated for twenty times what it took.",
+    f"count by, domain or lang. Parts of other texts are looked for among the newest {LOOKED_THROUGH} leads that the "
+    "rest of the filter lets through. A count that took long is repeated for twenty times what it took.",
     tuple(parameter for parameter in FILTER_PARAMETERS if parameter.name != "q"),
     right=Right.READ,
 )

@@ -14,6 +14,7 @@ from leadcrm.crm.feed import Feed
 from leadcrm.crm.leads import LONGEST_LISTED, MAX_ROWS, Cursor, Lead
 from leadcrm.crm.lookup import LeadHistory, get_history
 from leadcrm.crm.raw import SpoolReader
+from leadcrm.crm.search import LOOKED_THROUGH
 from leadcrm.crm.sorting import NEWEST_FIRST, SORTS, SortCursor, decode_cursor, list_sorted, sort_of
 from leadcrm.crm.stored_order import list_stored_leads
 from leadcrm.crm.tokens import Right
@@ -74,7 +75,9 @@ _PAGE = {
         "next": TEXT_OR_NULL,
         "searched": {
             **json_object(leads=COUNT, **{"from": {"anyOf": [TIME, NULL]}}),
-            "description": "Of a search: among how many of the newest leads parts were looked for; null for all.",
+            "description": "Of a search: among how many of the newest leads parts were looked for; null for all. Of "
+            f"`contains`, where the page ends after {LOOKED_THROUGH} leads that the rest of the filter lets through: "
+            "how far back that is. `next` goes on from there.",
         },
     },
 }

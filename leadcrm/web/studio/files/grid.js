@@ -117,11 +117,14 @@ export class Grid {
 	async fetch() {
 		if (this.isFetching) return;
 		this.isFetching = true;
+		let isMore = false;
 		try {
-			await this.more();
+			isMore = await this.more();
 		} finally {
 			this.isFetching = false;
 		}
+		// A page may have fewer rows than the screen.
+		if (isMore) this.draw();
 	}
 
 	/** Make another row current by a key, and return whether the key does that. */

@@ -197,7 +197,9 @@ export class LeadsView {
 	}
 
 	async loadMore() {
-		if (await this.list.loadMore()) this.showLoaded();
+		const isMore = await this.list.loadMore();
+		if (isMore) this.showLoaded();
+		return isMore;
 	}
 
 	showLoaded() {
@@ -344,10 +346,12 @@ export class LeadsView {
 const titleOf = (lead) => fullName(lead) || lead.email || lead.phone || "no name";
 
 /** How far a search has looked; empty where it has looked through all leads. */
-const reachText = (searched) =>
-	searched?.from
-		? `, parts of names among the newest ${formatNumber(searched.leads)}, since ${longTime(searched.from)}`
-		: "";
+const reachText = (searched) => {
+	if (!searched?.from) return "";
+	const since = longTime(searched.from);
+	if (!place.parameters.get("q")) return `, looked back to ${since}`;
+	return `, parts of names among the newest ${formatNumber(searched.leads)}, since ${since}`;
+};
 
 function noMatch(searched) {
 	const nothing = Object.fromEntries(FILTERS.map((name) => [name, null]));

@@ -40,6 +40,7 @@ export class Pages {
 		const page = await this.ask([...filter, ["limit", PAGE_ROWS], ["cursor", next]]);
 		if (this.filter !== filter) return false;
 		this.next = page.next;
+		this.searched = page.searched ?? null;
 		this.rows.append(page.items, page.next !== null);
 		return true;
 	}
