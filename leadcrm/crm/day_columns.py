@@ -10,7 +10,7 @@ import sys
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -136,6 +136,15 @@ class ColumnFilter:
                         total[name][values[number]] += some
         for tally in tallies.values():
             tally.finish()
+
+    def count_statuses(self, packed: bytes, column: str) -> Iterator[tuple[str | None, str | None, int]]:
+        """Yield each value of a column with each status and the number of a day's leads that it lets through."""
+        day = _Day(packed)
+        chosen = self._choose(day)
+        values, numbers = day.unpack(column)
+        statuses, places = day.unpack("status")
+        for (number, place), leads in Counter(compress(zip(numbers, places, strict=True), chosen)).items():
+            yield values[number], statuses[place], leads
 
     def count(self, packed: bytes) -> int:
         """Return the number of a day's leads that it lets through."""

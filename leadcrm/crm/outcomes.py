@@ -9,6 +9,7 @@ from leadcrm.crm.correction import KINDS
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.events import PROGRAM_NAMES
 from leadcrm.crm.leads import LeadFilter
+from leadcrm.crm.past_days import statuses_with_days
 from leadcrm.crm.statistics import MAX_VALUES
 from leadcrm.crm.value_counts import DIMENSIONS, LONGEST_VALUE, gathered_sql
 from leadcrm.database.entities import Entities, quoted_table
@@ -42,8 +43,9 @@ def outcomes_by(entities: Entities, lead_filter: LeadFilter, column: str) -> lis
     """
     assert column in DIMENSIONS
     statuses: dict[str | None, dict[str, int]] = {}
-    for value, status, leads in _statuses(entities, lead_filter, column):
-        statuses.setdefault(value, {})[status] = leads
+    for value, status, leads in statuses_with_days(entities, lead_filter, column, _statuses):
+        by_status = statuses.setdefault(value, {})
+        by_status[str(status)] = by_status.get(str(status), 0) + leads
     touches = {value: (touched, median) for value, touched, median in _touches(entities, lead_filter, column)}
     made = [
         Outcome(value, sum(by_status.values()), by_status, *touches.get(value, (0, None)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, time
 
@@ -17,6 +17,8 @@ from leadcrm.crm.queries import narrow, within
 from leadcrm.crm.times import now
 from leadcrm.crm.value_counts import DIMENSIONS, Counts, count_by_values
 from leadcrm.database.entities import Entities
+
+CountStatuses = Callable[[Entities, LeadFilter, str], Iterable[tuple[str | None, str | None, int]]]
 
 MAX_OTHERS = 50_000
 """Leads of other days, such as those that have just changed, that are looked at for an exact number."""
@@ -41,6 +43,29 @@ def count_with_days(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> 
         for name, counter in count_by_values(entities, replace(lead_filter, since=start, until=stop), unit).items():
             total[name].update(counter)
     return total
+
+
+def statuses_with_days(
+    entities: Entities, lead_filter: LeadFilter, column: str, count: CountStatuses
+) -> Iterator[tuple[str | None, str | None, int]]:
+    """Yield values of a column with statuses and numbers of leads, which are to be added up.
+
+    The caller holds the session, and has read nothing of leads in it.
+
+    Args:
+        entities: The bound database.
+        lead_filter: Which leads.
+        column: One of `DIMENSIONS`.
+        count: Counts those of other days.
+    """
+    since, until = lead_filter.since, lead_filter.until
+    counted: list[date] = []
+    if (wanted := ColumnFilter.of(entities, lead_filter)) is not None:
+        days = _whole_days(entities, since, until, columns=True)
+        for packed in _noting(read_days(entities, days, columns=True), counted):
+            yield from wanted.count_statuses(packed, column)
+    for start, stop in _others(counted, since, until):
+        yield from count(entities, replace(lead_filter, since=start, until=stop), column)
 
 
 def number_with_days(entities: Entities, lead_filter: LeadFilter) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -13,13 +14,13 @@ import orjson
 import pytest
 from pony.orm import select
 
-from leadcrm.crm import counting, day_columns
+from leadcrm.crm import counting, day_columns, outcomes
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
 from leadcrm.crm.counting import Count, count_leads
 from leadcrm.crm.day_keeping import DayKeeper
 from leadcrm.crm.leads import LeadFilter
-from leadcrm.crm.past_days import count_with_days, number_with_days
+from leadcrm.crm.past_days import count_with_days, number_with_days, statuses_with_days
 from leadcrm.crm.queries import narrow
 from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
@@ -98,6 +99,13 @@ def test_every_filter_lets_the_same_leads_through(entities: Entities, monkeypatc
         period = LeadFilter(since=SINCE, until=NOW.replace(tzinfo=None) + timedelta(minutes=1), **parts)
         with session(entities):
             assert count_with_days(entities, period, "quarter") == count_by_values(entities, period, "quarter"), name
+            for column in ("assigned_to", "marker"):
+                found: Counter[Any] = Counter()
+                for value, status, leads in statuses_with_days(entities, period, column, outcomes._statuses):
+                    found[value, status] += leads
+                assert found == {
+                    (value, status): n for value, status, n in outcomes._statuses(entities, period, column)
+                }
         for lead_filter in (LeadFilter(**parts), LeadFilter(since=SINCE, **parts)):
             assert count_leads(entities, lead_filter) == Count(number_by_rows(entities, lead_filter), True), name
     # However many there are, what past days tell is exact.
