@@ -117,13 +117,9 @@ export class Grid {
 	async fetch() {
 		if (this.isFetching) return;
 		this.isFetching = true;
-		let isMore = false;
-		try {
-			isMore = await this.more();
-		} finally {
+		const isMore = await this.more().finally(() => {
 			this.isFetching = false;
-		}
-		// A page may have fewer rows than the screen.
+		});
 		if (isMore) this.draw();
 	}
 

@@ -11,7 +11,7 @@ export class LeadList extends Pages {
 			choices.learn(leads);
 			return { items: leads, next, searched };
 		});
-		// Announced leads that are not in the list yet, and whether there are others that were not announced.
+		// Announced leads that are not in the list yet, and whether others were not announced.
 		this.waiting = [];
 		this.hasMissed = false;
 	}
@@ -49,7 +49,7 @@ export class LeadList extends Pages {
 		this.waiting = [];
 	}
 
-	/** Reload those of the changed leads that are in the list. */
+	/** Reload the changed leads that are in the list. */
 	async refresh(ids) {
 		const held = new Set(this.rows.items.map((lead) => lead.id));
 		for (const id of ids.filter((each) => held.has(each))) {

@@ -197,9 +197,9 @@ export class LeadsView {
 	}
 
 	async loadMore() {
-		const isMore = await this.list.loadMore();
-		if (isMore) this.showLoaded();
-		return isMore;
+		if (!(await this.list.loadMore())) return false;
+		this.showLoaded();
+		return true;
 	}
 
 	showLoaded() {
@@ -345,13 +345,9 @@ export class LeadsView {
 
 const titleOf = (lead) => fullName(lead) || lead.email || lead.phone || "no name";
 
-/** How far a search has looked; empty where it has looked through all leads. */
-const reachText = (searched) => {
-	if (!searched?.from) return "";
-	const since = longTime(searched.from);
-	if (!place.parameters.get("q")) return `, looked back to ${since}`;
-	return `, parts of names among the newest ${formatNumber(searched.leads)}, since ${since}`;
-};
+/** How far a search has looked. */
+const reachText = (searched) =>
+	searched?.from ? `, parts of texts among ${formatNumber(searched.leads)}, back to ${longTime(searched.from)}` : "";
 
 function noMatch(searched) {
 	const nothing = Object.fromEntries(FILTERS.map((name) => [name, null]));

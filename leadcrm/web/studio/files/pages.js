@@ -16,13 +16,13 @@ export class Pages {
 	async load(filter) {
 		this.loading?.abort();
 		const loading = new AbortController();
-		// A copy tells a late answer that it belongs to an earlier load.
+		// A copy tells a late answer of an earlier load.
 		Object.assign(this, { loading, filter: [...filter], next: null });
 		try {
 			const page = await this.ask([...filter, ["limit", PAGE_ROWS]], loading.signal);
 			if (this.loading !== loading) return false;
 			this.next = page.next;
-			this.searched = page.searched ?? null;
+			this.searched = page.searched;
 			this.rows.replace(page.items, page.next !== null);
 			return true;
 		} catch (error) {
@@ -40,7 +40,7 @@ export class Pages {
 		const page = await this.ask([...filter, ["limit", PAGE_ROWS], ["cursor", next]]);
 		if (this.filter !== filter) return false;
 		this.next = page.next;
-		this.searched = page.searched ?? null;
+		this.searched = page.searched;
 		this.rows.append(page.items, page.next !== null);
 		return true;
 	}
