@@ -55,6 +55,8 @@ class Forks:
         with open(output, "rb"), open(errors, "rb"), open(report, "rb"):
             received = _read_to_end([output, errors, report])
         pid, _, status = received[report].partition(b" ")
+        if not pid:
+            raise AssertionError(f"leadcrm could not be imported:\n{self.close()}")
         if not status:
             os.kill(int(pid), signal.SIGKILL)
             raise subprocess.TimeoutExpired(arguments, TIMEOUT_S)
@@ -78,13 +80,14 @@ class Forks:
                 atexit.register(self.close)
             return self._requests
 
-    def close(self) -> None:
-        """End the process; commands that run are left to their end."""
+    def close(self) -> str:
+        """End the process, which leaves commands that run to their end, and return its own errors."""
         with self._lock:
-            if self._requests is not None and self._process is not None:
-                self._requests.close()
-                self._process.communicate()
-                self._requests = None
+            if self._requests is None or self._process is None:
+                return ""
+            self._requests.close()
+            self._requests = None
+            return _text(self._process.communicate()[1])
 
 
 def _text(output: bytes) -> str:
