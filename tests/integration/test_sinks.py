@@ -225,7 +225,7 @@ def test_a_delivery_that_is_dead_waits_for_a_person_who_retries_or_drops_it(scen
     verified = scene.command("verify")
     assert (verified.returncode, "sink busy" in verified.stdout) == (1, True)
     assert scene.crm.server.client.metric("leadcrm_delivery_oldest_seconds", sink="crm") == 0
-    assert scene.crm.server.client.metric("leadcrm_deliveries_total", sink="fails", outcome="delivered") > 0
+    wait_until(lambda: scene.crm.server.client.metric("leadcrm_deliveries_total", sink="fails", outcome="delivered"))
 
 
 def test_a_changed_file_is_taken_in_and_a_faulty_one_refused(scene: Scene) -> None:
