@@ -35,14 +35,17 @@ def refuse_beside_deleted_log(path: Path) -> None:
     except OSError:
         return  # SQLite tells what is wrong with the file
     if lost := _lost_files(path, file):
-        # Whoever closes the last connection deletes the files, and lets go of them a moment later.
+        # Whoever closes the last connection deletes the index, and lets go of it a moment later.
         sleep(CLOSING_S)
-        if not lost.isdisjoint(_lost_files(path, file)):
-            raise StoreUnavailable(f"the log of {path} was deleted while leadcrm ran", hint="restart leadcrm")
+        for process, *_ in lost & _lost_files(path, file):
+            text = f"the log of {path} was deleted while leadcrm ran"
+            if process == "self":
+                raise StoreUnavailable(text, hint="restart leadcrm")
+            raise StoreUnavailable(f"{text}, and process {process} goes on with it", hint="restart it")
 
 
 _LostFile = tuple[str, int, int]
-"""The process that has it open, its number and when it was deleted."""
+"""The process that has it open, the file's inode and, of an index, when it was deleted: its inode may come again."""
 
 
 def _lost_files(path: Path, file: os.stat_result) -> set[_LostFile]:
@@ -62,16 +65,21 @@ def _processes_with_lock(file: os.stat_result) -> Iterator[str]:
 
 def _lost_files_of(process: str, path: Path, file: os.stat_result) -> Iterator[_LostFile]:
     """Yield the deleted log and index of a process that has the file open; nothing if nobody lets this one look."""
-    log = f"{os.path.realpath(path)}-wal (deleted)"
-    # Connections of one process share the index, whether it has a name or not.
-    deleted = (log,) if process == "self" else (log, f"{os.path.realpath(path)}-shm (deleted)")
+    opened, log, index = (f"{os.path.realpath(path)}{end}" for end in ("", "-wal (deleted)", "-shm (deleted)"))
     has_file, lost = False, []
     with suppress(OSError):
         for descriptor in os.scandir(f"/proc/{process}/fd"):
             with suppress(OSError):
-                opened = os.stat(descriptor.path)
-                has_file = has_file or is_same_file(opened, file)
-                if not opened.st_nlink and os.readlink(descriptor.path) in deleted:
-                    lost.append((process, opened.st_ino, opened.st_ctime_ns))
+                # Of thousands of sockets it is known by the name alone.
+                name = os.readlink(descriptor.path)
+                if name == opened:
+                    has_file = has_file or is_same_file(os.stat(descriptor.path), file)
+                elif name == log:
+                    # Every write changes its times.
+                    lost.append((process, os.stat(descriptor.path).st_ino, 0))
+                elif name == index and process != "self":
+                    # Connections of one process share the index, whether it has a name or not.
+                    status = os.stat(descriptor.path)
+                    lost.append((process, status.st_ino, status.st_ctime_ns))
     if has_file:
         yield from lost
