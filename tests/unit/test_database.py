@@ -27,7 +27,7 @@ from leadcrm.database.postgres import PostgresConnection, deadline
 from leadcrm.database.sessions import bind, session
 from leadcrm.database.sqlite import busy_timeout, open_sqlite
 from leadcrm.errors import StoreUnavailable
-from tests.support.crm import keep, url_of
+from tests.support.crm import keep, submission, url_of
 from tests.support.postgres import PostgresCluster
 from tests.support.rows import Rows
 from tests.support.waiting import wait_until
@@ -238,3 +238,24 @@ def test_a_new_file_is_not_for_every_user(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert modes == {"leads.db": 0, "leads.db-wal": 0, "leads.db-shm": 0}
+
+
+def test_a_commit_that_the_end_of_the_server_cuts_off_is_unavailable(own_postgres: PostgresCluster) -> None:
+    """The rollback after it fails, too."""
+    database = own_postgres.url
+    keep(database, [submission(b"{}", key="k")])
+    entities = bind(url_of(database))
+    own_postgres.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    own_postgres.execute("SELECT pg_reload_conf()")
+    waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+    def commit() -> None:
+        with session(entities, writes=True):
+            entities.raw_lead.get().error = "seen"
+
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(commit)
+        wait_until(lambda: own_postgres.execute(waits))
+        own_postgres.kill9()
+        with pytest.raises(StoreUnavailable):
+            done.result()
