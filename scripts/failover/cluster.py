@@ -40,6 +40,7 @@ SETTINGS = {
         "parameters": {
             "max_connections": 100,
             "authentication_timeout": "5s",
+            "wal_receiver_status_interval": "1s",
             "wal_log_hints": "on",
             "wal_keep_size": "128MB",
             "hot_standby_feedback": "on",

@@ -41,6 +41,8 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
     "timezone": "<+0545>-5:45",
+    # What a standby has is else told up to 10 s late where nothing new follows.
+    "wal_receiver_status_interval": "1s",
 }
 
 
