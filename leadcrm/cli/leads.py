@@ -188,13 +188,18 @@ def _list(crm: Crm, arguments: argparse.Namespace) -> int:
     record_reading(crm, Action.LIST, arguments)
     statuses = [status.name for status in crm.config.statuses]
     page = list_sorted(crm.entities, lead_filter, sort, statuses, limit=arguments.limit, after=cursor)
-    document = lead_page_document(page)
     if arguments.json:
-        printing.print_json(document)
+        printing.print_json(lead_page_document(page))
     else:
         columns = LEAD_NAMES if arguments.wide else arguments.columns
         columns = columns or printing.columns_that_fit(_COLUMNS)
-        leads = [lead | _local_times(lead, crm.zone) for lead in document["leads"]]
+        found = lead_page_document(page)["leads"]
+        # A page of parts of texts ends where so many leads were looked at.
+        while isinstance(page.next, Cursor) and len(found) < arguments.limit:
+            limit = arguments.limit - len(found)
+            page = list_sorted(crm.entities, lead_filter, sort, statuses, limit=limit, after=page.next)
+            found += lead_page_document(page)["leads"]
+        leads = [lead | _local_times(lead, crm.zone) for lead in found]
         printing.print_table(columns, ([lead[name] for name in columns] for lead in leads), are_whole=arguments.wide)
     return EXIT_DONE
 
