@@ -214,8 +214,10 @@ def _batches(entities: Entities, ids: list[UUID], pace: Pace) -> Iterator[list[U
     while start < len(ids):
         pace.rest()
         end, held = start, 0
-        while end < min(len(ids), start + pace.rows) and (end == start or held <= BATCH_BYTES):
+        while end < min(len(ids), start + pace.rows):
             held += sizes.get(ids[end]) or 0
+            if end > start and held > BATCH_BYTES:
+                break
             end += 1
         yield ids[start:end]
         start = end

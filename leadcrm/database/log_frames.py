@@ -108,8 +108,7 @@ class _Frames:
         self.page_bytes = int.from_bytes(os.pread(log, 4, 8), "big")
         self._step = self.page_bytes + _FRAME_HEAD_BYTES
         self._count, rest = divmod(max(0, os.fstat(log).st_size - _LOG_HEAD_BYTES), self._step)
-        # SQLite cuts a log off at its limit when it is begun anew. No limit that is a whole number of kibibytes is one
-        # of frames.
+        # SQLite cuts a log off at its limit when it is begun anew: `SQLITE_LOG_BYTES` is no whole number of frames.
         self._is_cut_off = rest > 0
 
     def content(self, frame: _Frame) -> bytes:

@@ -47,7 +47,7 @@ POSTPONED_PAUSE_S = 0.15
 longer after a body that takes long by itself, for which the leads wait."""
 
 QUIET_S = 1.0
-"""How long no lead must have arrived for them to be read without a pause."""
+"""How long this process must have got no lead for them to be read without a pause."""
 
 INSPECTION_PAUSE_S = 60.0
 """The interval between two looks for damage, each of which reads the file for half a second at most."""

@@ -11,6 +11,7 @@ import pytest
 
 from leadcrm.database.log_frames import lacks_moved_pages
 from leadcrm.database.log_index import Checkpoints
+from leadcrm.database.sqlite import SQLITE_LOG_BYTES
 
 PREAD = os.pread
 
@@ -89,3 +90,7 @@ def test_pages_that_a_vacuum_cut_off_are_not_missing(tmp_path: Path) -> None:
                 assert not lacks_moved_pages(file.fileno(), log.fileno(), checkpoints, at_leisure=True)
                 # The round goes on, and the file grows again.
                 connection.execute("INSERT INTO words VALUES (?)", ("word" * 9000,))
+
+
+def test_a_log_that_is_cut_off_at_its_limit_ends_within_a_frame() -> None:
+    assert all((SQLITE_LOG_BYTES - 32) % ((512 << shift) + 24) for shift in range(8))

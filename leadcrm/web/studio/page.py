@@ -90,11 +90,13 @@ class StudioPage:
             return HTTPResponse(None, 308, {**HEADERS, "location": f"../studio{query}"})
         content, kind, tag = self._files[name]
         headers = {**HEADERS, "etag": tag, "vary": "Accept-Encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            # Nothing in these files is a secret, which its compression beside chosen texts could tell.
-            content = self._compressed.get(name) or self._compressed.setdefault(name, compress(content, mtime=0))
-            headers |= {"content-encoding": "gzip", "etag": f"W/{tag}"}
-            tag = headers["etag"]
+        takes_gzip = "gzip" in request.headers.get("accept-encoding", "")
+        if takes_gzip:
+            tag = f"W/{tag}"
+            headers |= {"content-encoding": "gzip", "etag": tag}
         if request.headers.get("if-none-match") == tag:
             return HTTPResponse(None, 304, headers)
+        if takes_gzip:
+            # Nothing in these files is a secret, which its compression beside chosen texts could tell.
+            content = self._compressed.get(name) or self._compressed.setdefault(name, compress(content, mtime=0))
         return HTTPResponse(content, 200, headers, kind)
