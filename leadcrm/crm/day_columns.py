@@ -20,12 +20,14 @@ from struct import Struct
 from typing import Any
 
 import orjson
+from psycopg2.extensions import encodings
 
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
 from leadcrm.crm.tallies import Tally
 from leadcrm.crm.value_counts import DIMENSIONS, LONGEST_VALUE, Counts, gathered_sql
 from leadcrm.database.entities import Entities, quoted_table
+from leadcrm.database.postgres import COMPLETE_ENCODINGS
 
 COLUMNS = tuple(column for column in FILTER_COLUMNS if column != "click_id")
 
@@ -227,10 +229,20 @@ def _cases(entities: Entities) -> dict[int, str]:
 
     In the locales of PostgreSQL the Kelvin sign is a k and the dotted capital I an i, and to Turkish ones I is no i.
     """
-    letters = f"{ascii_uppercase}\u0130\u212a"
+    codec = _codec_of(entities)
+    # A letter that the database lacks would fail the statement.
+    letters = f"{ascii_uppercase}\u0130\u212a".encode(codec, "ignore").decode(codec)
     # A cast, since a value alone has no type to PostgreSQL.
     (folded,) = entities.database.select("lower(CAST($letters AS text))", {"letters": "\n".join(letters)}, {})
     return {ord(letter): lower for letter, lower in zip(letters, folded.split("\n"), strict=True)}
+
+
+def _codec_of(entities: Entities) -> str:
+    """Return the codec of the letters that a database holds."""
+    if entities.database.provider.dialect == "SQLite":
+        return "utf-8"
+    (encoding,) = entities.database.select("current_setting('server_encoding')")
+    return "utf-8" if encoding in COMPLETE_ENCODINGS else encodings.get(encoding, "ascii")
 
 
 def _contains(texts: Sequence[str], cases: dict[int, str]) -> _Matches:
