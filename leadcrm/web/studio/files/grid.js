@@ -59,13 +59,9 @@ export class Grid {
 		return Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) || 40;
 	}
 
-	get isAtTop() {
-		return this.element.scrollTop < this.rowHeight;
-	}
-
-	/** Whether a click may be about to fall on a row. */
-	get isUnderPointer() {
-		return this.element.matches(":hover");
+	// New rows move all others down: not where a person has scrolled away, or the next click would meet another row.
+	get mayMove() {
+		return this.element.scrollTop < this.rowHeight && !this.element.matches(":hover");
 	}
 
 	draw() {

@@ -147,7 +147,7 @@ export class InboxView {
 	async look() {
 		const page = await api.inbox([...this.question, ["limit", 1]]).catch(() => null);
 		if (!page || this.pages.isLoading || page.rows[0]?.id === this.newest) return;
-		if (this.grid.isAtTop && !this.grid.isUnderPointer) this.reload();
+		if (this.grid.mayMove) this.reload();
 		else this.news.hidden = false;
 	}
 

@@ -97,10 +97,7 @@ export class LeadsView {
 		this.rows.setCurrentItem(place.open);
 		this.arrange();
 		const filter = JSON.stringify([place.filter, place.sort]);
-		if (filter === this.loadedFilter) {
-			this.grid.draw();
-			return;
-		}
+		if (filter === this.loadedFilter) return;
 		this.loadedFilter = filter;
 		this.reload();
 	}
@@ -238,15 +235,9 @@ export class LeadsView {
 		if (await this.list.announce(event)) this.offerArrivals();
 	}
 
-	// New leads come in at the top, and move all others down. A person who has scrolled away, or whose next click would
-	// meet another lead, is told and not moved.
-	get mayMove() {
-		return this.grid.isAtTop && !this.grid.isUnderPointer;
-	}
-
 	offerArrivals() {
 		if (this.list.isLoading) return;
-		if (this.mayMove && !this.list.hasMissed && place.sort === NEWEST_FIRST) {
+		if (this.grid.mayMove && !this.list.hasMissed && place.sort === NEWEST_FIRST) {
 			this.showArrivals();
 			return;
 		}
@@ -289,7 +280,7 @@ export class LeadsView {
 
 	/** Leads may have arrived or changed unannounced. */
 	missed() {
-		if (this.mayMove && !this.rows.selected.size) {
+		if (this.grid.mayMove && !this.rows.selected.size) {
 			this.reload();
 			return;
 		}
