@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { choices } from "../../leadcrm/web/studio/files/changes.js";
+import { Grid } from "../../leadcrm/web/studio/files/grid.js";
 import { LeadList } from "../../leadcrm/web/studio/files/lead_list.js";
 import { Rows } from "../../leadcrm/web/studio/files/rows.js";
 import { deferred, json, page, reset, server } from "./browser.js";
@@ -60,6 +61,47 @@ test("a page of an older load is dropped, though its filter is the same", async 
 	late.resolve(page([lead("a")]));
 	assert.equal(await more, false);
 	assert.deepEqual([ids(), list.next, rows.hasMore], [["x"], "other", true]);
+});
+
+test("the list goes on though a page of an older filter comes after its first one", async () => {
+	await load([lead("b")], { filter: MARKED, next: "cursor" });
+	let drawn = 0;
+	const draw = () => {
+		drawn++;
+		if (rows.hasMore) grid.fetch();
+	};
+	const grid = Object.assign(Object.create(Grid.prototype), { rows, draw, more: () => list.loadMore() });
+	rows.onChange = draw;
+	const late = deferred();
+	server.respond = () => late.promise;
+	draw();
+	await load([lead("x")], { next: "other" });
+	server.respond = (path) => (path.includes("cursor=other") ? page([lead("w")]) : deferred().promise);
+	late.resolve(page([lead("a")]));
+	for (let turns = 0; turns < 50 && rows.hasMore; turns++) await new Promise(setImmediate);
+	assert.deepEqual([ids(), rows.hasMore], [["x", "w"], false]);
+	drawn = 0;
+	server.respond = () => deferred().promise;
+	rows.hasMore = true;
+	draw();
+	for (let turns = 0; turns < 5; turns++) await new Promise(setImmediate);
+	assert.equal(drawn, 1, "where no page is to be had, the list does not ask again by itself");
+});
+
+test("a list whose next page failed offers to try again", async () => {
+	await load([lead("b")], { next: "cursor" });
+	const offered = [];
+	const note = { replaceChildren: (...parts) => offered.push(...parts) };
+	const element = { setAttribute: () => {}, addEventListener: () => {}, append: (...parts) => offered.push(...parts) };
+	globalThis.document = { createElement: () => element };
+	const parts = { rows, note, draw: () => {}, more: () => list.loadMore() };
+	const grid = Object.assign(Object.create(Grid.prototype), parts);
+	server.respond = () => json({ message: "away" }, 503);
+	await assert.rejects(grid.fetch(), { message: "away" });
+	assert.deepEqual(offered, ["Try again", element]);
+	server.respond = () => page([lead("a")]);
+	await grid.fetch();
+	assert.deepEqual([ids(), rows.hasMore], [["b", "a"], false]);
 });
 
 test("no page is asked for by an old cursor while a load is under way", async () => {

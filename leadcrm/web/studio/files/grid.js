@@ -1,6 +1,6 @@
 // A table of any length: only the rows in sight are in the page, and the next page is fetched before it is needed.
 
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 
 const ROWS_AROUND = 12;
 const FETCH_AHEAD_ROWS = 60;
@@ -28,12 +28,9 @@ export class Grid {
 			this.note,
 		);
 		rows.onChange = redraw;
-		for (const [name, isPrinted] of [
-			["beforeprint", true],
-			["afterprint", false],
-		])
+		for (const name of ["beforeprint", "afterprint"])
 			addEventListener(name, () => {
-				this.isPrinted = isPrinted;
+				this.isPrinted = name === "beforeprint";
 				this.draw();
 			});
 		new ResizeObserver(redraw).observe(this.element);
@@ -111,12 +108,18 @@ export class Grid {
 	}
 
 	async fetch() {
+		this.isWanted = this.isFetching;
 		if (this.isFetching) return;
 		this.isFetching = true;
-		const isMore = await this.more().finally(() => {
+		try {
+			await this.more();
+		} catch (error) {
+			if (this.rows.hasMore) this.note.replaceChildren(button("Try again", () => this.draw()));
+			throw error;
+		} finally {
 			this.isFetching = false;
-		});
-		if (isMore) this.draw();
+			if (this.isWanted) this.draw();
+		}
 	}
 
 	/** Make another row current by a key, and return whether the key does that. */

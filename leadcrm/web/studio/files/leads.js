@@ -194,9 +194,7 @@ export class LeadsView {
 	}
 
 	async loadMore() {
-		if (!(await this.list.loadMore())) return false;
-		this.showLoaded();
-		return true;
+		if (await this.list.loadMore()) this.showLoaded();
 	}
 
 	showLoaded() {
