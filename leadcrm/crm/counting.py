@@ -65,13 +65,15 @@ def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
     is_of_few = any(column in _FEW for column, _ in lead_filter.values)
     if not is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
         return Count(exact, is_exact=True)
-    if lead_filter.contains and (end := end_of_look(entities, lead_filter, LOOKED_THROUGH)) is not None:
-        return _conclude(entities, lead_filter, end)
-    found = len(narrow(entities, _ones(entities), lead_filter)[: MAX_COUNTED + 1])
-    if found <= MAX_COUNTED:
-        return Count(found, is_exact=True)
+    end = end_of_look(entities, lead_filter, LOOKED_THROUGH) if lead_filter.contains else None
+    if end is None:
+        found = len(narrow(entities, _ones(entities), lead_filter)[: MAX_COUNTED + 1])
+        if found <= MAX_COUNTED:
+            return Count(found, is_exact=True)
     if is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
         return Count(exact, is_exact=True)
+    if end is not None:
+        return _conclude(entities, lead_filter, end)
     return Count(_estimate(entities, lead_filter), is_exact=False)
 
 

@@ -112,6 +112,9 @@ def test_every_filter_lets_the_same_leads_through(entities: Entities, monkeypatc
     monkeypatch.setattr(counting, "MAX_COUNTED", 1)
     country = LeadFilter(values=(("country", ("LV",)),))
     assert count_leads(entities, country) == Count(number_by_rows(entities, country), True)
+    monkeypatch.setattr(counting, "LOOKED_THROUGH", 10)
+    casinos = LeadFilter(values=(("assigned_to", ("anna",)),), contains=(("offer", ("casino",)),))
+    assert count_leads(entities, casinos) == Count(number_by_rows(entities, casinos), True)
 
 
 @pytest.mark.parametrize(
