@@ -83,7 +83,7 @@ def _ones(entities: Entities) -> Any:
 
 def _conclude(entities: Entities, lead_filter: LeadFilter, end: Cursor) -> Count:
     """Conclude from the newest leads down to a place how many have parts of texts of all that the rest lets through."""
-    found = int(narrow_down_to(entities, _ones(entities), lead_filter, end).count())
+    found = int(narrow_down_to(entities, select(lead for lead in entities.lead), lead_filter, end).count())
     all_of_rest = _count(entities, replace(lead_filter, contains=()))
     leads = found * all_of_rest.leads / LOOKED_THROUGH
     return Count(round(round(leads, 1 - int(log10(leads)))) if leads else 0, is_exact=False)
