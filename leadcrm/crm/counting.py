@@ -84,9 +84,12 @@ def _ones(entities: Entities) -> Any:
 def _conclude(entities: Entities, lead_filter: LeadFilter, end: Cursor) -> Count:
     """Conclude from the newest leads down to a place how many have parts of texts of all that the rest lets through."""
     found = int(narrow_down_to(entities, select(lead for lead in entities.lead), lead_filter, end).count())
+    if end_of_look(entities, lead_filter, 1, after=end) is None:
+        return Count(found, is_exact=True)
     all_of_rest = _count(entities, replace(lead_filter, contains=()))
     leads = found * all_of_rest.leads / LOOKED_THROUGH
-    return Count(round(round(leads, 1 - int(log10(leads)))) if leads else 0, is_exact=False)
+    about = round(round(leads, 1 - int(log10(leads)))) if leads else 0
+    return Count(max(found, about), is_exact=False)
 
 
 def _count_between(entities: Entities, since: datetime | None, until: datetime | None) -> int:

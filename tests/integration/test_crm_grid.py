@@ -178,8 +178,12 @@ def test_parts_of_texts_are_looked_for_among_so_many_leads_at_once(crm: Crm, mon
         about = counting.count_leads(entities, lead_filter)
         assert not about.is_exact
         assert about.leads == round(184 / 50)
+        monkeypatch.setattr(counting, "LOOKED_THROUGH", 184)
+        assert counting.count_leads(entities, lead_filter) == (3, True), "all leads were looked at"
+        monkeypatch.setattr(counting, "LOOKED_THROUGH", 183)
         every = replace(rest, contains=(("ip", ("192.0.2",)),))
-        assert counting.count_leads(entities, every) == (180, False)
+        assert counting.count_leads(entities, every) == (183, False), "no fewer than were found"
+        monkeypatch.setattr(counting, "LOOKED_THROUGH", 50)
     entities.database.disconnect()
 
 
