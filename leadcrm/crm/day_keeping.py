@@ -63,8 +63,15 @@ class DayKeeper:
             return True
         if self._faults:
             self._tell(entities)
+        # A node whose clock is behind would take the day's events for those of its own day, and pass them by.
+        end = midnight(now() - CLOCKS)
         with session(entities):
-            lacking = self._lacking(entities)
+            begin = _first_day(entities, end)
+            lacking = self._lacking(entities, begin, end)
+            has_outlived = select(fault for fault in entities.day_fault if fault.day < begin.date()).exists()
+        if has_outlived:
+            with session(entities, writes=True):
+                select(fault for fault in entities.day_fault if fault.day < begin.date()).delete(bulk=True)
         ends_at = monotonic() + WORK_S
         due = [day for day, at in self._compared.items() if at < monotonic() - COMPARE_S and day not in lacking]
         counted: dict[date, DayRecord] = {}
@@ -121,14 +128,8 @@ class DayKeeper:
             logger.warning(text, day, error, extra={"action": "count"})
         self._faults.clear()
 
-    def _lacking(self, entities: Entities) -> list[date]:
+    def _lacking(self, entities: Entities, begin: datetime, end: datetime) -> list[date]:
         """Return the days to count that are not kept, the newest first. The caller holds the session."""
-        oldest: datetime | None = select(min(lead.created_at) for lead in entities.lead).first()
-        # A node whose clock is behind would take the day's events for those of its own day, and pass them by.
-        end = midnight(now() - CLOCKS)
-        if oldest is None or oldest >= end:
-            return []
-        begin = max(midnight(oldest), end - MAX_DAYS * DAY)
         kept = set(select(row.day for row in entities.counted_day))
         for day in kept:
             self._compared.setdefault(day, monotonic())
@@ -154,3 +155,9 @@ class DayKeeper:
         for day in counted:
             self._failures.pop(day, None)
         self._compared.update(dict.fromkeys(counted, monotonic()))
+
+
+def _first_day(entities: Entities, end: datetime) -> datetime:
+    """Return the first day to count, `end` where there is none. The caller holds the session."""
+    oldest: datetime | None = select(min(lead.created_at) for lead in entities.lead).first()
+    return end if oldest is None or oldest >= end else max(midnight(oldest), end - MAX_DAYS * DAY)

@@ -286,6 +286,21 @@ def test_a_day_that_cannot_be_counted_is_told_of_and_holds_up_no_other(
     assert told not in run_command(tmp_path, database, "check").stdout
 
 
+def test_nobody_is_told_of_a_day_whose_leads_are_gone(
+    database: str, entities: Entities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, stays = ((TODAY - timedelta(days=days)).date() for days in (DAYS - 1, 3))
+    with session(entities, writes=True):
+        for day in (gone, stays):
+            entities.day_fault(day=day, at=NOW.replace(tzinfo=None), error="it took too long")
+    keep_days(entities)
+    assert f"{stays} and 1 other days" in run_command(tmp_path, database, "check").stdout
+    prune(database, tmp_path, "")
+    keep_days(entities)
+    told = run_command(tmp_path, database, "check").stdout
+    assert (f"the leads of {stays} cannot be" in told, str(gone) in told) == (True, False)
+
+
 def test_a_feed_that_went_on_by_much_is_not_looked_through(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:
     keep_days(entities)
     monkeypatch.setattr(counted_days, "MAX_EVENTS", 2)
