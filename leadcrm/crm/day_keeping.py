@@ -28,8 +28,8 @@ EVENTS_BEHIND = 1_000
 """Events that readers may have to look through, where none of them changes a day."""
 
 
-TRIES = 2
-"""Failures to count a day after which people are told: the first may be the database's."""
+HICCUP_S = 3.0
+"""How long a day that failed once is left: people are told when it fails again, for the first may be the database's."""
 
 FAULT_PAUSE = timedelta(hours=1)
 """How long such a day stays uncounted before it is tried again, by whoever keeps the days."""
@@ -44,7 +44,7 @@ class DayKeeper:
         """Start without knowing anything."""
         self._horizon = Horizon()
         self._compared: dict[date, float] = {}
-        self._failures: dict[date, int] = {}
+        self._failed_at: dict[date, float] = {}
         self._faults: dict[date, str] = {}
 
     def keep(self, entities: Entities) -> bool:
@@ -108,11 +108,11 @@ class DayKeeper:
         return True
 
     def _pass_by(self, day: date, error: Exception) -> None:
-        self._failures[day] = self._failures.get(day, 0) + 1
         self._compared.pop(day, None)
-        if self._failures[day] >= TRIES:
+        if day in self._failed_at:
             # The texts of other errors may quote leads.
             self._faults[day] = str(error) if isinstance(error, StoreError) else type(error).__name__
+        self._failed_at[day] = monotonic()
 
     def _tell(self, entities: Entities) -> None:
         """Tell people of the days that could not be counted, in the log and in the database."""
@@ -135,9 +135,10 @@ class DayKeeper:
             self._compared.setdefault(day, monotonic())
         recently = now() - FAULT_PAUSE
         passed_by = set(select(fault.day for fault in entities.day_fault if fault.at > recently))
+        passed_by.update(day for day, at in self._failed_at.items() if at > monotonic() - HICCUP_S)
         days = [(end - number * DAY).date() for number in range(1, (end - begin).days + 1)]
         lacking = [day for day in days if day not in kept and day not in passed_by]
-        return sorted(lacking, key=lambda day: self._failures.get(day, 0))
+        return sorted(lacking, key=self._failed_at.__contains__)
 
     def _write(self, entities: Entities, settled: int, counted: dict[date, DayRecord]) -> None:
         with session(entities, writes=True):
@@ -153,7 +154,7 @@ class DayKeeper:
             days = list(counted)
             select(fault for fault in entities.day_fault if fault.day in days).delete(bulk=True)
         for day in counted:
-            self._failures.pop(day, None)
+            self._failed_at.pop(day, None)
         self._compared.update(dict.fromkeys(counted, monotonic()))
 
 
