@@ -110,6 +110,11 @@ def add_counts(days: Iterable[bytes], total: Counts) -> None:
                 counter[value] += leads
 
 
+def sum_counts(packed: bytes) -> int:
+    """Return the number of a day's leads of the counts that are kept of it."""
+    return sum(leads for _, leads in orjson.loads(zlib.decompress(packed))["step"])
+
+
 def _by_value(item: tuple[str | None, int]) -> tuple[bool, str]:
     return item[0] is not None, str(item[0] or "")
 

@@ -9,7 +9,7 @@ from datetime import date, datetime, time
 
 from pony.orm import select
 
-from leadcrm.crm.counted_days import DAY, add_counts, days_kept, midnight, read_days
+from leadcrm.crm.counted_days import DAY, add_counts, days_kept, midnight, read_days, sum_counts
 from leadcrm.crm.day_columns import ColumnFilter
 from leadcrm.crm.dialects import Unit
 from leadcrm.crm.leads import LeadFilter
@@ -77,14 +77,15 @@ def number_with_days(entities: Entities, lead_filter: LeadFilter) -> int | None:
     if wanted is None:
         return None
     since, until = lead_filter.since, lead_filter.until
-    days = _whole_days(entities, since, until, columns=True)
+    by_columns = lead_filter != LeadFilter(since=since, until=until)
+    days = _whole_days(entities, since, until, columns=by_columns)
     others = (within(select(lead for lead in entities.lead), *part).count() for part in _others(days, since, until))
     if sum(others) > MAX_OTHERS:
         return None
     counted = []
     leads = 0
-    for day, packed in read_days(entities, days, columns=True):
-        leads += wanted.count(packed)
+    for day, packed in read_days(entities, days, columns=by_columns):
+        leads += wanted.count(packed) if by_columns else sum_counts(packed)
         counted.append(day)
     for start, stop in _others(counted, since, until):
         part = replace(lead_filter, since=start, until=stop)

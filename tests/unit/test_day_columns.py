@@ -169,6 +169,11 @@ def test_days_with_too_many_leads_or_too_long_values_are_counted_by_the_database
     for text in ("o" * 300, "o" * 256, "Loan"):
         lead_filter = LeadFilter(values=(("offer", (text,)),))
         assert count_leads(entities, lead_filter).leads == number_by_rows(entities, lead_filter)
+    monkeypatch.setattr("leadcrm.crm.past_days.MAX_OTHERS", 100)
+    period = LeadFilter(since=SINCE)
+    with session(entities):
+        number = number_with_days(entities, period)
+    assert number == number_by_rows(entities, period), "no other counts are needed for all leads"
 
 
 def test_leads_are_not_all_counted_for_a_number_while_days_lack(
