@@ -332,11 +332,11 @@ def test_the_chosen_colours_are_kept_for_the_next_visit(studio: Studio) -> None:
 
 
 def test_a_lead_that_was_stored_late_is_shown_with_both_times(studio: Studio) -> None:
-    studio.sign_in("?marker=late")
+    studio.sign_in("?marker=delivered")
     # What the list has already is not announced.
     expect(studio.page.get_by_text(re.compile("^No lead (is like that|has arrived yet)"))).to_be_visible()
     arrived_at = datetime.now(timezone.utc) - timedelta(hours=3)
-    keep(studio.database, [submission(b'{"marker":"late","lastName":"Deliveredlate"}', received_at=arrived_at)])
+    keep(studio.database, [submission(b'{"marker":"delivered","lastName":"Deliveredlate"}', received_at=arrived_at)])
     row = studio.page.get_by_role("row").filter(has_text="Deliveredlate")
     expect(row.locator("time")).to_have_count(2)
     expect(row).to_contain_text("delivered")
