@@ -41,7 +41,7 @@ def refuse_beside_deleted_log(path: Path) -> None:
             text = f"the log of {path} was deleted while leadcrm ran"
             if process == "self":
                 raise StoreUnavailable(text, hint="restart leadcrm")
-            raise StoreUnavailable(f"{text}, and process {process} goes on with it", hint="restart it")
+            raise StoreUnavailable(f"{text}, and process {process} goes on with it", hint="restart leadcrm, or end it")
 
 
 _LostFile = tuple[str, int, int]
