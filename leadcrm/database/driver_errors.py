@@ -47,13 +47,11 @@ def store_error(error: Exception, path: Path | None = None) -> StoreUnavailable 
         return _sqlite_error(error, path)
     if isinstance(error, psycopg2.Error):
         return _postgres_error(error)
-    # Pony wraps the driver's exception, and keeps in a list those of a commit.
+    # Pony wraps the driver's exception.
     wrapped = getattr(error, "original_exc", None) or error.__cause__
-    if wrapped is None:
-        from pony.orm.core import CommitException  # noqa: PLC0415 - whoever raises it has imported it
-
-        # A commit failed, and so did the rollback after it.
-        wrapped = error.exceptions[0][1] if isinstance(error, CommitException) else None
+    if wrapped is None and (of_commit := getattr(error, "exceptions", None)):
+        # A commit failed, and so did the rollback after it: a list of what `sys.exc_info` gives.
+        wrapped = of_commit[0][1]
     if isinstance(wrapped, Exception):
         return store_error(wrapped, path)
     raise error
