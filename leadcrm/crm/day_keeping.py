@@ -11,7 +11,7 @@ from pony.orm import select
 from leadcrm.crm.counted_days import CLOCKS, DAY, DayRecord, changed_days, count_day, midnight, right_until
 from leadcrm.crm.times import now
 from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
+from leadcrm.database.sessions import session, upkeep_session
 from leadcrm.errors import StoreError
 from leadcrm.feed.horizon import Horizon
 
@@ -70,7 +70,7 @@ class DayKeeper:
             lacking = self._lacking(entities, begin, end)
             has_outlived = select(fault for fault in entities.day_fault if fault.day < begin.date()).exists()
         if has_outlived:
-            with session(entities, writes=True):
+            with upkeep_session(entities):
                 select(fault for fault in entities.day_fault if fault.day < begin.date()).delete(bulk=True)
         ends_at = monotonic() + WORK_S
         due = [day for day, at in self._compared.items() if at < monotonic() - COMPARE_S and day not in lacking]
@@ -96,7 +96,7 @@ class DayKeeper:
             changed = changed_days(entities, seq, settled)
         if settled <= seq or (changed == set() and settled - seq < EVENTS_BEHIND):
             return settled >= seq
-        with session(entities, writes=True):
+        with upkeep_session(entities):
             until = entities.days_until.get_for_update(id=1)
             if until.seq != seq:
                 return False
@@ -116,7 +116,7 @@ class DayKeeper:
 
     def _tell(self, entities: Entities) -> None:
         """Tell people of the days that could not be counted, in the log and in the database."""
-        with session(entities, writes=True):
+        with upkeep_session(entities):
             for day, error in self._faults.items():
                 row = entities.day_fault.get_for_update(day=day)
                 if row is None:
@@ -141,7 +141,7 @@ class DayKeeper:
         return sorted(lacking, key=self._failed_at.__contains__)
 
     def _write(self, entities: Entities, settled: int, counted: dict[date, DayRecord]) -> None:
-        with session(entities, writes=True):
+        with upkeep_session(entities):
             # Others may have gone on meanwhile, past changes that these counts lack.
             if entities.days_until.get_for_update(id=1).seq > settled:
                 return

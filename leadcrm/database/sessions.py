@@ -188,6 +188,18 @@ def _bind_sqlite(entities: AnyEntities, path: Path, timeout_s: float) -> AnyEnti
 
 
 @contextmanager
+def upkeep_session(entities: Entities) -> Iterator[None]:
+    """Hold a session that writes what may be lost and is done again; no standby need have it.
+
+    A commit that waits for a standby would hold the lock of the feed's numbers meanwhile, which leads need.
+    """
+    with session(entities, writes=True):
+        if entities.database.provider.dialect == "PostgreSQL":
+            entities.database.execute("SET LOCAL synchronous_commit TO local")
+        yield
+
+
+@contextmanager
 def session(entities: SpoolEntities, *, writes: bool = False, timeout_s: float | None = None) -> Iterator[None]:
     """Hold a Pony session in this thread; commit it at the end unless an exception leaves the block.
 

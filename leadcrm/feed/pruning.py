@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from pony.orm import min, select
 
 from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
+from leadcrm.database.sessions import upkeep_session
 
 PRUNE_ROWS = 1_000
 """Events of one transaction, of some ten milliseconds: on SQLite leads wait meanwhile. Then it rests as long."""
@@ -46,7 +46,7 @@ def prune_feed(
 
 def _prune_some(entities: Entities, before: datetime) -> int:
     feed_event = entities.feed_event
-    with session(entities, writes=True):
+    with upkeep_session(entities):
         # The lock makes nodes prune one after the other.
         start = entities.feed_start.get_for_update(id=1)
         oldest = select((event.seq, event.at) for event in feed_event).without_distinct().order_by(1)[:PRUNE_ROWS]

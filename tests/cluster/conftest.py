@@ -45,6 +45,11 @@ class Pair:
         self.primary, self.standby = self.standby, self.primary
         self.standby.follow(self.primary)
 
+    def wait_for_counted_days(self, database: str) -> None:
+        """Wait until the nodes of a database without leads write nothing by themselves any more."""
+        is_done = "SELECT 1 FROM leads_days_until, leads_feed_seq_seq WHERE seq > 0 AND last_value - seq < 1000"
+        wait_until(lambda: self.primary.execute(is_done, url=database))
+
     def remove(self) -> None:
         """Delete both."""
         self.primary.remove()

@@ -120,6 +120,7 @@ def test_a_crm_call_waits_for_a_connection_for_pool_timeout(start_server: StartS
     server = start_server(f"{url}?connection_limit=2&pool_timeout=1", environment=ENVIRONMENT)
     crm = Crm(server, url)
     assert crm.ids() == []
+    pair.wait_for_counted_days(url)
     with pair.primary.connect(url) as blocker, blocker.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("LOCK TABLE leads IN ACCESS EXCLUSIVE MODE")
