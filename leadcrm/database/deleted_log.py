@@ -13,15 +13,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 
-from leadcrm.database.descriptors import is_same_file
+from leadcrm.database.descriptors import OPENING, is_same_file
 from leadcrm.errors import StoreUnavailable
 
 CLOSING_S = 0.05
 """Between two looks: what is lost is the same file at both."""
+
+
+@contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Hold what all ways of opening a database hold, unless one may not be opened beside a log that was deleted.
+
+    Raises:
+        StoreUnavailable: A process has it open so.
+    """
+    with OPENING:
+        refuse_beside_deleted_log(path)
+        yield
 
 
 def refuse_beside_deleted_log(path: Path) -> None:

@@ -7,8 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
-from leadcrm.database.deleted_log import refuse_beside_deleted_log
-from leadcrm.database.descriptors import OPENING
+from leadcrm.database.deleted_log import opening
 from leadcrm.database.driver_errors import DAMAGE_HINT, store_error
 from leadcrm.errors import StoreDamaged, StoreUnavailable
 
@@ -27,8 +26,7 @@ def look_through(path: Path, *, timeout_s: float, also_indexes: bool = False) ->
         StoreUnavailable: The file cannot be read now, is open with a log that was deleted, or is gone.
     """
     try:
-        with OPENING:
-            refuse_beside_deleted_log(path)
+        with opening(path):
             opened = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         with closing(opened) as connection:
             return require_whole(connection, path, timeout_s=timeout_s, also_indexes=also_indexes)

@@ -22,8 +22,7 @@ from pony.utils import timestamp2datetime
 
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.crashed_log import keep_log_of_overwritten
-from leadcrm.database.deleted_log import refuse_beside_deleted_log
-from leadcrm.database.descriptors import OPENING
+from leadcrm.database.deleted_log import opening
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import Entities, SpoolEntities, define_entities, define_spool_entities
 from leadcrm.database.feed_numbers import raise_numbers_within
@@ -76,8 +75,7 @@ def _connect_sqlite_safely(pool: Any) -> None:
     Raises:
         StoreUnavailable: There is such a connection.
     """
-    with OPENING:
-        refuse_beside_deleted_log(Path(pool.filename))
+    with opening(Path(pool.filename)):
         _connect_sqlite(pool)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leadcrm.database.data_dir import give_to_owner_of
-from leadcrm.database.deleted_log import refuse_beside_deleted_log
+from leadcrm.database.deleted_log import opening
 from leadcrm.database.descriptors import OPENING
 from leadcrm.database.driver_errors import store_error
 from leadcrm.errors import StoreUnavailable
@@ -50,8 +50,7 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
         _create(path)
     mode = "rwc" if create else "rw"
     try:
-        with OPENING:
-            refuse_beside_deleted_log(path)
+        with opening(path):
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}",
                 uri=True,
