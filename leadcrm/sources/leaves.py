@@ -312,21 +312,22 @@ def _value_name(value: dict[str, Any]) -> str:
     return ""
 
 
+def _labels_in(value: dict[str, Any]) -> list[str]:
+    """Return the texts of a pair's members that are labels, the best first."""
+    return [text for member in _LABELS if member in value and _is_text(text := value[member])]
+
+
 def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
     """Return an object's labels and value if it is a pair, else None."""
     if _SPELLED_VALUES.isdisjoint(value):
         return None
     name = _value_name(value)
     has_labels = len(value) > 1 or not name
-    labels = (
-        [text for member in _LABELS if member in value and _is_text(text := value[member])]
-        if name and has_labels
-        else []
-    )
+    labels = _labels_in(value) if name and has_labels else []
     if not labels and has_labels and len(value) <= _MAX_SPELLED:
         value = _spelled(value)
         name = _value_name(value)
-        labels = [text for member in _LABELS if member in value and _is_text(text := value[member])]
+        labels = _labels_in(value)
     if not name or not (labels or label):
         return None
     found = values_within(value[name])
