@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import median
 
 from benchmark.load import Load, run_load
@@ -57,19 +58,11 @@ def compared(pairs: Sequence[tuple[Sample, Sample]]) -> str:
     A ratio below 1 says that it costs something. It is the median of the pairs' ratios.
     """
     cells = []
-    for of, is_cost in ((_rate, False), (_whole_cpu_us, True)):
+    for of, is_cost in ((attrgetter("rate"), False), (attrgetter("whole_cpu_us"), True)):
         without, with_it = (median(map(of, samples)) for samples in zip(*pairs, strict=True))
         ratio = median(of(a) / of(b) if is_cost else of(b) / of(a) for a, b in pairs)
         cells.append(f"{without:,.0f} | {with_it:,.0f} | {ratio:.3f}")
     return " | ".join(cells)
-
-
-def _rate(sample: Sample) -> float:
-    return sample.rate
-
-
-def _whole_cpu_us(sample: Sample) -> float:
-    return sample.whole_cpu_us
 
 
 def measure(system: System, connections: int, seconds: float) -> Sample:
