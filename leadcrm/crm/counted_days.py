@@ -143,10 +143,10 @@ def changed_days(entities: Entities, seq: int, until: int | None = None) -> set[
     pruned = select(start.after_seq for start in entities.feed_start).first() or 0
     if not pruned <= seq <= newest_number(entities) or len(ids) > MAX_EVENTS:
         return None
-    return days_of(entities, ids)
+    return _days_of(entities, ids)
 
 
-def days_of(entities: Entities, ids: Iterable[object]) -> set[date] | None:
+def _days_of(entities: Entities, ids: Iterable[object]) -> set[date] | None:
     """Return the days on which rows arrived; None if one of them is gone. The caller holds the session."""
     wanted = list(ids)
     days: set[date] = set()

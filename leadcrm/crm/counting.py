@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from math import log10
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pony.orm import raw_sql, select
 
@@ -67,7 +67,8 @@ def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
         return Count(exact, is_exact=True)
     end = end_of_look(entities, lead_filter, LOOKED_THROUGH) if lead_filter.contains else None
     if end is None:
-        found = len(narrow(entities, _ones(entities), lead_filter)[: MAX_COUNTED + 1])
+        rows = select(raw_sql("1", int) for lead in entities.lead).without_distinct()
+        found = len(narrow(entities, rows, lead_filter)[: MAX_COUNTED + 1])
         if found <= MAX_COUNTED:
             return Count(found, is_exact=True)
     if is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
@@ -75,10 +76,6 @@ def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
     if end is not None:
         return _conclude(entities, lead_filter, end)
     return Count(_estimate(entities, lead_filter), is_exact=False)
-
-
-def _ones(entities: Entities) -> Any:
-    return select(raw_sql("1", int) for lead in entities.lead).without_distinct()
 
 
 def _conclude(entities: Entities, lead_filter: LeadFilter, end: Cursor) -> Count:

@@ -82,11 +82,9 @@ def number_with_days(entities: Entities, lead_filter: LeadFilter) -> int | None:
     others = (within(select(lead for lead in entities.lead), *part).count() for part in _others(days, since, until))
     if sum(others) > MAX_OTHERS:
         return None
-    counted = []
-    leads = 0
-    for day, packed in read_days(entities, days, columns=by_columns):
-        leads += wanted.count(packed) if by_columns else sum_counts(packed)
-        counted.append(day)
+    counted: list[date] = []
+    kept = _noting(read_days(entities, days, columns=by_columns), counted)
+    leads = sum(map(wanted.count if by_columns else sum_counts, kept))
     for start, stop in _others(counted, since, until):
         part = replace(lead_filter, since=start, until=stop)
         leads += int(narrow(entities, select(lead for lead in entities.lead), part).count())

@@ -30,7 +30,7 @@ IDLE_S = 1.0
 """How long nothing must have arrived for it to work without a rest, in larger batches."""
 
 MOST_ROWS = 1_600
-"""Rows of the largest transaction while nothing arrives."""
+"""Rows of a page, and of the largest transaction while nothing arrives."""
 
 BATCH_S = 0.05
 """How long a transaction may take to be followed by one of twice as many rows. A lead that comes then waits for it."""
@@ -44,8 +44,6 @@ BUSY_RATE = 250.0
 
 MOST_BEHIND = 5_000
 """Events that a sink may have to deal with until new leads have waited there long enough for it to rest."""
-
-_SCANNED_AT_ONCE = MOST_ROWS
 
 
 class Due(NamedTuple):
@@ -197,11 +195,11 @@ def _old_rows(entities: Entities, state: State, before: datetime) -> Iterator[li
                 # The second condition matches the partial index's predicate.
                 if row.state == wanted and row.state != "stored" and row.id > after
             )
-            page = rows.without_distinct().order_by(1)[:_SCANNED_AT_ONCE]
+            page = rows.without_distinct().order_by(1)[:MOST_ROWS]
         old = [id for id, at, error in page if at < before and not (error or "").startswith(ERASED)]
         if old:
             yield old
-        if len(page) < _SCANNED_AT_ONCE:
+        if len(page) < MOST_ROWS:
             return
         after = page[-1][0]
 
