@@ -151,8 +151,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--leads", type=int, default=1_000_000, help="leads of memory (default: %(default)s)")
     parser.add_argument("--systems", nargs="+", choices=[*KINDS, "all"], metavar="NAME", help=", ".join(KINDS))
     parser.add_argument("--connections", nargs="+", type=int, metavar="N", help="connections (default: 1 64 256)")
-    parser.add_argument("--seconds", type=float, help="seconds of each measurement (default: 8, sinks: 1)")
-    parser.add_argument("--rounds", type=int, help="rounds (default: 5, sinks: 100)")
+    parser.add_argument(
+        "--seconds", type=float, help="seconds of each measurement (default: 8, for feed, prune, sinks: 1)"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds (default: 5, for feed, prune, sinks: 60)")
     parser.add_argument("--quick", action="store_true", help="the main systems, one round of 2 s, no files")
     parser.add_argument("--against", metavar="REVISION", help="also measure leadcrm at that revision")
     parser.add_argument(
@@ -162,9 +164,9 @@ def _parse() -> argparse.Namespace:
     quick = arguments.quick
     arguments.systems = arguments.systems or (list(QUICK_SYSTEMS) if quick else ["all"])
     arguments.connections = arguments.connections or [1, 64, 256]
-    is_sinks = arguments.what == "sinks"
-    arguments.seconds = arguments.seconds or (1 if is_sinks else 2 if quick else 8)
-    arguments.rounds = arguments.rounds or (100 if is_sinks else 1 if quick else 5)
+    in_turns = arguments.what in ("feed", "prune", "sinks")
+    arguments.seconds = arguments.seconds or (1 if in_turns else 2 if quick else 8)
+    arguments.rounds = arguments.rounds or (60 if in_turns else 1 if quick else 5)
     if arguments.output is None and not quick and arguments.systems == ["all"] and not arguments.against:
         arguments.output = RESULTS
     return arguments

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psycopg2
 
-from benchmark.rounds import Sample, compared, measure
 from benchmark.systems import EACH_DATABASE, KINDS, System
+from benchmark.turns import HEADER, compare
 from tests.support.postgres import PostgresCluster
 
 TRIGGER = "leads_feed_created"
@@ -19,30 +19,19 @@ LOCK_TIMEOUT_S = 30
 
 
 def feed(cluster: PostgresCluster, folder: Path, *, rounds: int, seconds: float) -> str:
-    """Compare leads a second and processor time at 64 connections, in pairs of turns within one server."""
+    """Compare leads a second and processor time, in pairs of turns within one load."""
     lines = [
-        f"Rate at 64 connections with the feed to the rate without, medians of {rounds} interleaved pairs of "
-        f"{seconds:g} s. CPU is that of server and database, a lead. Target: 0.95 or more.",
+        f"Rate at 64 connections with the feed to the rate without, medians of {rounds} pairs of turns of "
+        f"{seconds:g} s, with standard errors. CPU is that of server and database, a lead. Target: 0.95 or more.",
         "",
-        "| database | without, leads/s | with, leads/s | ratio | without, µs | with, µs | ratio |",
+        f"| database | {HEADER} |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name in EACH_DATABASE:
         with System(name, KINDS[name], cluster, folder / f"{name}-feed") as system:
-            set_feed = _switch(system)
-            pairs: list[tuple[Sample, Sample]] = []
-            for number in range(rounds):
-                turns = {}
-                # Whoever comes second has the fuller tables.
-                for is_on in (True, False) if number % 2 else (False, True):
-                    set_feed(is_on)
-                    turns[is_on] = measure(system, 64, seconds)
-                pairs.append((turns[False], turns[True]))
-                rates = " ".join(f"{one.rate:,.0f}/s {one.whole_cpu_us:,.0f} us" for one in pairs[-1])
-                print(f"bench: {name} without, with: {rates}", flush=True)
-            set_feed(True)
+            cells = compare(system, _switch(system), rounds=rounds, seconds=seconds)
             label = "PostgreSQL" if system.database_url else "SQLite"
-        lines.append(f"| {label} | {compared(pairs)} |")
+        lines.append(f"| {label} | {cells} |")
     return "\n".join(lines)
 
 

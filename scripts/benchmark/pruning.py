@@ -10,43 +10,58 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from benchmark.rounds import measure
 from benchmark.systems import EACH_DATABASE, KINDS, REPOSITORY, Kind, System
+from benchmark.turns import HEADER, compare
 from tests.support.postgres import PostgresCluster
 
 IDLE_S = 5.0
 
+STARTED_S = 1.5
+"""After which the command has begun to erase."""
+
 
 def prune(cluster: PostgresCluster, folder: Path, *, rows: int, rounds: int, seconds: float) -> str:
-    """Compare the rate while `rows` old leads are pruned to the rate without, within the same rounds."""
+    """Compare the rate while `rows` old leads are pruned to the rate without, in pairs of turns within one load."""
     lines = [
-        f"Rate at 64 connections while some of {rows:,} old leads are pruned to the rate without, {rounds} interleaved "
-        f"rounds of {seconds:g} s. Target: 0.95 or more.",
+        f"Rate at 64 connections while some of {rows:,} old leads are pruned to the rate without, medians of {rounds} "
+        f"pairs of turns of {seconds:g} s, with standard errors. CPU is that of server and database, a lead. Target: "
+        "0.95 or more.",
         "",
-        "| database | alone, leads/s | beside `prune`, leads/s | ratio | pruned meanwhile, rows/s "
-        "| pruned with no load, rows/s |",
-        "|---|--:|--:|--:|--:|--:|",
+        f"| database | {HEADER} | pruned meanwhile, rows/s | pruned with no load, rows/s |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name in EACH_DATABASE:
         kind = KINDS[name]
         with System(name, kind, cluster, folder / f"{name}-prune") as system:
             system.fill(rows)
-            alone, beside, pruned = [], [], []
-            for _ in range(rounds):
-                alone.append(measure(system, 64, seconds).rate)
-                running = _Prune(system, kind)
-                beside.append(measure(system, 64, seconds).rate)
-                pruned.append(running.stop())
-                print(f"bench: {name} {alone[-1]:,.0f} {beside[-1]:,.0f} {pruned[-1]:,.0f}", flush=True)
+            pruning = _Pruning(system, kind)
+            cells = compare(system, pruning.switch, rounds=rounds, seconds=seconds)
+            pruning.switch(False)
             unloaded = _Prune(system, kind)
             unloaded.wait(IDLE_S)
             rate = unloaded.stop()
         label = "PostgreSQL" if system.database_url else "SQLite"
-        before, after = median(alone), median(beside)
-        lines.append(
-            f"| {label} | {before:,.0f} | {after:,.0f} | {after / before:.3f} | {median(pruned):,.0f} | {rate:,.0f} |"
-        )
+        lines.append(f"| {label} | {cells} | {median(pruning.rates):,.0f} | {rate:,.0f} |")
     return "\n".join(lines)
+
+
+class _Pruning:
+    """Prunes beside a system while it is switched on."""
+
+    def __init__(self, system: System, kind: Kind) -> None:
+        self._system = system
+        self._kind = kind
+        self._running: _Prune | None = None
+        self.rates: list[float] = []
+        """Rows a second, each time."""
+
+    def switch(self, is_on: bool) -> None:
+        """Start the command and wait until it erases, or interrupt it."""
+        if self._running is not None:
+            self.rates.append(self._running.stop())
+        self._running = _Prune(self._system, self._kind) if is_on else None
+        if self._running is not None:
+            self._running.wait(STARTED_S)
 
 
 class _Prune:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import pi, sqrt
-from operator import attrgetter
-from statistics import median, pstdev
-from typing import NamedTuple
+from statistics import median
 
 from benchmark.load import Load, run_load
 from benchmark.systems import System
@@ -31,11 +28,6 @@ class Sample:
     database_cpu_us: float
     memory_mb: float
 
-    @property
-    def whole_cpu_us(self) -> float:
-        """The processor's time of server and database, a lead."""
-        return self.cpu_us + self.database_cpu_us
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -52,28 +44,6 @@ class Cell:
 
 
 Cells = dict[tuple[str, int], Cell]
-
-
-class Turn(NamedTuple):
-    """What one turn of a comparison within one load tells."""
-
-    rate: float
-    whole_cpu_us: float
-
-
-def compared(pairs: Sequence[tuple[Sample, Sample]] | Sequence[tuple[Turn, Turn]]) -> str:
-    """Return a table's cells: rate without and with something, their ratio, and the same of the processor's time.
-
-    A ratio below 1 says that it costs something. It is the median of the pairs' ratios, with its standard error.
-    """
-    cells = []
-    for of, is_cost in ((attrgetter("rate"), False), (attrgetter("whole_cpu_us"), True)):
-        without, with_it = (median(map(of, turns)) for turns in zip(*pairs, strict=True))
-        ratios = [of(a) / of(b) if is_cost else of(b) / of(a) for a, b in pairs]
-        # A median's error is larger than a mean's by the root of pi / 2.
-        error = sqrt(pi / 2) * pstdev(ratios) / sqrt(len(ratios))
-        cells.append(f"{without:,.0f} | {with_it:,.0f} | {median(ratios):.3f} ± {error:.3f}")
-    return " | ".join(cells)
 
 
 def measure(system: System, connections: int, seconds: float) -> Sample:
