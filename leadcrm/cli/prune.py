@@ -87,7 +87,7 @@ def _parse_age(text: str) -> datetime:
 
 
 def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State], due: Due, actor: Actor) -> Counts:
-    """Prune with a progress bar; what was erased is told even if it is interrupted."""
+    """Prune with a progress bar; what was erased is told even if it is interrupted, perhaps without the last batch."""
     erased = Counts()
     try:
         with printing.progress("erasing") as on_progress:
@@ -99,7 +99,7 @@ def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State
 
             prune(entities, states, arguments.older_than, trace_of(actor.name), on_batch)
     except BaseException:
-        print(f"{erased.rows} of {due.rows} raw rows were erased: run it again for the rest", file=sys.stderr)
+        print(f"at least {erased.rows} of {due.rows} raw rows were erased: run it again for the rest", file=sys.stderr)
         raise
     finally:
         keep_account(entities, Action.PRUNE, actor, erased.rows)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 # Pony imports these in the first `bind`. If two threads bind at once, one of them finds a half-imported module.
 import pony.orm.dbproviders.postgres
@@ -216,10 +216,10 @@ def session(entities: SpoolEntities, *, writes: bool = False, timeout_s: float |
             yield
         if raised is not None:
             entities.database.provider.pool.raised = raised
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         # The connection may still be usable, but nothing guarantees it.
         entities.database.disconnect()
-        raise store_error(error) from error
+        _raise(error)
     finally:
         for kept in (pony.orm.core.adapted_sql_cache, entities.database.local_stats):
             if len(kept) > MOST_STATEMENTS:
@@ -256,9 +256,24 @@ def snapshot(entities: Entities) -> Iterator[None]:
             else:
                 database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         database.disconnect()
-        raise store_error(error) from error
+        _raise(error)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    """Raise the interrupt that ended a session, which Pony hides behind what failed after it, or our error."""
+    first: BaseException | None = error
+    while isinstance(first, Exception):
+        # Of a commit: a list of what `sys.exc_info` gives.
+        hidden = getattr(first, "exceptions", None) if isinstance(first, pony.orm.core.TransactionError) else None
+        first = hidden[0][1] if hidden else first.__context__
+    if first is error:
+        raise error
+    if isinstance(first, (KeyboardInterrupt, SystemExit)):
+        raise first from None
+    assert isinstance(error, Exception)
+    raise store_error(error) from error
 
 
 def forget_results(entities: SpoolEntities) -> None:

@@ -92,7 +92,7 @@ class _Prune:
         took_s = monotonic() - self._began
         self._process.send_signal(signal.SIGINT)
         _, text = self._process.communicate(timeout=60)
-        told = re.search(r"^(\d+) of \d+ raw rows were erased", text, re.MULTILINE)
+        told = re.search(r"^at least (\d+) of \d+ raw rows were erased", text, re.MULTILINE)
         if told is None:
             raise SystemExit(f"bench: prune ended while it was measured:\n{text}")
         return int(told[1]) / took_s

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 import psycopg2
 import pytest
@@ -62,6 +63,31 @@ def test_an_interrupted_statement_closes_its_connection(whole_database: str) -> 
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(("interrupt", "closes"), [(KeyboardInterrupt, False), (SystemExit, True)])
+def test_an_interrupt_within_a_commit_is_not_taken_for_the_commits_failure(
+    interrupt: type[BaseException], closes: bool, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's driver returns first; PostgreSQL's closes the connection, over which Pony then fails to roll back."""
+    keep(database, [])
+    entities = bind(url_of(database))
+    provider = entities.database.provider
+    commit = provider.commit
+
+    def commit_interrupted(connection: Any, *arguments: object) -> None:
+        commit(connection, *arguments)
+        if closes:
+            connection.close()
+        raise interrupt
+
+    monkeypatch.setattr(provider, "commit", commit_interrupted)
+    with pytest.raises(interrupt), session(entities, writes=True):
+        entities.database.get_connection()
+    monkeypatch.undo()
+    with session(entities, writes=True):
+        assert not select(lead for lead in entities.lead).exists()
+    entities.database.disconnect()
 
 
 def test_a_statement_that_cannot_be_sent_leaves_its_connection_open(whole_database: str) -> None:
