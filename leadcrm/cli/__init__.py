@@ -89,8 +89,9 @@ def _run(words: list[str]) -> int:
         print(f"leadcrm: there is no command {name!r}; {_suggest(name)}", file=sys.stderr)
         return EXIT_USAGE
     command = import_module(f"leadcrm.cli.{name}")
-    # The entry point has switched it off for the imports.
+    # The entry point has switched both off for the imports.
     gc.enable()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     parser = argparse.ArgumentParser(
         prog=f"leadcrm {name}",
         description=command.__doc__,

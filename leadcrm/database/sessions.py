@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any, NoReturn, TypeVar
 import pony.orm.dbproviders.postgres
 import pony.orm.dbproviders.sqlite
 import psycopg2
-from pony.orm import Database, db_session
+from pony.orm import Database, OrmError, db_session
+from pony.orm.core import TransactionError
 from pony.orm.dbapiprovider import DBException
 from pony.utils import timestamp2datetime
 
@@ -217,9 +218,7 @@ def session(entities: SpoolEntities, *, writes: bool = False, timeout_s: float |
         if raised is not None:
             entities.database.provider.pool.raised = raised
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        # The connection may still be usable, but nothing guarantees it.
-        entities.database.disconnect()
-        _raise(error)
+        _end(entities, error)
     finally:
         for kept in (pony.orm.core.adapted_sql_cache, entities.database.local_stats):
             if len(kept) > MOST_STATEMENTS:
@@ -257,21 +256,23 @@ def snapshot(entities: Entities) -> Iterator[None]:
                 database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        database.disconnect()
-        _raise(error)
+        _end(entities, error)
 
 
-def _raise(error: BaseException) -> NoReturn:
-    """Raise the interrupt that ended a session, which Pony hides behind what failed after it, or our error."""
+def _end(entities: SpoolEntities, error: BaseException) -> NoReturn:
+    """Close the connection, and raise the interrupt that ended the session or our error."""
     first: BaseException | None = error
     while isinstance(first, Exception):
-        # Of a commit: a list of what `sys.exc_info` gives.
-        hidden = getattr(first, "exceptions", None) if isinstance(first, pony.orm.core.TransactionError) else None
+        # Pony hides an interrupt within a commit behind what failed after it: a list of what `sys.exc_info` gives.
+        hidden = getattr(first, "exceptions", None) if isinstance(first, TransactionError) else None
         first = hidden[0][1] if hidden else first.__context__
-    if first is error:
-        raise error
     if isinstance(first, (KeyboardInterrupt, SystemExit)):
+        # An interrupt may have come between any two steps of Pony.
+        with suppress(OrmError, DBException):
+            entities.database.disconnect()
         raise first from None
+    # The connection may still be usable, but nothing guarantees it.
+    entities.database.disconnect()
     assert isinstance(error, Exception)
     raise store_error(error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -136,3 +137,30 @@ def test_a_file_that_there_is_no_room_for_leaves_nothing(embedded: str, folder: 
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), done.stderr
     assert done.stderr.startswith("leadcrm: ")
     assert list(folder.iterdir()) == []
+
+
+def test_an_interrupt_while_a_command_is_imported_is_not_lost(tmp_path: Path) -> None:
+    """Python drops what is raised in a callback, as when it gives up an import's lock."""
+    script = """
+import os, runpy, signal, sys, weakref
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name in ("leadcrm.cli", "leadcrm.cli.prune"):
+            lock = Finder()
+            seen = weakref.ref(lock, lambda _: os.kill(os.getpid(), signal.SIGINT))
+            del lock
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["leadcrm", "prune", "--older-than", "400d", "--dry-run"]
+runpy.run_module("leadcrm", run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=clean_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "")
