@@ -19,6 +19,7 @@ MAX_LEAVES = 400
 MAX_DEPTH = 8
 
 MAX_CONTACT, MIN_DIGITS = 254, 7
+_PHONE_BEGINS = frozenset("+(0123456789")
 
 MAX_NAME = 40
 """Longer names of members are no words that are looked for here."""
@@ -72,6 +73,9 @@ _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number")
 
 _CONTACT_MEMBERS = ("normal", "e164", "international", "full", "formatted", "value", "address", "email", "phone")
 """Of an email or a phone in pieces, the member that is the whole, the best first."""
+
+_MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, ("area",))
+"""An object without any of these is neither a pair nor a contact in pieces."""
 
 _OTHER_THINGS = frozenset(
     ("form", "page", "site", "campaign", "ad", "adset", "adgroup", "account", "company", "product", "file", "event")
@@ -178,11 +182,13 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
         label, value, depth, is_given, is_in_list = queue.popleft()
         kind = type(value)
         if kind is dict:
-            whole = _pair(label, value, is_in_list=is_in_list) or _phone(label, value) or _contact(label, value)
-            if whole is not None:
-                found.append(whole)
-                continue
+            if not _MARKS_OF_WHOLES.isdisjoint(value):
+                whole = _pair(label, value, is_in_list=is_in_list) or _phone(label, value) or _contact(label, value)
+                if whole is not None:
+                    found.append(whole)
+                    continue
             beside = label if is_given else _label_beside(value, effort)
+            may_be_aside = depth > 0 or len(value) > 1
             for name, member in value.items():
                 left -= 1
                 if left < 0:
@@ -190,8 +196,7 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 member_kind = type(member)
                 if member_kind is dict or (member_kind is list and _holds_objects(member)):
                     if depth < MAX_DEPTH:
-                        is_aside = depth > 0 or len(value) > 1
-                        place = aside if is_aside and _plain(name) in _OTHER_PEOPLE else queue
+                        place = aside if may_be_aside and _plain(name) in _OTHER_PEOPLE else queue
                         place.append((beside or name, member, depth + 1, bool(beside), False))
                 elif member_kind is str and len(member) <= texts_left and may_hold_more(member):
                     texts_left -= len(member)
@@ -219,12 +224,28 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
     return found
 
 
+def _subfield(label: str) -> tuple[str, str] | None:
+    return _known_subfield(label) if len(label) <= MAX_NAME else None
+
+
+@lru_cache(4_096)
+def _known_subfield(label: str) -> tuple[str, str] | None:
+    part = _SUBFIELD.fullmatch(label)
+    return part and (part[1], part[2])
+
+
+def is_part_of_name(label: str) -> bool:
+    """Say whether a label may be the number of a part of a name, as `parts_of_names` reads them."""
+    return label[-1:].isdecimal() and _subfield(label) is not None
+
+
 def parts_of_names(found: Iterable[Leaf]) -> list[Leaf]:
     """Return the parts of names whose inputs have numbers alone, such as `1.3` and `1.6`, under labels that say it."""
     parts: dict[str, dict[str, Any]] = {}
     for labels, value in found:
-        if labels[0][-1:].isdecimal() and (part := _SUBFIELD.fullmatch(labels[0])):
-            parts.setdefault(part[1], {})[part[2]] = value
+        if labels[0][-1:].isdecimal() and (part := _subfield(labels[0])):
+            whole, number = part
+            parts.setdefault(whole, {})[number] = value
     return [
         ((name,), value)
         for values in parts.values()
@@ -258,8 +279,12 @@ def is_contact(value: Any) -> bool:
     """Say whether a value looks like an email or a phone."""
     if type(value) is not str or len(value) > MAX_CONTACT:
         return False
+    if "@" in value:
+        return True
+    if len(value) < MIN_DIGITS or value.lstrip()[:1] not in _PHONE_BEGINS:
+        return False
     digits = sum(map(str.isdigit, value))
-    return "@" in value or (digits >= MIN_DIGITS and digits * 2 > len(value) and value.lstrip()[:1] in "+(0123456789")
+    return digits >= MIN_DIGITS and digits * 2 > len(value)
 
 
 def _plain(name: str) -> str:
@@ -319,6 +344,8 @@ def _labels_in(value: dict[str, Any]) -> list[str]:
 
 def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
     """Return an object's labels and value if it is a pair, else None."""
+    if label and len(value) == 1 and type(text := value.get("value")) is str:
+        return (label,), text
     if _SPELLED_VALUES.isdisjoint(value):
         return None
     name = _value_name(value)
@@ -330,9 +357,11 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
         labels = _labels_in(value)
     if not name or not (labels or label):
         return None
-    found = values_within(value[name])
-    if type(found) is dict:
-        return None
+    found = value[name]
+    if type(found) is not str:
+        found = values_within(found)
+        if type(found) is dict:
+            return None
     if label:
         # A list called `questions` says less than each question, one called `emails` says more than each kind.
         labels.insert(len(labels) if is_in_list and not _is_of_contacts(label) else 0, label)

@@ -18,7 +18,7 @@ import orjson
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
 from leadcrm.sources.labels import BETWEEN_WORDS, KNOWN_MEANINGS, NAME, Effort, Meaning, fold, is_of_others, meaning
-from leadcrm.sources.leaves import Leaf, leaves, parts_of_names
+from leadcrm.sources.leaves import Leaf, is_part_of_name, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
 
 MAX_JOINED = 100
@@ -35,7 +35,6 @@ _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 """Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
 
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
-_PHONE_BEGINS = frozenset("+0123456789().-/")
 _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
 INDEX_OF_COLUMN = {column: index for index, column in enumerate((*FIELD_COLUMNS, NAME))}
@@ -109,9 +108,10 @@ class LeadMapping:
 
     def _fill(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:
         """Fill the columns that are empty by what the labels mean."""
-        effort = inputs.effort
+        effort, own = inputs.effort, self.own
         ranks: dict[int, int] = {}
         unlabelled: list[Leaf] = []
+        may_be_parts = False
         for labels, value in found:
             if not value and type(value) not in NUMBERS:
                 continue
@@ -125,7 +125,7 @@ class LeadMapping:
                 field, rank = meant
                 index = INDEX_OF_COLUMN[field]
                 known = ranks.get(index)
-                if (columns[index] is None if known is None else rank < known) and index not in self.own:
+                if (columns[index] is None if known is None else rank < known) and index not in own:
                     if type(value) is not str or not _PLAUSIBLE[field](value):
                         text, rank = _likely(field, value, rank, inputs)
                     else:
@@ -135,7 +135,8 @@ class LeadMapping:
                 break
             else:
                 unlabelled.append((labels, value))
-        if any(labels[0][-1:].isdecimal() for labels, _ in unlabelled):
+                may_be_parts = may_be_parts or is_part_of_name(labels[0])
+        if may_be_parts:
             self._fill(columns, parts_of_names(found), inputs)
         if unlabelled and not (columns[_EMAIL_INDEX] and columns[_PHONE_INDEX]):
             self._recognize(columns, unlabelled, effort)
@@ -146,34 +147,34 @@ class LeadMapping:
         takes_email = columns[_EMAIL_INDEX] is None and _EMAIL_INDEX not in self.own
         takes_phone = columns[_PHONE_INDEX] is None and _PHONE_INDEX not in self.own
         for labels, value in unlabelled:
-            label = labels[-1]
             if type(value) is not str or len(value) > 254:
                 continue
+            label = labels[-1]
             if "@" in value:
                 if takes_email and _EMAIL.fullmatch(value.strip()) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
-            elif takes_phone and _may_be_phone(value) and "fax" not in label.lower():
-                if is_of_others(label, effort):
+            elif takes_phone and not value[0].isalpha() and "fax" not in label.lower():
+                has_plus = value.lstrip()[:1] == "+" and _is_phone(_PLUS_PHONE, value)
+                if not (has_plus or (_is_number(label) and _is_phone(_PHONE, value))) or is_of_others(label, effort):
                     continue
-                if _is_phone(_PLUS_PHONE, value):
+                if has_plus:
                     columns[_PHONE_INDEX] = value
                     takes_phone = False
-                elif local is None and _NUMBERED.fullmatch(label.lower()) and _is_phone(_PHONE, value):
+                elif local is None:
                     local = value
         if takes_phone:
             # One with a plus is surely a phone; one without may be any number.
             columns[_PHONE_INDEX] = local
 
 
+def _is_number(label: str) -> bool:
+    return (label[-1:].isdecimal() or label.endswith("]")) and _NUMBERED.fullmatch(label.lower()) is not None
+
+
 def _is_phone(pattern: re.Pattern[str], text: str) -> bool:
     is_phone = pattern.fullmatch(text.strip()) and 7 <= _digits(text) <= 15
     return bool(is_phone) and not _DATE.match(text)
-
-
-def _may_be_phone(text: str) -> bool:
-    first = text.lstrip()[:1]
-    return (first in _PHONE_BEGINS or first.isdigit()) and _digits(text) >= 7
 
 
 def _digits(text: str) -> int:
