@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leadcrm.sources.leaves import Leaf, leaves, values_within
+from leadcrm.sources.leaves import leaves
 from leadcrm.sources.paths import Inputs, Path, Within
 from leadcrm.sources.texts import MAX_CHARACTERS, json_in
+from leadcrm.sources.wholes import Leaf, values_within
 
 MAX_ANSWERS = 400
 

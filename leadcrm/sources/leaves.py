@@ -10,72 +10,32 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, TypeGuard
+from typing import Any
 
 from leadcrm.sources.labels import Effort, meaning
 from leadcrm.sources.texts import MAX_CHARACTERS, json_in, lines_in, may_hold_more
+from leadcrm.sources.wholes import (
+    LABELS,
+    MARKS_OF_WHOLES,
+    MAX_NAME,
+    MAX_PAIR_MEMBERS,
+    TITLE_NAMES,
+    VALUE_NAMES,
+    VALUES,
+    Leaf,
+    is_contact,
+    is_text,
+    plain,
+    spelled,
+    whole,
+)
 
 MAX_LEAVES = 400
 MAX_DEPTH = 8
 
-MAX_CONTACT, MIN_DIGITS = 254, 7
-_PHONE_BEGINS = frozenset("+(0123456789")
-
-MAX_NAME = 40
-"""Longer names of members are no words that are looked for here."""
-
-_LABELS = ("label", "title", "question", "name", "field", "column_name", "column_id", "key", "ref", "id", "type")
-_TITLE_NAMES = _LABELS[:4]
-_TITLES = frozenset(_TITLE_NAMES)
-_VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
-_VALUE_NAMES = frozenset(_VALUES)
-_SPELLINGS = {
-    **{name.replace("_", ""): name for name in (*_LABELS, *_VALUES)},
-    **dict.fromkeys(("fieldlabel", "displaylabel"), "label"),
-    **dict.fromkeys(("questiontext", "questiontitle", "questionlabel", "questionname"), "question"),
-    **dict.fromkeys(("fieldname", "attributename", "paramname"), "name"),
-    **dict.fromkeys(("fieldkey", "fieldcode", "attributekey"), "key"),
-    **dict.fromkeys(("fieldid", "questionid"), "id"),
-    **dict.fromkeys(("questiontype", "fieldtype"), "type"),
-    **dict.fromkeys(("fieldvalue", "attributevalue", "paramvalue", "uservalue"), "value"),
-    **dict.fromkeys(("answertext", "answervalue", "useranswer"), "answer"),
-}
-"""What senders call the members of a pair, without case and `_`."""
-
-
-def _spellings_of(name: str) -> set[str]:
-    words = name.split("_")
-    pascal = "".join(map(str.capitalize, words))
-    return {
-        name,
-        name.upper(),
-        "".join(words),
-        pascal,
-        words[0] + pascal[len(words[0]) :],
-        " ".join(words).capitalize(),
-    }
-
-
-_SPELLED_VALUES = frozenset().union(
-    *map(_spellings_of, _VALUES),
-    *map(_spellings_of, ("field_value", "attribute_value", "param_value", "user_value", "answer_text", "answer_value")),
-    _spellings_of("user_answer"),
-)
-"""What a pair has at least one of, in the spellings that there are: so it is quick to see that an object is none."""
-
-_MAX_SPELLED = 12
-"""Members of an object that may be a pair whose members are spelled otherwise."""
-
-_MAX_PAIR_MEMBERS = 5
-_MAX_CHOICE_MEMBERS = 4
+_TITLES = frozenset(TITLE_NAMES)
 _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number"))
 """Members that hold the value of the object around them: `{"phone": {"full": …}}`."""
-
-_CONTACT_MEMBERS = ("normal", "e164", "international", "full", "formatted", "value", "address", "email", "phone")
-"""Of an email or a phone in pieces, the member that is the whole, the best first."""
-
-_MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, ("area",))
-"""An object without any of these is neither a pair nor a contact in pieces."""
 
 _OTHER_THINGS = frozenset(
     ("form", "page", "site", "campaign", "ad", "adset", "adgroup", "account", "company", "product", "file", "event")
@@ -123,9 +83,6 @@ _SUBFIELD = re.compile(r"(?:input_)?(\d+)[._](\d+)")
 _NAME_PARTS = {"2": None, "3": "first name", "4": None, "6": "last name", "8": None}
 """Of a name's inputs in Gravity Forms (https://docs.gravityforms.com/field-object); no other field has these alone."""
 
-Leaf = tuple[tuple[str, ...], Any]
-"""The labels of a value, the best first, and the value."""
-
 
 def leaves(document: Any, effort: Effort | None = None) -> list[Leaf]:
     """Return the labelled values of a document, those on the outside first.
@@ -138,7 +95,7 @@ def leaves(document: Any, effort: Effort | None = None) -> list[Leaf]:
 
 def _flat(document: Any) -> list[Leaf] | None:
     """Return the values of an object that holds no other, as most forms are; None of any other document."""
-    if type(document) is not dict or len(document) > MAX_LEAVES or not _VALUE_NAMES.isdisjoint(document):
+    if type(document) is not dict or len(document) > MAX_LEAVES or not VALUE_NAMES.isdisjoint(document):
         return None
     found: list[Leaf] = []
     for name, value in document.items():
@@ -153,12 +110,12 @@ def is_one_lead(items: list[Any]) -> bool:
     """Say whether a list is one lead's names and values, not a lead each."""
     labels: set[str] = set()
     for item in items[:MAX_LEAVES]:
-        if type(item) is not dict or len(item) > _MAX_PAIR_MEMBERS:
+        if type(item) is not dict or len(item) > MAX_PAIR_MEMBERS:
             return False
-        spelled = _spelled(item)
-        if not any(name in spelled for name in _VALUES[:4]):
+        pair = spelled(item)
+        if not any(name in pair for name in VALUES[:4]):
             return False
-        labels.update(text for name in _LABELS if type(text := spelled.get(name)) is str)
+        labels.update(text for name in LABELS if type(text := pair.get(name)) is str)
     return any((meant := meaning(label)) is not None and meant.field in ("email", "phone") for label in labels)
 
 
@@ -182,10 +139,10 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
         label, value, depth, is_given, is_in_list = queue.popleft()
         kind = type(value)
         if kind is dict:
-            if not _MARKS_OF_WHOLES.isdisjoint(value):
-                whole = _pair(label, value, is_in_list=is_in_list) or _phone(label, value) or _contact(label, value)
-                if whole is not None:
-                    found.append(whole)
+            if not MARKS_OF_WHOLES.isdisjoint(value):
+                leaf = whole(label, value, is_in_list=is_in_list)
+                if leaf is not None:
+                    found.append(leaf)
                     continue
             beside = label if is_given else _label_beside(value, effort)
             may_be_aside = depth > 0 or len(value) > 1
@@ -196,7 +153,7 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 member_kind = type(member)
                 if member_kind is dict or (member_kind is list and _holds_objects(member)):
                     if depth < MAX_DEPTH:
-                        place = aside if may_be_aside and _plain(name) in _OTHER_PEOPLE else queue
+                        place = aside if may_be_aside and plain(name) in _OTHER_PEOPLE else queue
                         place.append((beside or name, member, depth + 1, bool(beside), False))
                 elif member_kind is str and len(member) <= texts_left and may_hold_more(member):
                     texts_left -= len(member)
@@ -208,7 +165,7 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                         queue.append((name, inner, depth + 1, False, False))
                 elif label and (name in _INNER or (not name.strip("0123456789") and meaning(label, effort))):
                     found.append(((label,), member))
-                elif beside and not is_given and name in _LABELS:
+                elif beside and not is_given and name in LABELS:
                     # It is a label, of what stands within.
                     continue
                 elif name != "name" or label.lower() not in _OTHER_THINGS or not _CONTACTS.isdisjoint(value):
@@ -217,7 +174,7 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
             inner_values = value[:left]
             left -= len(inner_values)
             for element in inner_values:
-                if type(element) is list and len(element) == 2 and _is_text(element[0]) and _is_scalar(element[1]):
+                if type(element) is list and len(element) == 2 and is_text(element[0]) and _is_scalar(element[1]):
                     found.append(((element[0],), element[1]))
                 elif type(element) is dict or type(element) is list:
                     queue.append((label, element, depth + 1, is_given, True))
@@ -257,137 +214,19 @@ def parts_of_names(found: Iterable[Leaf]) -> list[Leaf]:
 
 def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:
     """Return the label of what stands within an object, as in `{"name": "Email", "details": {"answer": …}}`, if any."""
-    if len(value) > _MAX_PAIR_MEMBERS or _TITLES.isdisjoint(value) or not _CONTACTS.isdisjoint(value):
+    if len(value) > MAX_PAIR_MEMBERS or _TITLES.isdisjoint(value) or not _CONTACTS.isdisjoint(value):
         return ""
     if not any(type(member) is dict for member in value.values()):
         return ""
-    for name in _TITLE_NAMES:
-        if _is_text(text := value.get(name)) and meaning(text, effort) is not None:
+    for name in TITLE_NAMES:
+        if is_text(text := value.get(name)) and meaning(text, effort) is not None:
             return text
     return ""
-
-
-def _is_text(value: Any) -> TypeGuard[str]:
-    return type(value) is str and bool(value)
 
 
 def _is_scalar(value: Any) -> bool:
     return type(value) is not dict and type(value) is not list
 
 
-def is_contact(value: Any) -> bool:
-    """Say whether a value looks like an email or a phone."""
-    if type(value) is not str or len(value) > MAX_CONTACT:
-        return False
-    if "@" in value:
-        return True
-    if len(value) < MIN_DIGITS or value.lstrip()[:1] not in _PHONE_BEGINS:
-        return False
-    digits = sum(map(str.isdigit, value))
-    return digits >= MIN_DIGITS and digits * 2 > len(value)
-
-
-def _plain(name: str) -> str:
-    return _known_plain(name) if len(name) <= MAX_NAME else name
-
-
-@lru_cache(4_096)
-def _known_plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
-
-
 def _holds_objects(value: list[Any]) -> bool:
     return bool(value) and type(value[0]) in (dict, list)
-
-
-def _phone(label: str, value: dict[str, Any]) -> Leaf | None:
-    """Return a number that is sent in pieces, as Jotform sends it, or None."""
-    if type(area := value.get("area")) is str and type(number := value.get("phone")) is str:
-        country = value.get("country")
-        return (label or "phone",), " ".join(piece for piece in (country, area, number) if type(piece) is str and piece)
-    return None
-
-
-def _contact(label: str, value: dict[str, Any]) -> Leaf | None:
-    """Return the whole of an email or a phone in pieces, or None."""
-    if not _is_of_contacts(label):
-        return None
-    for name in _CONTACT_MEMBERS:
-        if _is_text(whole := value.get(name)):
-            return (label,), whole
-    return None
-
-
-def _is_of_contacts(label: str) -> bool:
-    return _plain(label).startswith(("email", "phone", "mobile", "tel"))
-
-
-def _spelled(value: dict[str, Any]) -> dict[str, Any]:
-    """Return an object with the members of a pair under the names that are used here."""
-    spelled: dict[str, Any] = {}
-    for name, member in value.items():
-        spelled.setdefault(_SPELLINGS.get(_plain(name), name), member)
-    return spelled
-
-
-def _value_name(value: dict[str, Any]) -> str:
-    for name in _VALUES:
-        if name in value:
-            return name
-    return ""
-
-
-def _labels_in(value: dict[str, Any]) -> list[str]:
-    """Return the texts of a pair's members that are labels, the best first."""
-    return [text for member in _LABELS if member in value and _is_text(text := value[member])]
-
-
-def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
-    """Return an object's labels and value if it is a pair, else None."""
-    if label and len(value) == 1 and type(text := value.get("value")) is str:
-        return (label,), text
-    if _SPELLED_VALUES.isdisjoint(value):
-        return None
-    name = _value_name(value)
-    has_labels = len(value) > 1 or not name
-    labels = _labels_in(value) if name and has_labels else []
-    if not labels and has_labels and len(value) <= _MAX_SPELLED:
-        value = _spelled(value)
-        name = _value_name(value)
-        labels = _labels_in(value)
-    if not name or not (labels or label):
-        return None
-    found = value[name]
-    if type(found) is not str:
-        found = values_within(found)
-        if type(found) is dict:
-            return None
-    if label:
-        # A list called `questions` says less than each question, one called `emails` says more than each kind.
-        labels.insert(len(labels) if is_in_list and not _is_of_contacts(label) else 0, label)
-    return tuple(labels), found
-
-
-def values_within(found: Any) -> Any:
-    """Return a list's values where each is an object with a value, as CRMs send them; else what was found."""
-    if type(found) is list and len(found) == 1 and type(found[0]) is str:
-        return found[0]
-    if type(found) is dict and found and all(name.isdecimal() for name in found):
-        # A form's `values[0]`.
-        found = list(found.values())
-    if (
-        type(found) is list
-        and found
-        and type(found[0]) is dict
-        and (name := _value_name(found[0]) or _choice(found[0]))
-    ):
-        return [element.get(name) if type(element) is dict else element for element in found]
-    if type(found) is dict and len(found) <= _MAX_CHOICE_MEMBERS and (name := _choice(found)):
-        return found[name]
-    return found
-
-
-def _choice(value: dict[str, Any]) -> str:
-    """Return the name of the member that says what was chosen, as of `{"id": 3, "label": "Latvia"}`, if any."""
-    is_choice = len(value) <= _MAX_CHOICE_MEMBERS and "id" in value and _is_text(value.get("label"))
-    return "label" if is_choice else ""

@@ -18,8 +18,9 @@ import orjson
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
 from leadcrm.sources.labels import BETWEEN_WORDS, KNOWN_MEANINGS, NAME, Effort, Meaning, fold, is_of_others, meaning
-from leadcrm.sources.leaves import Leaf, is_part_of_name, leaves, parts_of_names
+from leadcrm.sources.leaves import is_part_of_name, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
+from leadcrm.sources.wholes import Leaf, digits_in
 
 MAX_JOINED = 100
 """Values of a list that are joined to one text, such as several choices."""
@@ -34,7 +35,6 @@ _DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4
 _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 """Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
 
-_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
 INDEX_OF_COLUMN = {column: index for index, column in enumerate((*FIELD_COLUMNS, NAME))}
@@ -126,10 +126,8 @@ class LeadMapping:
                 index = INDEX_OF_COLUMN[field]
                 known = ranks.get(index)
                 if (columns[index] is None if known is None else rank < known) and index not in own:
-                    if type(value) is not str or not _PLAUSIBLE[field](value):
-                        text, rank = _likely(field, value, rank, inputs)
-                    else:
-                        text = value
+                    is_plausible = type(value) is str and _PLAUSIBLE[field](value)
+                    text, rank = (value, rank) if is_plausible else _likely(field, value, rank, inputs)
                     if text and (known is None or rank < known):
                         columns[index], ranks[index] = text, rank
                 break
@@ -173,14 +171,8 @@ def _is_number(label: str) -> bool:
 
 
 def _is_phone(pattern: re.Pattern[str], text: str) -> bool:
-    is_phone = pattern.fullmatch(text.strip()) and 7 <= _digits(text) <= 15
+    is_phone = pattern.fullmatch(text.strip()) and 7 <= digits_in(text) <= 15
     return bool(is_phone) and not _DATE.match(text)
-
-
-def _digits(text: str) -> int:
-    if text.isascii():
-        return len(text.encode().translate(None, _NO_DIGITS))
-    return sum(map(str.isdigit, text))
 
 
 def _is_contact(value: Any) -> bool:
@@ -238,7 +230,7 @@ def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | No
 
 def _may_be_phone_with_words(text: str) -> bool:
     is_number = text.strip()[:1] in "+(0123456789" or "+" in text
-    return is_number and len(text) <= MAX_PHONE and _digits(text) >= 5
+    return is_number and len(text) <= MAX_PHONE and digits_in(text) >= 5
 
 
 def _may_be_name(text: str) -> bool:

@@ -1,0 +1,210 @@
+"""Objects that are one value: pairs such as `{"label": …, "value": …}`, choices, and emails and phones in pieces."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeGuard
+
+from leadcrm.sources.labels import is_of_others
+
+MAX_CONTACT, MIN_DIGITS = 254, 7
+_PHONE_BEGINS = frozenset("+(0123456789")
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
+
+MAX_NAME = 40
+"""Longer names of members are no words that are looked for here."""
+
+LABELS = ("label", "title", "question", "name", "field", "column_name", "column_id", "key", "ref", "id", "type")
+TITLE_NAMES = LABELS[:4]
+VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
+VALUE_NAMES = frozenset(VALUES)
+_SPELLINGS = {
+    **{name.replace("_", ""): name for name in (*LABELS, *VALUES)},
+    **dict.fromkeys(("fieldlabel", "displaylabel"), "label"),
+    **dict.fromkeys(("questiontext", "questiontitle", "questionlabel", "questionname"), "question"),
+    **dict.fromkeys(("fieldname", "attributename", "paramname"), "name"),
+    **dict.fromkeys(("fieldkey", "fieldcode", "attributekey"), "key"),
+    **dict.fromkeys(("fieldid", "questionid"), "id"),
+    **dict.fromkeys(("questiontype", "fieldtype"), "type"),
+    **dict.fromkeys(("fieldvalue", "attributevalue", "paramvalue", "uservalue"), "value"),
+    **dict.fromkeys(("answertext", "answervalue", "useranswer"), "answer"),
+}
+"""What senders call the members of a pair, without case and `_`."""
+
+
+def _spellings_of(name: str) -> set[str]:
+    words = name.split("_")
+    pascal = "".join(map(str.capitalize, words))
+    return {
+        name,
+        name.upper(),
+        "".join(words),
+        pascal,
+        words[0] + pascal[len(words[0]) :],
+        " ".join(words).capitalize(),
+        " ".join(words).title(),
+    }
+
+
+_SPELLED_VALUES = frozenset().union(
+    *map(_spellings_of, VALUES),
+    *map(_spellings_of, ("field_value", "attribute_value", "param_value", "user_value", "answer_text", "answer_value")),
+    _spellings_of("user_answer"),
+)
+"""What a pair has at least one of, in the spellings that there are: so it is quick to see that an object is none."""
+
+_MAX_SPELLED = 12
+"""Members of an object that may be a pair whose members are spelled otherwise."""
+
+MAX_PAIR_MEMBERS = 5
+_MAX_CHOICE_MEMBERS = 4
+_CONTACT_MEMBERS = ("normal", "e164", "international", "full", "formatted", "value", "address", "email", "phone")
+"""Of an email or a phone in pieces, the member that is the whole, the best first."""
+
+_PHONE_PIECES = ("country", "countrycode", "area", "areacode", "prefix", "line", "number", "phone")
+"""The members of a phone in pieces, without case and blanks, in their order; it ends with one of the last three."""
+
+_AREAS = _spellings_of("area") | _spellings_of("area_code")
+"""Of which it has one."""
+
+MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS)
+"""An object without any of these is neither a pair nor a contact in pieces."""
+
+Leaf = tuple[tuple[str, ...], Any]
+"""The labels of a value, the best first, and the value."""
+
+
+def whole(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
+    """Return an object's labels and value if it is a pair or a contact in pieces, else None."""
+    return _pair(label, value, is_in_list=is_in_list) or _phone(label, value) or _contact(label, value)
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Say whether a value is a text that is not empty."""
+    return type(value) is str and bool(value)
+
+
+def is_contact(value: Any) -> TypeGuard[str]:
+    """Say whether a value looks like an email or a phone."""
+    if type(value) is not str or len(value) > MAX_CONTACT:
+        return False
+    if "@" in value:
+        return True
+    if len(value) < MIN_DIGITS or value.lstrip()[:1] not in _PHONE_BEGINS:
+        return False
+    digits = digits_in(value)
+    return digits >= MIN_DIGITS and digits * 2 > len(value)
+
+
+def digits_in(text: str) -> int:
+    """Return how many digits a text has."""
+    if text.isascii():
+        return len(text.encode().translate(None, _NO_DIGITS))
+    return sum(map(str.isdigit, text))
+
+
+def plain(name: str) -> str:
+    """Return a member's name without case, `_`, `-` and blanks."""
+    return _known_plain(name) if len(name) <= MAX_NAME else name
+
+
+@lru_cache(4_096)
+def _known_plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def _phone(label: str, value: dict[str, Any]) -> Leaf | None:
+    """Return a number that is sent in pieces, as Jotform and Squarespace send it, or None."""
+    if not _AREAS.isdisjoint(value) and not any(name in value for name in _CONTACT_MEMBERS[:5]):
+        pieces = {plain(name): member for name, member in value.items()}
+        if any(is_text(pieces.get(name)) for name in _PHONE_PIECES[-3:]):
+            return (label or "phone",), " ".join(filter(is_text, map(pieces.get, _PHONE_PIECES)))
+    elif len(value) == 1 and is_contact(full := value.get("full")) and "@" not in full and not is_of_others(label):
+        # Jotform's phone, also where the question's first words, which name it, do not tell.
+        return (label, "phone"), full
+    return None
+
+
+def _contact(label: str, value: dict[str, Any]) -> Leaf | None:
+    """Return the whole of an email or a phone in pieces, or None."""
+    if not _is_of_contacts(label):
+        return None
+    for name in _CONTACT_MEMBERS:
+        if is_text(text := value.get(name)):
+            return (label,), text
+    return None
+
+
+def _is_of_contacts(label: str) -> bool:
+    return plain(label).startswith(("email", "phone", "mobile", "tel"))
+
+
+def spelled(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with the members of a pair under the names that are used here."""
+    under_names: dict[str, Any] = {}
+    for name, member in value.items():
+        under_names.setdefault(_SPELLINGS.get(plain(name), name), member)
+    return under_names
+
+
+def _value_name(value: dict[str, Any]) -> str:
+    for name in VALUES:
+        if name in value:
+            return name
+    return ""
+
+
+def _labels_in(value: dict[str, Any]) -> list[str]:
+    """Return the texts of a pair's members that are labels, the best first."""
+    return [text for member in LABELS if member in value and is_text(text := value[member])]
+
+
+def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
+    """Return an object's labels and value if it is a pair, else None."""
+    if label and len(value) == 1 and type(text := value.get("value")) is str:
+        return (label,), text
+    if _SPELLED_VALUES.isdisjoint(value):
+        return None
+    name = _value_name(value)
+    has_labels = len(value) > 1 or not name
+    labels = _labels_in(value) if name and has_labels else []
+    if not labels and has_labels and len(value) <= _MAX_SPELLED:
+        value = spelled(value)
+        name = _value_name(value)
+        labels = _labels_in(value)
+    if not name or not (labels or label):
+        return None
+    found = value[name]
+    if type(found) is not str:
+        found = values_within(found)
+        if type(found) is dict:
+            return None
+    if label:
+        # A list called `questions` says less than each question, one called `emails` says more than each kind.
+        labels.insert(len(labels) if is_in_list and not _is_of_contacts(label) else 0, label)
+    return tuple(labels), found
+
+
+def values_within(found: Any) -> Any:
+    """Return a list's values where each is an object with a value, as CRMs send them; else what was found."""
+    if type(found) is list and len(found) == 1 and type(found[0]) is str:
+        return found[0]
+    if type(found) is dict and found and all(name.isdecimal() for name in found):
+        # A form's `values[0]`.
+        found = list(found.values())
+    if (
+        type(found) is list
+        and found
+        and type(found[0]) is dict
+        and (name := _value_name(found[0]) or _choice(found[0]))
+    ):
+        return [element.get(name) if type(element) is dict else element for element in found]
+    if type(found) is dict and len(found) <= _MAX_CHOICE_MEMBERS and (name := _choice(found)):
+        return found[name]
+    return found
+
+
+def _choice(value: dict[str, Any]) -> str:
+    """Return the name of the member that says what was chosen, as of `{"id": 3, "label": "Latvia"}`, if any."""
+    is_choice = len(value) <= _MAX_CHOICE_MEMBERS and "id" in value and is_text(value.get("label"))
+    return "label" if is_choice else ""
