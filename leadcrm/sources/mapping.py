@@ -28,6 +28,9 @@ MAX_JOINED = 100
 MAX_NAME, MAX_PHONE = 500, 100
 """Longer texts are no names and no phones."""
 
+MAX_BLANKS_OF_EMAIL = 4
+"""Beside an address a name may stand, but a text with more is one that tells of an address, as consents do."""
+
 _EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
 _PHONE = re.compile(r"\+?[\d\s().\-/]{6,24}(?:\s*(?:x|ext\.?)\s*\d{1,6})?")
 _PLUS_PHONE = re.compile(r"\+\d[\d\s().\-/]{6,22}")
@@ -130,6 +133,9 @@ class LeadMapping:
                     text, rank = (value, rank) if is_plausible else _likely(field, value, rank, inputs)
                     if text and (known is None or rank < known):
                         columns[index], ranks[index] = text, rank
+                    elif not text and field in _CONTACT_FIELDS:
+                        # A way to reach somebody, although not the one that was asked for.
+                        unlabelled.append((labels, value))
                 break
             else:
                 unlabelled.append((labels, value))
@@ -250,7 +256,7 @@ def _is_ip(text: str) -> bool:
 
 _PLAUSIBLE: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(INDEX_OF_COLUMN, len),
-    "email": lambda text: "@" in text,
+    "email": lambda text: "@" in text and (" " not in text or text.count(" ") <= MAX_BLANKS_OF_EMAIL),
     "phone": _may_be_phone_with_words,
     "ip": _is_ip,
     "country": lambda text: text.isalpha() or not _COUNTRY_CODE.fullmatch(text),
