@@ -8,7 +8,7 @@ a form's labels cost a look-up each.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -30,11 +30,11 @@ MAX_NEW_LABELS = 60
 
 MAX_KNOWN = 8_192
 
-ANOTHER = 500
-"""How much less sure `email_2` is than `email_1`."""
+ANOTHER = 1500
+"""How much less sure `email_2` is than `email_1`, or an alternative phone than `your best number`."""
 
-SURE, BETWEEN_WORDS, PART_OF_QUESTION = 0, 1000, 2000
-"""The first rank of each kind of meaning; within one, the order of the lists."""
+SURE, BETWEEN_WORDS, PART_OF_QUESTION, AT_WORK = 0, 1000, 2000, 3000
+"""The first rank of each kind of meaning; within one, the order of the lists. A contact at work is the least sure."""
 
 _SERVERS = frozenset(("server", "host", "dedicated", "proxy"))
 """Words beside which an IP address is not the lead's."""
@@ -123,11 +123,34 @@ class _Names:
         for field, labels in lists["names"].items():
             for rank, label in enumerate(labels.split("|")):
                 self.meanings.setdefault(_folded_anew(label), Meaning(field, rank))
-        self.parts = [(field, _folded(labels)) for field, labels in lists["parts"].items()]
-        self.other_things = _folded(lists["other"]["things"])
+        for field, labels in lists["work"].items():
+            for rank, label in enumerate(labels.split("|")):
+                self.meanings[_folded_anew(label)] = Meaning(field, AT_WORK + rank)
+        self.other_things = frozenset(_folded(lists["other"]["things"]))
+        self.fields_of_parts = tuple(lists["parts"])
+        self._parts: dict[str, list[tuple[str, str | None]]] = {}
+        """By their first two characters, with the field that they mean, or None if they mean something else."""
+        for field, labels in lists["parts"].items():
+            self._learn_parts(_folded(labels), field)
+        self._learn_parts(self.other_things, None)
         self.beside = frozenset(_folded(lists["other"]["beside"]))
         self.people = frozenset(_folded(lists["other"]["people"]))
         self.never = frozenset(_folded(lists["other"]["never"]))
+        self.apart = frozenset(_folded(lists["other"]["apart"]))
+        self.another = frozenset(_folded(lists["other"]["another"]))
+
+    def _learn_parts(self, parts: Iterable[str], field: str | None) -> None:
+        for part in parts:
+            self._parts.setdefault(part[:2], []).append((part, field))
+
+    def fields_of_parts_in(self, folded: str) -> set[str | None]:
+        """Return what parts of a label mean, of which None is something else."""
+        return {
+            field
+            for start in range(len(folded) - 1)
+            for part, field in self._parts.get(folded[start : start + 2], ())
+            if folded.startswith(part, start)
+        }
 
     def is_of_others(self, words: list[str]) -> bool:
         """Say whether a label's words are about somebody else than the lead."""
@@ -165,24 +188,37 @@ def _meaning_anew(label: str) -> Meaning | None:
     names = _names()
     folded = _folded_anew(label)
     found = names.meanings.get(folded)
-    if found is None and folded and folded not in names.never and not names.is_of_others(_words(label)):
+    if found is None and folded and folded not in names.never and not names.is_of_others(words := _words(label)):
         found = (
-            _between_words(label, folded, names)
+            _between_words(words, folded, names)
             or _after_place(label)
+            or _names_together(label, words, names)
             or _in_pieces(label, names)
-            or _part_of_question(folded, names, is_id=bool(_ID.search(label)))
+            or _part_of_question(label, folded, words, names)
         )
     return found
 
 
-def _between_words(label: str, folded: str, names: _Names) -> Meaning | None:
-    words = _words(label)
+def _between_words(words: list[str], folded: str, names: _Names) -> Meaning | None:
     if "ip" in words and _SERVERS.isdisjoint(words):
         return Meaning("ip", BETWEEN_WORDS)
-    core = "".join([word for word in words if word not in names.beside and not word.isdecimal()])
+    core = "".join(
+        [word for word in words if word not in names.beside and word not in names.another and not word.isdecimal()]
+    )
     found = names.meanings.get(core) if core and core != folded else None
-    is_another = any(word.isdecimal() and word.strip("0") not in ("", "1") for word in words)
+    is_another = any(word in names.another or (word.isdecimal() and word.strip("0") not in ("", "1")) for word in words)
     return found and Meaning(found.field, BETWEEN_WORDS + found.rank + is_another * ANOTHER)
+
+
+def _names_together(label: str, words: list[str], names: _Names) -> Meaning | None:
+    """Return the whole name, if a label asks for first and last name at once: `Votre prénom et nom de famille`."""
+    fields = {meant.field for word in words if word != "name" and (meant := names.meanings.get(word))}
+    is_first = "first_name" in fields
+    if ("last_name" in fields and (is_first or NAME in fields)) or (
+        is_first and NAME in fields and not _BETWEEN_PIECES.search(label)
+    ):
+        return Meaning(NAME, BETWEEN_WORDS)
+    return None
 
 
 def _in_pieces(label: str, names: _Names) -> Meaning | None:
@@ -193,7 +229,7 @@ def _in_pieces(label: str, names: _Names) -> Meaning | None:
         return None
     for piece in pieces:
         folded = _folded_anew(piece)
-        found = names.meanings.get(folded) or _between_words(piece, folded, names)
+        found = names.meanings.get(folded) or _between_words(_words(piece), folded, names)
         if found is not None and folded not in names.never:
             return Meaning(found.field, max(found.rank, BETWEEN_WORDS))
     return None
@@ -234,10 +270,11 @@ def _words(label: str) -> list[str]:
     return _WORDS.findall(text.casefold())
 
 
-def _part_of_question(folded: str, names: _Names, *, is_id: bool) -> Meaning | None:
-    if any(part in folded for part in names.other_things):
+def _part_of_question(label: str, folded: str, words: list[str], names: _Names) -> Meaning | None:
+    fields = names.fields_of_parts_in(folded)
+    if not fields or None in fields or not names.apart.isdisjoint(words):
         return None
-    for field, parts in names.parts:
-        if (field == "click_id" or not is_id) and any(part in folded for part in parts):
-            return Meaning(field, PART_OF_QUESTION)
-    return None
+    if _ID.search(label):
+        fields &= {"click_id"}
+    rank = PART_OF_QUESTION + (not names.another.isdisjoint(words)) * ANOTHER
+    return next((Meaning(field, rank) for field in names.fields_of_parts if field in fields), None)
