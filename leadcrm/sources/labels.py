@@ -39,7 +39,8 @@ SURE, BETWEEN_WORDS, PART_OF_QUESTION, AT_WORK = 0, 1000, 2000, 3000
 _SERVERS = frozenset(("server", "host", "dedicated", "proxy"))
 """Words beside which an IP address is not the lead's."""
 
-_BESIDE_LABEL = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]")
+_BESIDE_LABEL = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|（[^（）]*）")  # noqa: RUF001 - as Japanese forms write them
+_IN_BRACKETS = re.compile(r"[(（]([^()（）]*)[)）]")  # noqa: RUF001
 _BETWEEN_PIECES = re.compile(r"[/|\n\u2013\u2014]| - ")
 _ID = re.compile(r"(?:[_\- ]|(?<=[a-z])(?=I))(?:id|uuid|hash|key)$", re.IGNORECASE)
 """The end of names such as `messageId`, which tell of a message."""
@@ -211,7 +212,14 @@ def _between_words(words: list[str], folded: str, names: _Names) -> Meaning | No
 
 
 def _names_together(label: str, words: list[str], names: _Names) -> Meaning | None:
-    """Return the whole name, if a label asks for first and last name at once: `Votre prénom et nom de famille`."""
+    """Return the whole name, if a label asks for first and last name at once: `Votre prénom et nom de famille`.
+
+    If it asks in brackets for one of them, as `お名前(姓)` does, return that one.
+    """
+    for within in _IN_BRACKETS.findall(label):
+        found = names.meanings.get(_folded_anew(within))
+        if found is not None and found.field in ("first_name", "last_name"):
+            return Meaning(found.field, BETWEEN_WORDS)
     fields = {meant.field for word in words if word != "name" and (meant := names.meanings.get(word))}
     is_first = "first_name" in fields
     if ("last_name" in fields and (is_first or NAME in fields)) or (

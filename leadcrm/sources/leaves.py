@@ -151,6 +151,8 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 if left < 0:
                     return found
                 member_kind = type(member)
+                if member_kind is list and len(member) == 1 and type(member[0]) is str:
+                    member, member_kind = member[0], str  # noqa: PLW2901 - a list of one is that one
                 if member_kind is dict or (member_kind is list and _holds_objects(member)):
                     if depth < MAX_DEPTH:
                         place = aside if may_be_aside and plain(name) in _OTHER_PEOPLE else queue

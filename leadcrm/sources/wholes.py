@@ -179,8 +179,8 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
         found = values_within(found)
         if type(found) is dict:
             return None
-    if label:
-        # A list called `questions` says less than each question, one called `emails` says more than each kind.
+    if label and not (is_in_list and not _is_of_contacts(label) and any(name in value for name in TITLE_NAMES)):
+        # A list called `questions` says nothing of each question, one called `emails` says more than each kind.
         labels.insert(len(labels) if is_in_list and not _is_of_contacts(label) else 0, label)
     return tuple(labels), found
 
@@ -198,7 +198,8 @@ def values_within(found: Any) -> Any:
         and type(found[0]) is dict
         and (name := _value_name(found[0]) or _choice(found[0]))
     ):
-        return [element.get(name) if type(element) is dict else element for element in found]
+        values = [element.get(name) if type(element) is dict else element for element in found]
+        return values[0] if len(values) == 1 and type(values[0]) is str else values
     if type(found) is dict and len(found) <= _MAX_CHOICE_MEMBERS and (name := _choice(found)):
         return found[name]
     return found
