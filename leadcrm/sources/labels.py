@@ -193,7 +193,7 @@ def _meaning_anew(label: str) -> Meaning | None:
         found = (
             _between_words(words, folded, names)
             or _after_place(label)
-            or _names_together(label, words, names)
+            or _names_together(label, folded, words, names)
             or _in_pieces(label, names)
             or _part_of_question(label, folded, words, names)
         )
@@ -211,7 +211,7 @@ def _between_words(words: list[str], folded: str, names: _Names) -> Meaning | No
     return found and Meaning(found.field, BETWEEN_WORDS + found.rank + is_another * ANOTHER)
 
 
-def _names_together(label: str, words: list[str], names: _Names) -> Meaning | None:
+def _names_together(label: str, folded: str, words: list[str], names: _Names) -> Meaning | None:
     """Return the whole name, if a label asks for first and last name at once: `Votre prénom et nom de famille`.
 
     If it asks in brackets for one of them, as `お名前(姓)` does, return that one.
@@ -225,7 +225,7 @@ def _names_together(label: str, words: list[str], names: _Names) -> Meaning | No
     if ("last_name" in fields and (is_first or NAME in fields)) or (
         is_first and NAME in fields and not _BETWEEN_PIECES.search(label)
     ):
-        return Meaning(NAME, BETWEEN_WORDS)
+        return None if None in names.fields_of_parts_in(folded) else Meaning(NAME, BETWEEN_WORDS)
     return None
 
 

@@ -37,46 +37,28 @@ _TITLES = frozenset(TITLE_NAMES)
 _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number"))
 """Members that hold the value of the object around them: `{"phone": {"full": …}}`."""
 
-_OTHER_THINGS = frozenset(
-    ("form", "page", "site", "campaign", "ad", "adset", "adgroup", "account", "company", "product", "file", "event")
-) | {"workspace", "organization", "organisation", "survey", "list", "definition", "meta", "metadata", "owner", "agent"}
-"""Objects whose `name` is no person's, unless a contact stands beside it."""
+_OTHER_THINGS = frozenset((
+    "account", "ad", "adgroup", "adset", "agent", "campaign", "car", "company", "course", "deal", "definition",
+    "event", "file", "form", "funnel", "item", "landing", "list", "listing", "meta", "metadata", "order",
+    "organisation", "organization", "owner", "page", "pipeline", "plan", "product", "property", "quiz", "service",
+    "site", "source", "survey", "vehicle", "workspace"
+))  # fmt: skip
+"""Objects whose name and description are no person's, unless a contact stands beside them."""
 
-_OTHER_PEOPLE = frozenset(
-    (
-        "account",
-        "admin",
-        "agent",
-        "assignedto",
-        "assigneduser",
-        "assignee",
-        "business",
-        "company",
-        "createdby",
-        "dealer",
-    )
-) | {"eventmemberships", "headers", "host", "manager", "operator", "organization", "organisation", "organizer", "owner"}
-_OTHER_PEOPLE |= {
-    "from",
-    "provider",
-    "fromfull",
-    "recipient",
-    "replyto",
-    "sender",
-    "to",
-    "tofull",
-    "salesperson",
-    "salesrep",
-    "seller",
-    "shop",
-    "staff",
-    "store",
-    "updatedby",
-    "user",
-    "vendor",
-}
+_NAMED_THINGS = frozenset(("campaign", "ad", "product", "source"))
+"""Of which a lead has the name."""
+
+_OTHER_PEOPLE = frozenset((
+    "account", "admin", "agent", "assignedto", "assigneduser", "assignee", "broker", "business", "clinic",
+    "company", "createdby", "dealer", "doctor", "employer", "eventmemberships", "from", "fromfull", "headers",
+    "host", "hotel", "landlord", "manager", "operator", "organisation", "organization", "organizer", "owner",
+    "physician", "provider", "realtor", "recipient", "reference", "replyto", "restaurant", "salesperson",
+    "salesrep", "school", "seller", "sender", "shop", "staff", "store", "supplier", "teacher", "to", "tofull",
+    "updatedby", "user", "vendor"
+))  # fmt: skip
 """Objects that tell whom a lead goes to. They count only where no other contact stands."""
 
+_OF_THINGS = frozenset(("name", "description"))
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
 
 _SUBFIELD = re.compile(r"(?:input_)?(\d+)[._](\d+)")
@@ -170,8 +152,10 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 elif beside and not is_given and name in LABELS:
                     # It is a label, of what stands within.
                     continue
-                elif name != "name" or label.lower() not in _OTHER_THINGS or not _CONTACTS.isdisjoint(value):
+                elif name not in _OF_THINGS or label.lower() not in _OTHER_THINGS or not _CONTACTS.isdisjoint(value):
                     found.append(((name,), member))
+                elif name == "name" and label.lower() in _NAMED_THINGS:
+                    found.append(((label,), member))
         elif kind is list and depth < MAX_DEPTH:
             inner_values = value[:left]
             left -= len(inner_values)

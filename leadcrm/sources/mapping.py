@@ -44,6 +44,9 @@ INDEX_OF_COLUMN = {column: index for index, column in enumerate((*FIELD_COLUMNS,
 """The whole name, which is split, has a place behind the columns until then."""
 
 _EMAIL_INDEX, _PHONE_INDEX = INDEX_OF_COLUMN["email"], INDEX_OF_COLUMN["phone"]
+BY_ANOTHER_LABEL = 1_500
+"""How much less sure a type is, such as `email`, than a question that is understood."""
+
 IMPLAUSIBLE = 9_000
 """The rank of a value that its label surely means, such as an email that is `-`."""
 
@@ -124,8 +127,11 @@ class LeadMapping:
                 except KeyError:
                     meant = meaning(label, effort)
                 if meant is None or (meant.rank >= BETWEEN_WORDS and _is_misled(meant, value)):
+                    if len(labels) > 1 and is_of_others(label, effort):
+                        break
                     continue
                 field, rank = meant
+                rank += (label is not labels[0]) * BY_ANOTHER_LABEL
                 index = INDEX_OF_COLUMN[field]
                 known = ranks.get(index)
                 if (columns[index] is None if known is None else rank < known) and index not in own:

@@ -67,7 +67,7 @@ _PHONE_PIECES = ("country", "countrycode", "area", "areacode", "prefix", "line",
 _AREAS = _spellings_of("area") | _spellings_of("area_code")
 """Of which it has one."""
 
-MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS)
+MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS, ("q",))
 """An object without any of these is neither a pair nor a contact in pieces."""
 
 Leaf = tuple[tuple[str, ...], Any]
@@ -163,6 +163,8 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
     """Return an object's labels and value if it is a pair, else None."""
     if label and len(value) == 1 and type(text := value.get("value")) is str:
         return (label,), text
+    if is_text(question := value.get("q")) and "a" in value:
+        return (question,), values_within(value["a"])
     if _SPELLED_VALUES.isdisjoint(value):
         return None
     name = _value_name(value)
