@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from leadcrm.sources.labels import Effort, meaning
-from leadcrm.sources.texts import MAX_CHARACTERS, json_in, lines_in, may_hold_more
+from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
 from leadcrm.sources.wholes import (
     LABELS,
     MARKS_OF_WHOLES,
@@ -82,7 +82,10 @@ def _flat(document: Any) -> list[Leaf] | None:
     found: list[Leaf] = []
     for name, value in document.items():
         kind = type(value)
-        if kind is dict or kind is list or (kind is str and may_hold_more(value)):
+        if kind is str:
+            if (value[:1] in BEGINNINGS or "\n" in value) and may_hold_more(value):
+                return None
+        elif kind is dict or kind is list:
             return None
         found.append(((name,), value))
     return found
@@ -121,6 +124,9 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
         label, value, depth, is_given, is_in_list = queue.popleft()
         kind = type(value)
         if kind is dict:
+            if label and len(value) == 1 and type(text := value.get("value")) is str:
+                found.append(((label,), text))
+                continue
             if not MARKS_OF_WHOLES.isdisjoint(value):
                 leaf = whole(label, value, is_in_list=is_in_list)
                 if leaf is not None:
@@ -139,7 +145,12 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                     if depth < MAX_DEPTH:
                         place = aside if may_be_aside and plain(name) in _OTHER_PEOPLE else queue
                         place.append((beside or name, member, depth + 1, bool(beside), False))
-                elif member_kind is str and len(member) <= texts_left and may_hold_more(member):
+                elif (
+                    member_kind is str
+                    and (member[:1] in BEGINNINGS or "\n" in member)
+                    and len(member) <= texts_left
+                    and may_hold_more(member)
+                ):
                     texts_left -= len(member)
                     inner = json_in(member)
                     if inner is None:
@@ -178,8 +189,8 @@ def _known_subfield(label: str) -> tuple[str, str] | None:
 
 
 def is_part_of_name(label: str) -> bool:
-    """Say whether a label may be the number of a part of a name, as `parts_of_names` reads them."""
-    return label[-1:].isdecimal() and _subfield(label) is not None
+    """Say whether a label that ends with a digit is the number of a part, as `parts_of_names` reads them."""
+    return _subfield(label) is not None
 
 
 def parts_of_names(found: Iterable[Leaf]) -> list[Leaf]:

@@ -112,7 +112,7 @@ class LeadMapping:
             columns[index] = constant
         return columns
 
-    def _fill(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:
+    def _fill(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:  # noqa: PLR0912 - in one pass
         """Fill the columns that are empty by what the labels mean."""
         effort, own = inputs.effort, self.own
         ranks: dict[int, int] = {}
@@ -121,6 +121,7 @@ class LeadMapping:
         for labels, value in found:
             if not value and type(value) not in NUMBERS:
                 continue
+            less_sure = 0
             for label in labels:
                 try:
                     meant = KNOWN_MEANINGS[label]
@@ -129,14 +130,16 @@ class LeadMapping:
                 if meant is None or (meant.rank >= BETWEEN_WORDS and _is_misled(meant, value)):
                     if len(labels) > 1 and is_of_others(label, effort):
                         break
+                    less_sure = BY_ANOTHER_LABEL
                     continue
                 field, rank = meant
-                rank += (label is not labels[0]) * BY_ANOTHER_LABEL
+                rank += less_sure
                 index = INDEX_OF_COLUMN[field]
                 known = ranks.get(index)
                 if (columns[index] is None if known is None else rank < known) and index not in own:
-                    is_plausible = type(value) is str and _PLAUSIBLE[field](value)
-                    text, rank = (value, rank) if is_plausible else _likely(field, value, rank, inputs)
+                    text = value if type(value) is str and _PLAUSIBLE[field](value) else None
+                    if text is None:
+                        text, rank = _likely(field, value, rank, inputs)
                     if text and (known is None or rank < known):
                         columns[index], ranks[index] = text, rank
                     elif not text and field in _CONTACT_FIELDS:
@@ -145,7 +148,7 @@ class LeadMapping:
                 break
             else:
                 unlabelled.append((labels, value))
-                may_be_parts = may_be_parts or is_part_of_name(labels[0])
+                may_be_parts = may_be_parts or (labels[0][-1:].isdecimal() and is_part_of_name(labels[0]))
         if may_be_parts:
             self._fill(columns, parts_of_names(found), inputs)
         if unlabelled and not (columns[_EMAIL_INDEX] and columns[_PHONE_INDEX]):
@@ -164,14 +167,16 @@ class LeadMapping:
                 if takes_email and _EMAIL.fullmatch(value.strip()) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
-            elif takes_phone and not value[0].isalpha() and "fax" not in label.lower():
+            elif takes_phone and not value[0].isalpha():
                 has_plus = value.lstrip()[:1] == "+" and _is_phone(_PLUS_PHONE, value)
-                if not (has_plus or (_is_number(label) and _is_phone(_PHONE, value))) or is_of_others(label, effort):
+                if not (has_plus or (local is None and _is_number(label) and _is_phone(_PHONE, value))):
+                    continue
+                if "fax" in label.lower() or is_of_others(label, effort):
                     continue
                 if has_plus:
                     columns[_PHONE_INDEX] = value
                     takes_phone = False
-                elif local is None:
+                else:
                     local = value
         if takes_phone:
             # One with a plus is surely a phone; one without may be any number.

@@ -21,6 +21,9 @@ _CONTACT_FIELDS = frozenset(("email", "phone", "first_name", "last_name"))
 _BEGINNINGS = ("{", "[", "eyJ", "eyAi", "ewo", "ew0K", "W3s")
 """Of JSON, and of its objects and lists of objects in base64."""
 
+BEGINNINGS = frozenset(beginning[0] for beginning in _BEGINNINGS)
+"""A text that has no other line begins with one of these, if it may hold more."""
+
 _LINE = re.compile(r"[ \t>*-]*([^\W\d_][^:=<>]{0,40})[:=][ \t]*(?!//)(\S.*)")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, TypeGuard
 
-from leadcrm.sources.labels import is_of_others
+from leadcrm.sources.labels import KNOWN_MEANINGS, is_of_others
 
 MAX_CONTACT, MIN_DIGITS = 254, 7
 _PHONE_BEGINS = frozenset("+(0123456789")
@@ -119,9 +119,9 @@ def _phone(label: str, value: dict[str, Any]) -> Leaf | None:
         pieces = {plain(name): member for name, member in value.items()}
         if any(is_text(pieces.get(name)) for name in _PHONE_PIECES[-3:]):
             return (label or "phone",), " ".join(filter(is_text, map(pieces.get, _PHONE_PIECES)))
-    elif len(value) == 1 and is_contact(full := value.get("full")) and "@" not in full and not is_of_others(label):
+    elif len(value) == 1 and not KNOWN_MEANINGS.get(label) and is_contact(full := value.get("full")):
         # Jotform's phone, also where the question's first words, which name it, do not tell.
-        return (label, "phone"), full
+        return None if "@" in full or is_of_others(label) else ((label, "phone"), full)
     return None
 
 
@@ -156,17 +156,14 @@ def _value_name(value: dict[str, Any]) -> str:
 
 def _labels_in(value: dict[str, Any]) -> list[str]:
     """Return the texts of a pair's members that are labels, the best first."""
-    return [text for member in LABELS if member in value and is_text(text := value[member])]
+    return [text for member in LABELS if member in value and type(text := value[member]) is str and text]
 
 
 def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
     """Return an object's labels and value if it is a pair, else None."""
-    if label and len(value) == 1 and type(text := value.get("value")) is str:
-        return (label,), text
-    if is_text(question := value.get("q")) and "a" in value:
-        return (question,), values_within(value["a"])
     if _SPELLED_VALUES.isdisjoint(value):
-        return None
+        question = value.get("q")
+        return ((question,), values_within(value["a"])) if is_text(question) and "a" in value else None
     name = _value_name(value)
     has_labels = len(value) > 1 or not name
     labels = _labels_in(value) if name and has_labels else []
