@@ -45,6 +45,9 @@ _BETWEEN_PIECES = re.compile(r"[/|\n\u2013\u2014]| - ")
 _ID = re.compile(r"(?:[_\- ]|(?<=[a-z])(?=I))(?:id|uuid|hash|key)$", re.IGNORECASE)
 """The end of names such as `messageId`, which tell of a message."""
 
+_FIRST_OF_BOTH = re.compile(r"\b(?:f[oö]r|vor|voor|ees|etu)-", re.IGNORECASE)
+"""What is left of the first name where a label asks for both, as `Voor- en achternaam` does."""
+
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -221,7 +224,7 @@ def _names_together(label: str, folded: str, words: list[str], names: _Names) ->
         if found is not None and found.field in ("first_name", "last_name"):
             return Meaning(found.field, BETWEEN_WORDS)
     fields = {meant.field for word in words if word != "name" and (meant := names.meanings.get(word))}
-    is_first = "first_name" in fields
+    is_first = "first_name" in fields or bool(_FIRST_OF_BOTH.search(label))
     if ("last_name" in fields and (is_first or NAME in fields)) or (
         is_first and NAME in fields and not _BETWEEN_PIECES.search(label)
     ):
