@@ -174,17 +174,18 @@ def files_of(path: Path | None, kind: str) -> tuple[Path, ...]:
     return (path, *(path.parent / name for name in names))
 
 
-def signature_of(files: Iterable[Path]) -> tuple[tuple[int, int, int], ...]:
+def signature_of(files: Iterable[Path]) -> tuple[tuple[int, ...], ...]:
     """Return what changes with the files."""
     return tuple(map(_file_signature, files))
 
 
-def _file_signature(path: Path) -> tuple[int, int, int]:
+def _file_signature(path: Path) -> tuple[int, ...]:
     try:
         status = path.stat()
     except (OSError, ValueError):
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+        return ()
+    # The last one changes with owner and permissions: a file that could not be read may be readable now.
+    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
 
 
 def _head(kind: str, name: str) -> re.Pattern[str]:
