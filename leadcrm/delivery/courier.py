@@ -2,7 +2,7 @@
 
 Some attempts are under way at once, and each that ends makes room for the next one: a slow answer holds up no other.
 A receiver that fails is left alone for longer and longer, up to `MAX_PAUSE_S`, so that one which is down is not asked
-for every event that waits.
+for every event that waits. A person who has a delivery tried again, or who changes the sink, ends such a pause.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from leadcrm.delivery.ledger import (
     LeaseLost,
     Record,
     Work,
+    is_asked_for,
     pass_gap,
     read_again,
     record,
@@ -98,6 +99,7 @@ class Courier:
         self._failed_in_a_row = self._pauses = 0
         self._asked_s = 0.0
         self._paused_at = self._paused_until = 0.0
+        self._paused_sink = sink
         self._next_slot = 0.0
         self._is_disabled = False
         self._kept_cursor = 0
@@ -156,9 +158,20 @@ class Courier:
             self._start_some()
         self._keep_done()
         self._connections.close_idle()
+        self._heed_people()
 
     def _may_start(self) -> bool:
-        return self.sink.enabled and not self._stopping.is_set() and monotonic() >= self._paused_until
+        return self.sink.enabled and not self._stopping.is_set() and not self._is_paused()
+
+    def _is_paused(self) -> bool:
+        return monotonic() < self._paused_until and self.sink == self._paused_sink
+
+    def _heed_people(self) -> None:
+        """End a pause, which a receiver may have asked to last an hour, where a person wants an attempt now."""
+        if self._is_paused() and monotonic() >= self._look_at:
+            self._look_at = monotonic() + IDLE_S
+            if self._call(is_asked_for, self.sink.name, self._window.due):
+                self._paused_until = self._look_at = 0.0
 
     def _listen(self, pause_s: float) -> None:
         """Wait for an attempt that has ended or for news, and take in all that have ended."""
@@ -176,7 +189,7 @@ class Courier:
         moments = [now + IDLE_S]
         if (done_at := window.oldest_done_at) is not None:
             moments.append(done_at + RECORD_S)
-        if now < self._paused_until:
+        if self._is_paused():
             moments.append(self._paused_until)
         elif self._may_start():
             if not window.todo:
@@ -187,6 +200,7 @@ class Courier:
 
     def _pause(self, pause_s: float) -> None:
         self._paused_until = max(self._paused_until, monotonic() + pause_s)
+        self._paused_sink = self.sink
 
     def _start_over(self) -> None:
         """Forget the window, and whether its attempts arrived: they are made again."""

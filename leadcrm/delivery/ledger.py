@@ -185,6 +185,15 @@ def take_work(
     return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
 
 
+def is_asked_for(entities: Entities, name: str, under_way: Collection[int] = ()) -> bool:
+    """Say whether a person has had a delivery of a sink tried again, beside those that its courier has."""
+    with session(entities):
+        seqs = select(
+            d.seq for d in entities.delivery if d.sink == name and d.state == WAITING and d.next_at <= d.last_at
+        )
+        return bool(set(seqs.limit(1 + len(under_way))) - set(under_way))
+
+
 def read_again(entities: Entities, events: list[FeedEvent]) -> list[FeedEvent]:
     """Return events with their leads as they are now; without lead and change where one was erased meanwhile."""
     ids = list({event.lead_id for event in events if event.lead is not None})

@@ -129,7 +129,9 @@ def retry_deliveries(
 
     def retry(rows: Sequence[Any]) -> None:
         for row in rows:
-            row.set(next_at=now_utc(), attempts=0 if row.state != WAITING else row.attempts, state=WAITING)
+            # No pause ends before it begins: so a courier sees that a person asks.
+            next_at = min(now_utc(), row.last_at)
+            row.set(next_at=next_at, attempts=0 if row.state != WAITING else row.attempts, state=WAITING)
 
     return _change(entities, chosen, after, seconds, retry)
 

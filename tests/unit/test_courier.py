@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from leadcrm.delivery import courier
 from leadcrm.delivery.courier import AT_ONCE, Courier
 from leadcrm.delivery.definition import parse_sinks
 from leadcrm.delivery.ledger import hold_leases, now_utc
+from leadcrm.delivery.people import Chosen, retry_deliveries
 from leadcrm.errors import StoreUnavailable
 from leadcrm.operations.sink_verification import sink_problems
 from tests.support.crm import keep, submission, url_of
@@ -210,3 +212,19 @@ def test_a_courier_whose_lease_is_gone_keeps_nothing_and_ends(scene: Scene) -> N
         told.set()
         wait_until(lambda: not courier.is_alive)
     assert scene.sink()["taken"] == 0
+
+
+@pytest.mark.parametrize("how", ["retried", "changed"])
+def test_a_receiver_that_asks_to_be_left_alone_is_asked_again_where_a_person_wants_it(scene: Scene, how: str) -> None:
+    scene.receiver.handlers["/"] = answer(429, Retry_After="3000")
+    with scene.delivering() as courier:
+        wait_until(lambda: courier._is_paused() and scene.rows.select("SELECT 1 FROM leads_deliveries"))
+        asked = len(scene.arrived())
+        scene.receiver.handlers["/"] = answer(204)
+        assert len(scene.arrived()) == asked
+        if how == "retried":
+            retry_deliveries(scene.entities, Chosen(sink=NAME))
+        else:
+            courier.sink = replace(courier.sink, thin=True)
+        wait_until(lambda: len(set(scene.arrived())) > LEADS - asked)
+    assert scene.problems() == []
