@@ -30,16 +30,18 @@ class Attempt(NamedTuple):
         status: The receiver's; None if there was none.
         answer: The beginning of its answer, or why there was none.
         retry_after_s: How long it asks to be left alone.
+        is_refused: It did not take the event, whatever its status says.
     """
 
     status: int | None
     answer: str
     retry_after_s: float | None = None
+    is_refused: bool = False
 
     @property
     def is_success(self) -> bool:
         """Whether the receiver has it."""
-        return self.status is not None and 200 <= self.status < 300
+        return self.status is not None and 200 <= self.status < 300 and not self.is_refused
 
     @property
     def is_final(self) -> bool:

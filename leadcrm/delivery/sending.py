@@ -68,7 +68,8 @@ def deliver(sink: Sink, event: FeedEvent, connections: Connections | None = None
     try:
         if sink.kind == "email":
             return send_mail(sink, event, tls_context())
-        return _post(sink, make_message(sink, event), connections)
+        attempt = _post(sink, make_message(sink, event), connections)
+        return attempt._replace(is_refused=sink.kind != "webhook" and _says_no(attempt.answer))
     except (OSError, ValueError, http.client.HTTPException) as error:
         return Attempt(None, _reason(error))
     except Exception as error:
@@ -149,14 +150,22 @@ def _exchange(
     connection = kept.connection
     sock = connection.sock
     assert sock is not None
-    is_reusable = False
+    is_sent = is_reusable = False
     try:
         # Not on the socket: urllib3 sets it there anew before it waits for the answer.
         connection.timeout = ANSWER_S
         with ending(sock, ANSWER_S):
-            connection.request(
-                "POST", message.target, body=message.body, headers=headers, preload_content=False, decode_content=False
-            )
+            # A receiver may answer and close before it has read the whole: its answer counts.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(
+                    "POST",
+                    message.target,
+                    body=message.body,
+                    headers=headers,
+                    preload_content=False,
+                    decode_content=False,
+                )
+                is_sent = True
             response = connection.getresponse()
         body = b""
         # The status is there: whatever becomes of the body changes nothing.
@@ -165,7 +174,7 @@ def _exchange(
                 body = response.read(MAX_KEPT_BYTES) or b""
                 response.read(MAX_LEFT_BYTES)
             is_http = response.status != HTTPStatus.SWITCHING_PROTOCOLS
-            is_reusable = is_http and response.closed and connection.sock is not None
+            is_reusable = is_sent and is_http and response.closed and connection.sock is not None
     finally:
         if connections is not None and is_reusable:
             connections.give(kept)
@@ -191,6 +200,19 @@ def _retry_after_s(response: BaseHTTPResponse, body: bytes) -> float | None:
         seconds = float(json.loads(body)["parameters"]["retry_after"])
         return max(0.0, seconds) if isfinite(seconds) else None
     return None
+
+
+def _says_no(answer: str) -> bool:
+    """Say whether a service's answer is an error, which some of them send with status 200.
+
+    Slack and Telegram say `"ok": false` (https://core.telegram.org/bots/api#making-requests), Bitrix24 an `error`
+    instead of a `result` (https://apidocs.bitrix24.com/error-codes.html).
+    """
+    with suppress(ValueError, RecursionError):
+        document = json.loads(answer)
+        if isinstance(document, dict):
+            return document.get("ok") is False or ("error" in document and "result" not in document)
+    return False
 
 
 @cache

@@ -1,0 +1,84 @@
+"""What counts as the answer of a receiver, and what of it as its consent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadcrm.delivery.connections import Connections
+from leadcrm.delivery.definition import parse_sinks
+from leadcrm.delivery.people import example_event
+from leadcrm.delivery.sending import deliver
+from leadcrm.delivery.sink import Sink
+from tests.support.receiver import Receiver, answer
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+def sink_of(text: str) -> Sink:
+    (sink,) = parse_sinks(f"[sink.a]\nallow_private = true\n{text}", Path("/sinks.toml")).values()
+    return sink
+
+
+@contextmanager
+def listening(handle: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Treat each connection that comes in, and yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        handle(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_an_answer_counts_that_comes_before_the_request_was_read() -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(1_000)
+        connection.sendall(b"HTTP/1.1 410 Gone\r\nretry-after: 60\r\ncontent-length: 7\r\n\r\nno more")
+
+    event: Any = example_event()
+    event = event._replace(lead=event.lead._replace(description="x" * 5_000_000))
+    connections = Connections()
+    with listening(refuse) as port:
+        sink = sink_of(f"url = 'http://127.0.0.1:{port}/'")
+        for _ in range(5):
+            # The receiver's end is seen while the request is sent, or afterwards.
+            assert deliver(sink, event, connections) == (410, "no more", 60.0, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "is_taken"),
+    [
+        ("slack", b"ok", True),
+        ("slack", b'{"ok":false,"error":"invalid_auth"}', False),
+        ("telegram", b'{"ok":true,"result":{"text":"error"}}', True),
+        ("telegram", b'{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}', False),
+        ("bitrix24", b'{"result":7,"time":{}}', True),
+        ("bitrix24", b'{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}', False),
+        ("webhook", b'{"ok":false}', True),
+    ],
+)
+def test_a_service_may_refuse_with_status_200(receiver: Receiver, kind: str, body: bytes, is_taken: bool) -> None:
+    receiver.handlers = dict.fromkeys(("/", "/bot1:a/sendMessage", "/crm.lead.add.json"), answer(200, body))
+    query, more = ("?chat_id=1", "secret = '1:a'") if kind == "telegram" else ("", "")
+    attempt = deliver(sink_of(f"kind = '{kind}'\nurl = '{receiver.url}/{query}'\n{more}"), example_event())
+    assert (attempt.status, attempt.answer.encode(), attempt.is_success) == (200, body, is_taken)
