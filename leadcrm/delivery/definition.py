@@ -85,11 +85,15 @@ def _sink(name: str, table: Mapping[str, Any], directory: Path) -> Sink:
         if key in table and not fits:
             raise DefinitionFault(key, f"a sink of the kind {kind} has none")
     allow_private = _switch(table, "allow_private", False)
+    url = _url(kind, table.get("url"), allow_private=allow_private)
+    secrets = _secrets(kind, table, directory)
+    if kind == "email":
+        _check_mail(url, has_secret=bool(secrets))
     return Sink(
         name=name,
         kind=kind,
-        url=_url(kind, table.get("url"), allow_private=allow_private),
-        secrets=_secrets(kind, table, directory),
+        url=url,
+        secrets=secrets,
         events=_events(table.get("events"), EVENTS if is_webhook else EVENTS[:1]),
         only=_only(table.get("only", {})),
         thin=_choice(table, "payload", ("full", "thin")) == "thin",
@@ -126,11 +130,18 @@ def _url(kind: str, text: Any, *, allow_private: bool) -> SplitResult:
     for name in needed:
         if name not in query:
             raise DefinitionFault("url", f"its query lacks {name}=")
-    if kind == "email":
-        for address in (*query["from"], *query["to"]):
-            if "@" not in address or re.search(r"[\x00-\x1f\x7f]", address):
-                raise DefinitionFault("url", f"{address!r} is no mail address")
     return url
+
+
+def _check_mail(url: SplitResult, *, has_secret: bool) -> None:
+    query = parse_qs(url.query)
+    for address in (*query["from"], *query["to"]):
+        if "@" not in address or re.search(r"[\x00-\x1f\x7f]", address):
+            raise DefinitionFault("url", f"{address!r} is no mail address")
+    if url.password is not None:
+        raise DefinitionFault("url", "the password of a mail server is the sink's secret, not a part of its url")
+    if bool(url.username) != has_secret:
+        raise DefinitionFault("url", "a user in the url and the secret, which is the user's password, go together")
 
 
 def _secrets(kind: str, table: Mapping[str, Any], directory: Path) -> tuple[bytes, ...]:

@@ -19,7 +19,7 @@ from leadcrm.delivery.message import message_id, text_of
 from leadcrm.delivery.sink import Sink
 
 SMTP_S = 10.0
-"""The limit for one step of the conversation."""
+"""The limit for one step of the conversation, before the mail itself."""
 
 MAIL_S = 60.0
 """The limit for the whole of it, until the mail is taken."""
@@ -47,6 +47,9 @@ def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
         return Attempt(error.smtp_code if is_refusal else None, _text(error.smtp_error))
     except smtplib.SMTPRecipientsRefused as error:
         return _refusal(error.recipients)
+    except smtplib.SMTPServerDisconnected as error:
+        is_late = isinstance(error.__context__, TimeoutError)
+        return Attempt(None, "it did not answer in time" if is_late else "it ended the connection")
     except smtplib.SMTPException as error:
         return Attempt(None, f"the mail server does not do what is needed: {type(error).__name__}")
     return _refusal(refused) if refused else Attempt(250, "")
@@ -106,6 +109,12 @@ def _server(sink: Sink, connection: socket.socket, context: ssl.SSLContext) -> s
             if sink.url.scheme == "smtps":
                 return context.wrap_socket(connection, server_hostname=sink.host)
             return connection
+
+        def data(self, msg: Any) -> tuple[int, bytes]:
+            # It looks at the mail before it answers, often for longer, and another attempt would be another mail.
+            assert self.sock is not None
+            self.sock.settimeout(MAIL_S)
+            return super().data(msg)
 
     return Smtp(sink.host, timeout=SMTP_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from leadcrm.delivery import mail
 from leadcrm.delivery.connections import Connections
 from leadcrm.delivery.definition import parse_sinks
 from leadcrm.delivery.people import example_event
@@ -82,3 +84,43 @@ def test_a_service_may_refuse_with_status_200(receiver: Receiver, kind: str, bod
     query, more = ("?chat_id=1", "secret = '1:a'") if kind == "telegram" else ("", "")
     attempt = deliver(sink_of(f"kind = '{kind}'\nurl = '{receiver.url}/{query}'\n{more}"), example_event())
     assert (attempt.status, attempt.answer.encode(), attempt.is_success) == (200, body, is_taken)
+
+
+@pytest.mark.parametrize(
+    ("rcpt", "end", "attempt"),
+    [
+        ("250 ok", "250 taken", (250, "")),
+        ("451 4.7.1 greylisted", "", (451, "2 recipients were refused: 4.7.1 greylisted")),
+        ("250 ok", "554 spam", (554, "spam")),
+        ("250 ok", "", (None, "it ended the connection")),
+        ("", "", (None, "it did not answer in time")),
+    ],
+)
+def test_a_mail_server_may_look_at_the_mail_for_longer_than_at_anything_else(
+    monkeypatch: pytest.MonkeyPatch, rcpt: str, end: str, attempt: tuple[int | None, str]
+) -> None:
+    monkeypatch.setattr(mail, "SMTP_S", 0.2)
+    answers = {"RCPT": rcpt, "DATA": "354 go on", "QUIT": "221 bye"}
+
+    def serve(connection: socket.socket) -> None:
+        is_mail = False
+        connection.sendall(b"220 here\r\n")
+        with connection.makefile("r", newline="\r\n") as lines:
+            for line in lines:
+                text = answers.get(line[:4].upper(), "250 ok")
+                if is_mail:
+                    if line != ".\r\n":
+                        continue
+                    time.sleep(0.5)
+                    text, is_mail = end, False
+                    if not end:
+                        return
+                # What gets no answer waits until it goes.
+                if text:
+                    connection.sendall(f"{text}\r\n".encode())
+                is_mail = text.startswith("354")
+
+    with listening(serve) as port:
+        url = f"smtp://127.0.0.1:{port}?from=a@a.example&to=b@a.example&to=c@a.example"
+        made = deliver(sink_of(f"kind = 'email'\nurl = '{url}'"), example_event())
+    assert (made.status, made.answer) == attempt

@@ -64,6 +64,8 @@ def receiver() -> Iterator[Receiver]:
         ("url = 'https://a.example/'\npayload = 'fat'", 3, "full or thin"),
         ("url = 'https://a.example/'\nsecret = 'whsec_é'", 3, "no Base64"),
         ("kind = 'email'\nurl = 'smtps://a.example?from=a@a.example&to=b@a.example%0aBcc:c@c'", 3, "no mail address"),
+        ("kind = 'email'\nurl = 'smtps://u:p@a.example?from=a@a.example&to=b@a.example'", 3, "the sink's secret"),
+        ("kind = 'email'\nurl = 'smtps://u@a.example?from=a@a.example&to=b@a.example'", 3, "go together"),
         ("kind = 'telegram'\nurl = 'https://a.example?chat_id=1'\nsecret = '1:a '", 4, "no bot's token"),
         ("url = 'https://a.example/'\nrate = 'often'", 3, "10/s"),
         ("url = 'https://a.example/'\ntext = 'hi'", 3, "has none"),
