@@ -1,4 +1,4 @@
-"""Verification of the feed: each lead and each change has its event, and each event its lead.
+"""Verification of the feed: each lead, change and erasure has its event, and each event its lead.
 
 It says nothing of what was stored before the feed began or whose events are pruned.
 """
@@ -12,6 +12,7 @@ from uuid import UUID
 from pony.orm import select
 
 from leadcrm.database.entities import Entities, quoted_table
+from leadcrm.ingest.submission import ERASED
 
 # Pony cannot join what no attribute links. Both databases build an index or a hash for such a join by themselves.
 _SILENT_LEADS = """SELECT lead.id FROM {leads} AS lead
@@ -30,14 +31,23 @@ _UNKNOWN_LEADS = """SELECT DISTINCT event.lead_id FROM {feed} AS event
     WHERE event.type NOT IN ('kept', 'erased') AND lead.id IS NULL AND erased.seq IS NULL
     AND (request.id IS NULL OR request.state <> 'stored')"""
 
+_SILENT_ERASURES = f"""SELECT DISTINCT event.lead_id FROM {{feed}} AS event
+    JOIN {{raw}} AS request ON request.id = event.lead_id AND substr(request.error, 1, {len(ERASED)}) = '{ERASED}'
+    LEFT JOIN {{feed}} AS erased ON erased.lead_id = event.lead_id AND erased.type = 'erased'
+    WHERE event.type <> 'kept' AND erased.seq IS NULL"""  # noqa: S608 - a word of ours
 
-def feed_problems(entities: Entities) -> Iterator[tuple[UUID, str]]:
+
+def feed_problems(entities: Entities) -> Iterator[tuple[UUID | str, str]]:
     """Yield what is wrong, each with the id of its lead or change. The caller holds the session."""
     since = select(start.since for start in entities.feed_start).first()
+    if since is None:
+        yield "feed", "where it begins is not kept, so that nothing in it can be verified"
+        return
     for sql, what in (
         (_SILENT_LEADS, "a lead without its event in the feed"),
         (_SILENT_CHANGES, "a change of a lead without its event in the feed"),
         (_UNKNOWN_LEADS, "an event in the feed of a lead that is unknown"),
+        (_SILENT_ERASURES, "a lead was erased without its event in the feed"),
     ):
         for id in _select_ids(entities, sql, since):
             yield id, what

@@ -237,6 +237,9 @@ def test_what_a_sink_has_not_read_is_not_pruned_and_a_gap_is_told(ledger: Ledger
     assert prune_feed(ledger.entities, days=1) == 1
     # A sink that no node has had for longer holds nothing back.
     assert prune_feed(ledger.entities, days=1, now=now_utc() + timedelta(days=2)) == 2
+    assert ledger.problems() == []
+    # One that is put back is told of what it has missed.
+    ledger.rows.execute("UPDATE leads_feed_start SET since = '2024-01-15 10:30:00.000000'")
     assert len(ledger.problems()) == 1
     oldest = ledger.rows.select("SELECT after_seq FROM leads_feed_start")[0]["after_seq"]
     assert pass_gap(ledger.entities, NAME, "a", oldest) is not None
@@ -251,6 +254,22 @@ def test_rows_that_were_taken_away_and_a_cursor_that_was_moved_are_named(ledger:
     assert [problem.partition(",")[0] for problem in ledger.problems()] == ["it took 2 events"]
     ledger.rows.execute("UPDATE leads_sinks SET taken = 1, cursor_seq = cursor_seq + 1")
     assert ledger.problems() == ["it took 1 events of the feed, where 3 are up to its cursor"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("UPDATE leads_sinks SET cursor_seq = cursor_seq + 1000000000000000", "its cursor is at"),
+        ("UPDATE leads_deliveries SET seq = seq + 1", "1 deliveries are of events that the feed does not have"),
+        ("UPDATE leads_deliveries SET type = 'noted'", "1 deliveries are of events that the feed does not have"),
+        ("DELETE FROM leads_sinks", "its cursor is gone"),
+    ],
+)
+def test_a_cursor_or_delivery_that_fits_no_event_is_named(ledger: Ledger, damage: str, problem: str) -> None:
+    ledger.deal(ledger.take(), FAILURE, SUCCESS, SUCCESS)
+    assert ledger.problems() == []
+    ledger.rows.execute(damage)
+    assert [text[: len(problem)] for text in ledger.problems()] == [problem]
 
 
 def test_a_sink_that_is_put_back_waits_for_what_is_under_way(

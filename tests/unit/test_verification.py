@@ -16,6 +16,7 @@ from pony.orm import select
 
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
+from leadcrm.crm.tombstones import erase_rows, trace_of
 from leadcrm.database import migrations
 from leadcrm.database.migrations import migrate, migrations_for
 from leadcrm.database.sessions import bind, session
@@ -114,6 +115,19 @@ def test_every_body_and_every_raw_row_that_is_off_or_gone_is_named(database: str
 def test_every_missing_lead_is_named(database: str, kept: list[Submission]) -> None:
     tamper(database, "DELETE FROM leads")
     assert problems(database) == {row.id: "a stored row without its lead" for row in kept}
+
+
+def test_a_lead_that_was_erased_without_telling_and_a_feed_without_its_start_are_named(
+    database: str, kept: list[Submission]
+) -> None:
+    entities = bind(url_of(database))
+    erase_rows(entities, [UUID(kept[0].id)], trace_of("somebody"))
+    entities.database.disconnect()
+    assert problems(database) == {}
+    tamper(database, "DELETE FROM leads_feed WHERE type = 'erased'")
+    assert problems(database) == {kept[0].id: "a lead was erased without its event in the feed"}
+    tamper(database, "DELETE FROM leads_feed_start")
+    assert list(problems(database)) == ["feed"]
 
 
 LINKS = [
