@@ -14,6 +14,8 @@ JITTER = 0.2
 
 MAX_RETRY_AFTER_S = 24 * 3600.0
 
+LONGEST_PAUSE = timedelta(seconds=max(MAX_RETRY_AFTER_S, SCHEDULE_S[-1] * (1 + JITTER)))
+
 MAX_KEPT_BYTES = 1024
 """How much of an answer is kept."""
 

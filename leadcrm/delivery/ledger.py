@@ -20,7 +20,7 @@ from leadcrm.crm.leads import Lead
 from leadcrm.crm.queries import get_lead, select_leads, to_leads
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
+from leadcrm.delivery.attempt import LONGEST_PAUSE, MAX_KEPT_BYTES, Attempt, next_attempt
 from leadcrm.delivery.whereabouts import DELIVERED, Fact, note
 
 LEASE_S = 30.0
@@ -129,7 +129,9 @@ def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: da
                 row = entities.sink(
                     name=name, start_seq=start, cursor_seq=start, **counts, holder=holder, lease_until=now
                 )
-            if row.holder == holder or row.lease_until <= now:
+            # Nobody takes it for so long: the clock has been set back since.
+            is_free = row.lease_until <= now or row.lease_until > now + timedelta(seconds=2 * LEASE_S)
+            if row.holder == holder or is_free:
                 row.set(holder=holder, lease_until=now + timedelta(seconds=LEASE_S))
                 held.add(name)
     return held
@@ -174,8 +176,11 @@ def take_work(
         if row.disabled is not None:
             return None
         cursor, now = max(row.cursor_seq, after), now_utc()
+        # No pause is so long: the clock has been set back since.
+        too_late = now + LONGEST_PAUSE
         due = _rows_of(
-            select(d for d in entities.delivery if d.sink == name and d.state == WAITING and d.next_at <= now)
+            select(d for d in entities.delivery if d.sink == name and d.state == WAITING)
+            .where(lambda d: d.next_at <= now or d.next_at > too_late)
             .order_by(lambda d: d.next_at)
             .limit(limit + len(under_way))
         )

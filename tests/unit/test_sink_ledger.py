@@ -134,6 +134,14 @@ def test_only_the_holder_of_the_lease_delivers_and_another_node_takes_one_that_h
     assert hold_leases(ledger.entities, [NAME], "a", now_utc()) == {NAME}
 
 
+def test_a_clock_that_is_set_back_keeps_no_delivery_and_no_sink_waiting(ledger: Ledger) -> None:
+    ledger.deal(ledger.take(), Attempt(429, "", 86_400.0), FAILURE, SUCCESS)
+    assert ledger.take().due == []
+    ledger.turn_clock(days=-2)
+    assert len(ledger.take().due) == 2
+    assert hold_leases(ledger.entities, [NAME], "b", now_utc()) == {NAME}
+
+
 def test_a_sink_that_has_failed_for_five_days_is_disabled_until_it_is_enabled(ledger: Ledger) -> None:
     ledger.deal(ledger.take(), FAILURE)
     ledger.turn_clock(days=4.9)
