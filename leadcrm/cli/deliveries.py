@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
-from leadcrm.cli.crm import open_crm, parse_asked_since, parse_id, parse_limit
+from leadcrm.cli.crm import open_crm, parse_asked_since, parse_id, parse_limit, sinks_of
 from leadcrm.cli.who import record_reading
 from leadcrm.crm.audit import Action
 from leadcrm.delivery.ledger import DEAD, WAITING
-from leadcrm.delivery.people import Chosen, drop_deliveries, list_deliveries, retry_deliveries
+from leadcrm.delivery.people import Chosen, drop_deliveries, hindrances, list_deliveries, retry_deliveries
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 
 _COLUMNS = ("id", "sink", "state", "type", "leadId", "at", "attempts", "nextAt", "status", "answer")
@@ -66,8 +66,11 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         chosen = Chosen(arguments.ids, arguments.sink, arguments.state, since)
         record_reading(crm, Action.RETRY if arguments.action == "retry" else Action.DROP, arguments)
         changed = change(crm.entities, chosen).number
+        hindered = hindrances(crm.entities, sinks_of(crm.config), chosen) if arguments.action == "retry" else {}
     if arguments.json:
         printing.print_json({"changed": changed})
     else:
         print(f"{changed} deliveries {'are tried again' if arguments.action == 'retry' else 'were dropped'}")
+    for name, why in hindered.items():
+        print(f"leadcrm: nothing is sent to {name}: {why}", file=sys.stderr)
     return EXIT_FAILED if arguments.ids and changed < len(set(arguments.ids)) else EXIT_DONE

@@ -101,7 +101,8 @@ def _check(config: Config, arguments: argparse.Namespace) -> int:
     faults: tuple[str, ...] = ()
     sinks: Mapping[str, Sink] = {}
     try:
-        sinks = read_sinks(path.absolute())
+        # As a server takes a text that is changed.
+        sinks = read_sinks(path.absolute(), may_be_empty=False)
     except SinksFault as fault:
         faults = fault.faults
     unsigned = [sink.name for sink in sinks.values() if sink.kind == "webhook" and not sink.secrets]

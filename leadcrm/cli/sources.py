@@ -147,7 +147,8 @@ def _check(config: Config, arguments: argparse.Namespace) -> int:
     faults: tuple[str, ...] = ()
     documents: list[dict[str, Any]] = []
     try:
-        documents = source_documents(read_catalogue(path.absolute()))
+        # As a server takes a text that is changed.
+        documents = source_documents(read_catalogue(path.absolute(), may_be_empty=False))
     except SourcesFault as fault:
         faults = fault.faults
     open_sources = [document["source"] for document in documents if document["verify"] == "open"]

@@ -28,7 +28,7 @@ from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.courier import Courier
-from leadcrm.delivery.ledger import backlog, hold_leases, now_utc, release_leases
+from leadcrm.delivery.ledger import backlog, count_stranded, hold_leases, now_utc, release_leases
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import LeadcrmError, SchemaTooOld, StoreUnavailable
 
@@ -179,7 +179,12 @@ class Dispatcher:
                 "oldest": state.oldest.replace(tzinfo=timezone.utc).timestamp() if is_behind else None,
                 "disabled": state.disabled if state is not None else "",
             }
-        self._board.write({"sinks": told, "fault": self._sinks.fault})
+        stranded = self._call(count_stranded, self._sinks.sinks.keys(), self._holder)
+        faults = [self._sinks.fault] + [
+            f"the sink {name} is not in SINKS_FILE any more: {number} deliveries have not arrived there"
+            for name, number in sorted(stranded.items())
+        ]
+        self._board.write({"sinks": told, "fault": "; ".join(filter(None, faults))})
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function with the bound entities in the thread of the database."""

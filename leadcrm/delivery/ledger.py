@@ -306,6 +306,16 @@ def backlog(entities: Entities, name: str) -> Backlog | None:
         )
 
 
+def count_stranded(entities: Entities, names: Collection[str], holder: str) -> dict[str, int]:
+    """Return how many deliveries have not arrived at sinks with other names, unless another node has them."""
+    with session(entities):
+        now = _database_time(entities)
+        others = [row for row in entities.sink.select() if row.name not in names]
+        gone = [row.name for row in others if row.holder == holder or row.lease_until < now]
+        delivery = entities.delivery
+        return dict(select((d.sink, count()) for d in delivery if d.sink in gone)) if gone else {}
+
+
 def count_unread(entities: Entities, cursor: int) -> int:
     """Return how many events a sink has still to read, `MAX_COUNTED` where there are more."""
     with session(entities):

@@ -136,6 +136,24 @@ def retry_deliveries(
     return _change(entities, chosen, after, seconds, retry)
 
 
+def hindrances(entities: Entities, sinks: Mapping[str, Sink], chosen: Chosen) -> dict[str, str]:
+    """Return why nothing is sent to some sinks of deliveries that wait, by their names."""
+    with session(entities):
+        waiting = chosen.narrow(select(d for d in entities.delivery if d.state == WAITING))
+        names = sorted(set(select(d.sink for d in waiting)))
+        disabled = dict(select((row.name, row.disabled) for row in entities.sink))
+    reasons = {}
+    for name in names:
+        # Without the file, as where a person runs a command beside the service, nothing can be said of it.
+        if sinks and name not in sinks:
+            reasons[name] = "SINKS_FILE has no such sink any more"
+        elif sinks and not sinks[name].enabled:
+            reasons[name] = "it has enabled = false"
+        elif disabled.get(name):
+            reasons[name] = f"it is disabled: {disabled[name]} (leadcrm sinks test {name})"
+    return reasons
+
+
 def drop_deliveries(
     entities: Entities, chosen: Chosen, *, after: UUID | None = None, seconds: float | None = None
 ) -> Changed:

@@ -248,6 +248,26 @@ def test_a_changed_file_is_taken_in_and_a_faulty_one_refused(scene: Scene) -> No
     assert not set(rare) <= set(scene.receiver.lead_ids("/rare"))
 
 
+def test_what_is_not_sent_because_of_the_file_is_said(scene: Scene) -> None:
+    text = scene.file.read_text()
+    scene.post()
+    wait_until(lambda: scene.deliveries("refused"))
+    renamed = text.replace("[sink.refused]", "[sink.renamed]")
+    scene.file.write_text(renamed.replace("[sink.private]", "[sink.private]\nenabled = false"))
+    wait_until(lambda: "the sink refused is not in SINKS_FILE any more: " in (scene.ready()["fault"] or ""))
+    told = scene.command("deliveries", "retry", "--state", "waiting").stderr
+    assert "nothing is sent to refused: SINKS_FILE has no such sink any more\n" in told
+    assert "nothing is sent to private: it has enabled = false\n" in told
+    assert scene.command("deliveries", "drop", "--sink", "refused").returncode == 0
+    wait_until(lambda: "the sink refused" not in (scene.ready()["fault"] or ""))
+    # A text that the server does not take is not called good.
+    empty = scene.file.with_name("empty.toml")
+    empty.write_text("\n")
+    checked = scene.command("sinks", "check", str(empty))
+    assert (checked.returncode, "it is empty; a comment" in checked.stdout) == (78, True)
+    scene.file.write_text(text)
+
+
 def sinks_file(folder: Path, receiver: Receiver) -> str:
     path = folder / "one.toml"
     path.write_text(f'[sink.crm]\nurl = "{receiver.url}/crm"\nsecret = "{SECRET}"\nallow_private = true\n')
