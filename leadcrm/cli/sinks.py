@@ -22,7 +22,7 @@ from leadcrm.cli import configuration, printing
 from leadcrm.configuration.config import Config
 from leadcrm.database.migrations import status
 from leadcrm.database.sessions import bind
-from leadcrm.delivery.definition import read_sinks
+from leadcrm.delivery.definition import read_sinks, unsigned_of
 from leadcrm.delivery.ledger import enable
 from leadcrm.delivery.people import example_event, read_sink_documents, sink_document
 from leadcrm.delivery.sending import deliver
@@ -105,7 +105,7 @@ def _check(config: Config, arguments: argparse.Namespace) -> int:
         sinks = read_sinks(path.absolute(), may_be_empty=False)
     except SinksFault as fault:
         faults = fault.faults
-    unsigned = [sink.name for sink in sinks.values() if sink.kind == "webhook" and not sink.secrets]
+    unsigned = unsigned_of(sinks)
     if arguments.json:
         printing.print_json({"ok": not faults, "faults": faults, "sinks": len(sinks), "unsigned": unsigned})
     else:

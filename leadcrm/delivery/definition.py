@@ -71,6 +71,11 @@ def parse_sinks(text: str, path: Path) -> dict[str, Sink]:
     return sinks
 
 
+def unsigned_of(sinks: Mapping[str, Sink]) -> list[str]:
+    """Return the names of the webhooks that sign nothing."""
+    return [sink.name for sink in sinks.values() if sink.kind == "webhook" and not sink.secrets]
+
+
 def _sink(name: str, table: Mapping[str, Any], directory: Path) -> Sink:
     if not NAME.fullmatch(name):
         raise DefinitionFault("", "a sink's name has small letters, digits and -, at most 63")

@@ -168,3 +168,15 @@ def test_every_variable_is_shown_with_its_source(tmp_path: Path) -> None:
     assert shown["WORKERS"] == {"value": "2", "source": "flag"}
     assert shown["LOG_LEVEL"] == {"value": "warn", "source": "environment"}
     assert shown["SPOOL"] == {"value": "on", "source": "default"}
+
+
+def test_a_file_of_sinks_that_keeps_the_server_from_starting_fails(tmp_path: Path) -> None:
+    file = tmp_path / "sinks.toml"
+    file.write_text("[sink.a]\nurl = 'https://a.example/'\n")
+    given = {"DATABASE_URL": f"sqlite:///{tmp_path}/leads.db", "SINKS_FILE": str(file)}
+    checks = json.loads(leadcrm(tmp_path, "check", "--json", **given).stdout)["checks"]
+    told = [(check["ok"], check["text"]) for check in checks if check["name"] == "sinks"]
+    assert told == [(True, "1 sinks can be used"), (True, "receivers of a cannot tell who sends: nothing is signed")]
+    file.write_text("[sink.a]\n")
+    check = checked(leadcrm(tmp_path, "check", "--json", **given))["sinks"]
+    assert (check["ok"], "line 1: sink a: url" in check["text"], check["hint"]) == (False, True, "leadcrm sinks check")
