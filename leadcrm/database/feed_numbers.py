@@ -19,14 +19,18 @@ from leadcrm.database.postgres import schema_prefix
 
 _LOCK = 0x6C656165  # the key of the advisory lock: of two who raise at once, the later must not set a lower number
 
-_LEAST_RAISE = 10_000
-"""No writer can take so many numbers between the look at the newest one and the raise."""
+_LEAST_LEAP = 10_000
+"""No writer can take so many numbers between the look at the newest one and the leap to the time. A smaller distance is
+gone by giving out its numbers, some milliseconds for all of them, which others can do meanwhile."""
+
+_MOMENT_POSTGRES = "(SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS moment) AS clock"
 
 _RAISE_POSTGRES = f"""
     SELECT pg_advisory_xact_lock({_LOCK});
-    SELECT setval(sequence.tableoid, moment) FROM {{sequence}} AS sequence,
-        (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS moment) AS clock
-    WHERE last_value + {_LEAST_RAISE} < moment;
+    SELECT setval(sequence.tableoid, moment) FROM {{sequence}} AS sequence, {_MOMENT_POSTGRES}
+    WHERE last_value + {_LEAST_LEAP} < moment;
+    SELECT count(nextval(sequence.tableoid)) FROM {{sequence}} AS sequence, {_MOMENT_POSTGRES},
+        generate_series(1, least({_LEAST_LEAP}, moment - last_value));
 """  # noqa: S608 - names of ours
 
 _MOMENT_SQLITE = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
@@ -35,7 +39,7 @@ _RAISE_SQLITE = (
     "INSERT INTO sqlite_sequence (name, seq) SELECT 'leads_feed', 0 "
     "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'leads_feed')",
     f"UPDATE sqlite_sequence SET seq = {_MOMENT_SQLITE} "  # noqa: S608
-    f"WHERE name = 'leads_feed' AND seq + {_LEAST_RAISE} < {_MOMENT_SQLITE}",
+    f"WHERE name = 'leads_feed' AND seq < {_MOMENT_SQLITE}",
 )
 
 

@@ -197,13 +197,14 @@ def test_numbers_never_fall_back_where_the_database_does(database: str, entities
     with closing(open_connection(url, timeout_s=5)) as connection:
         raise_numbers(connection, url)
         keep(database, [lead(email="b@example.com")])
-        # The second time it changes nothing: the numbers may have gone on meanwhile.
+        # The database may have gone back by a moment alone, and readers have got as far as the time.
+        read_up_to = int(time.time() * 1000)
         raise_numbers(connection, url)
     keep(database, [lead(email="c@example.com")])
     first, second, third = [event.seq for event in read_all(Feed(), entities)]
     assert first == 1
     assert abs(second - time.time() * 1000) < 600_000
-    assert third == second + 1
+    assert third > read_up_to
     assert second < 2**53, "a program in JavaScript reads it exactly"
 
 
