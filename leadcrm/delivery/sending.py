@@ -20,6 +20,7 @@ from math import isfinite
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
@@ -46,6 +47,9 @@ BODY_S = 2.0
 MAX_LEFT_BYTES = 16_384
 """What is read of a body beyond what is kept: at its end the connection can be used again."""
 
+MIN_SECRET_PART = 16
+"""Characters from which a part of a path or query is taken for a secret, and is no word."""
+
 _BEFORE_THE_ANSWER = range(102, 200)
 """100 is passed by anyway; after 101 no answer in HTTP follows."""
 
@@ -68,8 +72,10 @@ def deliver(sink: Sink, event: FeedEvent, connections: Connections | None = None
     try:
         if sink.kind == "email":
             return send_mail(sink, event, tls_context())
-        attempt = _post(sink, make_message(sink, event), connections)
-        return attempt._replace(is_refused=sink.kind != "webhook" and _says_no(attempt.answer))
+        message = make_message(sink, event)
+        attempt = _post(sink, message, connections)
+        is_refused = sink.kind != "webhook" and _says_no(attempt.answer)
+        return attempt._replace(answer=_without_secrets(sink, message, attempt.answer), is_refused=is_refused)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return Attempt(None, _reason(error))
     except Exception as error:
@@ -213,6 +219,19 @@ def _says_no(answer: str) -> bool:
         if isinstance(document, dict):
             return document.get("ok") is False or ("error" in document and "result" not in document)
     return False
+
+
+def _without_secrets(sink: Sink, message: Message, answer: str) -> str:
+    """Return an answer without what is secret of its request, which pages of errors quote."""
+    parts = [*sink.url.path.split("/"), *(value for _, value in parse_qsl(sink.url.query))]
+    secrets = [message.target, *(part for part in parts if len(part) >= MIN_SECRET_PART)]
+    secrets += [message.headers.get("authorization", ""), unquote(sink.url.password or "")]
+    if sink.kind == "telegram":
+        secrets.append(sink.secrets[0].decode())
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret not in ("", "/"):
+            answer = answer.replace(secret, "***")
+    return answer
 
 
 @cache

@@ -124,3 +124,28 @@ def test_a_mail_server_may_look_at_the_mail_for_longer_than_at_anything_else(
         url = f"smtp://127.0.0.1:{port}?from=a@a.example&to=b@a.example&to=c@a.example"
         made = deliver(sink_of(f"kind = 'email'\nurl = '{url}'"), example_event())
     assert (made.status, made.answer) == attempt
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("url = 'http://u:pass@HOST/a/7c9e6679f7425a0d?token=e07fc1f90ae7d2b4&x=1'", "/a/7c9e6679f7425a0d"),
+        ("url = 'http://u:pass@HOST/a/7c9e6679f7425a0d?token=e07fc1f90ae7d2b4&x=1'", "token=e07fc1f90ae7d2b4&amp;x=1"),
+        ("url = 'http://u:pass@HOST/'", "Basic dTpwYXNz"),
+        ("url = 'http://u:pass@HOST/'", "u:pass@"),
+        ("kind = 'telegram'\nurl = 'http://HOST/?chat_id=1'\nsecret = '123:ABC-def'", "bot 123:ABC-def is unknown"),
+    ],
+)
+def test_what_is_kept_of_an_answer_quotes_no_secret(text: str, quoted: str) -> None:
+    body = f"Cannot POST {quoted}".encode()
+
+    def quote(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+    with listening(quote) as port:
+        attempt = deliver(sink_of(text.replace("HOST", f"127.0.0.1:{port}")), example_event())
+    assert attempt.answer.startswith("Cannot POST ")
+    assert "***" in attempt.answer
+    for secret in ("7c9e6679f7425a0d", "e07fc1f90ae7d2b4", "dTpwYXNz", "pass", "ABC-def"):
+        assert secret not in attempt.answer
