@@ -24,7 +24,10 @@ README = ROOT / "README.md"
 OPERATORS_PAGE = ROOT / "systemd" / "README.md"
 FOLDERS = ("leadcrm", "scripts", "systemd", "tests", ".github", ".ci")
 PAGES = sorted(
-    page for page in (*ROOT.glob("*.md"), *(page for name in FOLDERS for page in (ROOT / name).rglob("*.md")))
+    page
+    for page in (*ROOT.glob("*.md"), *(page for name in FOLDERS for page in (ROOT / name).rglob("*.md")))
+    # Pages of others, which are installed there.
+    if "node_modules" not in page.parts
 )
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
