@@ -167,8 +167,9 @@ class Courier:
         return monotonic() < self._paused_until and self.sink == self._paused_sink
 
     def _heed_people(self) -> None:
-        """End a pause, which a receiver may have asked to last an hour, where a person wants an attempt now."""
-        if self._is_paused() and monotonic() >= self._look_at:
+        """End a pause that a receiver has asked for, of up to an hour, where a person wants an attempt now."""
+        is_long = self._paused_until - self._paused_at > MAX_PAUSE_S
+        if is_long and self._is_paused() and monotonic() >= self._look_at:
             self._look_at = monotonic() + IDLE_S
             if self._call(is_asked_for, self.sink.name, self._window.due):
                 self._paused_until = self._look_at = 0.0
