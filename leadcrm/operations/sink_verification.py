@@ -5,7 +5,7 @@ A sink that no node has had for as long as the feed is kept is not judged by wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pony.orm import count, select
@@ -25,15 +25,19 @@ def sink_problems(entities: Entities) -> Iterator[tuple[str, str]]:
     """Yield what is wrong, each with the name of its sink. The caller holds the session."""
     start = entities.feed_start.select().first()
     sinks = list(entities.sink.select().order_by(entities.sink.name))
+    recorded = {
+        (name, outcome): number
+        for name, outcome, number in select((row.sink, row.outcome, count()) for row in entities.delivered)
+    }
     for sink in sinks:
-        for what in _problems(entities, sink, start):
+        for what in _problems(entities, sink, start, recorded):
             yield f"sink {sink.name}", what
-    heard_of = {*select(row.sink for row in entities.delivery), *select(row.sink for row in entities.delivered)}
+    heard_of = {*select(row.sink for row in entities.delivery), *(name for name, _ in recorded)}
     for name in sorted(heard_of - {sink.name for sink in sinks}):
         yield f"sink {name}", "its cursor is gone: what it has not read is not known"
 
 
-def _problems(entities: Entities, sink: Any, feed_start: Any) -> Iterator[str]:
+def _problems(entities: Entities, sink: Any, feed_start: Any, recorded: Mapping[tuple[str, str], int]) -> Iterator[str]:
     name, start, cursor = sink.name, sink.start_seq, sink.cursor_seq
     pruned = feed_start.after_seq if feed_start is not None else 0
     kept = count(delivery for delivery in entities.delivery if delivery.sink == name)
@@ -52,6 +56,9 @@ def _problems(entities: Entities, sink: Any, feed_start: Any) -> Iterator[str]:
         there = count(e for e in feed_event if e.seq > start and e.seq <= cursor and e.type != "kept")
         if there != sink.taken:
             yield f"it took {sink.taken} events of the feed, where {there} are up to its cursor"
+        for outcome, number in (("delivered", sink.delivered), ("dropped", sink.dropped)):
+            if (there := recorded.get((name, outcome), 0)) != number:
+                yield f"it has {number} events as {outcome}, where {there} are recorded"
     elif cursor < pruned and sink.lease_until >= feed_start.since - CLOCKS:
         yield f"events after {cursor} are no longer kept, and it has not read them"
 

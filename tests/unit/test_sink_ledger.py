@@ -271,6 +271,10 @@ def test_rows_that_were_taken_away_and_a_cursor_that_was_moved_are_named(ledger:
         ("UPDATE leads_deliveries SET seq = seq + 1", "1 deliveries are of events that the feed does not have"),
         ("UPDATE leads_deliveries SET type = 'noted'", "1 deliveries are of events that the feed does not have"),
         ("DELETE FROM leads_sinks", "its cursor is gone"),
+        (
+            "DELETE FROM leads_delivered WHERE seq = (SELECT max(seq) FROM leads_delivered)",
+            "it has 2 events as delivered",
+        ),
     ],
 )
 def test_a_cursor_or_delivery_that_fits_no_event_is_named(ledger: Ledger, damage: str, problem: str) -> None:
