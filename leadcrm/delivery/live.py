@@ -53,5 +53,10 @@ class LiveSinks:
             return
         self.fault = ""
         if sinks != self.sinks:
-            self.sinks = sinks
-            logger.info("the sinks were read anew", extra={"action": "sinks", "sinks": len(sinks)})
+            before, self.sinks = self.sinks, sinks
+            names = {
+                "added": sorted(sinks.keys() - before.keys()),
+                "removed": sorted(before.keys() - sinks.keys()),
+                "changed": sorted(name for name in sinks.keys() & before.keys() if sinks[name] != before[name]),
+            }
+            logger.info("the sinks were read anew", extra={"action": "sinks", "sinks": len(sinks), **names})

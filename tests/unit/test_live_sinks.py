@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from leadcrm.configuration.tables import signature_of
+from leadcrm.delivery.live import LiveSinks
 from tests.support.waiting import wait_until
+
+TEXT = "[sink.{}]\nurl = 'https://a.example/'\nsecret = '{}'\n"
 
 
 def test_a_file_whose_permissions_change_is_looked_at_again(tmp_path: Path) -> None:
@@ -20,3 +25,15 @@ def test_a_file_whose_permissions_change_is_looked_at_again(tmp_path: Path) -> N
 
     # It may be readable now, as may a secret's file.
     wait_until(is_noticed, timeout_s=2)
+
+
+def test_the_log_tells_which_sinks_a_text_has_changed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "leadcrm.delivery")
+    file = tmp_path / "sinks.toml"
+    file.write_text("".join(TEXT.format(name, "one") for name in ("same", "other", "gone")))
+    sinks = LiveSinks(file)
+    file.write_text("".join(TEXT.format(*sink) for sink in (("same", "one"), ("other", "two"), ("new", "one"))))
+    sinks.look()
+    (record,) = caplog.records
+    told = {name: getattr(record, name) for name in ("added", "removed", "changed")}
+    assert told == {"added": ["new"], "removed": ["gone"], "changed": ["other"]}
