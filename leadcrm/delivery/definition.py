@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
@@ -99,7 +99,7 @@ def _sink(name: str, table: Mapping[str, Any], directory: Path) -> Sink:
         kind=kind,
         url=url,
         secrets=secrets,
-        events=_events(table.get("events"), EVENTS if is_webhook else EVENTS[:1]),
+        events=_events(kind, table.get("events")),
         only=_only(table.get("only", {})),
         thin=_choice(table, "payload", ("full", "thin")) == "thin",
         rate=_rate(table.get("rate")),
@@ -180,12 +180,14 @@ def _key(text: str, place: str) -> bytes:
     return text.encode()
 
 
-def _events(given: Any, default: Iterable[str]) -> frozenset[str]:
+def _events(kind: str, given: Any) -> frozenset[str]:
     if given is None:
-        return frozenset(default)
+        return frozenset(EVENTS if kind == "webhook" else EVENTS[:1])
     events = _texts(given, "events")
     if unknown := [event for event in events if event not in EVENTS]:
         raise DefinitionFault("events", f"there is no event {unknown[0]!r}; there are {', '.join(EVENTS)}")
+    if kind == "bitrix24" and events != {EVENTS[0]}:
+        raise DefinitionFault("events", f"Bitrix24 would add a lead for each: it takes {EVENTS[0]} alone")
     return events
 
 
