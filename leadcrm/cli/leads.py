@@ -194,8 +194,8 @@ def _list(crm: Crm, arguments: argparse.Namespace) -> int:
         columns = LEAD_NAMES if arguments.wide else arguments.columns
         columns = columns or printing.columns_that_fit(_COLUMNS)
         found = lead_page_document(page)["leads"]
-        # A page of parts of texts ends where so many leads were looked at.
-        while isinstance(page.next, Cursor) and len(found) < arguments.limit:
+        # A page ends where so many leads were looked at.
+        while isinstance(page.next, (Cursor, SortCursor)) and len(found) < arguments.limit:
             limit = arguments.limit - len(found)
             page = list_sorted(crm.entities, lead_filter, sort, statuses, limit=limit, after=page.next)
             found += lead_page_document(page)["leads"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from leadcrm.crm.dialects import Dialect
@@ -36,6 +37,21 @@ def conditions(dialect: Dialect, lead_filter: LeadFilter) -> Iterator[Condition]
         yield _is_email(dialect, lead_filter.email)
     if lead_filter.phone is not None:
         yield same_number(dialect, lead_filter.phone) or _is_exactly(dialect, lead_filter.phone)
+
+
+def indexed_parts(lead_filter: LeadFilter) -> Iterator[LeadFilter]:
+    """Yield each part of a filter whose leads an index finds."""
+    if lead_filter.ids:
+        yield LeadFilter(ids=lead_filter.ids)
+    parts = [LeadFilter(email=lead_filter.email), LeadFilter(phone=lead_filter.phone), LeadFilter(due=lead_filter.due)]
+    for column, values in lead_filter.values:
+        has_index = column in _UNINDEXED and not {"", _UNINDEXED[column]}.intersection(values)
+        if has_index or (column == "assigned_to" and ("" not in values or values == ("",))):
+            parts.append(LeadFilter(values=((column, values),)))
+    parts.append(LeadFilter(since=lead_filter.since, until=lead_filter.until))
+    for part in parts:
+        if part != LeadFilter():
+            yield replace(part, tests="include")
 
 
 def moment_text(at: datetime) -> str:

@@ -2,25 +2,23 @@
 
 Each order is made of parts that an index holds in order already: the leads that were changed by the time of their
 change and all others by their arrival, the leads of each status, those with a next call and those without. A page
-begins after the last row of the page before it, so that the thousandth costs as much as the first.
+begins after the last row of the page before it, so that the thousandth costs as much as the first. A page ends early
+where it has looked at `LOOKED_THROUGH` leads of which a filter lets few through.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from pony.orm import desc
-
-from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page
-from leadcrm.crm.queries import narrow, select_leads, to_leads, where_sql
-from leadcrm.crm.search import list_leads
+from leadcrm.crm.conditions import Condition
+from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach
+from leadcrm.crm.looking import LOOKED_AT_FIRST, Look, Part, Spot
+from leadcrm.crm.search import LOOKED_THROUGH, list_leads
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 
@@ -108,14 +106,9 @@ def list_sorted(
     if sort == NEWEST_FIRST:
         assert after is None or isinstance(after, Cursor)
         return list_leads(entities, lead_filter, limit=limit, after=after)
+    assert after is None or isinstance(after, SortCursor)
     with session(entities):
-        assert after is None or isinstance(after, SortCursor)
-        order = _Order(entities, lead_filter, sort, limit + 1)
-        rows = list(islice(order.rows(statuses, after), limit + 1))
-    if len(rows) <= limit:
-        return Page([row.lead for row in rows], None)
-    last = rows[limit - 1]
-    return Page([row.lead for row in rows[:limit]], SortCursor(sort, last.part, last.at, last.lead.id))
+        return _Order(entities, lead_filter, sort, limit).page(statuses, after)
 
 
 class _Row(NamedTuple):
@@ -124,47 +117,76 @@ class _Row(NamedTuple):
     part: str
 
 
-@dataclass(frozen=True, slots=True)
 class _Order:
-    entities: Entities
-    lead_filter: LeadFilter
-    sort: str
-    count: int
+    """The leads that a filter lets through, in an order. The caller holds the session."""
 
-    def rows(self, statuses: Sequence[str], after: SortCursor | None) -> Iterator[_Row]:
-        """Yield the leads after a place, and a few more than the page needs where parts are merged."""
-        is_descending = self.sort.startswith("-")
-        name = self.sort.removeprefix("-")
+    def __init__(self, entities: Entities, lead_filter: LeadFilter, sort: str, limit: int) -> None:
+        self._entities = entities
+        self._filter = lead_filter
+        self._sort = sort
+        self._limit = limit
+        self._look = Look(entities, lead_filter)
+
+    def page(self, statuses: Sequence[str], after: SortCursor | None) -> Page:
+        """Return the page after a place."""
+        is_descending = self._sort.startswith("-")
+        name = self._sort.removeprefix("-")
         if name == "updated":
             return self._by_change(after, is_descending=is_descending)
-        if name == "arrived":
-            return self._part("", lambda query: query, after, "created_at", is_descending=is_descending)
         if name == "status":
-            return self._by_status(statuses, after, is_descending=is_descending)
-        return self._by_call(after, is_descending=is_descending)
+            return self._part_by_part(self._statuses(statuses, after, is_descending=is_descending), after)
+        if name == "arrived":
+            return self._part_by_part([Part("", "created_at", is_descending)], after)
+        parts = [Part("call", "call_at", is_descending, indexed=(("lead.call_at IS NOT NULL", ()),)), _WITHOUT_CALL]
+        return self._part_by_part(parts[1:] if after is not None and after.part == "none" else parts, after)
 
-    def _by_change(self, after: SortCursor | None, *, is_descending: bool) -> Iterator[_Row]:
-        def changed(query: Any) -> Any:
-            return where_sql(query, _CHANGED, ())
+    def _part_by_part(self, parts: Iterable[Part], after: SortCursor | None) -> Page:
+        """Return a page of parts that come one after the other, the first of which a place may lie in."""
+        rows: list[_Row] = []
+        most = LOOKED_THROUGH
+        for part in parts:
+            spot = None if after is None or after.part != part.name else Spot(after.at, after.id)
+            found = self._look.find(part, spot, self._limit + 1 - len(rows), most=most)
+            rows += [_Row(getattr(lead, part.column), lead, part.name) for lead in found.leads]
+            if len(rows) > self._limit or found.end is not None:
+                return self._page(rows, part.name, found.end)
+            if found.looked > LOOKED_AT_FIRST:
+                most = LOOKED_AT_FIRST
+        return self._page(rows, "", None)
 
-        rows = list(self._part("", changed, after, "updated_at", is_descending=is_descending))
-        bound = rows[-1].at if len(rows) == self.count else None
+    def _by_change(self, after: SortCursor | None, *, is_descending: bool) -> Page:
+        spot = None if after is None else Spot(after.at, after.id)
+        count, most = self._limit + 1, LOOKED_THROUGH // 2
+        part = Part("", "updated_at", is_descending, indexed=((_CHANGED, ()),))
+        changed = self._look.find(part, spot, count, most=most)
+        # What lies past the last changed lead of the page is of no use to it.
+        stop = changed.leads[-1].updated_at if len(changed.leads) == count else changed.end and changed.end.at
+        part = Part("", "created_at", is_descending, own=((f"NOT ({_CHANGED})", ()),))
+        unchanged = self._look.find(part, spot, count, most=most, stop=stop)
+        rows = [_Row(lead.updated_at, lead, "") for lead in changed.leads]
+        rows += [_Row(lead.created_at, lead, "") for lead in unchanged.leads]
+        rows.sort(key=_spot_of, reverse=is_descending)
+        ends = sorted((found.end for found in (changed, unchanged) if found.end is not None), reverse=is_descending)
+        if not ends:
+            return self._page(rows, "", None)
+        # Beyond it one of the two has not been looked at.
+        end = ends[0]
+        known = [row for row in rows if (_spot_of(row) >= end if is_descending else _spot_of(row) <= end)]
+        return self._page(known, "", end)
 
-        def unchanged(query: Any) -> Any:
-            query = where_sql(query, f"NOT ({_CHANGED})", ())
-            if bound is None:
-                return query
-            # What lies past the last changed lead of the page is of no use to it: no more is read than the page has.
-            if is_descending:
-                return query.where(lambda lead: lead.created_at >= bound)
-            return query.where(lambda lead: lead.created_at <= bound)
+    def _page(self, rows: list[_Row], part: str, end: Spot | None) -> Page:
+        """Return the page that begins with these rows; where they are too few, the next one goes on at the end."""
+        leads = [row.lead for row in rows[: self._limit]]
+        if len(rows) > self._limit:
+            last = rows[self._limit - 1]
+            return Page(leads, SortCursor(self._sort, last.part, last.at, last.lead.id))
+        if end is None:
+            return Page(leads, None)
+        return Page(leads, SortCursor(self._sort, part, *end), Reach(LOOKED_THROUGH, end.at))
 
-        rows.extend(self._part("", unchanged, after, "created_at", is_descending=is_descending))
-        rows.sort(key=lambda row: (row.at, row.lead.id), reverse=is_descending)
-        return iter(rows)
-
-    def _by_status(self, statuses: Sequence[str], after: SortCursor | None, *, is_descending: bool) -> Iterator[_Row]:
-        known = _statuses_in_use(self.entities)
+    def _statuses(self, statuses: Sequence[str], after: SortCursor | None, *, is_descending: bool) -> Iterator[Part]:
+        """Yield a part for each status that the filter asks for, from the one on that a place lies in."""
+        known = _statuses_in_use(self._entities)
         order = [*(name for name in statuses if name in known), *sorted(known.difference(statuses))]
         if after is not None and after.part not in order:
             # Its last lead has another status by now. The next status in order is where the page goes on.
@@ -172,67 +194,25 @@ class _Order:
             order += sorted({*known, after.part}.difference(statuses))
         if is_descending:
             order.reverse()
-        begin = 0 if after is None else order.index(after.part)
-        wanted = dict(self.lead_filter.values).get("status")
-        for status in order[begin:]:
+        wanted = dict(self._filter.values).get("status")
+        for status in order[0 if after is None else order.index(after.part) :]:
             if wanted is None or status in wanted:
-                place = after if after is not None and status == after.part else None
-                yield from self._part(status, _has_status(status), place, "created_at", is_descending=True)
-
-    def _by_call(self, after: SortCursor | None, *, is_descending: bool) -> Iterator[_Row]:
-        if after is None or after.part == "call":
-            query = _is_not_null
-            yield from self._part("call", query, after, "call_at", is_descending=is_descending)
-        place = after if after is not None and after.part == "none" else None
-        yield from self._part("none", _is_null, place, "created_at", is_descending=True)
-
-    def _part(
-        self,
-        part: str,
-        choose: Callable[[Any], Any],
-        after: SortCursor | None,
-        column: str,
-        *,
-        is_descending: bool,
-    ) -> Iterator[_Row]:
-        """Yield the leads of a part after a place, by a column of times and their ids."""
-        query = choose(narrow(self.entities, select_leads(self.entities), self.lead_filter))
-        if after is not None:
-            query = _after(query, column, after.at, after.id, is_descending=is_descending)
-        lead = self.entities.lead
-        if is_descending:
-            query = query.order_by(lambda: (desc(getattr(lead, column)), desc(lead.raw.id)))
-        else:
-            query = query.order_by(lambda: (getattr(lead, column), lead.raw.id))
-        for each in to_leads(query[: self.count]):
-            yield _Row(getattr(each, column), each, part)
+                yield _with_status(status)
 
 
-def _after(query: Any, column: str, at: datetime, id: UUID, *, is_descending: bool) -> Any:
-    # As for the newest first: a range that the index serves, and the exact place within it.
-    if is_descending:
-        return query.where(
-            lambda lead: getattr(lead, column) <= at and (getattr(lead, column) < at or lead.raw.id < id)
-        )
-    return query.where(lambda lead: getattr(lead, column) >= at and (getattr(lead, column) > at or lead.raw.id > id))
+_WITHOUT_CALL = Part("none", "created_at", is_descending=True, own=(("lead.call_at IS NULL", ()),))
 
 
-def _has_status(status: str) -> Callable[[Any], Any]:
-    def choose(query: Any) -> Any:
-        if status != "new":
-            # Redundant, but it matches the partial index's predicate so the planner can use it.
-            query = query.where(lambda lead: lead.status != "new")
-        return query.where(lambda lead: lead.status == status)
-
-    return choose
+def _with_status(status: str) -> Part:
+    own: Condition = ("lead.status = ?", (status,))
+    if status == "new":
+        return Part(status, "created_at", is_descending=True, own=(own,))
+    # The first is redundant, but it is the partial index's predicate.
+    return Part(status, "created_at", is_descending=True, indexed=(("lead.status <> 'new'", ()), own))
 
 
-def _is_null(query: Any) -> Any:
-    return query.where(lambda lead: lead.call_at is None)
-
-
-def _is_not_null(query: Any) -> Any:
-    return query.where(lambda lead: lead.call_at is not None)
+def _spot_of(row: _Row) -> Spot:
+    return Spot(row.at, row.lead.id)
 
 
 def _statuses_in_use(entities: Entities) -> set[str]:

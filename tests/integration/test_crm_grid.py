@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from leadcrm.crm import counting, search
-from leadcrm.crm.leads import LeadFilter
+from leadcrm.crm import counting, looking, search, sorting
+from leadcrm.crm.leads import LeadFilter, Page
 from leadcrm.crm.times import parse_moment
 from leadcrm.database.sessions import bind
 from tests.conftest import new_database, server_starter
 from tests.support.crm import keep, submission, url_of
 from tests.support.crm_client import ENVIRONMENT, Crm
 from tests.support.waiting import wait_until
+
+STATUSES = ("new", "called", "won")
 
 
 @pytest.fixture(scope="module", params=("sqlite", "postgres"))
@@ -184,6 +186,53 @@ def test_parts_of_texts_are_looked_for_among_so_many_leads_at_once(crm: Crm, mon
         every = replace(rest, contains=(("ip", ("192.0.2",)),))
         assert counting.count_leads(entities, every) == (183, False), "no fewer than were found"
         monkeypatch.setattr(counting, "LOOKED_THROUGH", 50)
+    entities.database.disconnect()
+
+
+def test_in_every_order_a_page_looks_at_so_many_leads_and_the_next_one_goes_on(
+    crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sent(crm, *({"marker": "far", "description": "needle" if n % 11 == 5 else None} for n in range(60)))
+    work = {"ids": ids[::3], "status": "called", "assignedTo": "far away"}
+    assert crm.ask("POST", "/api/leads/bulk", work).json()["changed"] == 20
+    for number, id in enumerate(ids[::6]):
+        changes = {"status": "won", "callAt": f"2026-05-{number % 4 + 1:02}T10:00:00Z"}
+        assert crm.ask("PATCH", f"/api/leads/{id}", changes).status == 200
+    entities = bind(url_of(crm.database))
+    first, last = (crm.get(f"/api/leads/{id}")["lead"]["createdAt"] for id in (ids[0], ids[-1]))
+    period = {"since": parse_moment(first), "until": parse_moment(last) + timedelta(microseconds=1)}
+
+    def pages(sort: str, lead_filter: LeadFilter, limit: int) -> list[Page]:
+        found = [sorting.list_sorted(entities, lead_filter, sort, STATUSES, limit=limit)]
+        while (after := found[-1].next) is not None:
+            found.append(sorting.list_sorted(entities, lead_filter, sort, STATUSES, limit=limit, after=after))
+        return found
+
+    def listed(found: list[Page]) -> list[str]:
+        return [str(lead.id) for page in found for lead in page.leads]
+
+    for sort, lead_filter in (
+        ("arrived", LeadFilter(contains=(("marker", ("far",)), ("description", ("NEED",))), **period)),
+        ("-updated", LeadFilter(values=(("marker", ("far",)),), **period)),
+        ("-updated", LeadFilter(values=(("status", ("won", "new")),), **period)),
+        ("updated", LeadFilter(contains=(("description", ("NEEDLE",)),), **period)),
+        ("status", LeadFilter(contains=(("description", ("NEEDLE",)),), **period)),
+        ("-status", LeadFilter(values=(("assigned_to", ("far away",)),), **period)),
+        ("callAt", LeadFilter(contains=(("description", ("NEEDLE",)),), **period)),
+        ("-callAt", LeadFilter(due=parse_moment("2026-05-03T12:00:00Z"), **period)),
+    ):
+        whole = pages(sort, lead_filter, 500)
+        assert len(whole) == 1, "one page looks at all"
+        with monkeypatch.context() as patched:
+            patched.setattr(looking, "LOOKED_AT_FIRST", 5)
+            patched.setattr(sorting, "LOOKED_THROUGH", 20)
+            assert listed(pages(sort, lead_filter, 4)) == listed(whole), "an index finds few leads, which are sorted"
+            patched.setattr(looking, "FEW", 0)
+            bounded = pages(sort, lead_filter, 4)
+            assert listed(bounded) == listed(whole)
+            short = [page for page in bounded[:-1] if len(page.leads) < 4]
+            assert short or not lead_filter.contains, "a page ends where it has looked at so many"
+            assert {page.reach and page.reach.leads for page in short} <= {20}
     entities.database.disconnect()
 
 

@@ -1,0 +1,192 @@
+"""Looking through leads in an order that an index holds, so many at once, for those that a filter lets through.
+
+The index of an order knows nothing of most filters: those are tested lead by lead, up to a number of leads. Where
+another index finds the few leads of a part of the filter, they are sorted instead, however far apart they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pony.orm import desc, raw_sql, select
+
+from leadcrm.crm.conditions import Condition, conditions, indexed_parts, moment_text
+from leadcrm.crm.dialects import dialect_of
+from leadcrm.crm.leads import Lead, LeadFilter
+from leadcrm.crm.queries import narrow, select_leads, to_leads, where_sql
+from leadcrm.database.entities import Entities
+
+LOOKED_AT_FIRST = 1_000
+"""Leads that fill a page mostly. Then nothing else is asked."""
+
+FEW = 20_000
+"""Up to this many leads are sorted for a page: some tens of milliseconds."""
+
+
+class Part(NamedTuple):
+    """Some leads in order.
+
+    Attributes:
+        name: Its own among the parts of an order.
+        column: The times that its leads are ordered by, and by their ids.
+        is_descending: Whether the latest comes first.
+        indexed: What its index has of leads, as the index says it.
+        own: Which of those are its leads.
+    """
+
+    name: str
+    column: str
+    is_descending: bool
+    indexed: tuple[Condition, ...] = ()
+    own: tuple[Condition, ...] = ()
+
+
+class Spot(NamedTuple):
+    """The place right after a lead of a part: its time there and its id."""
+
+    at: datetime
+    id: UUID
+
+
+class Found(NamedTuple):
+    """The next leads of a part.
+
+    Attributes:
+        leads: The leads in order.
+        end: Where looking for more has ended before the part did.
+        looked: How many leads may have been looked at.
+    """
+
+    leads: list[Lead]
+    end: Spot | None
+    looked: int
+
+
+class _Span(NamedTuple):
+    """The leads of a part that are looked at: after one place, and down to another if there is one."""
+
+    part: Part
+    low: datetime | None
+    high: datetime | None
+    after: Spot | None
+    end: Spot | None = None
+
+    def narrow(self, query: Any, time: str) -> Any:
+        """Narrow a query to these leads, by an expression for the times that they are ordered by."""
+        column, is_descending = self.part.column, self.part.is_descending
+        low, high = self.low, self.high
+        # Of two bounds SQLite takes the first for its range, so there is but one.
+        if self.end is not None:
+            low, high = (self.end.at, high) if is_descending else (low, self.end.at)
+        for bound, comparison in ((low, ">="), (high, "<=")):
+            if bound is not None:
+                query = where_sql(query, f"{time} {comparison} ?", (moment_text(bound),))
+        if self.after is not None:
+            query = _beyond(query, column, self.after, is_later=not is_descending)
+        if self.end is not None:
+            query = _up_to(query, column, self.end, is_later=is_descending)
+        return query
+
+
+class Look:
+    """Looks for the leads that a filter without `q` lets through. The caller holds the session."""
+
+    def __init__(self, entities: Entities, lead_filter: LeadFilter) -> None:
+        self._entities = entities
+        self._filter = lead_filter
+
+    def find(self, part: Part, after: Spot | None, count: int, *, most: int, stop: datetime | None = None) -> Found:
+        """Return the next leads of a part.
+
+        Args:
+            part: The part.
+            after: The place to begin after.
+            count: How many leads.
+            most: How many are looked at, where no index finds few.
+            stop: The last time that is of any use.
+        """
+        span = self._span(part, after, stop)
+        if self._filter.ids:
+            return Found(self._sort(span, count), None, 0)
+        found = self._walk(span, count, min(most, LOOKED_AT_FIRST))
+        if found.end is None or most <= LOOKED_AT_FIRST:
+            return found
+        return Found(self._sort(span, count), None, FEW) if self._few else self._walk(span, count, most)
+
+    def _span(self, part: Part, after: Spot | None, stop: datetime | None) -> _Span:
+        first = None if after is None else after.at
+        low, high = (stop, first) if part.is_descending else (first, stop)
+        # No lead was changed before it arrived; the next call is at any time.
+        if part.column != "call_at":
+            low = max(filter(None, (low, self._filter.since)), default=None)
+        if part.column == "created_at":
+            high = min(filter(None, (high, self._filter.until)), default=None)
+        return _Span(part, low, high, after)
+
+    def _walk(self, span: _Span, count: int, looked: int) -> Found:
+        """Look at so many leads in the order of the index."""
+        column = span.part.column
+        places = select((getattr(lead, column), lead.raw.id) for lead in self._entities.lead).without_distinct()
+        last = self._in_order(span, places)[looked - 1 : looked]
+        span = span._replace(end=Spot(*last[0]) if last else None)
+        query = self._tested(self._in_order(span, select_leads(self._entities)), span.part.own)
+        leads = list(to_leads(query[:count]))
+        return Found(leads, span.end if len(leads) < count else None, looked)
+
+    def _in_order(self, span: _Span, query: Any) -> Any:
+        """Narrow a query to what the index has of a span, in the order of the index."""
+        lead, column = self._entities.lead, span.part.column
+        for condition, values in span.part.indexed:
+            query = where_sql(query, condition, values)
+        query = span.narrow(query, f"lead.{column}")
+        if span.part.is_descending:
+            return query.order_by(lambda: (desc(getattr(lead, column)), desc(lead.raw.id)))
+        return query.order_by(lambda: (getattr(lead, column), lead.raw.id))
+
+    def _sort(self, span: _Span, count: int) -> list[Lead]:
+        """Return the next leads among the few that an index finds."""
+        part = span.part
+        # The column alone would bring in the index of the order.
+        time = f"coalesce(lead.{part.column}, lead.{part.column})"
+        ids = select(lead.raw.id for lead in self._entities.lead).without_distinct()
+        ids = self._tested(narrow(self._entities, ids, self._few or self._filter), (*part.indexed, *part.own))
+        direction = " DESC" if part.is_descending else ""
+        in_order = raw_sql(f"{time}{direction}, lead.id{direction}")
+        # The ids alone: SQLite would cut the values of each lead that it sorts.
+        found: list[UUID] = list(span.narrow(ids, time).order_by(lambda: in_order)[:count])
+        query = select_leads(self._entities).where(lambda lead: lead.raw.id in found)
+        by_id = {lead.id: lead for lead in to_leads(query[:] if found else ())}
+        return [by_id[id] for id in found]
+
+    def _tested(self, query: Any, own: Sequence[Condition]) -> Any:
+        """Narrow a query by the filter without its indexes, of which the database might take one for the order's."""
+        tests = [*own, *conditions(dialect_of(self._entities), self._filter)]
+        every = " AND ".join(f"({condition})" for condition, _ in tests) or "1 = 1"
+        return where_sql(query, f"CASE WHEN {every} THEN 1 END = 1", [text for _, texts in tests for text in texts])
+
+    @cached_property
+    def _few(self) -> LeadFilter | None:
+        """The part of the filter for which an index finds few leads, if there is one."""
+        for part in indexed_parts(self._filter):
+            rows = select(raw_sql("1", int) for lead in self._entities.lead).without_distinct()
+            if not narrow(self._entities, rows, part)[FEW : FEW + 1]:
+                return part
+        return None
+
+
+def _beyond(query: Any, column: str, spot: Spot, *, is_later: bool) -> Any:
+    at, id = spot
+    if is_later:
+        return query.where(lambda lead: getattr(lead, column) > at or lead.raw.id > id)
+    return query.where(lambda lead: getattr(lead, column) < at or lead.raw.id < id)
+
+
+def _up_to(query: Any, column: str, spot: Spot, *, is_later: bool) -> Any:
+    at, id = spot
+    if is_later:
+        return query.where(lambda lead: getattr(lead, column) > at or lead.raw.id >= id)
+    return query.where(lambda lead: getattr(lead, column) < at or lead.raw.id <= id)
