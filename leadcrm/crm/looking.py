@@ -109,13 +109,17 @@ class Look:
             most: How many are looked at, where no index finds few.
             stop: The last time that is of any use.
         """
+        if part.column == "created_at" and not part.indexed:
+            part = part._replace(indexed=self._of_index)
         span = self._span(part, after, stop)
         if self._filter.ids:
             return Found(self._sort(span, count), None, 0)
         found = self._walk(span, count, min(most, LOOKED_AT_FIRST))
-        if found.end is None or most <= LOOKED_AT_FIRST:
+        if found.end is None:
             return found
-        return Found(self._sort(span, count), None, FEW) if self._few else self._walk(span, count, most)
+        if self._few:
+            return Found(self._sort(span, count), None, FEW)
+        return self._walk(span, count, most) if most > LOOKED_AT_FIRST else found
 
     def _span(self, part: Part, after: Spot | None, stop: datetime | None) -> _Span:
         first = None if after is None else after.at
@@ -167,6 +171,14 @@ class Look:
         tests = [*own, *conditions(dialect_of(self._entities), self._filter)]
         every = " AND ".join(f"({condition})" for condition, _ in tests) or "1 = 1"
         return where_sql(query, f"CASE WHEN {every} THEN 1 END = 1", [text for _, texts in tests for text in texts])
+
+    @cached_property
+    def _of_index(self) -> tuple[Condition, ...]:
+        """Return the part of the filter whose leads an index has by their arrival, if there is one."""
+        for part in indexed_parts(self._filter):
+            if part.values and len(part.values[0][1]) == 1:
+                return tuple(conditions(dialect_of(self._entities), part))
+        return ()
 
     @cached_property
     def _few(self) -> LeadFilter | None:

@@ -17,12 +17,12 @@ from pony.orm import raw_sql
 from leadcrm.crm.conditions import case_variants
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach, make_page
+from leadcrm.crm.looking import LOOKED_AT_FIRST, Look, Part, Spot
 from leadcrm.crm.names import leads_by_index, leads_by_scan
 from leadcrm.crm.phones import digits_of, is_phone, phone_prefixes, same_number
 from leadcrm.crm.queries import (
     after_cursor,
     narrow,
-    narrow_down_to,
     newest_first,
     select_leads,
     select_places,
@@ -40,14 +40,16 @@ MAX_GATHERED = 5_000
 down soon meets enough of them."""
 
 LOOKED_THROUGH = 50_000
-"""How many of the newest leads that the rest of a filter lets through are looked through at once for parts of texts,
-which no index finds: a tenth of a second."""
+"""How many of the newest leads are looked through at once for parts of texts, which no index finds: a tenth of a
+second."""
 
 INDEXED_CHARS = 64
 """Of a text, the characters that its index holds."""
 
 _LENGTHS_OF_IDS = (32, 36)
 """Characters of a UUID: what it names is all that was looked for."""
+
+_NEWEST_FIRST = Part("", "created_at", is_descending=True)
 
 _AFTER_EVERY_TEXT = "\U0010ffff"
 
@@ -68,24 +70,17 @@ def list_leads(entities: Entities, lead_filter: LeadFilter, *, limit: int, after
         StoreUnavailable: The database cannot be read.
     """
     with session(entities):
-        if lead_filter.contains and not lead_filter.q:
-            return _look_back(entities, lead_filter, limit=limit, after=after)
-        return read_page(entities, lead_filter, limit=limit, after=after)
-
-
-def _look_back(entities: Entities, lead_filter: LeadFilter, *, limit: int, after: Cursor | None) -> Page:
-    """Return a page of leads with parts of texts, of those that `LOOKED_THROUGH` bounds; the next one goes on there."""
-    for looked in (LOOKED_THROUGH // 50, LOOKED_THROUGH):
-        end = end_of_look(entities, lead_filter, looked, after)
-        if end is None:
-            break
-        query = narrow_down_to(entities, select_leads(entities), lead_filter, end)
-        page = make_page(to_leads(newest_first(entities, after_cursor(query, after))[: limit + 1]), limit)
-        if page.next is not None:
+        if lead_filter.q:
+            return read_page(entities, lead_filter, limit=limit, after=after)
+        spot = None if after is None else Spot(*after)
+        most = LOOKED_THROUGH if lead_filter.contains else LOOKED_AT_FIRST
+        found = Look(entities, lead_filter).find(_NEWEST_FIRST, spot, limit + 1, most=most)
+        page = make_page(found.leads, limit)
+        if found.end is None:
             return page
-        if looked == LOOKED_THROUGH:
-            return Page(page.leads, end, Reach(looked, end.created_at))
-    return read_page(entities, lead_filter, limit=limit, after=after)
+        if lead_filter.contains:
+            return page._replace(next=Cursor(*found.end), reach=Reach(most, found.end.at))
+        return read_page(entities, lead_filter, limit=limit, after=after)
 
 
 def read_page(entities: Entities, lead_filter: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
