@@ -69,7 +69,8 @@ def _count_by_bits(numbers: bytearray, values: int, chosen: bytearray) -> list[i
     """Return how many chosen leads have each number below `values`."""
     groups = _gather_bits(chosen, 1)
     for bit, has_bit in reversed(list(enumerate(_gather_bits(numbers, (values - 1).bit_length())))):
-        groups = [half for group in groups for half in (group & ~has_bit, group & has_bit)]
+        # Not by the complement of the bits, a negative number, which takes three times as long.
+        groups = [half for group in groups for ones in (group & has_bit,) for half in (group ^ ones, ones)]
         del groups[-(-values >> bit) :]
     return [group.bit_count() for group in groups]
 
@@ -78,6 +79,13 @@ def _gather_bits(numbers: bytearray, bits: int) -> list[int]:
     """Return the bits of numbers, the lowest first, each as an integer with one bit a lead, in one order."""
     eighth = -(-len(numbers) // 8)
     parts = [int.from_bytes(numbers[start : start + eighth], "little") for start in range(0, len(numbers), eighth)]
-    ones = int.from_bytes(b"\1" * eighth, "little")
+    masks = [int.from_bytes(bytes((1 << bit,)) * eighth, "little") for bit in range(bits)]
     # Each byte has a bit of eight leads.
-    return [reduce(or_, (((part >> bit) & ones) << place for place, part in enumerate(parts))) for bit in range(bits)]
+    return [
+        reduce(or_, (_shift(part & mask, place - bit) for place, part in enumerate(parts)))
+        for bit, mask in enumerate(masks)
+    ]
+
+
+def _shift(number: int, places: int) -> int:
+    return number << places if places >= 0 else number >> -places
