@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 from psycopg2.extensions import encodings
 
-from leadcrm.crm.dialects import dialect_of
+from leadcrm.crm.dialects import Unit, chars_of, dialect_of
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
 from leadcrm.crm.tallies import Tally
 from leadcrm.crm.value_counts import DIMENSIONS, LONGEST_VALUE, Counts, gathered_sql
@@ -116,20 +116,23 @@ class ColumnFilter:
         parts.append(("is_test", _is_one_of(tests)))
         return cls(parts)
 
-    def add(self, days: Iterable[bytes], total: Counts) -> None:
-        """Add the leads of days that it lets through to other counts, by every name of these."""
+    def add(self, days: Iterable[bytes], total: Counts, unit: Unit) -> None:
+        """Add the leads of days that it lets through to other counts, by every name of these and units of time."""
         tallies = {name: Tally(counter) for name, counter in total.items() if name != "step"}
         for packed in days:
             day = _Day(packed)
-            chosen = self._choose(day)
+            known: dict[str, str | None] = {}
+            chosen = self._choose(day, known)
             leads = chosen.count(1)
             if not leads:
                 continue
             places = list(compress(range(len(chosen)), chosen)) if leads * FEW < len(chosen) else None
-            _add_steps(*day.unpack("step"), chosen, total["step"])
+            _add_steps(*day.unpack("step"), chosen, unit, total["step"])
             for name, tally in tallies.items():
-                values, numbers = day.unpack(name)
-                if places is not None:
+                values, numbers = ([known[name]], b"") if name in known else day.unpack(name)
+                if len(values) == 1:
+                    total[name][values[0]] += leads
+                elif places is not None:
                     total[name].update([values[numbers[place]] for place in places])
                 elif isinstance(numbers, bytes):
                     tally.add(values, numbers, chosen)
@@ -152,8 +155,13 @@ class ColumnFilter:
         """Return the number of a day's leads that it lets through."""
         return self._choose(_Day(packed)).count(1)
 
-    def _choose(self, day: _Day) -> bytes:
-        """Return a one for each lead that it lets through and a nought for each other."""
+    def _choose(self, day: _Day, known: dict[str, str | None] | None = None) -> bytes:
+        """Return a one for each lead that it lets through and a nought for each other.
+
+        Args:
+            day: The day.
+            known: Takes each column of which all those leads have one value.
+        """
         chosen = -1
         leads = 0
         for name, matches in self._parts:
@@ -162,6 +170,8 @@ class ColumnFilter:
             if 1 not in hits:
                 return b""
             leads = len(numbers)
+            if known is not None and hits.count(1) == 1:
+                known[name] = values[hits.index(1)]
             if 0 in hits:
                 chosen &= int.from_bytes(_translate(numbers, hits), "little")
         return b"\1" * leads if chosen == -1 else chosen.to_bytes(leads, "little")
@@ -203,18 +213,16 @@ class _Day:
 
 
 def _add_steps(
-    steps: Sequence[str | None], numbers: bytes | array[int], chosen: bytes, counter: Counter[str | None]
+    steps: Sequence[str | None], numbers: bytes | array[int], chosen: bytes, unit: Unit, counter: Counter[str | None]
 ) -> None:
-    """Add the chosen leads of each step. The leads are in the order of time, and so are the steps."""
-    counts = []
-    start = 0
-    for number in range(1, len(steps)):
-        end = numbers.index(number, start)
-        counts.append(chosen.count(1, start, end))
-        start = end
-    counts.append(chosen.count(1, start))
-    # Not as a counter does it, one by one: of a year there are 35,000. No other day has these.
-    dict.update(counter, zip(steps, counts, strict=True))
+    """Add the chosen leads of each unit of time. The leads are in the order of time, and so are the steps."""
+    chars = chars_of(unit)
+    # The first of each unit is what remains.
+    firsts = {(step or "")[:chars]: number for number, step in reversed([*enumerate(steps)])}
+    begins = [*map(numbers.index, reversed(firsts.values()))]
+    counts = [chosen.count(1, begin, end) for begin, end in pairwise((*begins, len(chosen)))]
+    # Not as a counter does it, one by one: of a year there are 35,000 quarters. No other day has these.
+    dict.update(counter, zip(reversed(firsts), counts, strict=True))
 
 
 def _is_one_of(texts: Sequence[str]) -> _Matches:

@@ -89,6 +89,11 @@ SQLITE = Dialect(
 _DIALECTS: Mapping[str, Dialect] = MappingProxyType({"PostgreSQL": POSTGRES, "SQLite": SQLITE})
 
 
+def chars_of(unit: Unit) -> int | None:
+    """Return how many characters of the start of a quarter tell the unit that it lies in; None for all of them."""
+    return None if unit == "quarter" else _STEP_CHARS[unit]
+
+
 def dialect_of(entities: Entities) -> Dialect:
     """Return the dialect of a bound database."""
     return _DIALECTS[entities.database.provider.dialect]

@@ -36,9 +36,9 @@ def count_with_days(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> 
     days = _whole_days(entities, since, until, columns=by_columns)
     kept = _noting(read_days(entities, days, columns=by_columns), counted)
     if by_columns:
-        wanted.add(kept, total)
+        wanted.add(kept, total, unit)
     else:
-        add_counts(kept, total)
+        add_counts(kept, total, unit)
     for start, stop in _others(counted, since, until):
         for name, counter in count_by_values(entities, replace(lead_filter, since=start, until=stop), unit).items():
             total[name].update(counter)

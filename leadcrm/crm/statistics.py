@@ -109,8 +109,9 @@ class _Steps:
             # Next to the first and the last time of all, local days would begin before or end after it.
             self._rules = None
             self.starts = self._between(since, until)
-        # Every zone of today is a whole number of quarters away from UTC.
-        self.unit: Unit = step if self._rules is None else "quarter"
+        # Every zone of today is a whole number of quarters away from UTC, and most are one of hours.
+        in_hours: Unit = "quarter" if any(start.minute for start in self.starts) else "hour"
+        self.unit: Unit = step if self._rules is None else in_hours
 
     @property
     def none(self) -> dict[str, dict[datetime, int]]:

@@ -88,7 +88,9 @@ def asked(entities: Entities, *, anew: bool = False, step: Step = "day", zone: s
     return replace(found, dimensions={name: sorted(values, key=str) for name, values in found.dimensions.items()})
 
 
-@pytest.mark.parametrize(("step", "zone"), [("day", "UTC"), ("day", "Asia/Kathmandu"), ("hour", "America/St_Johns")])
+@pytest.mark.parametrize(
+    ("step", "zone"), [("day", "UTC"), ("day", "Asia/Kathmandu"), ("day", "Europe/Riga"), ("hour", "America/St_Johns")]
+)
 def test_days_of_every_zone_are_made_of_what_is_kept(
     entities: Entities, step: Step, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
