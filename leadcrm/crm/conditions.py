@@ -54,6 +54,14 @@ def indexed_parts(lead_filter: LeadFilter) -> Iterator[LeadFilter]:
             yield replace(part, tests="include")
 
 
+def part_by_arrival(lead_filter: LeadFilter) -> LeadFilter:
+    """Return the part of a filter whose leads an index has in the order of arrival: all of a period, or of a value."""
+    values = next(
+        (part.values for part in indexed_parts(lead_filter) if part.values and len(part.values[0][1]) == 1), ()
+    )
+    return LeadFilter(values=values, since=lead_filter.since, until=lead_filter.until, tests="include")
+
+
 def moment_text(at: datetime) -> str:
     """Return a time as it compares with a column's."""
     return at.isoformat(" ", "microseconds")

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from pony.orm import raw_sql, select
 
+from leadcrm.crm.conditions import part_by_arrival
 from leadcrm.crm.leads import FILTER_COLUMNS, Cursor, LeadFilter
 from leadcrm.crm.past_days import number_with_days
-from leadcrm.crm.queries import narrow, narrow_down_to, newest_first, select_places, within
-from leadcrm.crm.search import LOOKED_THROUGH, end_of_look
+from leadcrm.crm.queries import after_cursor, narrow, narrow_down_to, newest_first, select_places, within
+from leadcrm.crm.search import LOOKED_THROUGH
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.ingest.submission import API_SOURCE
@@ -65,7 +66,7 @@ def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
     is_of_few = any(column in _FEW for column, _ in lead_filter.values)
     if not is_of_few and (exact := number_with_days(entities, lead_filter)) is not None:
         return Count(exact, is_exact=True)
-    end = end_of_look(entities, lead_filter, LOOKED_THROUGH) if lead_filter.contains else None
+    end = _end_of_look(entities, lead_filter, LOOKED_THROUGH) if lead_filter.contains else None
     if end is None:
         rows = select(raw_sql("1", int) for lead in entities.lead).without_distinct()
         found = len(narrow(entities, rows, lead_filter)[: MAX_COUNTED + 1])
@@ -78,13 +79,20 @@ def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
     return Count(_estimate(entities, lead_filter), is_exact=False)
 
 
+def _end_of_look(entities: Entities, lead_filter: LeadFilter, leads: int, after: Cursor | None = None) -> Cursor | None:
+    """Return the place of so many leads of a filter's index by arrival; None where there are fewer."""
+    places = narrow(entities, select_places(entities), part_by_arrival(lead_filter))
+    last = newest_first(entities, after_cursor(places, after))[leads - 1 : leads]
+    return Cursor(*last[0]) if last else None
+
+
 def _conclude(entities: Entities, lead_filter: LeadFilter, end: Cursor) -> Count:
-    """Conclude from the newest leads down to a place how many have parts of texts of all that the rest lets through."""
+    """Conclude from the newest leads down to a place how many have parts of texts of all in the same index."""
     found = int(narrow_down_to(entities, select(lead for lead in entities.lead), lead_filter, end).count())
-    if end_of_look(entities, lead_filter, 1, after=end) is None:
+    if _end_of_look(entities, lead_filter, 1, after=end) is None:
         return Count(found, is_exact=True)
-    all_of_rest = _count(entities, replace(lead_filter, contains=()))
-    leads = found * all_of_rest.leads / LOOKED_THROUGH
+    all_of_index = _count(entities, replace(part_by_arrival(lead_filter), tests=None))
+    leads = found * all_of_index.leads / LOOKED_THROUGH
     about = round(round(leads, 1 - int(log10(leads)))) if leads else 0
     return Count(max(found, about), is_exact=False)
 

@@ -7,6 +7,7 @@ another index finds the few leads of a part of the filter, they are sorted inste
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from uuid import UUID
 
 from pony.orm import desc, raw_sql, select
 
-from leadcrm.crm.conditions import Condition, conditions, indexed_parts, moment_text
+from leadcrm.crm.conditions import Condition, conditions, indexed_parts, moment_text, part_by_arrival
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Lead, LeadFilter
 from leadcrm.crm.queries import narrow, select_leads, to_leads, where_sql
@@ -110,7 +111,8 @@ class Look:
             stop: The last time that is of any use.
         """
         if part.column == "created_at" and not part.indexed:
-            part = part._replace(indexed=self._of_index)
+            by_arrival = replace(part_by_arrival(self._filter), since=None, until=None)
+            part = part._replace(indexed=tuple(conditions(dialect_of(self._entities), by_arrival)))
         span = self._span(part, after, stop)
         if self._filter.ids:
             return Found(self._sort(span, count), None, 0)
@@ -171,14 +173,6 @@ class Look:
         tests = [*own, *conditions(dialect_of(self._entities), self._filter)]
         every = " AND ".join(f"({condition})" for condition, _ in tests) or "1 = 1"
         return where_sql(query, f"CASE WHEN {every} THEN 1 END = 1", [text for _, texts in tests for text in texts])
-
-    @cached_property
-    def _of_index(self) -> tuple[Condition, ...]:
-        """Return the part of the filter whose leads an index has by their arrival, if there is one."""
-        for part in indexed_parts(self._filter):
-            if part.values and len(part.values[0][1]) == 1:
-                return tuple(conditions(dialect_of(self._entities), part))
-        return ()
 
     @cached_property
     def _few(self) -> LeadFilter | None:

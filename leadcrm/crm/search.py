@@ -17,7 +17,7 @@ from pony.orm import raw_sql
 from leadcrm.crm.conditions import case_variants
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach, make_page
-from leadcrm.crm.looking import LOOKED_AT_FIRST, Look, Part, Spot
+from leadcrm.crm.looking import Look, Part, Spot
 from leadcrm.crm.names import leads_by_index, leads_by_scan
 from leadcrm.crm.phones import digits_of, is_phone, phone_prefixes, same_number
 from leadcrm.crm.queries import (
@@ -40,8 +40,7 @@ MAX_GATHERED = 5_000
 down soon meets enough of them."""
 
 LOOKED_THROUGH = 50_000
-"""How many of the newest leads are looked through at once for parts of texts, which no index finds: a tenth of a
-second."""
+"""How many leads are looked at for a page where no index finds what a filter asks for: a tenth of a second."""
 
 INDEXED_CHARS = 64
 """Of a text, the characters that its index holds."""
@@ -73,14 +72,11 @@ def list_leads(entities: Entities, lead_filter: LeadFilter, *, limit: int, after
         if lead_filter.q:
             return read_page(entities, lead_filter, limit=limit, after=after)
         spot = None if after is None else Spot(*after)
-        most = LOOKED_THROUGH if lead_filter.contains else LOOKED_AT_FIRST
-        found = Look(entities, lead_filter).find(_NEWEST_FIRST, spot, limit + 1, most=most)
-        page = make_page(found.leads, limit)
-        if found.end is None:
-            return page
-        if lead_filter.contains:
-            return page._replace(next=Cursor(*found.end), reach=Reach(most, found.end.at))
-        return read_page(entities, lead_filter, limit=limit, after=after)
+        found = Look(entities, lead_filter).find(_NEWEST_FIRST, spot, limit + 1, most=LOOKED_THROUGH)
+    page = make_page(found.leads, limit)
+    if found.end is None:
+        return page
+    return page._replace(next=Cursor(*found.end), reach=Reach(LOOKED_THROUGH, found.end.at))
 
 
 def read_page(entities: Entities, lead_filter: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
@@ -90,16 +86,6 @@ def read_page(entities: Entities, lead_filter: LeadFilter, *, limit: int, after:
         return make_page(search.newest(limit + 1, after), limit)._replace(reach=search.reach)
     query = after_cursor(narrow(entities, select_leads(entities), lead_filter), after)
     return make_page(to_leads(newest_first(entities, query)[: limit + 1]), limit)
-
-
-def end_of_look(entities: Entities, lead_filter: LeadFilter, leads: int, after: Cursor | None = None) -> Cursor | None:
-    """Return the last of so many leads that a filter lets through but for parts of texts; None where there are fewer.
-
-    The caller holds the session.
-    """
-    places = narrow(entities, select_places(entities), replace(lead_filter, contains=()))
-    last = newest_first(entities, after_cursor(places, after))[leads - 1 : leads]
-    return Cursor(*last[0]) if last else None
 
 
 class _Search:

@@ -41,9 +41,9 @@ COUNT_LEADS = Route(
         )
     },
     f"It is exact up to {MAX_COUNTED}, where nothing but a period narrows, and where the columns do that statistics "
-    f"count by, domain or lang. Parts of other texts are looked for among the newest {LOOKED_THROUGH} leads that the "
-    "rest of the filter lets through, and where there are more of those, the number is an estimate of all of them "
-    "(`exact` is false). A count that took long is repeated for twenty times what it took.",
+    f"count by, domain or lang. Parts of other texts are looked for among the newest {LOOKED_THROUGH} leads, of "
+    "the period, status, source or person that the filter names; where there are more of those, the number is an "
+    "estimate of all of them (`exact` is false). A count that took long is repeated for twenty times what it took.",
     tuple(parameter for parameter in FILTER_PARAMETERS if parameter.name != "q"),
     right=Right.READ,
 )
