@@ -6,7 +6,6 @@ another index finds the few leads of a part of the filter, they are sorted inste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -18,7 +17,7 @@ from pony.orm import desc, raw_sql, select
 from leadcrm.crm.conditions import Condition, conditions, indexed_parts, moment_text, part_by_arrival
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Lead, LeadFilter
-from leadcrm.crm.queries import narrow, select_leads, to_leads, where_sql
+from leadcrm.crm.queries import narrow, narrow_one_by_one, select_leads, to_leads, where_sql
 from leadcrm.database.entities import Entities
 
 LOOKED_AT_FIRST = 1_000
@@ -139,7 +138,9 @@ class Look:
         places = select((getattr(lead, column), lead.raw.id) for lead in self._entities.lead).without_distinct()
         last = self._in_order(span, places)[looked - 1 : looked]
         span = span._replace(end=Spot(*last[0]) if last else None)
-        query = self._tested(self._in_order(span, select_leads(self._entities)), span.part.own)
+        query = narrow_one_by_one(
+            self._entities, self._in_order(span, select_leads(self._entities)), self._filter, span.part.own
+        )
         leads = list(to_leads(query[:count]))
         return Found(leads, span.end if len(leads) < count else None, looked)
 
@@ -159,7 +160,8 @@ class Look:
         # The column alone would bring in the index of the order.
         time = f"coalesce(lead.{part.column}, lead.{part.column})"
         ids = select(lead.raw.id for lead in self._entities.lead).without_distinct()
-        ids = self._tested(narrow(self._entities, ids, self._few or self._filter), (*part.indexed, *part.own))
+        ids = narrow(self._entities, ids, self._few or self._filter)
+        ids = narrow_one_by_one(self._entities, ids, self._filter, (*part.indexed, *part.own))
         direction = " DESC" if part.is_descending else ""
         in_order = raw_sql(f"{time}{direction}, lead.id{direction}")
         # The ids alone: SQLite would cut the values of each lead that it sorts.
@@ -167,12 +169,6 @@ class Look:
         query = select_leads(self._entities).where(lambda lead: lead.raw.id in found)
         by_id = {lead.id: lead for lead in to_leads(query[:] if found else ())}
         return [by_id[id] for id in found]
-
-    def _tested(self, query: Any, own: Sequence[Condition]) -> Any:
-        """Narrow a query by the filter without its indexes, of which the database might take one for the order's."""
-        tests = [*own, *conditions(dialect_of(self._entities), self._filter)]
-        every = " AND ".join(f"({condition})" for condition, _ in tests) or "1 = 1"
-        return where_sql(query, f"CASE WHEN {every} THEN 1 END = 1", [text for _, texts in tests for text in texts])
 
     @cached_property
     def _few(self) -> LeadFilter | None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pony.orm import raw_sql
 
-from leadcrm.crm.conditions import case_variants
+from leadcrm.crm.conditions import Condition, case_variants, moment_text
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach, make_page
 from leadcrm.crm.looking import Look, Part, Spot
@@ -23,11 +23,13 @@ from leadcrm.crm.phones import digits_of, is_phone, phone_prefixes, same_number
 from leadcrm.crm.queries import (
     after_cursor,
     narrow,
+    narrow_one_by_one,
     newest_first,
     select_leads,
     select_places,
     to_leads,
     where_sql,
+    within,
 )
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -37,7 +39,10 @@ SCANNED_ROWS = 20_000
 
 MAX_GATHERED = 5_000
 """Up to this many matches of a prefix are gathered and sorted. More are so dense that a scan from the newest lead
-down soon meets enough of them."""
+down soon meets enough of them, unless a filter lets few through: then a page ends early."""
+
+LOOKED_FOR_COMMON = 20_000
+"""How many leads are looked at for a page of a text with which many begin: each takes five times as long as another."""
 
 LOOKED_THROUGH = 50_000
 """How many leads are looked at for a page where no index finds what a filter asks for: a tenth of a second."""
@@ -82,8 +87,7 @@ def list_leads(entities: Entities, lead_filter: LeadFilter, *, limit: int, after
 def read_page(entities: Entities, lead_filter: LeadFilter, *, limit: int, after: Cursor | None = None) -> Page:
     """Return a page of leads, newest first, with the beginnings of long values. The caller holds the session."""
     if lead_filter.q:
-        search = _Search(entities, lead_filter, lead_filter.q)
-        return make_page(search.newest(limit + 1, after), limit)._replace(reach=search.reach)
+        return _Search(entities, lead_filter, lead_filter.q).page(limit, after)
     query = after_cursor(narrow(entities, select_leads(entities), lead_filter), after)
     return make_page(to_leads(newest_first(entities, query)[: limit + 1]), limit)
 
@@ -99,17 +103,25 @@ class _Search:
         self._phone_prefixes = phone_prefixes(q)
         self._same_number = same_number(self._dialect, q)
         self._q = q
-        self.reach = Reach(SCANNED_ROWS, None)
+        self._reach = Reach(SCANNED_ROWS, None)
 
-    def newest(self, count: int, after: Cursor | None) -> list[Lead]:
-        """Return the newest matches of either kind."""
+    def page(self, limit: int, after: Cursor | None) -> Page:
+        """Return a page of the matches of either kind, newest first."""
+        leads, end = self._newest(limit + 1, after)
+        page = make_page(leads, limit)
+        if page.next is None and end is not None:
+            page = page._replace(next=end)
+        return page._replace(reach=self._reach)
+
+    def _newest(self, count: int, after: Cursor | None) -> tuple[list[Lead], Cursor | None]:
+        """Return the newest matches, and where looking for more of them has ended."""
         ids = leads_by_index(self._entities, self._q)
         named = self._named(ids, after)
         if named and len(self._q) in _LENGTHS_OF_IDS:
-            return _newest(named, count)
+            return _sorted(named, count), None
         places = self._gather_prefix_matches()
         if places is None:
-            return _newest((*named, *self._scan_for_common(count, after)), count)
+            return self._look_for_common(named, count, after)
         # Digits may be a click id, but mostly are a phone or a part of one.
         if not is_phone(self._q) or not (ids or self._same_number):
             named += self._named(leads_by_scan(self._entities, self._q) - ids, after)
@@ -118,21 +130,29 @@ class _Search:
         # Whoever types a whole phone has found what they look for.
         if not (self._same_number and matches):
             matches.extend(self._scan_for_parts(count, after))
-        return _newest(matches, count)
+        return _sorted(matches, count), None
 
-    def _scan_for_common(self, count: int, after: Cursor | None) -> list[Lead]:
-        """Return the newest matches of either kind of a text with which so many begin that it names none of them."""
-        parts = list(self._scan_for_parts(count, after))
-        if len(parts) >= count and self._prefixes_are_parts:
-            return parts
-        return [*parts, *self._scan_for_prefixes(count, after)]
-
-    @property
-    def _prefixes_are_parts(self) -> bool:
-        """Say whether a lead that begins with the text always has it as a part too."""
-        digits = digits_of(self._q)
-        is_whole = len(self._q) <= INDEXED_CHARS
-        return is_whole and all(digits_of(prefix) == digits for prefix in self._phone_prefixes)
+    def _look_for_common(self, named: list[Lead], count: int, after: Cursor | None) -> tuple[list[Lead], Cursor | None]:
+        """Return the newest matches of a text with which so many begin that leads are looked at one by one."""
+        begins: list[str] = []
+        values: list[str] = []
+        for expression, prefix in self._prefixes():
+            begins.append(f"({self._begins_with(expression)})")
+            values.extend(_range(prefix))
+        parts, texts = self._is_part()
+        oldest = self._oldest_scanned()
+        self._reach = Reach(SCANNED_ROWS, oldest)
+        if oldest is not None:
+            parts, texts = f"lead.created_at >= ? AND ({parts})", (moment_text(oldest), *texts)
+        matches = (f"{' OR '.join(begins)} OR ({parts})", (*values, *texts))
+        spot = None if after is None else Spot(*after)
+        look = Look(self._entities, self._filter)
+        found = look.find(_NEWEST_FIRST._replace(own=(matches,)), spot, count, most=LOOKED_FOR_COMMON)
+        leads = _sorted((*named, *found.leads), count)
+        if found.end is None:
+            return leads, None
+        end = Cursor(*found.end)
+        return [lead for lead in leads if (lead.created_at, lead.id) >= end], end
 
     def _gather_prefix_matches(self) -> set[Cursor] | None:
         """Return the places of all leads that match a prefix, by the indexes; None where they are too many."""
@@ -144,36 +164,23 @@ class _Search:
         if self._same_number:
             conditions.append((*self._same_number, None))
         for condition, values, order in conditions:
-            query = narrow(self._entities, select_places(self._entities), self._filter)
-            query = where_sql(query, condition, values)
+            query = where_sql(select_places(self._entities), condition, values)
             if order is not None:
                 # The index's own order: without it PostgreSQL reads the table where it expects many matches.
                 in_order = raw_sql(order)
                 query = query.order_by(lambda: in_order)  # noqa: B023 - called at once
-            # Thousands of rows that are dropped take the driver longer than it takes to find them twice.
+            # Before the filter, which may let few of any number through. Thousands of rows that are dropped take the
+            # driver longer than it takes to find them twice.
             if query[MAX_GATHERED : MAX_GATHERED + 1]:
                 return None
-            rows = query[:MAX_GATHERED]
+            rows = narrow_one_by_one(self._entities, query, self._filter)[:MAX_GATHERED]
             places.update(Cursor(created_at, id) for created_at, id in rows)
             if len(places) > MAX_GATHERED:
                 return None
         return places
 
-    def _scan_for_prefixes(self, count: int, after: Cursor | None) -> Iterator[Lead]:
-        """Return the newest leads that match a prefix, by reading from the newest lead down."""
-        conditions: list[str] = []
-        values: list[str] = []
-        for expression, prefix in self._prefixes():
-            # Not the indexed expression: with its index the database would gather and sort all matches first.
-            unindexed = f"({expression} || '')"
-            conditions.append(f"({self._begins_with(unindexed)})")
-            values.extend(_range(prefix))
-        return self._newest_where(" OR ".join(conditions), values, count, after)
-
-    def _scan_for_parts(self, count: int, after: Cursor | None) -> Iterator[Lead]:
-        """Return the newest leads with `q` anywhere in a text, among those that are scanned."""
-        oldest = self._oldest_scanned()
-        self.reach = Reach(SCANNED_ROWS, oldest)
+    def _is_part(self) -> Condition:
+        """Return the condition for leads in which the text is a part."""
         is_part = [f"{self._dialect.position}(lower({_SCANNED}), lower(?)) > 0"] * len(self._variants)
         parts = list(self._variants)
         if is_phone(self._variants[0]):
@@ -182,20 +189,14 @@ class _Search:
             # Most phones are their own digits, which are found so at a fifth of the cost.
             is_part.append(f"{dialect.is_written} AND {dialect.position}({dialect.digits}, ?) > 0")
             parts.extend((digits, digits))
-        return self._newest_where(" OR ".join(is_part), parts, count, after, oldest)
+        return " OR ".join(is_part), parts
 
-    def _newest_where(
-        self,
-        condition: str,
-        values: Sequence[str],
-        count: int,
-        after: Cursor | None,
-        oldest: datetime | None = None,
-    ) -> Iterator[Lead]:
-        query = narrow(self._entities, select_leads(self._entities), self._filter)
-        if oldest is not None:
-            query = query.where(lambda lead: lead.created_at >= oldest)
-        query = after_cursor(where_sql(query, condition, values), after)
+    def _scan_for_parts(self, count: int, after: Cursor | None) -> Iterator[Lead]:
+        """Return the newest leads with `q` anywhere in a text, among those that are scanned."""
+        oldest = self._oldest_scanned()
+        self._reach = Reach(SCANNED_ROWS, oldest)
+        query = after_cursor(within(select_leads(self._entities), oldest, None), after)
+        query = narrow_one_by_one(self._entities, query, self._filter, (self._is_part(),))
         return to_leads(newest_first(self._entities, query)[:count])
 
     def _get_leads(self, ids: list[UUID]) -> Iterator[Lead]:
@@ -227,7 +228,7 @@ class _Search:
         return f"{text} >= {fold} AND {text} < {fold}"
 
 
-def _newest(leads: Iterable[Lead], count: int) -> list[Lead]:
+def _sorted(leads: Iterable[Lead], count: int) -> list[Lead]:
     apart = {lead.id: lead for lead in leads}
     return sorted(apart.values(), key=lambda lead: (lead.created_at, lead.id), reverse=True)[:count]
 

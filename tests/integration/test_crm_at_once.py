@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from leadcrm.crm import search
+from leadcrm.crm import looking, search
 from leadcrm.crm.leads import LeadFilter
 from leadcrm.database.sessions import bind
 from leadcrm.web.crm.stream import MAX_EVENTS
@@ -197,6 +197,37 @@ def test_a_search_of_either_kind_has_whole_pages(
     expected = [row.id for row in sorted(wanted, key=lambda row: (row.received_at, UUID(row.id)), reverse=True)]
     assert [lead_id for page_ids in found for lead_id in page_ids] == expected
     assert {len(page_ids) for page_ids in found[:-1]} == {3}
+
+
+@pytest.mark.parametrize("few", [0, 20_000], ids=["walked", "sorted"])
+def test_a_search_with_a_filter_looks_at_so_many_leads_a_page_and_misses_none(
+    database: str, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(search, "MAX_GATHERED", 2)
+    monkeypatch.setattr(search, "SCANNED_ROWS", 10)
+    monkeypatch.setattr(search, "LOOKED_FOR_COMMON", 6)
+    monkeypatch.setattr(looking, "LOOKED_AT_FIRST", 3)
+    monkeypatch.setattr(looking, "FEW", few)
+    moment = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+    emails = [f"{'q' if number % 3 else 'xq'}{number}@example.com" for number in range(40)]
+    sent = [
+        submission(
+            lead(email=email, country="XX" if number % 10 in (4, 9) else "LV"),
+            received_at=moment + timedelta(seconds=number),
+        )
+        for number, email in enumerate(emails)
+    ]
+    keep(database, sent)
+    entities = bind(url_of(database))
+    rare = LeadFilter(q="Q", values=(("country", ("XX",)),), since=datetime(2024, 1, 15))
+    pages = [search.list_leads(entities, rare, limit=3)]
+    while pages[-1].next is not None:
+        pages.append(search.list_leads(entities, rare, limit=3, after=pages[-1].next))
+    entities.database.disconnect()
+    # A part of an older lead's email is not looked for.
+    wanted = [email for number, email in enumerate(emails) if number % 10 in (4, 9) and (number % 3 or number >= 30)]
+    assert [entry.email for page in pages for entry in page.leads] == wanted[::-1]
+    assert (len(pages[0].leads) < 3) == (few == 0), "a page ends where it has looked at so many"
 
 
 @pytest.mark.parametrize("q", ["37112", "+37112", "0037112"])

@@ -77,7 +77,7 @@ _PAGE = {
             **json_object(leads=COUNT, **{"from": {"anyOf": [TIME, NULL]}}),
             "description": "Of a search: among how many of the newest leads parts were looked for; null for all. Of a "
             f"filter, where the page ends after {LOOKED_THROUGH} leads that were looked at: how far in the order that "
-            "is. `next` goes on from there.",
+            "is. `next` goes on from there, as it does for a search.",
         },
     },
 }
