@@ -193,11 +193,13 @@ def test_parts_of_texts_are_looked_for_among_so_many_leads_at_once(crm: Crm, mon
 def test_in_every_order_a_page_looks_at_so_many_leads_and_the_next_one_goes_on(
     crm: Crm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = sent(
-        crm, *({"marker": "far", "click_id": f"far-{n}", "description": "needle" * (n % 11 == 5)} for n in range(50))
-    )
-    work = {"ids": ids[::3], "status": "called", "assignedTo": "far away"}
-    assert crm.ask("POST", "/api/leads/bulk", work).json()["changed"] == 17
+    far = [{"marker": "far", "click_id": f"far-{n}", "description": "needle" * (n % 11 == 5)} for n in range(50)]
+    ids: list[str] = []
+    # So that leads arrive before, between and after changes of others.
+    for part in (far[:20], far[20:40], far[40:]):
+        ids += sent(crm, *part)
+        work = {"ids": ids[::3], "status": "called", "assignedTo": "far away"}
+        assert crm.ask("POST", "/api/leads/bulk", work).status == 200
     for number, id in enumerate(ids[::6]):
         changes = {"status": "won", "callAt": f"2026-05-{number % 4 + 1:02}T10:00:00Z"}
         assert crm.ask("PATCH", f"/api/leads/{id}", changes).status == 200
@@ -218,6 +220,7 @@ def test_in_every_order_a_page_looks_at_so_many_leads_and_the_next_one_goes_on(
         ("-arrived", LeadFilter(values=(("click_id", ("far-33", "far-3")),), **period)),
         ("arrived", LeadFilter(contains=(("marker", ("far",)), ("description", ("NEED",))), **period)),
         ("-updated", LeadFilter(contains=(("description", ("NEEDLE",)),), **period)),
+        ("updated", LeadFilter(values=(("click_id", ("far-5", "far-39", "far-33", "far-27")),), **period)),
         ("status", LeadFilter(contains=(("description", ("NEEDLE",)),), **period)),
         ("-status", LeadFilter(values=(("assigned_to", ("far away",)),), **period)),
         ("callAt", LeadFilter(contains=(("description", ("NEEDLE",)),), **period)),
