@@ -178,9 +178,12 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
         found = values_within(found)
         if type(found) is dict:
             return None
-    if label and not (is_in_list and not _is_of_contacts(label) and any(name in value for name in TITLE_NAMES)):
+    if label:
         # A list called `questions` says nothing of each question, one called `emails` says more than each kind.
-        labels.insert(len(labels) if is_in_list and not _is_of_contacts(label) else 0, label)
+        if not is_in_list or _is_of_contacts(label):
+            labels.insert(0, label)
+        elif not any(is_text(value.get(name)) for name in TITLE_NAMES):
+            labels.append(label)
     return tuple(labels), found
 
 
