@@ -139,6 +139,7 @@ class _Names:
         self._learn_parts(self.other_things, None)
         self.beside = frozenset(_folded(lists["other"]["beside"]))
         self.people = frozenset(_folded(lists["other"]["people"]))
+        self.desks = frozenset(_folded(lists["other"]["desks"]))
         self.never = frozenset(_folded(lists["other"]["never"]))
         self.apart = frozenset(_folded(lists["other"]["apart"]))
         self.another = frozenset(_folded(lists["other"]["another"]))
@@ -158,6 +159,8 @@ class _Names:
 
     def is_of_others(self, words: list[str]) -> bool:
         """Say whether a label's words are about somebody else than the lead."""
+        if len(words) == 2 and (words[1] == "to" or words[0] in self.desks):
+            return True
         return words[:1] == ["to"] or not self.people.isdisjoint(words)
 
 
