@@ -15,6 +15,7 @@ from leadcrm.configuration.tables import DefinitionFault, compile_tables, read_t
 from leadcrm.configuration.toml import read_toml
 from leadcrm.errors import SourcesFault
 from leadcrm.sources.definition import compile_source
+from leadcrm.sources.labels import read_names
 from leadcrm.sources.source import Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -60,7 +61,10 @@ def read_catalogue(path: Path, *, may_be_empty: bool = True) -> Catalogue:
     Raises:
         SourcesFault: It cannot be used.
     """
-    return parse_catalogue(read_text(path, SourcesFault, may_be_empty=may_be_empty), path)
+    catalogue = parse_catalogue(read_text(path, SourcesFault, may_be_empty=may_be_empty), path)
+    if catalogue.sources:
+        read_names()
+    return catalogue
 
 
 def parse_catalogue(text: str, path: Path) -> Catalogue:

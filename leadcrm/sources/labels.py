@@ -49,6 +49,7 @@ _FIRST_OF_BOTH = re.compile(r"\b(?:f[oö]r|vor|voor|ees|etu)-", re.IGNORECASE)
 """What is left of the first name where a label asks for both, as `Voor- en achternaam` does."""
 
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
+_BESIDE_LETTERS = re.compile(r"[^\w|]|_")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _NOT_ALPHANUMERIC = {code: None for code in range(128) if not chr(code).isalnum()}
@@ -125,11 +126,11 @@ class _Names:
     def __init__(self, lists: Mapping[str, Mapping[str, str]]) -> None:
         self.meanings: dict[str, Meaning] = {}
         for field, labels in lists["names"].items():
-            for rank, label in enumerate(labels.split("|")):
-                self.meanings.setdefault(_folded_anew(label), Meaning(field, rank))
+            for rank, label in enumerate(_folded(labels)):
+                self.meanings.setdefault(label, Meaning(field, rank))
         for field, labels in lists["work"].items():
-            for rank, label in enumerate(labels.split("|")):
-                self.meanings[_folded_anew(label)] = Meaning(field, AT_WORK + rank)
+            for rank, label in enumerate(_folded(labels)):
+                self.meanings[label] = Meaning(field, AT_WORK + rank)
         self.other_things = frozenset(_folded(lists["other"]["things"]))
         self.fields_of_parts = tuple(lists["parts"])
         self._parts: dict[str, list[tuple[str, str | None]]] = {}
@@ -164,13 +165,19 @@ class _Names:
         return words[:1] == ["to"] or not self.people.isdisjoint(words)
 
 
+def read_names() -> None:
+    """Read `names.toml`, so that no request waits some 10 ms for it."""
+    _names()
+
+
 @cache
 def _names() -> _Names:
     return _Names(read_toml(files(__package__).joinpath("names.toml").read_text(encoding="utf-8")))
 
 
 def _folded(labels: str) -> list[str]:
-    return [_folded_anew(label) for label in labels.split("|")]
+    """Return the labels of a list as `fold` returns each."""
+    return _BESIDE_LETTERS.sub("", normalize("NFKD", labels.casefold())).split("|")
 
 
 def meaning(label: str, effort: Effort | None = None) -> Meaning | None:

@@ -8,7 +8,8 @@ from time import thread_time
 
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.ingest.submission import process
-from leadcrm.sources.catalogue import parse_catalogue
+from leadcrm.sources import labels
+from leadcrm.sources.catalogue import parse_catalogue, read_catalogue
 from tests.support.senders import senders, sources_text
 
 FLAT = b'{"firstName":"A","lastName":"B","email":"a@example.com","phone":"+37120000000","country":"LV","click_id":"x"}'
@@ -50,3 +51,11 @@ def test_a_presets_mapping_costs_little_over_a_flat_lead() -> None:
         times[sent.name] = (sent_us - flat_us) / flat_us
         print(f"{sent.name:45} {sent_us - flat_us:6.1f} µs over {flat_us:.1f} µs")
     assert max(times.values()) < MAX_TIMES
+
+
+def test_no_request_waits_until_the_names_of_labels_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "sources.toml"
+    file.write_text("[source.a]\n")
+    labels._names.cache_clear()
+    read_catalogue(file)
+    assert labels._names.cache_info().currsize == 1
