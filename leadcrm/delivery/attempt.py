@@ -33,12 +33,14 @@ class Attempt(NamedTuple):
         answer: The beginning of its answer, or why there was none.
         retry_after_s: How long it asks to be left alone.
         is_refused: It did not take the event, whatever its status says.
+        is_partial: It has taken the event for some of those whom it is for.
     """
 
     status: int | None
     answer: str
     retry_after_s: float | None = None
     is_refused: bool = False
+    is_partial: bool = False
 
     @property
     def is_success(self) -> bool:

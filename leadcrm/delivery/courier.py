@@ -297,7 +297,7 @@ class Courier:
 
     def _judge(self, place: Place, attempt: Attempt) -> None:
         """Leave the receiver alone for a while if attempt after attempt fails."""
-        if attempt.is_success:
+        if attempt.is_success or attempt.is_partial:
             self._failed_in_a_row = self._pauses = 0
             self._asked_s = 0.0
             return

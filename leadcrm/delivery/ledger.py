@@ -263,7 +263,7 @@ def record(entities: Entities, name: str, holder: str, results: list[Result], cu
         attempts = [result.attempt for result in results if result.attempt is not None]
         if attempts:
             sink.set(last_at=now, last_answer=str(attempts[-1])[:MAX_KEPT_BYTES])
-            if any(attempt.is_success for attempt in attempts):
+            if any(attempt.is_success or attempt.is_partial for attempt in attempts):
                 sink.failing_since = None
             elif sink.failing_since is None:
                 sink.failing_since = now

@@ -5,7 +5,8 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from email.message import EmailMessage
 from typing import Any
@@ -31,6 +32,40 @@ _FIRST_REFUSAL = 400
 _PORTS = {"smtps": 465, "smtp": 587}
 
 
+MAX_REMEMBERED = 10_000
+"""Mails of which it is remembered who has them."""
+
+
+class _Recipients:
+    """Who has a mail already that others were refused: they need no copy at each attempt. Forgotten at the end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._have_it: dict[tuple[str, str], frozenset[str]] = {}
+
+    def left(self, sink: Sink, event: FeedEvent) -> list[str]:
+        """Return those who do not have it."""
+        have_it = self._have_it.get(self._key(sink, event), frozenset())
+        return [address for address in parse_qs(sink.url.query)["to"] if address not in have_it]
+
+    def remember(self, sink: Sink, event: FeedEvent, refused: Collection[str]) -> None:
+        """Remember that all have it but those who were refused."""
+        have_it = frozenset(parse_qs(sink.url.query)["to"]) - frozenset(refused)
+        with self._lock:
+            self._have_it.pop(self._key(sink, event), None)
+            if refused and have_it:
+                self._have_it[self._key(sink, event)] = have_it
+            if len(self._have_it) > MAX_REMEMBERED:
+                del self._have_it[next(iter(self._have_it))]
+
+    @staticmethod
+    def _key(sink: Sink, event: FeedEvent) -> tuple[str, str]:
+        return sink.url.geturl(), message_id(event)
+
+
+_recipients = _Recipients()
+
+
 def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
     """Send an event as a mail. A receiver that refuses permanently may take it later: a person mends the address.
 
@@ -46,13 +81,15 @@ def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
         is_refusal = error.smtp_code >= _FIRST_REFUSAL
         return Attempt(error.smtp_code if is_refusal else None, _text(error.smtp_error))
     except smtplib.SMTPRecipientsRefused as error:
-        return _refusal(error.recipients)
+        has_some = len(error.recipients) < len(parse_qs(sink.url.query)["to"])
+        return _refusal(error.recipients, is_partial=has_some)
     except smtplib.SMTPServerDisconnected as error:
         is_late = isinstance(error.__context__, TimeoutError)
         return Attempt(None, "it did not answer in time" if is_late else "it ended the connection")
     except smtplib.SMTPException as error:
         return Attempt(None, f"the mail server does not do what is needed: {type(error).__name__}")
-    return _refusal(refused) if refused else Attempt(250, "")
+    _recipients.remember(sink, event, refused)
+    return _refusal(refused, is_partial=True) if refused else Attempt(250, "")
 
 
 def _send(
@@ -69,7 +106,7 @@ def _send(
                 server.starttls(context=context)
             if sink.secrets:
                 server.login(unquote(sink.url.username or ""), sink.secrets[0].decode())
-            refused = server.send_message(make_mail(sink, event))
+            refused = server.send_message(make_mail(sink, event), to_addrs=_recipients.left(sink, event))
         # It has the mail, whatever becomes of the farewell.
         with suppress(smtplib.SMTPException, OSError), ending(whole, QUIT_S):
             server.quit()
@@ -119,9 +156,9 @@ def _server(sink: Sink, connection: socket.socket, context: ssl.SSLContext) -> s
     return Smtp(sink.host, timeout=SMTP_S)
 
 
-def _refusal(recipients: dict[str, tuple[int, bytes]]) -> Attempt:
+def _refusal(recipients: dict[str, tuple[int, bytes]], *, is_partial: bool) -> Attempt:
     code, text = next(iter(recipients.values()))
-    return Attempt(code, f"{len(recipients)} recipients were refused: {_text(text)}")
+    return Attempt(code, f"{len(recipients)} recipients were refused: {_text(text)}", is_partial=is_partial)
 
 
 def _text(answer: bytes | str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from leadcrm.delivery import mail
+from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.connections import Connections
 from leadcrm.delivery.definition import parse_sinks
 from leadcrm.delivery.people import example_event
@@ -64,7 +65,7 @@ def test_an_answer_counts_that_comes_before_the_request_was_read() -> None:
         sink = sink_of(f"url = 'http://127.0.0.1:{port}/'")
         for _ in range(5):
             # The receiver's end is seen while the request is sent, or afterwards.
-            assert deliver(sink, event, connections) == (410, "no more", 60.0, False)
+            assert deliver(sink, event, connections) == Attempt(410, "no more", 60.0)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +150,36 @@ def test_what_is_kept_of_an_answer_quotes_no_secret(text: str, quoted: str) -> N
     assert "***" in attempt.answer
     for secret in ("7c9e6679f7425a0d", "e07fc1f90ae7d2b4", "dTpwYXNz", "pass", "ABC-def"):
         assert secret not in attempt.answer
+
+
+def test_a_mail_that_is_refused_for_one_address_is_tried_again_for_that_one_alone() -> None:
+    recipients: list[list[str]] = []
+    refused = {"<c@a.example>", "<d@a.example>"}
+
+    def serve(connection: socket.socket) -> None:
+        recipients.append([])
+        connection.sendall(b"220 here\r\n")
+        with connection.makefile("r", newline="\r\n") as lines:
+            is_mail = False
+            for line in lines:
+                word, address = line[:4].upper(), line.strip().rpartition(":")[2]
+                is_taken = word != "RCPT" or address not in refused
+                if word == "RCPT" and is_taken:
+                    recipients[-1].append(address[1])
+                is_mail = (is_mail or word == "DATA") and line != ".\r\n"
+                if not is_mail or word == "DATA":
+                    code = 354 if word == "DATA" else 250 if is_taken else 550
+                    connection.sendall(b"%d said\r\n" % code)
+
+    with listening(serve) as port:
+        addresses = "".join(f"&to={name}@a.example" for name in "bcd")
+        sink = sink_of(f"kind = 'email'\nurl = 'smtp://127.0.0.1:{port}?from=a@a.example{addresses}'")
+        attempts = [deliver(sink, example_event()) for _ in range(2)]
+        refused.remove("<c@a.example>")
+        attempts.append(deliver(sink, example_event()))
+        refused.clear()
+        attempts += [deliver(sink, example_event()) for _ in range(2)]
+    assert recipients == [["b"], [], ["c"], ["d"], ["b", "c", "d"]]
+    assert [attempt.is_success for attempt in attempts] == [False, False, False, True, True]
+    # Its server works: neither pauses nor five days count.
+    assert [attempt.is_partial for attempt in attempts] == [True, True, True, False, False]

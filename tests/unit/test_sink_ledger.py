@@ -157,6 +157,12 @@ def test_a_sink_that_has_failed_for_five_days_is_disabled_until_it_is_enabled(le
     assert ledger.deal(ledger.take(), FAILURE).disabled == ""
 
 
+def test_a_receiver_that_takes_what_it_gets_for_some_is_not_given_up(ledger: Ledger) -> None:
+    ledger.deal(ledger.take(), FAILURE)
+    ledger.turn_clock(days=6)
+    assert ledger.deal(ledger.take(), Attempt(550, "one was refused", is_partial=True)).disabled == ""
+
+
 def test_the_last_attempt_leaves_a_dead_delivery_that_a_person_retries_or_drops(ledger: Ledger) -> None:
     work = ledger.take()
     ledger.deal(work, FAILURE, FAILURE, FAILURE)
