@@ -33,8 +33,9 @@ _UNKNOWN_LEADS = """SELECT DISTINCT event.lead_id FROM {feed} AS event
 
 _SILENT_ERASURES = f"""SELECT DISTINCT event.lead_id FROM {{feed}} AS event
     JOIN {{raw}} AS request ON request.id = event.lead_id AND substr(request.error, 1, {len(ERASED)}) = '{ERASED}'
+    LEFT JOIN {{leads}} AS lead ON lead.id = event.lead_id
     LEFT JOIN {{feed}} AS erased ON erased.lead_id = event.lead_id AND erased.type = 'erased'
-    WHERE event.type <> 'kept' AND erased.seq IS NULL"""  # noqa: S608 - a word of ours
+    WHERE event.type <> 'kept' AND erased.seq IS NULL AND lead.id IS NULL"""  # noqa: S608 - a word of ours
 
 
 def feed_problems(entities: Entities) -> Iterator[tuple[UUID | str, str]]:
