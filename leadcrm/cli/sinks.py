@@ -1,7 +1,7 @@
 """List sinks, show one, check a text of SINKS_FILE, or send a sink a test.
 
-`test` sends a lead of nobody and prints the receiver's answer; exit status 1 if it refuses. A sink that was disabled is
-enabled again where its receiver takes the test.
+`test` sends a lead of nobody and prints the receiver's answer; exit status 1 if it refuses. Where its receiver takes
+the test, a sink that was disabled is enabled again, and one that rests is tried at once.
 
 examples:
   leadcrm sinks list
@@ -22,6 +22,7 @@ from leadcrm.cli import configuration, printing
 from leadcrm.configuration.config import Config
 from leadcrm.database.migrations import status
 from leadcrm.database.sessions import bind
+from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.definition import read_sinks, unsigned_of
 from leadcrm.delivery.ledger import enable
 from leadcrm.delivery.people import example_event, read_sink_documents, sink_document
@@ -120,7 +121,7 @@ def _check(config: Config, arguments: argparse.Namespace) -> int:
 
 def _test(config: Config, sink: Sink, arguments: argparse.Namespace) -> int:
     attempt = deliver(sink, example_event())
-    enabled = attempt.is_success and _enable(config, sink)
+    enabled = attempt.is_success and _enable(config, sink, attempt)
     document = {
         "sink": sink.name,
         "ok": attempt.is_success,
@@ -135,12 +136,12 @@ def _test(config: Config, sink: Sink, arguments: argparse.Namespace) -> int:
     return EXIT_DONE if attempt.is_success else EXIT_FAILED
 
 
-def _enable(config: Config, sink: Sink) -> bool:
+def _enable(config: Config, sink: Sink, attempt: Attempt) -> bool:
     """Enable a sink again if it was disabled; the database may be away, or not made yet."""
     try:
         entities = bind(config.database)
         try:
-            return not status(config.database)[1] and enable(entities, sink.name)
+            return not status(config.database)[1] and enable(entities, sink.name, attempt)
         finally:
             entities.database.disconnect()
     except LeadcrmError:

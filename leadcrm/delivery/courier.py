@@ -2,7 +2,7 @@
 
 Some attempts are under way at once, and each that ends makes room for the next one: a slow answer holds up no other.
 A receiver that fails is left alone for longer and longer, up to `MAX_PAUSE_S`, so that one which is down is not asked
-for every event that waits. A person who has a delivery tried again, or who changes the sink, ends such a pause.
+for every event that waits. A person ends such a pause who tests or changes the sink, or has a delivery tried again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from itertools import islice
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -103,6 +104,7 @@ class Courier:
         self._next_slot = 0.0
         self._is_disabled = False
         self._kept_cursor = 0
+        self._last_at: datetime | None = None
         self._stopping = threading.Event()
         self._inbox: SimpleQueue[tuple[Place, Attempt] | None] = SimpleQueue()
         """What wakes the thread: an attempt that has ended, or None."""
@@ -169,9 +171,9 @@ class Courier:
     def _heed_people(self) -> None:
         """End a pause that a receiver has asked for, of up to an hour, where a person wants an attempt now."""
         is_long = self._paused_until - self._paused_at > MAX_PAUSE_S
-        if is_long and self._is_paused() and monotonic() >= self._look_at:
+        if is_long and self._is_paused() and not self._window.done and monotonic() >= self._look_at:
             self._look_at = monotonic() + IDLE_S
-            if self._call(is_asked_for, self.sink.name, self._window.due):
+            if self._call(is_asked_for, self.sink.name, self._window.due, self._last_at):
                 self._paused_until = self._look_at = 0.0
 
     def _listen(self, pause_s: float) -> None:
@@ -332,7 +334,7 @@ class Courier:
             # Perhaps it was kept: only the cursor in the database tells.
             self._start_over()
             raise
-        self._kept_cursor = cursor
+        self._kept_cursor, self._last_at = cursor, kept.last_at
         for outcome, number in kept.outcomes.items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
         if kept.disabled and not self._is_disabled:

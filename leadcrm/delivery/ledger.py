@@ -70,10 +70,12 @@ class Record(NamedTuple):
     Attributes:
         outcomes: How many attempts came to each outcome.
         disabled: Why the sink is disabled now; empty if it is not.
+        last_at: When the sink's last answer was kept.
     """
 
     outcomes: dict[str, int]
     disabled: str
+    last_at: datetime | None
 
 
 class Backlog(NamedTuple):
@@ -190,13 +192,18 @@ def take_work(
     return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
 
 
-def is_asked_for(entities: Entities, name: str, under_way: Collection[int] = ()) -> bool:
-    """Say whether a person has had a delivery of a sink tried again, beside those that its courier has."""
+def is_asked_for(entities: Entities, name: str, under_way: Collection[int], last_at: datetime | None) -> bool:
+    """Say whether a person wants a sink to be tried: by a delivery, beside those under way, or since a test arrived.
+
+    A test has its answer kept, and so another time than `last_at`, of the last answer that the caller has kept.
+    """
     with session(entities):
-        seqs = select(
-            d.seq for d in entities.delivery if d.sink == name and d.state == WAITING and d.next_at <= d.last_at
-        )
-        return bool(set(seqs.limit(1 + len(under_way))) - set(under_way))
+        row = entities.sink.get(name=name)
+        if row is not None and row.last_at != last_at:
+            return True
+        waiting = select(d for d in entities.delivery if d.sink == name and d.state == WAITING)
+        seqs = select(d.seq for d in waiting if d.next_at <= d.last_at).limit(1 + len(under_way))
+        return bool(set(seqs) - set(under_way))
 
 
 def read_again(entities: Entities, events: list[FeedEvent]) -> list[FeedEvent]:
@@ -272,8 +279,7 @@ def record(entities: Entities, name: str, holder: str, results: list[Result], cu
             elif sink.failing_since is not None and sink.failing_since <= now - GIVE_UP:
                 sink.disabled = "its receiver has failed for five days"
         sink.cursor_seq = max(sink.cursor_seq, cursor)
-        disabled = sink.disabled or ""
-    return Record(outcomes, disabled)
+        return Record(outcomes, sink.disabled or "", sink.last_at)
 
 
 def backlog(entities: Entities, name: str) -> Backlog | None:
@@ -325,14 +331,15 @@ def count_unread(entities: Entities, cursor: int) -> int:
         return len(unread.without_distinct()[:MAX_COUNTED])
 
 
-def enable(entities: Entities, name: str) -> bool:
-    """Deliver to a disabled sink again, and say whether it was disabled. Durable on return."""
+def enable(entities: Entities, name: str, attempt: Attempt) -> bool:
+    """Deliver to a sink whose receiver has taken a test, and say whether it was disabled. Durable on return."""
     with session(entities, writes=True):
         row = entities.sink.get_for_update(name=name)
-        if row is None or row.disabled is None:
+        if row is None:
             return False
-        row.set(disabled=None, failing_since=None)
-        return True
+        was_disabled = row.disabled is not None
+        row.set(disabled=None, failing_since=None, last_at=now_utc(), last_answer=str(attempt)[:MAX_KEPT_BYTES])
+        return was_disabled
 
 
 def _without_answers_of_erased(entities: Entities, results: list[Result]) -> list[Result]:

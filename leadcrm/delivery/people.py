@@ -41,7 +41,11 @@ def sink_document(sink: Sink, backlog: Backlog | None = None, unread: int | None
     """Return a sink without its secrets, and how far it is, if that is known."""
     state = "unknown"
     if backlog is not None:
-        state = "disabled" if backlog.disabled else ("failing" if backlog.waiting else "delivering")
+        state = (
+            "disabled"
+            if backlog.disabled
+            else ("failing" if backlog.waiting or backlog.failing_since else "delivering")
+        )
         state = state if sink.enabled else "off"
     return {
         "sink": sink.name,

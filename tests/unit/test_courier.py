@@ -17,10 +17,11 @@ from leadcrm.crm.feed import Feed
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
 from leadcrm.delivery import courier
+from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.courier import AT_ONCE, Courier
 from leadcrm.delivery.definition import parse_sinks
-from leadcrm.delivery.ledger import hold_leases, now_utc
-from leadcrm.delivery.people import Chosen, retry_deliveries
+from leadcrm.delivery.ledger import enable, hold_leases, now_utc
+from leadcrm.delivery.people import Chosen, drop_deliveries, retry_deliveries
 from leadcrm.errors import StoreUnavailable
 from leadcrm.operations.sink_verification import sink_problems
 from tests.support.crm import keep, submission, url_of
@@ -214,7 +215,7 @@ def test_a_courier_whose_lease_is_gone_keeps_nothing_and_ends(scene: Scene) -> N
     assert scene.sink()["taken"] == 0
 
 
-@pytest.mark.parametrize("how", ["retried", "changed"])
+@pytest.mark.parametrize("how", ["retried", "changed", "tested"])
 def test_a_receiver_that_asks_to_be_left_alone_is_asked_again_where_a_person_wants_it(scene: Scene, how: str) -> None:
     scene.receiver.handlers["/"] = answer(429, Retry_After="3000")
     with scene.delivering() as courier:
@@ -224,6 +225,9 @@ def test_a_receiver_that_asks_to_be_left_alone_is_asked_again_where_a_person_wan
         assert len(scene.arrived()) == asked
         if how == "retried":
             retry_deliveries(scene.entities, Chosen(sink=NAME))
+        elif how == "tested":
+            drop_deliveries(scene.entities, Chosen(sink=NAME))
+            enable(scene.entities, NAME, Attempt(200, "welcome"))
         else:
             courier.sink = replace(courier.sink, thin=True)
         wait_until(lambda: len(set(scene.arrived())) > LEADS - asked)
