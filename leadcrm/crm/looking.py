@@ -58,12 +58,12 @@ class Found(NamedTuple):
     Attributes:
         leads: The leads in order.
         end: Where looking for more has ended before the part did.
-        looked: How many leads may have been looked at.
+        looked: How many leads may have been looked at; None for all.
     """
 
     leads: list[Lead]
     end: Spot | None
-    looked: int
+    looked: int | None
 
 
 class _Span(NamedTuple):
@@ -99,14 +99,16 @@ class Look:
         self._entities = entities
         self._filter = lead_filter
 
-    def find(self, part: Part, after: Spot | None, count: int, *, most: int, stop: datetime | None = None) -> Found:
+    def find(
+        self, part: Part, after: Spot | None, count: int, *, most: int | None, stop: datetime | None = None
+    ) -> Found:
         """Return the next leads of a part.
 
         Args:
             part: The part.
             after: The place to begin after.
             count: How many leads.
-            most: How many are looked at, where no index finds few.
+            most: How many are looked at, where no index finds few; None for all.
             stop: The last time that is of any use.
         """
         if part.column == "created_at" and not part.indexed:
@@ -115,12 +117,13 @@ class Look:
         span = self._span(part, after, stop)
         if self._filter.ids:
             return Found(self._sort(span, count), None, 0)
-        found = self._walk(span, count, min(most, LOOKED_AT_FIRST))
+        first = LOOKED_AT_FIRST if most is None else min(most, LOOKED_AT_FIRST)
+        found = self._walk(span, count, first)
         if found.end is None:
             return found
         if self._few:
             return Found(self._sort(span, count), None, FEW)
-        return self._walk(span, count, most) if most > LOOKED_AT_FIRST else found
+        return found if first == most else self._walk(span, count, most)
 
     def _span(self, part: Part, after: Spot | None, stop: datetime | None) -> _Span:
         first = None if after is None else after.at
@@ -132,12 +135,13 @@ class Look:
             high = min(filter(None, (high, self._filter.until)), default=None)
         return _Span(part, low, high, after)
 
-    def _walk(self, span: _Span, count: int, looked: int) -> Found:
-        """Look at so many leads in the order of the index."""
-        column = span.part.column
-        places = select((getattr(lead, column), lead.raw.id) for lead in self._entities.lead).without_distinct()
-        last = self._in_order(span, places)[looked - 1 : looked]
-        span = span._replace(end=Spot(*last[0]) if last else None)
+    def _walk(self, span: _Span, count: int, looked: int | None) -> Found:
+        """Look at so many leads in the order of the index, or at all."""
+        if looked is not None:
+            column = span.part.column
+            places = select((getattr(lead, column), lead.raw.id) for lead in self._entities.lead).without_distinct()
+            last = self._in_order(span, places)[looked - 1 : looked]
+            span = span._replace(end=Spot(*last[0]) if last else None)
         query = narrow_one_by_one(
             self._entities, self._in_order(span, select_leads(self._entities)), self._filter, span.part.own
         )

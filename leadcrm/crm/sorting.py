@@ -18,7 +18,7 @@ from uuid import UUID
 from leadcrm.crm.conditions import Condition
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach
 from leadcrm.crm.looking import LOOKED_AT_FIRST, Look, Part, Spot
-from leadcrm.crm.search import LOOKED_THROUGH, list_leads
+from leadcrm.crm.search import LOOKED_THROUGH, list_leads, most_looked_at
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 
@@ -126,6 +126,7 @@ class _Order:
         self._sort = sort
         self._limit = limit
         self._look = Look(entities, lead_filter)
+        self._most = most_looked_at(lead_filter)
 
     def page(self, statuses: Sequence[str], after: SortCursor | None) -> Page:
         """Return the page after a place."""
@@ -143,20 +144,20 @@ class _Order:
     def _part_by_part(self, parts: Iterable[Part], after: SortCursor | None) -> Page:
         """Return a page of parts that come one after the other, the first of which a place may lie in."""
         rows: list[_Row] = []
-        most = LOOKED_THROUGH
+        most = self._most
         for part in parts:
             spot = None if after is None or after.part != part.name else Spot(after.at, after.id)
             found = self._look.find(part, spot, self._limit + 1 - len(rows), most=most)
             rows += [_Row(getattr(lead, part.column), lead, part.name) for lead in found.leads]
             if len(rows) > self._limit or found.end is not None:
                 return self._page(rows, part.name, found.end)
-            if found.looked > LOOKED_AT_FIRST:
+            if most is not None and found.looked is not None and found.looked > LOOKED_AT_FIRST:
                 most = LOOKED_AT_FIRST
         return self._page(rows, "", None)
 
     def _by_change(self, after: SortCursor | None, *, is_descending: bool) -> Page:
         spot = None if after is None else Spot(after.at, after.id)
-        count, most = self._limit + 1, LOOKED_THROUGH // 2
+        count, most = self._limit + 1, self._most and self._most // 2
         part = Part("", "updated_at", is_descending, indexed=((_CHANGED, ()),))
         changed = self._look.find(part, spot, count, most=most)
         # What lies past the last changed lead of the page is of no use to it.

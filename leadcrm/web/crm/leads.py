@@ -75,9 +75,9 @@ _PAGE = {
         "next": TEXT_OR_NULL,
         "searched": {
             **json_object(leads=COUNT, **{"from": {"anyOf": [TIME, NULL]}}),
-            "description": "Of a search: among how many of the newest leads parts were looked for; null for all. Of a "
-            f"filter, where the page ends after {LOOKED_THROUGH} leads that were looked at: how far in the order that "
-            "is. `next` goes on from there, as it does for a search.",
+            "description": "Of a search: among how many of the newest leads parts were looked for; null for all. Of "
+            f"`contains`, where the page ends after {LOOKED_THROUGH} leads that were looked at: how far in the order "
+            "that is. `next` goes on from there, as it does for a search.",
         },
     },
 }
