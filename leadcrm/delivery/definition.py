@@ -45,6 +45,12 @@ WORDS = frozenset((*COLUMNS, "id", "type", "at", "createdAt"))
 _SCHEMES = {"email": ("smtps", "smtp")}
 _PREFIX = "whsec_"
 
+_METHODS = {
+    "telegram": re.compile(r"/bot\d+:|/sendmessage", re.IGNORECASE),
+    "bitrix24": re.compile(r"/crm\.|\.json", re.IGNORECASE),
+}
+"""What people copy into the url beyond what is its own."""
+
 
 def read_sinks(path: Path, *, may_be_empty: bool = True) -> dict[str, Sink]:
     """Read and check a file.
@@ -130,6 +136,8 @@ def _url(kind: str, text: Any, *, allow_private: bool) -> SplitResult:
         is_private = False
     if is_private and not allow_private:
         raise DefinitionFault("url", f"{url.hostname} is a private address, which needs allow_private = true")
+    if (method := _METHODS.get(kind)) is not None and method.search(url.path):
+        raise DefinitionFault("url", "it ends before the method, which is added to it")
     query = parse_qs(url.query)
     needed = {"email": ("from", "to"), "telegram": ("chat_id",)}.get(kind, ())
     for name in needed:

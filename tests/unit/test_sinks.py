@@ -60,6 +60,8 @@ def receiver() -> Iterator[Receiver]:
         ("url = 'https://[::ffff:127.0.0.1]/'", 2, "private address"),
         ("url = 'https://a.example:99999/'", 2, "no URL"),
         ("url = 'https://a.example/'\nevents = ['lead.gone']", 3, "no event 'lead.gone'"),
+        ("kind = 'bitrix24'\nurl = 'https://a.example/rest/1/a/crm.lead.add.json'", 3, "ends before the method"),
+        ("kind = 'telegram'\nurl = 'https://a.example/bot1:a/sendMessage?chat_id=1'", 3, "ends before the method"),
         ("kind = 'bitrix24'\nurl = 'https://a.example/'\nevents = ['lead.created', 'lead.changed']", 4, "alone"),
         ("url = 'https://a.example/'\nonly = { colour = 'red' }", 3, "no column 'colour'"),
         ("url = 'https://a.example/'\npayload = 'fat'", 3, "full or thin"),
