@@ -198,8 +198,8 @@ def parts_of_names(found: Iterable[Leaf]) -> list[Leaf]:
     parts: dict[str, dict[str, Any]] = {}
     for labels, value in found:
         if labels[0][-1:].isdecimal() and (part := _subfield(labels[0])):
-            whole, number = part
-            parts.setdefault(whole, {})[number] = value
+            field, number = part
+            parts.setdefault(field, {})[number] = value
     return [
         ((name,), value)
         for values in parts.values()

@@ -52,6 +52,7 @@ IMPLAUSIBLE = 9_000
 
 _PEOPLES_FIELDS = frozenset(("email", "phone", "ip", NAME, "first_name", "last_name"))
 _CONTACT_FIELDS = frozenset(("email", "phone"))
+_PEOPLES_INDICES = frozenset(map(INDEX_OF_COLUMN.__getitem__, _PEOPLES_FIELDS))
 _FIRST_INDEX, _LAST_INDEX = INDEX_OF_COLUMN["first_name"], INDEX_OF_COLUMN["last_name"]
 
 
@@ -102,7 +103,7 @@ class LeadMapping:
         for index, path in self.paths:
             value = path(inputs)
             if value is not None:
-                columns[index] = value or None if type(value) is str else text_of(value, inputs)
+                columns[index] = value or None if type(value) is str else _text_at(index, value, inputs)
         self._fill(columns, leaves(inputs.document, inputs.effort) if answers is None else answers, inputs)
         if self.with_query and inputs.query:
             self._fill(columns, [((label,), text) for label, text in inputs.query.items()], inputs)
@@ -226,6 +227,13 @@ def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line
         return orjson.dumps(value).decode() if value else None
     except (TypeError, ValueError):
         return None
+
+
+def _text_at(index: int, value: Any, inputs: Inputs) -> str | None:
+    """Return the text of a path's value. No object is a name or a contact, but it may hold one, as HubSpot's do."""
+    if type(value) is dict and index in _PEOPLES_INDICES:
+        return scalar_of(value.get("value"), inputs)
+    return text_of(value, inputs)
 
 
 def scalar_of(value: Any, inputs: Inputs) -> str | None:
