@@ -13,6 +13,9 @@ from leadcrm.sources.wholes import Leaf, values_within
 
 MAX_ANSWERS = 400
 
+MAX_OBJECTS = 8
+"""Answers that are looked into."""
+
 
 @dataclass(frozen=True, slots=True)
 class Titles:
@@ -66,6 +69,7 @@ class Answers:
             return leaves(found, inputs.effort)
         titles = self._titles(inputs)
         answers: list[Leaf] = []
+        objects_left = MAX_OBJECTS
         for answer in found[:MAX_ANSWERS]:
             labels = [label for key in keys if type(label := key(answer)) is str and label]
             if titles and self.titles is not None and (title := titles.get(_hashable(self.titles.by(answer)))):
@@ -74,6 +78,11 @@ class Answers:
                 value = value_of(answer)
                 if type(value) is not str:
                     value = values_within(value)
+                    if type(value) is dict and objects_left:
+                        # A name or a phone in pieces.
+                        objects_left -= 1
+                        answers += leaves({labels[0]: value}, inputs.effort)
+                        continue
                 answers.append((tuple(labels), value if self.options is None else self._chosen(value, answer)))
         return answers
 

@@ -247,7 +247,7 @@ def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | No
         text = text_of(value, inputs)
         if text is not None and _PLAUSIBLE[field](text):
             return text, rank
-    if rank < 1 and type(value) is not bool:
+    if rank < 1 and type(value) is not bool and not (type(value) is dict and field in _PEOPLES_FIELDS):
         # Better than nothing, where nothing else is found.
         return text_of(value, inputs), IMPLAUSIBLE
     return None, rank
