@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from leadcrm.cli import configuration, printing
 from leadcrm.configuration.config import Config
+from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
 from leadcrm.database.sessions import bind
 from leadcrm.delivery.attempt import Attempt
@@ -28,6 +30,7 @@ from leadcrm.delivery.ledger import enable
 from leadcrm.delivery.people import example_event, read_sink_documents, sink_document
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
+from leadcrm.delivery.versions import read_version
 from leadcrm.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LeadcrmError, SinksFault
 
 _COLUMNS = ("sink", "kind", "host", "state", "unread", "delivered", "waiting", "dead", "oldest", "lastAnswer")
@@ -70,6 +73,8 @@ def _list(config: Config, sinks: Mapping[str, Sink], arguments: argparse.Namespa
         printing.print_json(documents)
     elif documents:
         printing.print_table(_COLUMNS, ([document.get(name) for name in _COLUMNS] for document in documents))
+        if told := _told_version(config, sinks):
+            print(told)
     return EXIT_DONE
 
 
@@ -79,19 +84,36 @@ def _show(config: Config, sink: Sink, arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+@contextmanager
+def _database(config: Config) -> Iterator[Entities | None]:
+    """Hold the database; None where its schema is older than this program."""
+    entities = bind(config.database)
+    try:
+        yield None if status(config.database)[1] else entities
+    finally:
+        entities.database.disconnect()
+
+
 def _documents(config: Config, sinks: Mapping[str, Sink]) -> list[dict[str, Any]]:
     """Return the sinks with what the database knows of them; without that while it is away."""
     try:
-        entities = bind(config.database)
-        try:
-            if status(config.database)[1]:
-                return [sink_document(sink) for sink in sinks.values()]
-            return read_sink_documents(entities, sinks)
-        finally:
-            entities.database.disconnect()
+        with _database(config) as entities:
+            if entities is not None:
+                return read_sink_documents(entities, sinks)
     except LeadcrmError as error:
         print(f"leadcrm: {error}", file=sys.stderr)
-        return [sink_document(sink) for sink in sinks.values()]
+    return [sink_document(sink) for sink in sinks.values()]
+
+
+def _told_version(config: Config, sinks: Mapping[str, Sink]) -> str:
+    """Return a sentence on whether a server has taken these sinks; nothing while the database is away."""
+    with suppress(LeadcrmError), _database(config) as entities:
+        if entities is not None:
+            version = read_version(entities, sinks)
+            if version is None:
+                return "no server has taken these sinks yet"
+            return f"version {version.number}, first in force at {version.taken_at:%Y-%m-%d %H:%M} UTC"
+    return ""
 
 
 def _check(config: Config, arguments: argparse.Namespace) -> int:
@@ -138,11 +160,6 @@ def _test(config: Config, sink: Sink, arguments: argparse.Namespace) -> int:
 
 def _enable(config: Config, sink: Sink, attempt: Attempt) -> bool:
     """Enable a sink again if it was disabled; the database may be away, or not made yet."""
-    try:
-        entities = bind(config.database)
-        try:
-            return not status(config.database)[1] and enable(entities, sink.name, attempt)
-        finally:
-            entities.database.disconnect()
-    except LeadcrmError:
-        return False
+    with suppress(LeadcrmError), _database(config) as entities:
+        return entities is not None and enable(entities, sink.name, attempt)
+    return False

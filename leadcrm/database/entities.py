@@ -48,17 +48,18 @@ class Entities(SpoolEntities):
     """The entities of one bound database: rows, leads, changes, ledger, days, sources, feed, sinks, tokens, audit.
 
     `lead` maps `leads`, `lead_event` maps `lead_events`, `ledger_entry` maps `leads_ledger`, `source_version` maps
-    `source_versions`, `feed_event` maps `leads_feed`, `feed_start` maps `leads_feed_start`,
-    `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps `leads_delivered`, `token` maps
-    `leads_tokens`, `browser_session` maps `leads_sessions`, `audit_entry` maps `leads_audit`, `archived` maps
-    `leads_archived`, `counted_day` maps `leads_days`, `day_fault` maps `leads_days_faults`, `days_until` maps
-    `leads_days_until`.
+    `source_versions`, `sink_version` maps `sink_versions`, `feed_event` maps `leads_feed`, `feed_start` maps
+    `leads_feed_start`, `sink` maps `leads_sinks`, `delivery` maps `leads_deliveries`, `delivered` maps
+    `leads_delivered`, `token` maps `leads_tokens`, `browser_session` maps `leads_sessions`, `audit_entry` maps
+    `leads_audit`, `archived` maps `leads_archived`, `counted_day` maps `leads_days`, `day_fault` maps
+    `leads_days_faults`, `days_until` maps `leads_days_until`.
     """
 
     lead: Any
     lead_event: Any
     ledger_entry: Any
     source_version: Any
+    sink_version: Any
     feed_event: Any
     feed_start: Any
     sink: Any
@@ -242,6 +243,13 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         sha256 = Required(bytes)
         text = _required_text()
 
+    class SinkVersion(database.Entity):  # type: ignore[misc]
+        _table_ = table("sink_versions")
+        version = PrimaryKey(int)
+        taken_at = Required(datetime)
+        sha256 = Required(bytes)
+        text = _required_text()
+
     class FeedEvent(database.Entity):  # type: ignore[misc]
         _table_ = table("leads_feed")
         seq = PrimaryKey(int, size=64, auto=True)
@@ -303,6 +311,7 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         lead_event=lead_event,
         ledger_entry=LedgerEntry,
         source_version=SourceVersion,
+        sink_version=SinkVersion,
         feed_event=FeedEvent,
         feed_start=FeedStart,
         sink=sink,

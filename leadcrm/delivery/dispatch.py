@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timezone
@@ -30,6 +30,8 @@ from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.courier import Courier
 from leadcrm.delivery.ledger import backlog, count_stranded, hold_leases, now_utc, release_leases
 from leadcrm.delivery.live import LiveSinks
+from leadcrm.delivery.sink import Sink
+from leadcrm.delivery.versions import take_version
 from leadcrm.errors import LeadcrmError, SchemaTooOld, StoreUnavailable
 
 TICK_S = 0.2
@@ -97,6 +99,8 @@ class Dispatcher:
         self._slots = slots
         self._slot: int | None = None
         self._since = now_utc()
+        self._numbered: Mapping[str, Sink] | None = None
+        """The sinks whose version the database has."""
         self._feed = Feed()
         self._couriers: dict[str, Courier] = {}
         self._ending: dict[str, Courier] = {}
@@ -149,6 +153,10 @@ class Dispatcher:
     def _renew(self) -> None:
         """Renew the leases, and let the couriers be those of the sinks that this node holds."""
         sinks = self._sinks.sinks
+        if sinks is not self._numbered:
+            version = self._call(take_version, sinks)
+            self._numbered = sinks
+            logger.info("a version of the sinks is in force", extra={"action": "sinks", "version": version})
         held: set[str] = self._call(hold_leases, sinks, self._holder, self._since)
         for name, courier in list(self._couriers.items()):
             if name in held and courier.is_alive:

@@ -21,10 +21,11 @@ from leadcrm.configuration.tables import files_of, signature_of, tables_in
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
+from leadcrm.database.versions import version_of
 from leadcrm.errors import LeadcrmError, SourcesFault, StoreUnavailable
 from leadcrm.sources.catalogue import KEPT_OF_RETIRED, Catalogue, read_catalogue, retired_source
 from leadcrm.sources.source import Source
-from leadcrm.sources.versions import tables_of_all_versions, version_of
+from leadcrm.sources.versions import tables_of_all_versions
 
 LOOK_S = 2.0
 """How often the file is looked at."""
@@ -166,7 +167,7 @@ class LiveSources:
         """Return a text's version; None while the database cannot be used."""
         try:
             with self._bound(SLOT_WAIT_S) as entities:
-                return version_of(entities, catalogue)
+                return version_of(entities, entities.source_version, catalogue.sha256, catalogue.text)
         except LeadcrmError:
             return None
 
@@ -196,7 +197,7 @@ class LiveSources:
         seen = {**self._read_seen(), **tables_in(catalogue.text, "source")}
         try:
             with self._bound(slot_wait_s) as entities:
-                version = version_of(entities, catalogue)
+                version = version_of(entities, entities.source_version, catalogue.sha256, catalogue.text)
                 seen = {**tables_of_all_versions(entities), **tables_in(catalogue.text, "source")}
         except LeadcrmError:
             # Recovery says that the database is away.

@@ -38,7 +38,7 @@ EMAIL = "Zyxanna.K@example.com"
 PERSON = {"email": EMAIL, "phone": "+371 26 123 456", "lastName": NAME, "user": f"{NAME} herself"}
 TABLES = (
     "leads_raw leads lead_events leads_ledger source_versions leads_feed leads_feed_start "
-    "leads_sinks leads_deliveries leads_delivered leads_days"
+    "sink_versions leads_sinks leads_deliveries leads_delivered leads_days"
 )
 
 

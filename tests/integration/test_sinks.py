@@ -268,6 +268,33 @@ def test_what_is_not_sent_because_of_the_file_is_said(scene: Scene) -> None:
     scene.file.write_text(text)
 
 
+def test_each_text_that_takes_effect_has_a_number(scene: Scene) -> None:
+    def version() -> Any:
+        return scene.crm.get("/api/sinks")["version"]
+
+    text = scene.file.read_text()
+    first = wait_until(version)
+    scene.file.write_text(text.replace(NEW_SECRET, "whsec_BAECAwQFBgcICQoLDA0ODxAREhMUFRYX"))
+    second = wait_until(lambda: (number := version()) != first and number)
+    assert second > first
+    told = scene.command("sinks", "list").stdout
+    assert f"version {second}, first in force at 2" in told
+    # It was in force before, whatever its comments say.
+    scene.file.write_text(f"# As before.\n{text}")
+    assert f"version {first}, " in scene.command("sinks", "list").stdout
+    wait_until(lambda: version() == first)
+    kept = scene.crm.rows.select("SELECT version, text FROM sink_versions")
+    assert {first, second} <= {row["version"] for row in kept}
+    for secret in (SECRET, "BAECAwQ", "x=1", "/rest/1/a"):
+        assert secret not in str(kept)
+    other = scene.file.with_name("other.toml")
+    other.write_text(text.replace("[sink.latvia]", "[sink.lithuania]"))
+    server = scene.crm.server
+    told = leadcrm(server.directory, "sinks", "list", **{**server.environment, "SINKS_FILE": str(other)}).stdout
+    assert "no server has taken these sinks yet" in told
+    scene.file.write_text(text)
+
+
 def sinks_file(folder: Path, receiver: Receiver) -> str:
     path = folder / "one.toml"
     path.write_text(f'[sink.crm]\nurl = "{receiver.url}/crm"\nsecret = "{SECRET}"\nallow_private = true\n')

@@ -29,6 +29,7 @@ SANIC_ROOMS = {"web"}
 PONY_FILES = {
     "database/entities.py",
     "database/sessions.py",
+    "database/versions.py",
     "delivery/ledger.py",
     "delivery/people.py",
     "delivery/whereabouts.py",

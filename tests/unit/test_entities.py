@@ -63,6 +63,7 @@ def columns_of(entity: Any) -> dict[str, tuple[type, bool]]:
         "lead_events",
         "leads_ledger",
         "source_versions",
+        "sink_versions",
         "leads_feed",
         "leads_feed_start",
         "leads_sinks",

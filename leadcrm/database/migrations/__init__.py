@@ -55,6 +55,7 @@ _TABLES = (
     "leads_feed_start",
     "leads_feed",
     "source_versions",
+    "sink_versions",
     "lead_events",
     "leads_ledger",
     *reversed(_LEAD_TABLES),

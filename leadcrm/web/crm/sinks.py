@@ -12,6 +12,7 @@ from sanic.response import HTTPResponse
 from leadcrm.crm.audit import Action
 from leadcrm.crm.times import parse_moment
 from leadcrm.crm.tokens import Right
+from leadcrm.database.entities import Entities
 from leadcrm.delivery.ledger import DEAD, MAX_COUNTED, WAITING
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.people import (
@@ -22,6 +23,7 @@ from leadcrm.delivery.people import (
     read_sink_documents,
     retry_deliveries,
 )
+from leadcrm.delivery.versions import read_version
 from leadcrm.web.crm.changes import ACTOR
 from leadcrm.web.crm.declarations import (
     UUID_SCHEMA,
@@ -108,8 +110,13 @@ LIST_SINKS = Route(
     "The sinks and how far they are",
     {
         200: Response(
-            "The sinks of SINKS_FILE, which is read anew; `fault` says why its present text is not in force.",
-            {"application/json": json_object(sinks=array(reference("Sink")), fault=TEXT_OR_NULL)},
+            "The sinks of SINKS_FILE, which is read anew; `fault` says why its present text is not in force, `version` "
+            "which number the sinks have.",
+            {
+                "application/json": json_object(
+                    sinks=array(reference("Sink")), fault=TEXT_OR_NULL, version=COUNT_OR_NULL
+                )
+            },
         )
     },
     f"`unread` counts the events after the sink's cursor, up to {MAX_COUNTED}; `oldest` is the time of the oldest one "
@@ -241,9 +248,15 @@ class SinkRoutes:
         """Return all sinks."""
         sinks = self._sinks
         if sinks is None:
-            return json_response(200, {"sinks": [], "fault": None})
-        documents = await self._readers.run(lambda entities: read_sink_documents(entities, sinks.now()))
-        return json_response(200, {"sinks": documents, "fault": sinks.fault or None})
+            return json_response(200, {"sinks": [], "fault": None, "version": None})
+
+        def read(entities: Entities) -> dict[str, Any]:
+            now = sinks.now()
+            version = read_version(entities, now)
+            return {"sinks": read_sink_documents(entities, now), "version": version and version.number}
+
+        found = await self._readers.run(read)
+        return json_response(200, {**found, "fault": sinks.fault or None})
 
     async def list_deliveries(self, call: Call) -> HTTPResponse:
         """Return what has not arrived."""
