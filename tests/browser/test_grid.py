@@ -133,10 +133,10 @@ def test_a_page_with_few_parts_of_texts_says_how_far_it_looked_and_the_next_one_
     studio.page.route("**/api/leads?*contains*", answer)
     with studio.page.expect_request("**/api/leads?*cursor=last*"):
         studio.sign_in("?contains=description:needle")
-    expect(studio.page.get_by_text("parts of texts among 100,000")).to_contain_text("2024")
+    expect(studio.page.get_by_text("looked at 100,000")).to_contain_text("2024")
     held[0].fulfill(json={"leads": [lead], "next": None})
     expect(studio.page.locator("tr[data-id]")).to_have_count(1)
-    expect(studio.page.get_by_text("parts of texts among 100,000")).to_have_count(0)
+    expect(studio.page.get_by_text("looked at 100,000")).to_have_count(0)
 
 
 def test_a_lead_whose_person_has_others_is_marked(studio: Studio) -> None:

@@ -150,6 +150,10 @@ def test_an_agent_works_leads_under_the_name_of_the_token(studio: Studio) -> Non
     assert [(event["field"], event["by"], event["claimed"]) for event in events] == [
         ("status", "Ansis", None), ("assignedTo", "Ansis", None),
     ]  # fmt: skip
+    # A view without a link for the role is not shown by its address either.
+    for view in ("people", "sinks", "constructor"):
+        studio.go(f"?view={view}&marker=agents")
+        expect(page.locator("tr[data-id]")).to_have_count(1)
 
 
 @pytest.mark.parametrize("studio", [WIDE, PHONE], ids=["wide", "phone"], indirect=True)

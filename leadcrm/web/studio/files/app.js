@@ -22,8 +22,12 @@ const RETRY_MS = 2000;
 let views = null;
 let drawer = null;
 
-// Only a name of its own is a view: `constructor` and `__proto__` are names of every object.
-const currentView = () => (Object.hasOwn(views, place.view) ? views[place.view] : views.leads);
+// Only what has a link that the role may see is a view.
+const currentView = () => {
+	const link = document.querySelector(`nav [data-view="${CSS.escape(place.view)}"]`);
+	const isOffered = link && (!link.dataset.needs || session.may(link.dataset.needs));
+	return isOffered ? views[place.view] : views.leads;
+};
 
 function show() {
 	for (const link of document.querySelectorAll("nav a")) {

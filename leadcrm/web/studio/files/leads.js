@@ -334,9 +334,9 @@ export class LeadsView {
 
 const titleOf = (lead) => fullName(lead) || lead.email || lead.phone || "no name";
 
-/** How far a search has looked. */
+/** How far a filter has looked. */
 const reachText = (searched) =>
-	searched?.from ? `, parts of texts among ${formatNumber(searched.leads)}, back to ${longTime(searched.from)}` : "";
+	searched?.from ? `, looked at ${formatNumber(searched.leads)}, to ${longTime(searched.from)}` : "";
 
 function noMatch(searched) {
 	const nothing = Object.fromEntries(FILTERS.map((name) => [name, null]));
@@ -344,7 +344,7 @@ function noMatch(searched) {
 	const how =
 		"Search finds how an email, a phone or a last name begins, and any id, key or click id. Offers, countries and others " +
 		"are filters.";
-	const reach = searched?.from && h("p", {}, `Looked for${reachText(searched).slice(1)}.`);
+	const reach = searched?.from && h("p", {}, `L${reachText(searched).slice(3)}.`);
 	return emptyNote("No lead is like that", how, reach, clear);
 }
 
