@@ -158,7 +158,7 @@ class Place(Protocol):
 
 
 class Reach(NamedTuple):
-    """How far a search has looked for parts of texts: that many of the newest leads, back to a time; None for all."""
+    """How far has been looked: of a search for parts of texts in the newest leads, else in the order; None for all."""
 
     leads: int
     since: datetime | None
@@ -168,7 +168,7 @@ class Page(NamedTuple):
     """Some leads in order, and where the next page begins; None after the last page.
 
     Attributes:
-        reach: How far a search has looked; None where the page is of no search.
+        reach: How far a search, or a filter without an index, has looked; None where a filter has looked at all.
     """
 
     leads: list[Lead]
