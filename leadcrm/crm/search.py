@@ -45,7 +45,7 @@ LOOKED_FOR_COMMON = 20_000
 """How many leads are looked at for a page of a text with which many begin: each takes five times as long as another."""
 
 LOOKED_THROUGH = 50_000
-"""How many leads are looked at for a page where no index finds what a filter asks for: a tenth of a second."""
+"""How many leads are looked at for a page of parts of texts, which no index finds: a tenth of a second."""
 
 INDEXED_CHARS = 64
 """Of a text, the characters that its index holds."""

@@ -3,7 +3,7 @@
 Each order is made of parts that an index holds in order already: the leads that were changed by the time of their
 change and all others by their arrival, the leads of each status, those with a next call and those without. A page
 begins after the last row of the page before it, so that the thousandth costs as much as the first. A page ends early
-where it has looked at `LOOKED_THROUGH` leads of which a filter lets few through.
+where it has looked at `LOOKED_THROUGH` leads for parts of texts.
 """
 
 from __future__ import annotations
