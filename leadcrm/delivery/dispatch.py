@@ -153,10 +153,6 @@ class Dispatcher:
     def _renew(self) -> None:
         """Renew the leases, and let the couriers be those of the sinks that this node holds."""
         sinks = self._sinks.sinks
-        if sinks is not self._numbered:
-            version = self._call(take_version, sinks)
-            self._numbered = sinks
-            logger.info("a version of the sinks is in force", extra={"action": "sinks", "version": version})
         held: set[str] = self._call(hold_leases, sinks, self._holder, self._since)
         for name, courier in list(self._couriers.items()):
             if name in held and courier.is_alive:
@@ -169,6 +165,19 @@ class Dispatcher:
         # What one has under way must be kept before another takes the same events.
         for name in held - self._couriers.keys() - self._ending.keys():
             self._couriers[name] = Courier(sinks[name], self._holder, self._feed, self._call)
+        if sinks is not self._numbered:
+            self._number(sinks)
+
+    def _number(self, sinks: Mapping[str, Sink]) -> None:
+        """Keep the version of sinks that are in force. It is for people: no delivery waits for it."""
+        try:
+            version = self._call(take_version, sinks)
+        except LeadcrmError as error:
+            text = "the version of the sinks cannot be kept: %s"
+            logger.warning(text, error, extra={"action": "sinks", "hint": error.hint, "repeat_key": text})
+            return
+        self._numbered = sinks
+        logger.info("a version of the sinks is in force", extra={"action": "sinks", "version": version})
 
     def _outcomes(self, name: str, courier: Courier | None) -> dict[str, int]:
         outcomes = dict(self._counted.get(name, {}))
