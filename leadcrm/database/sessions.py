@@ -261,20 +261,29 @@ def snapshot(entities: Entities) -> Iterator[None]:
 
 def _end(entities: SpoolEntities, error: BaseException) -> NoReturn:
     """Close the connection, and raise the interrupt that ended the session or our error."""
-    first: BaseException | None = error
-    while isinstance(first, Exception):
-        # Pony hides an interrupt within a commit behind what failed after it: a list of what `sys.exc_info` gives.
-        hidden = getattr(first, "exceptions", None) if isinstance(first, TransactionError) else None
-        first = hidden[0][1] if hidden else first.__context__
-    if isinstance(first, (KeyboardInterrupt, SystemExit)):
-        # An interrupt may have come between any two steps of Pony.
+    interrupt = _interrupt_beneath(error)
+    if interrupt is not None:
+        # It may have come between any two steps of Pony.
         with suppress(OrmError, DBException):
             entities.database.disconnect()
-        raise first from None
+        raise interrupt from None
     # The connection may still be usable, but nothing guarantees it.
     entities.database.disconnect()
     assert isinstance(error, Exception)
     raise store_error(error) from error
+
+
+def _interrupt_beneath(error: BaseException) -> BaseException | None:
+    """Return the interrupt that Pony hides behind what failed after it, if there is one."""
+    met: list[BaseException] = []
+    cause: BaseException | None = error
+    # Of a commit that failed and its rollback each may be the other's context.
+    while isinstance(cause, Exception) and cause not in met:
+        met.append(cause)
+        # A list of what `sys.exc_info` gives.
+        hidden = getattr(cause, "exceptions", None) if isinstance(cause, TransactionError) else None
+        cause = hidden[0][1] if hidden else cause.__context__
+    return cause if isinstance(cause, (KeyboardInterrupt, SystemExit)) else None
 
 
 def forget_results(entities: SpoolEntities) -> None:
