@@ -147,6 +147,9 @@ class _Search:
         for expression, prefix in self._prefixes():
             begins.append(f"({self._begins_with(expression)})")
             values.extend(_range(prefix))
+        if self._same_number:
+            begins.append(f"({self._same_number[0]})")
+            values.extend(self._same_number[1])
         parts, texts = self._is_part()
         oldest = self._oldest_scanned()
         self._reach = Reach(SCANNED_ROWS, oldest)

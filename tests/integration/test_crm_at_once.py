@@ -230,6 +230,26 @@ def test_a_search_with_a_filter_looks_at_so_many_leads_a_page_and_misses_none(
     assert (len(pages[0].leads) < 3) == (few == 0), "a page ends where it has looked at so many"
 
 
+def test_a_whole_phone_that_many_longer_ones_begin_with_is_found_as_it_is_written(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_GATHERED", 2)
+    monkeypatch.setattr(search, "SCANNED_ROWS", 3)
+    phones = ["26 123 456", *(f"+3712612345{number}" for number in range(60, 66)), *("1",) * 4]
+    moment = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+    keep(
+        database,
+        [
+            submission(lead(phone=phone), received_at=moment + timedelta(seconds=number))
+            for number, phone in enumerate(phones)
+        ],
+    )
+    entities = bind(url_of(database))
+    page = search.list_leads(entities, LeadFilter(q="+37126123456"), limit=50)
+    entities.database.disconnect()
+    assert [entry.phone for entry in page.leads][-1] == "26 123 456"
+
+
 @pytest.mark.parametrize("q", ["37112", "+37112", "0037112"])
 def test_a_beginning_that_many_phones_have_finds_old_leads_too(
     database: str, monkeypatch: pytest.MonkeyPatch, q: str
