@@ -21,20 +21,11 @@ from typing import Any
 from leadcrm.crm.feed import Feed, FeedEvent, FeedGone
 from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.connections import Connections
-from leadcrm.delivery.ledger import (
-    LeaseLost,
-    Record,
-    Work,
-    is_asked_for,
-    pass_gap,
-    read_again,
-    record,
-    take_work,
-    with_whole_lead,
-)
+from leadcrm.delivery.ledger import LeaseLost, Record, pass_gap, record
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.window import Place, Window
+from leadcrm.delivery.work import Work, is_asked_for, read_again, take_work, with_whole_lead
 from leadcrm.errors import LeadcrmError
 
 PAGE_EVENTS = 100

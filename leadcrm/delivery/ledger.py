@@ -15,12 +15,10 @@ from typing import Any, NamedTuple
 from pony.orm import count, desc, min, raw_sql, select
 from uuid_utils.compat import uuid7
 
-from leadcrm.crm.feed import Feed, FeedEvent, complete_events
-from leadcrm.crm.leads import Lead
-from leadcrm.crm.queries import get_lead, select_leads, to_leads
+from leadcrm.crm.feed import FeedEvent
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.delivery.attempt import LONGEST_PAUSE, MAX_KEPT_BYTES, Attempt, next_attempt
+from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
 from leadcrm.delivery.whereabouts import DELIVERED, Fact, note
 
 LEASE_S = 30.0
@@ -40,20 +38,6 @@ WAITING, DEAD = "waiting", "dead"
 
 class LeaseLost(Exception):  # noqa: N818 - named by the condition
     """Another node has the sink now."""
-
-
-class Work(NamedTuple):
-    """What a sink has to deliver next.
-
-    Attributes:
-        due: Events whose earlier attempts failed.
-        fresh: Events after the cursor.
-        cursor: Where the cursor is once all of `fresh` has been dealt with.
-    """
-
-    due: list[FeedEvent]
-    fresh: list[FeedEvent]
-    cursor: int
 
 
 class Result(NamedTuple):
@@ -145,80 +129,6 @@ def release_leases(entities: Entities, holder: str) -> None:
         now = _database_time(entities)
         for row in select(row for row in entities.sink if row.holder == holder).for_update():
             row.lease_until = now
-
-
-def take_work(
-    entities: Entities,
-    feed: Feed,
-    name: str,
-    holder: str,
-    limit: int,
-    after: int = 0,
-    under_way: Collection[int] = (),
-) -> Work | None:
-    """Return what a sink has to deliver next; None if it is disabled.
-
-    Args:
-        entities: The bound database.
-        feed: The feed.
-        name: The sink's.
-        holder: This node.
-        limit: How many events at most, of each kind.
-        after: The number up to which the caller has read, beyond the cursor; 0 for the cursor.
-        under_way: The events that the caller has and has not yet told the results of.
-
-    Raises:
-        LeaseLost: Another node has the sink now.
-        FeedGone: Events that it has not read are no longer kept.
-    """
-    with session(entities):
-        row = entities.sink.get(name=name)
-        if row is None or row.holder != holder:
-            raise LeaseLost
-        if row.disabled is not None:
-            return None
-        cursor, now = max(row.cursor_seq, after), now_utc()
-        # No pause is so long: the clock has been set back since.
-        too_late = now + LONGEST_PAUSE
-        due = _rows_of(
-            select(d for d in entities.delivery if d.sink == name and d.state == WAITING)
-            .where(lambda d: d.next_at <= now or d.next_at > too_late)
-            .order_by(lambda d: d.next_at)
-            .limit(limit + len(under_way))
-        )
-        retries = complete_events(entities, [row for row in due if row[0] not in under_way][:limit])
-    page = feed.read(entities, cursor, limit=limit)
-    # Requests that became no lead have numbers too: a page that is not full has read past them.
-    return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
-
-
-def is_asked_for(entities: Entities, name: str, under_way: Collection[int], last_at: datetime | None) -> bool:
-    """Say whether a person wants a sink to be tried: by a delivery, beside those under way, or since a test arrived.
-
-    A test has its answer kept, and so another time than `last_at`, of the last answer that the caller has kept.
-    """
-    with session(entities):
-        row = entities.sink.get(name=name)
-        if row is not None and row.last_at != last_at:
-            return True
-        waiting = select(d for d in entities.delivery if d.sink == name and d.state == WAITING)
-        seqs = select(d.seq for d in waiting if d.next_at <= d.last_at).limit(1 + len(under_way))
-        return bool(set(seqs) - set(under_way))
-
-
-def read_again(entities: Entities, events: list[FeedEvent]) -> list[FeedEvent]:
-    """Return events with their leads as they are now; without lead and change where one was erased meanwhile."""
-    ids = list({event.lead_id for event in events if event.lead is not None})
-    with session(entities):
-        query = select_leads(entities).where(lambda lead: lead.raw.id in ids)
-        leads = {lead.id: lead for lead in to_leads(query)} if ids else {}
-    return [event if event.lead is None else _with_lead(event, leads.get(event.lead_id)) for event in events]
-
-
-def with_whole_lead(entities: Entities, event: FeedEvent) -> FeedEvent:
-    """Return an event with the whole values of its lead; without lead and change if it was erased meanwhile."""
-    with session(entities):
-        return _with_lead(event, get_lead(entities, event.lead_id))
 
 
 def pass_gap(entities: Entities, name: str, holder: str, oldest: int) -> int | None:
@@ -388,14 +298,6 @@ def _keep(entities: Entities, sink: Any, result: Result, now: datetime) -> str:
             event_at=event.at, **values,
         )  # fmt: skip
     return DEAD if next_at is None else "failed"
-
-
-def _with_lead(event: FeedEvent, lead: Lead | None) -> FeedEvent:
-    return event._replace(lead=lead, change=event.change if lead else None)
-
-
-def _rows_of(deliveries: Iterable[Any]) -> list[Any]:
-    return [(row.seq, row.type, row.event_at, row.lead_id, row.change_id) for row in deliveries]
 
 
 def _number_before(entities: Entities, moment: datetime) -> int:

@@ -14,7 +14,8 @@ from time import monotonic
 
 from leadcrm.crm.feed import FeedEvent
 from leadcrm.delivery.attempt import Attempt
-from leadcrm.delivery.ledger import Result, Work
+from leadcrm.delivery.ledger import Result
+from leadcrm.delivery.work import Work
 
 
 @dataclass(slots=True, eq=False)

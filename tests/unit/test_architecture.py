@@ -33,6 +33,7 @@ PONY_FILES = {
     "delivery/ledger.py",
     "delivery/people.py",
     "delivery/whereabouts.py",
+    "delivery/work.py",
     "feed/pruning.py",
     "ingest/replay.py",
     "ingest/spool/spool.py",

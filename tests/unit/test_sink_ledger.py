@@ -27,7 +27,6 @@ from leadcrm.delivery.ledger import (
     LeaseLost,
     Record,
     Result,
-    Work,
     backlog,
     enable,
     hold_leases,
@@ -35,12 +34,12 @@ from leadcrm.delivery.ledger import (
     pass_gap,
     record,
     release_leases,
-    take_work,
 )
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.people import Chosen, drop_deliveries, read_sink_documents, retry_deliveries
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import lead_deliveries
+from leadcrm.delivery.work import Work, take_work
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.operations.sink_verification import sink_problems
 from tests.support.crm import keep, submission, url_of
