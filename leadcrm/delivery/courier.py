@@ -2,7 +2,8 @@
 
 Some attempts are under way at once, and each that ends makes room for the next one: a slow answer holds up no other.
 A receiver that fails is left alone for longer and longer, up to `MAX_PAUSE_S`, so that one which is down is not asked
-for every event that waits. A person ends such a pause who tests or changes the sink, or has a delivery tried again.
+for every event that waits. A person ends such a pause who tests or changes the sink. A delivery that a person has
+tried again is attempted in spite of it, and ends it if it arrives.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from leadcrm.delivery.ledger import LeaseLost, Record, pass_gap, record
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.window import Place, Window
-from leadcrm.delivery.work import Work, is_asked_for, read_again, take_work, with_whole_lead
+from leadcrm.delivery.work import Wish, Work, read_again, read_wish, take_work, with_whole_lead
 from leadcrm.errors import LeadcrmError
 
 PAGE_EVENTS = 100
@@ -92,6 +93,8 @@ class Courier:
         self._asked_s = 0.0
         self._paused_at = self._paused_until = 0.0
         self._paused_sink = sink
+        self._heed_at = 0.0
+        self._asked_for: Place | None = None
         self._next_slot = 0.0
         self._is_disabled = False
         self._kept_cursor = 0
@@ -154,18 +157,27 @@ class Courier:
         self._heed_people()
 
     def _may_start(self) -> bool:
-        return self.sink.enabled and not self._stopping.is_set() and not self._is_paused()
+        is_open = not self._is_paused() or self._asked_for in self._window.todo
+        return self.sink.enabled and not self._stopping.is_set() and is_open
 
     def _is_paused(self) -> bool:
         return monotonic() < self._paused_until and self.sink == self._paused_sink
 
     def _heed_people(self) -> None:
-        """End a pause that a receiver has asked for, of up to an hour, where a person wants an attempt now."""
+        """Attempt what a person wants now, though the receiver has asked for a pause of up to an hour."""
         is_long = self._paused_until - self._paused_at > MAX_PAUSE_S
-        if is_long and self._is_paused() and not self._window.done and monotonic() >= self._look_at:
-            self._look_at = monotonic() + IDLE_S
-            if self._call(is_asked_for, self.sink.name, self._window.due, self._last_at):
-                self._paused_until = self._look_at = 0.0
+        is_at_rest = not self._window.under_way and not self._window.done
+        if not (is_long and self._is_paused() and is_at_rest and monotonic() >= self._heed_at):
+            return
+        self._heed_at = monotonic() + IDLE_S
+        wish: Wish = self._call(read_wish, self.sink.name, self._holder, self._last_at)
+        if wish.is_tested:
+            self._paused_until = self._look_at = 0.0
+        elif wish.again:
+            # Nothing of the window has begun, and all of it is read again after the pause.
+            self._window = Window()
+            self._window.add(Work(wish.again, [], 0), monotonic() + FRESH_S)
+            self._asked_for = self._window.todo[0]
 
     def _listen(self, pause_s: float) -> None:
         """Wait for an attempt that has ended or for news, and take in all that have ended."""
@@ -185,7 +197,7 @@ class Courier:
             moments.append(done_at + RECORD_S)
         if self._is_paused():
             moments.append(self._paused_until)
-        elif self._may_start():
+        if self._may_start():
             if not window.todo:
                 moments += [self._look_at] * (len(window) < OPEN_EVENTS)
             elif self._has_room():
@@ -195,6 +207,7 @@ class Courier:
     def _pause(self, pause_s: float) -> None:
         self._paused_until = max(self._paused_until, monotonic() + pause_s)
         self._paused_sink = self.sink
+        self._asked_for = None
 
     def _start_over(self) -> None:
         """Forget the window, and whether its attempts arrived: they are made again."""
@@ -293,6 +306,8 @@ class Courier:
         if attempt.is_success or attempt.is_partial:
             self._failed_in_a_row = self._pauses = 0
             self._asked_s = 0.0
+            if place is self._asked_for:
+                self._paused_until = self._look_at = 0.0
             return
         if place.started_at < self._paused_at:
             return

@@ -31,6 +31,18 @@ class Work(NamedTuple):
     cursor: int
 
 
+class Wish(NamedTuple):
+    """What people want of a receiver that has asked to be left alone.
+
+    Attributes:
+        is_tested: A test has arrived meanwhile: it takes what it is sent.
+        again: The delivery of those that a person has tried again whose turn it is, if there is one.
+    """
+
+    is_tested: bool
+    again: list[FeedEvent]
+
+
 def take_work(
     entities: Entities,
     feed: Feed,
@@ -76,18 +88,22 @@ def take_work(
     return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
 
 
-def is_asked_for(entities: Entities, name: str, under_way: Collection[int], last_at: datetime | None) -> bool:
-    """Say whether a person wants a sink to be tried: by a delivery, beside those under way, or since a test arrived.
+def read_wish(entities: Entities, name: str, holder: str, last_at: datetime | None) -> Wish:
+    """Return what people want of a sink's receiver. `last_at` is the time of the last answer that the caller has kept.
 
-    A test has its answer kept, and so another time than `last_at`, of the last answer that the caller has kept.
+    Raises:
+        LeaseLost: Another node has the sink now.
     """
     with session(entities):
         row = entities.sink.get(name=name)
-        if row is not None and row.last_at != last_at:
-            return True
+        if row is None or row.holder != holder:
+            raise LeaseLost
+        # The answer to a test is kept too, with its time.
+        if row.last_at != last_at or row.disabled is not None:
+            return Wish(row.disabled is None, [])
         waiting = select(d for d in entities.delivery if d.sink == name and d.state == WAITING)
-        seqs = select(d.seq for d in waiting if d.next_at <= d.last_at).limit(1 + len(under_way))
-        return bool(set(seqs) - set(under_way))
+        asked_for = waiting.where(lambda d: d.next_at <= d.last_at).order_by(lambda d: d.next_at)
+        return Wish(False, complete_events(entities, _rows_of(asked_for.limit(1))))
 
 
 def read_again(entities: Entities, events: list[FeedEvent]) -> list[FeedEvent]:

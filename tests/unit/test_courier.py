@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -231,4 +232,33 @@ def test_a_receiver_that_asks_to_be_left_alone_is_asked_again_where_a_person_wan
         else:
             courier.sink = replace(courier.sink, thin=True)
         wait_until(lambda: len(set(scene.arrived())) > LEADS - asked)
+    assert scene.problems() == []
+
+
+def test_only_what_a_person_asks_for_is_sent_to_a_receiver_that_wants_to_be_left_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "IDLE_S", 0.1)
+    scene.receiver.handlers["/"] = answer(429, Retry_After="3000")
+    with scene.delivering() as thread:
+        wait_until(lambda: scene.rows.select("SELECT 1 FROM leads_deliveries") and not thread._window.done)
+        before = len(scene.arrived())
+        # All are due, and those that nobody asks for since long ago.
+        past = "last_at = '2020-01-01 00:00:00.000000', next_at = '2020-01-01 00:00:01.000000'"
+        scene.rows.execute(f"UPDATE leads_deliveries SET {past}")
+        numbers = [
+            row["seq"] for row in scene.rows.select("SELECT seq FROM leads_deliveries ORDER BY seq DESC LIMIT 2")
+        ]
+        for seq in numbers:
+            with session(scene.entities):
+                id = scene.entities.delivery.get(seq=seq).id
+            retry_deliveries(scene.entities, Chosen((id,)))
+            thread.wake()
+            wait_until(partial(scene.rows.select, f"SELECT 1 FROM leads_deliveries WHERE seq = {seq} AND attempts = 2"))
+            assert thread._is_paused()
+        assert [request.id for request in scene.receiver.received["/"][before:]] == [f"msg_{seq}" for seq in numbers]
+        scene.receiver.handlers["/"] = answer(204)
+        retry_deliveries(scene.entities, Chosen((id,)))
+        # It takes what it is sent again: the pause is over for all.
+        wait_until(lambda: scene.sink()["delivered"] == LEADS - 1)
     assert scene.problems() == []
