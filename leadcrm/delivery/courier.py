@@ -205,7 +205,9 @@ class Courier:
         return max(0.0, min(moments) - now)
 
     def _pause(self, pause_s: float) -> None:
-        self._paused_until = max(self._paused_until, monotonic() + pause_s)
+        until = monotonic() + pause_s
+        # What a sink's former receiver asked for is nothing to its new one.
+        self._paused_until = max(self._paused_until, until) if self._is_paused() else until
         self._paused_sink = self.sink
         self._asked_for = None
 

@@ -262,3 +262,16 @@ def test_only_what_a_person_asks_for_is_sent_to_a_receiver_that_wants_to_be_left
         # It takes what it is sent again: the pause is over for all.
         wait_until(lambda: scene.sink()["delivered"] == LEADS - 1)
     assert scene.problems() == []
+
+
+def test_a_failure_of_a_new_receiver_brings_no_pause_of_the_former_back(scene: Scene) -> None:
+    scene.receiver.handlers["/"] = answer(429, Retry_After="3000")
+    with scene.delivering() as courier:
+        wait_until(lambda: courier._is_paused() and scene.rows.select("SELECT 1 FROM leads_deliveries"))
+        asked = len(scene.arrived())
+        scene.receiver.handlers["/"] = answer(500)
+        courier.sink = replace(courier.sink, thin=True)
+        wait_until(lambda: len(scene.arrived()) > asked and courier._is_paused())
+        scene.receiver.handlers["/"] = answer(204)
+        wait_until(lambda: scene.sink()["delivered"])
+    assert scene.problems() == []
