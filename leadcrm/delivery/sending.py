@@ -74,7 +74,7 @@ def deliver(sink: Sink, event: FeedEvent, connections: Connections | None = None
             return send_mail(sink, event, tls_context())
         message = make_message(sink, event)
         attempt = _post(sink, message, connections)
-        is_refused = sink.kind != "webhook" and _says_no(attempt.answer)
+        is_refused = attempt.is_refused or (sink.kind != "webhook" and _says_no(attempt.answer))
         return attempt._replace(answer=_without_secrets(sink, message, attempt.answer), is_refused=is_refused)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return Attempt(None, _reason(error))
@@ -162,7 +162,7 @@ def _exchange(
         connection.timeout = ANSWER_S
         with ending(sock, ANSWER_S):
             # A receiver may answer and close before it has read the whole: its answer counts.
-            with suppress(BrokenPipeError, ConnectionResetError):
+            with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 connection.request(
                     "POST",
                     message.target,
@@ -189,7 +189,11 @@ def _exchange(
     answer = body.decode(errors="replace").replace("\0", "")
     if response.status in _REDIRECTS:
         answer = f"a redirect, which is not followed; {answer}"
-    return Attempt(response.status, answer, _retry_after_s(response, body))
+    attempt = Attempt(response.status, answer, _retry_after_s(response, body))
+    if attempt.is_success and not is_sent:
+        # It cannot have what it was not sent.
+        return attempt._replace(answer=f"it ended the connection before it had the whole; {answer}", is_refused=True)
+    return attempt
 
 
 def _retry_after_s(response: BaseHTTPResponse, body: bytes) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from leadcrm.delivery import mail
+from leadcrm.delivery import mail, sending
 from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.connections import Connections
 from leadcrm.delivery.definition import parse_sinks
 from leadcrm.delivery.people import example_event
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
+from tests.support.certificates import make_certificate
 from tests.support.receiver import Receiver, answer
 
 
@@ -53,19 +55,37 @@ def listening(handle: Callable[[socket.socket], None]) -> Iterator[int]:
             thread.join()
 
 
-def test_an_answer_counts_that_comes_before_the_request_was_read() -> None:
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_an_answer_counts_that_comes_before_the_request_was_read_but_is_no_consent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_tls: bool
+) -> None:
+    heads = {"no more": b"410 Gone\r\nretry-after: 60", "welcome": b"200 OK"}
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    sending.tls_context.cache_clear()
+    told = "no more"
+
     def refuse(connection: socket.socket) -> None:
-        connection.recv(1_000)
-        connection.sendall(b"HTTP/1.1 410 Gone\r\nretry-after: 60\r\ncontent-length: 7\r\n\r\nno more")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with context.wrap_socket(connection, server_side=True) if is_tls else connection as stream:
+            stream.recv(1_000)
+            stream.sendall(b"HTTP/1.1 %s\r\ncontent-length: 7\r\n\r\n%s" % (heads[told], told.encode()))
 
     event: Any = example_event()
     event = event._replace(lead=event.lead._replace(description="x" * 5_000_000))
     connections = Connections()
     with listening(refuse) as port:
-        sink = sink_of(f"url = 'http://127.0.0.1:{port}/'")
+        sink = sink_of(f"url = '{'https' if is_tls else 'http'}://localhost:{port}/'")
         for _ in range(5):
             # The receiver's end is seen while the request is sent, or afterwards.
             assert deliver(sink, event, connections) == Attempt(410, "no more", 60.0)
+        told = "welcome"
+        attempt = deliver(sink, event, connections)
+    assert (attempt.status, attempt.is_success) == (200, False)
+    assert attempt.answer == "it ended the connection before it had the whole; welcome"
+    sending.tls_context.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import ipaddress
 import json
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from leadcrm.delivery.people import example_event
 from leadcrm.delivery.sending import deliver
 from leadcrm.delivery.sink import Sink
 from leadcrm.errors import SinksFault
+from tests.support.certificates import make_certificate
 from tests.support.receiver import Receiver, answer, endless, trickle, working
 from tests.support.waiting import wait_until
 
@@ -275,21 +275,10 @@ def test_a_receiver_says_how_long_it_wants_to_be_left_alone(
     assert deliver(sink, example_event()) == Attempt(429, body.decode(), seconds)
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate of `localhost` that nobody knows, with its key."""
-    path = tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    files = ["-keyout", str(path), "-out", str(tmp_path / "c")]
-    subprocess.run([*words, *subject, *files], check=True, capture_output=True)
-    path.write_text(path.read_text() + (tmp_path / "c").read_text())
-    return path
-
-
 def test_a_certificate_must_be_trusted_and_of_the_hosts_name(
-    receiver: Receiver, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    certificate = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     receiver.wrap(context)
