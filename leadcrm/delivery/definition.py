@@ -46,10 +46,10 @@ _SCHEMES = {"email": ("smtps", "smtp")}
 _PREFIX = "whsec_"
 
 _METHODS = {
-    "telegram": re.compile(r"/bot\d+:|/sendmessage", re.IGNORECASE),
-    "bitrix24": re.compile(r"/crm\.|\.json", re.IGNORECASE),
+    "telegram": re.compile(r"/(bot\d+:[^/]+|sendmessage)/*$", re.IGNORECASE),
+    "bitrix24": re.compile(r"/(crm(\.\w+){2,}|[\w.]+\.json)/*$", re.IGNORECASE),
 }
-"""What people copy into the url beyond what is its own."""
+"""What people copy to the url's end beyond what is its own; a path may go on after the like of it."""
 
 
 def read_sinks(path: Path, *, may_be_empty: bool = True) -> dict[str, Sink]:

@@ -61,7 +61,10 @@ def receiver() -> Iterator[Receiver]:
         ("url = 'https://a.example:99999/'", 2, "no URL"),
         ("url = 'https://a.example/'\nevents = ['lead.gone']", 3, "no event 'lead.gone'"),
         ("kind = 'bitrix24'\nurl = 'https://a.example/rest/1/a/crm.lead.add.json'", 3, "ends before the method"),
+        ("kind = 'bitrix24'\nurl = 'https://a.example/rest/1/a/crm.lead.add'", 3, "ends before the method"),
+        ("kind = 'bitrix24'\nurl = 'https://a.example/rest/1/a/profile.json/'", 3, "ends before the method"),
         ("kind = 'telegram'\nurl = 'https://a.example/bot1:a/sendMessage?chat_id=1'", 3, "ends before the method"),
+        ("kind = 'telegram'\nurl = 'https://a.example/bot1:a/?chat_id=1'", 3, "ends before the method"),
         ("kind = 'bitrix24'\nurl = 'https://a.example/'\nevents = ['lead.created', 'lead.changed']", 4, "alone"),
         ("url = 'https://a.example/'\nonly = { colour = 'red' }", 3, "no column 'colour'"),
         ("url = 'https://a.example/'\npayload = 'fat'", 3, "full or thin"),
@@ -88,6 +91,19 @@ def test_a_fault_is_named_with_its_line_and_no_secret(text: str, line: int, faul
     (told,) = raised.value.faults
     assert told.startswith(f"line {line}: sink a: ")
     assert fault in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind = 'bitrix24'\nurl = 'https://a.example/hooks/crm.main/1'",
+        "kind = 'bitrix24'\nurl = 'https://a.example/crm.main'",
+        "kind = 'bitrix24'\nurl = 'https://a.example/relay.json/crm.lead.add/1/a/'",
+        "kind = 'telegram'\nsecret = '1:a'\nurl = 'https://a.example/bot7:9/relay?chat_id=1'",
+    ],
+)
+def test_a_url_may_have_the_like_of_a_method_before_its_end(text: str) -> None:
+    assert sink_of(text).url.path
 
 
 def test_all_faults_of_a_text_are_told_at_once() -> None:
