@@ -46,11 +46,11 @@ class _Recipients:
     def left(self, sink: Sink, event: FeedEvent) -> list[str]:
         """Return those who do not have it."""
         have_it = self._have_it.get(self._key(sink, event), frozenset())
-        return [address for address in parse_qs(sink.url.query)["to"] if address not in have_it]
+        return [address for address in _recipients_of(sink) if address not in have_it]
 
     def remember(self, sink: Sink, event: FeedEvent, refused: Collection[str]) -> None:
         """Remember that all have it but those who were refused."""
-        have_it = frozenset(parse_qs(sink.url.query)["to"]) - frozenset(refused)
+        have_it = frozenset(_recipients_of(sink)) - frozenset(refused)
         with self._lock:
             self._have_it.pop(self._key(sink, event), None)
             if refused and have_it:
@@ -64,6 +64,11 @@ class _Recipients:
 
 
 _recipients = _Recipients()
+
+
+def _recipients_of(sink: Sink) -> list[str]:
+    """Return the addresses, each once."""
+    return list(dict.fromkeys(parse_qs(sink.url.query)["to"]))
 
 
 def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
@@ -81,7 +86,7 @@ def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
         is_refusal = error.smtp_code >= _FIRST_REFUSAL
         return Attempt(error.smtp_code if is_refusal else None, _text(error.smtp_error))
     except smtplib.SMTPRecipientsRefused as error:
-        has_some = len(error.recipients) < len(parse_qs(sink.url.query)["to"])
+        has_some = len(error.recipients) < len(_recipients_of(sink))
         return _refusal(error.recipients, is_partial=has_some)
     except smtplib.SMTPServerDisconnected as error:
         is_late = isinstance(error.__context__, TimeoutError)
@@ -119,7 +124,7 @@ def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
     text = text_of(sink, event)
     mail = EmailMessage()
     mail["From"] = query["from"][0]
-    mail["To"] = ", ".join(query["to"])
+    mail["To"] = ", ".join(_recipients_of(sink))
     mail["Subject"] = " ".join((text.splitlines() or [""])[0].split())[:200]
     mail["Message-ID"] = f"<{message_id(event)}.{event.lead_id}@leadcrm>"
     mail.set_content(text)

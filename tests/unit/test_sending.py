@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,26 +173,27 @@ def test_what_is_kept_of_an_answer_quotes_no_secret(text: str, quoted: str) -> N
         assert secret not in attempt.answer
 
 
+def refuse_some(recipients: list[list[str]], refused: set[str], connection: socket.socket) -> None:
+    """Take a mail for all but those who are refused, and note for whom."""
+    recipients.append([])
+    connection.sendall(b"220 here\r\n")
+    with connection.makefile("r", newline="\r\n") as lines:
+        is_mail = False
+        for line in lines:
+            word, address = line[:4].upper(), line.strip().rpartition(":")[2]
+            is_taken = word != "RCPT" or address not in refused
+            if word == "RCPT" and is_taken:
+                recipients[-1].append(address[1])
+            is_mail = (is_mail or word == "DATA") and line != ".\r\n"
+            if not is_mail or word == "DATA":
+                code = 354 if word == "DATA" else 250 if is_taken else 550
+                connection.sendall(b"%d said\r\n" % code)
+
+
 def test_a_mail_that_is_refused_for_one_address_is_tried_again_for_that_one_alone() -> None:
     recipients: list[list[str]] = []
     refused = {"<c@a.example>", "<d@a.example>"}
-
-    def serve(connection: socket.socket) -> None:
-        recipients.append([])
-        connection.sendall(b"220 here\r\n")
-        with connection.makefile("r", newline="\r\n") as lines:
-            is_mail = False
-            for line in lines:
-                word, address = line[:4].upper(), line.strip().rpartition(":")[2]
-                is_taken = word != "RCPT" or address not in refused
-                if word == "RCPT" and is_taken:
-                    recipients[-1].append(address[1])
-                is_mail = (is_mail or word == "DATA") and line != ".\r\n"
-                if not is_mail or word == "DATA":
-                    code = 354 if word == "DATA" else 250 if is_taken else 550
-                    connection.sendall(b"%d said\r\n" % code)
-
-    with listening(serve) as port:
+    with listening(partial(refuse_some, recipients, refused)) as port:
         addresses = "".join(f"&to={name}@a.example" for name in "bcd")
         sink = sink_of(f"kind = 'email'\nurl = 'smtp://127.0.0.1:{port}?from=a@a.example{addresses}'")
         attempts = [deliver(sink, example_event()) for _ in range(2)]
@@ -203,3 +205,15 @@ def test_a_mail_that_is_refused_for_one_address_is_tried_again_for_that_one_alon
     assert [attempt.is_success for attempt in attempts] == [False, False, False, True, True]
     # Its server works: neither pauses nor five days count.
     assert [attempt.is_partial for attempt in attempts] == [True, True, True, False, False]
+
+
+def test_an_address_that_is_named_twice_gets_one_mail_and_its_refusal_is_that_of_all() -> None:
+    recipients: list[list[str]] = []
+    refused = {"<b@a.example>"}
+    with listening(partial(refuse_some, recipients, refused)) as port:
+        url = f"smtp://127.0.0.1:{port}?from=a@a.example&to=b@a.example&to=b@a.example"
+        sink = sink_of(f"kind = 'email'\nurl = '{url}'")
+        assert not deliver(sink, example_event()).is_partial
+        refused.clear()
+        assert deliver(sink, example_event()).is_success
+    assert recipients == [[], ["b"]]
