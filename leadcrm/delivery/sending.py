@@ -48,7 +48,10 @@ MAX_LEFT_BYTES = 16_384
 """What is read of a body beyond what is kept: at its end the connection can be used again."""
 
 MIN_SECRET_PART = 16
-"""Characters from which a part of a path or query is taken for a secret, and is no word."""
+"""Characters from which a user or a part of a path or query is taken for a secret, and is no word."""
+
+MIN_SECRET = 4
+"""Characters from which a password or path is looked for by itself: any text has a shorter one by chance."""
 
 _BEFORE_THE_ANSWER = range(102, 200)
 """100 is passed by anyway; after 101 no answer in HTTP follows."""
@@ -75,7 +78,9 @@ def deliver(sink: Sink, event: FeedEvent, connections: Connections | None = None
         message = make_message(sink, event)
         attempt = _post(sink, message, connections)
         is_refused = attempt.is_refused or (sink.kind != "webhook" and _says_no(attempt.answer))
-        return attempt._replace(answer=_without_secrets(sink, message, attempt.answer), is_refused=is_refused)
+        # Cut only now: of a secret that the cut goes through, a part would stay.
+        answer = _without_secrets(sink, message, attempt.answer)[:MAX_KEPT_BYTES]
+        return attempt._replace(answer=answer, is_refused=is_refused)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return Attempt(None, _reason(error))
     except Exception as error:
@@ -178,7 +183,7 @@ def _exchange(
         with suppress(Exception):
             with ending(sock, BODY_S):
                 body = response.read(MAX_KEPT_BYTES) or b""
-                response.read(MAX_LEFT_BYTES)
+                body += response.read(MAX_LEFT_BYTES) or b""
             is_http = response.status != HTTPStatus.SWITCHING_PROTOCOLS
             is_reusable = is_sent and is_http and response.closed and connection.sock is not None
     finally:
@@ -227,14 +232,16 @@ def _says_no(answer: str) -> bool:
 
 def _without_secrets(sink: Sink, message: Message, answer: str) -> str:
     """Return an answer without what is secret of its request, which pages of errors quote."""
-    parts = [*sink.url.path.split("/"), *(value for _, value in parse_qsl(sink.url.query))]
-    secrets = [message.target, *(part for part in parts if len(part) >= MIN_SECRET_PART)]
-    secrets += [message.headers.get("authorization", ""), unquote(sink.url.password or "")]
+    user, password = unquote(sink.url.username or ""), unquote(sink.url.password or "")
+    parts = [user, *sink.url.path.split("/"), *(value for _, value in parse_qsl(sink.url.query))]
+    secrets = [secret for secret in (message.target, password) if len(secret) >= MIN_SECRET]
+    secrets += [part for part in parts if len(part) >= MIN_SECRET_PART]
+    if user or password:
+        secrets += [message.headers["authorization"], f"{user}:{password}"]
     if sink.kind == "telegram":
         secrets.append(sink.secrets[0].decode())
     for secret in sorted(secrets, key=len, reverse=True):
-        if secret not in ("", "/"):
-            answer = answer.replace(secret, "***")
+        answer = answer.replace(secret, "***")
     return answer
 
 

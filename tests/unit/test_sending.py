@@ -173,6 +173,25 @@ def test_what_is_kept_of_an_answer_quotes_no_secret(text: str, quoted: str) -> N
         assert secret not in attempt.answer
 
 
+@pytest.mark.parametrize(
+    ("url", "body", "kept"),
+    [
+        ("http://HOST/a/7c9e6679f7425a0d", "x" * 1_010 + "7c9e6679f7425a0d, no", "x" * 1_010 + "***, no"),
+        ("http://HOST/a/7c9e6679f7425a0d", "x" * 1_022 + "7c9e6679f7425a0d, no", "x" * 1_022 + "**"),
+        ("http://e07fc1f90ae7d2b4@HOST/a", "e07fc1f90ae7d2b4 is unknown", "*** is unknown"),
+        ("http://u:a@HOST/a", "/an answer to u:a", "/an answer to ***"),
+    ],
+)
+def test_a_secret_is_not_kept_in_part_and_one_of_a_letter_hides_no_text(url: str, body: str, kept: str) -> None:
+    def quote(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body.encode()))
+
+    with listening(quote) as port:
+        sink = sink_of(f"url = '{url.replace('HOST', f'127.0.0.1:{port}')}'")
+        assert deliver(sink, example_event()).answer == kept
+
+
 def refuse_some(recipients: list[list[str]], refused: set[str], connection: socket.socket) -> None:
     """Take a mail for all but those who are refused, and note for whom."""
     recipients.append([])
