@@ -153,9 +153,9 @@ class _Names:
         """Return what parts of a label mean, of which None is something else."""
         return {
             field
-            for start in range(len(folded) - 1)
-            for part, field in self._parts.get(folded[start : start + 2], ())
-            if folded.startswith(part, start)
+            for start in {folded[at : at + 2] for at in range(len(folded) - 1)}
+            for part, field in self._parts.get(start, ())
+            if part in folded
         }
 
     def is_of_others(self, words: list[str]) -> bool:

@@ -89,6 +89,7 @@ HOSTILE = {
     "many members": ("{" + ",".join(numbered('"a%(n)d":"x"')) + "}", JSON),
     "new labels in a small body": ("{" + ",".join(numbered('"a%(n)d":1', 4_000)) + "}", JSON),
     "new long labels": ("{" + ",".join(numbered(f'"{LABEL}":1', 40_000)) + "}", JSON),
+    "new labels of one syllable": ("{" + ",".join(f'"{"co" * 74}{n}":"x"' for n in range(58)) + "}", JSON),
     "nested objects": (filled('{"a":', 4_000) + "1" + "}" * 800, JSON),
     "a deep mebibyte": ('{"a":' + "[" * 500_000 + "]" * 500_000 + "}", JSON),
     "many small lists": ('{"a":[' + filled("[],") + "1]}", JSON),
