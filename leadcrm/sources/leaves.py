@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from leadcrm.sources.contacts import reaches_lead
 from leadcrm.sources.labels import Effort, meaning
 from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
 from leadcrm.sources.wholes import (
@@ -23,7 +24,6 @@ from leadcrm.sources.wholes import (
     VALUE_NAMES,
     VALUES,
     Leaf,
-    is_contact,
     is_text,
     plain,
     spelled,
@@ -112,7 +112,7 @@ whether it is a list's."""
 def _walk(document: Any, effort: Effort | None) -> list[Leaf]:
     aside: list[_Waiting] = []
     found = _walked(deque([("", document, 0, False, False)]), aside, effort)
-    if aside and not any(is_contact(value) for _, value in found):
+    if aside and not any(reaches_lead(labels, value, effort) for labels, value in found):
         found += _walked(deque(aside), [], effort)
     return found
 

@@ -17,10 +17,11 @@ import orjson
 
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
+from leadcrm.sources.contacts import EMAIL, PHONE, PLUS_PHONE, digits_in, is_numbered, is_phone, is_sure_contact
 from leadcrm.sources.labels import BETWEEN_WORDS, KNOWN_MEANINGS, NAME, Effort, Meaning, fold, is_of_others, meaning
 from leadcrm.sources.leaves import is_part_of_name, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
-from leadcrm.sources.wholes import Leaf, digits_in
+from leadcrm.sources.wholes import Leaf
 
 MAX_JOINED = 100
 """Values of a list that are joined to one text, such as several choices."""
@@ -30,13 +31,6 @@ MAX_NAME, MAX_PHONE = 500, 100
 
 MAX_BLANKS_OF_EMAIL = 4
 """Beside an address a name may stand, but a text with more is one that tells of an address, as consents do."""
-
-_EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
-_PHONE = re.compile(r"\+?[\d\s().\-/]{6,24}(?:\s*(?:x|ext\.?)\s*\d{1,6})?")
-_PLUS_PHONE = re.compile(r"\+\d[\d\s().\-/]{6,22}")
-_DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4})")
-_NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
-"""Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
 
 _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
@@ -165,12 +159,12 @@ class LeadMapping:
                 continue
             label = labels[-1]
             if "@" in value:
-                if takes_email and _EMAIL.fullmatch(value.strip()) and not is_of_others(label, effort):
+                if takes_email and EMAIL.fullmatch(value.strip()) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
             elif takes_phone and not value[0].isalpha():
-                has_plus = value.lstrip()[:1] == "+" and _is_phone(_PLUS_PHONE, value)
-                if not (has_plus or (local is None and _is_number(label) and _is_phone(_PHONE, value))):
+                has_plus = value.lstrip()[:1] == "+" and is_phone(PLUS_PHONE, value)
+                if not (has_plus or (local is None and is_numbered(label) and is_phone(PHONE, value))):
                     continue
                 if "fax" in label.lower() or is_of_others(label, effort):
                     continue
@@ -184,24 +178,9 @@ class LeadMapping:
             columns[_PHONE_INDEX] = local
 
 
-def _is_number(label: str) -> bool:
-    return (label[-1:].isdecimal() or label.endswith("]")) and _NUMBERED.fullmatch(label.lower()) is not None
-
-
-def _is_phone(pattern: re.Pattern[str], text: str) -> bool:
-    is_phone = pattern.fullmatch(text.strip()) and 7 <= digits_in(text) <= 15
-    return bool(is_phone) and not _DATE.match(text)
-
-
-def _is_contact(value: Any) -> bool:
-    if type(value) is not str or len(value) > 254:
-        return False
-    return bool(_EMAIL.fullmatch(value)) if "@" in value else _is_phone(_PLUS_PHONE, value)
-
-
 def _is_misled(meant: Meaning, value: Any) -> bool:
     """Say whether words of a label seem to mean a text, but ask for a contact, as `Send text messages to` does."""
-    return meant.field not in _CONTACT_FIELDS and _is_contact(value)
+    return meant.field not in _CONTACT_FIELDS and is_sure_contact(value)
 
 
 def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line for each type

@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, TypeGuard
 
+from leadcrm.sources.contacts import is_contact
 from leadcrm.sources.labels import KNOWN_MEANINGS, is_of_others
-
-MAX_CONTACT, MIN_DIGITS = 254, 7
-_PHONE_BEGINS = frozenset("+(0123456789")
-_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
 MAX_NAME = 40
 """Longer names of members are no words that are looked for here."""
@@ -82,25 +79,6 @@ def whole(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
 def is_text(value: Any) -> TypeGuard[str]:
     """Say whether a value is a text that is not empty."""
     return type(value) is str and bool(value)
-
-
-def is_contact(value: Any) -> TypeGuard[str]:
-    """Say whether a value looks like an email or a phone."""
-    if type(value) is not str or len(value) > MAX_CONTACT:
-        return False
-    if "@" in value:
-        return True
-    if len(value) < MIN_DIGITS or value.lstrip()[:1] not in _PHONE_BEGINS:
-        return False
-    digits = digits_in(value)
-    return digits >= MIN_DIGITS and digits * 2 > len(value)
-
-
-def digits_in(text: str) -> int:
-    """Return how many digits a text has."""
-    if text.isascii():
-        return len(text.encode().translate(None, _NO_DIGITS))
-    return sum(map(str.isdigit, text))
 
 
 def plain(name: str) -> str:

@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any
 
 from leadcrm.ingest.payload.json import read_any_json
+from leadcrm.sources.contacts import is_contact
 from leadcrm.sources.labels import meaning
 from leadcrm.sources.texts import lines_in
-from leadcrm.sources.wholes import is_contact
 
 MAX_ROWS = 2_000
 """More than there may be leads in a body, so that one with too many is refused and none is left out."""
