@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from leadcrm.sources.contacts import is_about_person, reaches_lead
+from leadcrm.sources.labels import Effort
 from leadcrm.sources.leaves import leaves
 from leadcrm.sources.paths import Inputs, Path, Within
 from leadcrm.sources.texts import MAX_CHARACTERS, json_in
@@ -69,7 +71,7 @@ class Answers:
             return leaves(found, inputs.effort)
         titles = self._titles(inputs)
         answers: list[Leaf] = []
-        objects_left = MAX_OBJECTS
+        objects: list[tuple[str, dict[str, Any]]] = []
         for answer in found[:MAX_ANSWERS]:
             labels = [label for key in keys if type(label := key(answer)) is str and label]
             if titles and self.titles is not None and (title := titles.get(_hashable(self.titles.by(answer)))):
@@ -78,13 +80,10 @@ class Answers:
                 value = value_of(answer)
                 if type(value) is not str:
                     value = values_within(value)
-                    if type(value) is dict and objects_left:
-                        # A name or a phone in pieces.
-                        objects_left -= 1
-                        answers += leaves({labels[0]: value}, inputs.effort)
-                        continue
                 answers.append((tuple(labels), value if self.options is None else self._chosen(value, answer)))
-        return answers
+                if type(value) is dict:
+                    objects.append((labels[0], value))
+        return answers + _within(objects[:MAX_OBJECTS], answers, inputs.effort) if objects else answers
 
     def _chosen(self, value: Any, answer: Any) -> Any:
         """Return the texts of the choices that a value names by their ids."""
@@ -116,6 +115,33 @@ class Answers:
             if type(title) is str and title:
                 titles[_hashable(self.titles.key(element))] = title
         return titles
+
+
+def _within(
+    objects: Sequence[tuple[str, dict[str, Any]]], answers: Sequence[Leaf], effort: Effort | None
+) -> list[Leaf]:
+    """Return what is in answers that are objects, such as a name in pieces.
+
+    A label that does not ask for a person may name a plan or a calendar: its object counts if it holds
+    the only contact.
+    """
+    found: list[Leaf] = []
+    aside: list[list[Leaf]] = []
+    for label, value in objects:
+        within = leaves({label: value}, effort)
+        if is_about_person(label, effort):
+            found += within
+        else:
+            aside.append(within)
+    if aside and not _hold_contact([*answers, *found], effort):
+        for within in aside:
+            if _hold_contact(within, effort):
+                found += within
+    return found
+
+
+def _hold_contact(found: Sequence[Leaf], effort: Effort | None) -> bool:
+    return any(reaches_lead(labels, value, effort) for labels, value in found)
 
 
 def _hashable(value: Any) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, TypeGuard
 
-from leadcrm.sources.labels import Effort, is_of_others, meaning
+from leadcrm.sources.labels import NAME, Effort, is_of_others, meaning
 
 MAX_CONTACT, MIN_DIGITS, MAX_DIGITS = 254, 7, 15
 
 FIELDS = frozenset(("email", "phone"))
+_PERSONS_FIELDS = FIELDS | {NAME, "first_name", "last_name"}
 
 EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
 PHONE = re.compile(r"\+?[\d\s().\-/]{6,24}(?:\s*(?:x|ext\.?)\s*\d{1,6})?")
@@ -76,3 +77,13 @@ def reaches_lead(labels: tuple[str, ...], value: Any, effort: Effort | None) -> 
         if meant is None and is_of_others(label, effort):
             return False
     return is_sure_contact(value) or (is_numbered(labels[-1]) and is_phone(PHONE, value))
+
+
+def is_about_person(label: str, effort: Effort | None) -> bool:
+    """Say whether a label asks who the lead is or how to reach it.
+
+    Raises:
+        TooLaborious: That is more effort than there may be.
+    """
+    meant = meaning(label, effort)
+    return meant is not None and meant.field in _PERSONS_FIELDS

@@ -331,3 +331,29 @@ def test_a_hostile_document_is_mapped_within_a_bound(kind: str) -> None:
             source.leads(document, {}, {}, orjson.loads)
             took.append(time.thread_time() - started)
         assert min(took) < 0.02, name
+
+
+OBJECTS = source_of("""[source.x]
+answers = { list = "answers", key = "question", value = "answer" }
+map.country = ['answers."Where do you live?".country']
+map.offer = ['answers."Which plan?"']
+""")
+
+
+def answered(**answers: Any) -> dict[str, str]:
+    pairs = [{"question": question.replace("_", " "), "answer": answer} for question, answer in answers.items()]
+    return columns_of(OBJECTS, {"answers": pairs})
+
+
+def test_an_answer_that_is_an_object_is_read_by_paths_and_names_nobody_unless_it_is_asked_for_a_person() -> None:
+    plan, place = {"name": "Gold", "price": 10}, {"country": "LV", "city": "Riga"}
+    asked = {"Which_plan?": plan, "Where_do_you_live?": place}
+    found = {"offer": '{"name":"Gold","price":10}', "country": "LV"}
+    assert answered(**asked) == found
+    slot = {"name": "Slot 3", "start": "2026-01-15T10:00:00Z", "email": "calendar@b.co"}
+    assert answered(**asked, Slot=slot, Email="a@b.co") == {**found, "email": "a@b.co"}
+    anna = {"first_name": "Anna", "last_name": "Ozola"}
+    assert answered(Your_name={"first": "Anna", "last": "Ozola"}, Email={"address": "a@b.co"}) == anna | {
+        "email": "a@b.co"
+    }
+    assert answered(Booking={**anna, "email": "a@b.co"}, **asked) == {**found, **anna, "email": "a@b.co"}
