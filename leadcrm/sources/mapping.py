@@ -17,11 +17,20 @@ import orjson
 
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
-from leadcrm.sources.contacts import EMAIL, PHONE, PLUS_PHONE, digits_in, is_numbered, is_phone, is_sure_contact
+from leadcrm.sources.contacts import (
+    EMAIL,
+    MIN_DIGITS,
+    PHONE,
+    PLUS_PHONE,
+    digits_in,
+    is_numbered,
+    is_phone,
+    is_sure_contact,
+)
 from leadcrm.sources.labels import BETWEEN_WORDS, KNOWN_MEANINGS, NAME, Effort, Meaning, fold, is_of_others, meaning
 from leadcrm.sources.leaves import is_part_of_name, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
-from leadcrm.sources.wholes import Leaf
+from leadcrm.sources.wholes import Leaf, phone_in_pieces
 
 MAX_JOINED = 100
 """Values of a list that are joined to one text, such as several choices."""
@@ -37,6 +46,7 @@ _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 INDEX_OF_COLUMN = {column: index for index, column in enumerate((*FIELD_COLUMNS, NAME))}
 """The whole name, which is split, has a place behind the columns until then."""
 
+_FIELDS = tuple(INDEX_OF_COLUMN)
 _EMAIL_INDEX, _PHONE_INDEX = INDEX_OF_COLUMN["email"], INDEX_OF_COLUMN["phone"]
 BY_ANOTHER_LABEL = 1_500
 """How much less sure a type is, such as `email`, than a question that is understood."""
@@ -48,6 +58,10 @@ _PEOPLES_FIELDS = frozenset(("email", "phone", "ip", NAME, "first_name", "last_n
 _CONTACT_FIELDS = frozenset(("email", "phone"))
 _PEOPLES_INDICES = frozenset(map(INDEX_OF_COLUMN.__getitem__, _PEOPLES_FIELDS))
 _FIRST_INDEX, _LAST_INDEX = INDEX_OF_COLUMN["first_name"], INDEX_OF_COLUMN["last_name"]
+
+_WHOLES = ("e164", "international", "full", "formatted", "normal", "phone", "number", "email", "address", "text", "raw")
+_WHOLE_NAMES = ("full", "full_name", "fullName", "formatted", "name", "text")
+"""Of an object that a path leads to, the members that may be the whole, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +224,23 @@ def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line
 
 def _text_at(index: int, value: Any, inputs: Inputs) -> str | None:
     """Return the text of a path's value. No object is a name or a contact, but it may hold one, as HubSpot's do."""
-    if type(value) is dict and index in _PEOPLES_INDICES:
-        return scalar_of(value.get("value"), inputs)
-    return text_of(value, inputs)
+    if index not in _PEOPLES_INDICES:
+        return text_of(value, inputs)
+    if type(value) is list and value and type(value[0]) is dict:
+        value = value[0]
+    if type(value) is not dict:
+        return text_of(value, inputs)
+    if text := scalar_of(value.get("value"), inputs):
+        return text
+    field = _FIELDS[index]
+    pieces = phone_in_pieces("phone", value) if field == "phone" else None
+    for found in (pieces and pieces[1], *map(value.get, _WHOLES if field in _CONTACT_FIELDS else _WHOLE_NAMES)):
+        text = scalar_of(found, inputs)
+        if text and field != "ip" and _PLAUSIBLE[field](text):
+            return text
+    # An ugly contact is better than none.
+    text = text_of(value, inputs) if field in _CONTACT_FIELDS and "value" not in value else None
+    return text if text and ("@" in text if field == "email" else digits_in(text) >= MIN_DIGITS) else None
 
 
 def scalar_of(value: Any, inputs: Inputs) -> str | None:

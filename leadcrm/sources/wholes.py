@@ -73,7 +73,7 @@ Leaf = tuple[tuple[str, ...], Any]
 
 def whole(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
     """Return an object's labels and value if it is a pair or a contact in pieces, else None."""
-    return _pair(label, value, is_in_list=is_in_list) or _phone(label, value) or _contact(label, value)
+    return _pair(label, value, is_in_list=is_in_list) or phone_in_pieces(label, value) or _contact(label, value)
 
 
 def is_text(value: Any) -> TypeGuard[str]:
@@ -91,7 +91,7 @@ def _known_plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-def _phone(label: str, value: dict[str, Any]) -> Leaf | None:
+def phone_in_pieces(label: str, value: dict[str, Any]) -> Leaf | None:
     """Return a number that is sent in pieces, as Jotform and Squarespace send it, or None."""
     if not _AREAS.isdisjoint(value) and not any(name in value for name in _CONTACT_MEMBERS[:5]):
         pieces = {plain(name): member for name, member in value.items()}

@@ -357,3 +357,28 @@ def test_an_answer_that_is_an_object_is_read_by_paths_and_names_nobody_unless_it
         "email": "a@b.co"
     }
     assert answered(Booking={**anna, "email": "a@b.co"}, **asked) == {**found, **anna, "email": "a@b.co"}
+
+
+@pytest.mark.parametrize(
+    ("phone", "email", "expected"),
+    [
+        ({"e164": "+37120000001", "valid": True}, {"address": "a@b.co"}, ("+37120000001", "a@b.co")),
+        ({"number": 20000001, "country": "LV"}, {"email": "a@b.co"}, ("20000001", "a@b.co")),
+        ({"number": "n/a", "full": "(212) 555 1234"}, {"value": "a@b.co"}, ("(212) 555 1234", "a@b.co")),
+        (
+            {"area": "212", "number": "5551234"},
+            [{"address": "a@b.co"}, {"address": "c@b.co"}],
+            ("212 5551234", "a@b.co"),
+        ),
+        ({"email": "a@b.co", "phone": "+37120000001"}, {"phone": "1", "email": "a@b.co"}, ("+37120000001", "a@b.co")),
+        ({"home": {"no": "20000001"}}, {"own": "a@b.co"}, ('{"home":{"no":"20000001"}}', '{"own":"a@b.co"}')),
+        ({"value": None, "at": 1700000000}, {"value": "", "at": "@"}, (None, None)),
+        ({"country": "LV", "number": None}, {"verified": False}, (None, None)),
+    ],
+)
+def test_a_path_to_an_object_finds_the_contact_in_it(phone: Any, email: Any, expected: tuple[str, str]) -> None:
+    source = source_of("[source.x]\nmap.phone = 'to.p'\nmap.email = 'to.e'\nmap.name = 'to.n'\nmap.ip = 'to.ip'")
+    document = {"to": {"p": phone, "e": email, "n": {"full": "Anna Ozola"}, "ip": {"number": "5"}}}
+    found = columns_of(source, document)
+    assert (found.get("phone"), found.get("email")) == expected
+    assert (found["first_name"], found["last_name"], found.get("ip")) == ("Anna", "Ozola", None)
