@@ -5,17 +5,26 @@ from __future__ import annotations
 import re
 from typing import Any, TypeGuard
 
-from leadcrm.sources.labels import NAME, Effort, is_of_others, meaning
+from leadcrm.sources.labels import NAME, Effort, is_of_others, is_of_recipient, meaning, meaning_of_rest
 
-MAX_CONTACT, MIN_DIGITS, MAX_DIGITS = 254, 7, 15
+MAX_CONTACT, MAX_PHONE = 254, 100
+MIN_DIGITS, MAX_DIGITS = 7, 15
 
 FIELDS = frozenset(("email", "phone"))
 _PERSONS_FIELDS = FIELDS | {NAME, "first_name", "last_name"}
 
 EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
+_EMAIL_OF = re.compile(rf"[^<>]*<{EMAIL.pattern}>")
 PHONE = re.compile(r"\+?[\d\s().\-/]{6,24}(?:\s*(?:x|ext\.?)\s*\d{1,6})?")
 PLUS_PHONE = re.compile(r"\+\d[\d\s().\-/]{6,22}")
 _DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4})")
+_TIME = re.compile(
+    r"(?:\d{1,2}[-./]\d{1,2}[-./]\d\d|\d{1,2}([-./ ])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([-./ ])\d{1,2}\2\d{1,2})"
+    r"(?:[ T]+\d.*)?"
+    r"|(?:[01]?\d|2[0-4])[.:]?(?:00|15|30|45)?\s*-\s*(?:[01]?\d|2[0-4])[.:]?(?:00|15|30|45)?"
+)
+"""Days, and hours such as `9.00 - 17.00`, which answer a question such as `When may we phone?`."""
+
 _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 """Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
 
@@ -87,3 +96,36 @@ def is_about_person(label: str, effort: Effort | None) -> bool:
     """
     meant = meaning(label, effort)
     return meant is not None and meant.field in _PERSONS_FIELDS
+
+
+def contact_at_last(labels: tuple[str, ...], value: Any, effort: Effort | None, *, is_others: bool) -> str:
+    """Return `email` or `phone` of a value that counts where the lead has no other contact, else an empty text.
+
+    Args:
+        labels: Its labels.
+        value: The value.
+        effort: What may be spent on labels.
+        is_others: Whether only somebody else's contact is looked for, such as an agent's, or only the lead's in words.
+
+    Raises:
+        TooLaborious: That is more effort than there may be.
+    """
+    text = str(value).strip() if type(value) in (str, int) else ""
+    if not (len(text) <= MAX_CONTACT and ("@" in text or MIN_DIGITS <= digits_in(text) <= MAX_DIGITS)):
+        return ""
+    if any(is_of_others(label, effort) for label in labels) != is_others or any(map(is_of_recipient, labels)):
+        return ""
+    is_sure = is_sure_contact(text) if is_others else _EMAIL_OF.fullmatch(text) is not None
+    asked = "" if is_sure else _asked_contact(labels, effort)
+    if EMAIL.search(text):
+        return "email" if is_sure or asked else ""
+    is_number = asked == "phone" and len(text) <= MAX_PHONE and not _DATE.match(text) and not _TIME.fullmatch(text)
+    return "phone" if (is_sure or is_number) and "fax" not in labels[0].lower() else ""
+
+
+def _asked_contact(labels: tuple[str, ...], effort: Effort | None) -> str:
+    for label in labels:
+        meant = meaning(label, effort) or meaning_of_rest(label, effort)
+        if meant is not None:
+            return meant.field if meant.field in FIELDS else ""
+    return ""

@@ -139,7 +139,8 @@ class _Names:
             self._learn_parts(_folded(labels), field)
         self._learn_parts(self.other_things, None)
         self.beside = frozenset(_folded(lists["other"]["beside"]))
-        self.people = frozenset(_folded(lists["other"]["people"]))
+        self.recipients = frozenset(_folded(lists["other"]["recipients"]))
+        self.people = self.recipients.union(_folded(lists["other"]["people"]))
         self.desks = frozenset(_folded(lists["other"]["desks"]))
         self.never = frozenset(_folded(lists["other"]["never"]))
         self.apart = frozenset(_folded(lists["other"]["apart"]))
@@ -163,6 +164,13 @@ class _Names:
         if len(words) == 2 and (words[1] == "to" or words[0] in self.desks):
             return True
         return words[:1] == ["to"] or not self.people.isdisjoint(words)
+
+    def without_others(self, words: list[str]) -> list[str]:
+        """Return a label's words without those about other people or times."""
+        desks = self.desks if len(words) == 2 else ()
+        return [
+            word for word in words if not (word in self.people or word in self.apart or word == "to" or word in desks)
+        ]
 
 
 def read_names() -> None:
@@ -282,6 +290,28 @@ def is_of_others(label: str, effort: Effort | None = None) -> bool:
         if len(label) <= MAX_LABEL:
             _remember(_of_others, label, found)
     return found
+
+
+def is_of_recipient(label: str) -> bool:
+    """Say whether a label tells of whom a lead goes to: where nothing else is known, theirs is no contact either."""
+    return not _names().recipients.isdisjoint(_words(label[:MAX_LABEL]))
+
+
+def meaning_of_rest(label: str, effort: Effort | None = None) -> Meaning | None:
+    """Return what a label means without its words about other people and times: of `Partner's phone`, the phone.
+
+    Raises:
+        TooLaborious: That is more effort than there may be.
+    """
+    if len(label) > MAX_LABEL:
+        return None
+    words = _words(label)
+    rest = _names().without_others(words)
+    if len(rest) == len(words):
+        return None
+    if effort is not None:
+        effort.take()
+    return meaning(" ".join(rest), effort)
 
 
 def _words(label: str) -> list[str]:

@@ -19,9 +19,11 @@ from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
 from leadcrm.sources.contacts import (
     EMAIL,
+    MAX_PHONE,
     MIN_DIGITS,
     PHONE,
     PLUS_PHONE,
+    contact_at_last,
     digits_in,
     is_numbered,
     is_phone,
@@ -35,8 +37,8 @@ from leadcrm.sources.wholes import Leaf, phone_in_pieces
 MAX_JOINED = 100
 """Values of a list that are joined to one text, such as several choices."""
 
-MAX_NAME, MAX_PHONE = 500, 100
-"""Longer texts are no names and no phones."""
+MAX_NAME = 500
+"""Longer texts are no names."""
 
 MAX_BLANKS_OF_EMAIL = 4
 """Beside an address a name may stand, but a text with more is one that tells of an address, as consents do."""
@@ -112,9 +114,14 @@ class LeadMapping:
             value = path(inputs)
             if value is not None:
                 columns[index] = value or None if type(value) is str else _text_at(index, value, inputs)
-        self._fill(columns, leaves(inputs.document, inputs.effort) if answers is None else answers, inputs)
+        found = leaves(inputs.document, inputs.effort) if answers is None else answers
+        self._fill(columns, found, inputs)
         if self.with_query and inputs.query:
-            self._fill(columns, [((label,), text) for label, text in inputs.query.items()], inputs)
+            asked: list[Leaf] = [((label,), text) for label, text in inputs.query.items()]
+            self._fill(columns, asked, inputs)
+            found = [*found, *asked]
+        if _says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX]):
+            self._fill_at_last(columns, found, inputs)
         if name := columns.pop():
             _split_name(columns, name, self.own)
         for index, constant in self.constants:
@@ -163,6 +170,17 @@ class LeadMapping:
         if unlabelled and not (columns[_EMAIL_INDEX] and columns[_PHONE_INDEX]):
             self._recognize(columns, unlabelled, effort)
 
+    def _fill_at_last(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:
+        """Take the lead's contact in words, or else somebody else's: a lead whom nobody can reach is lost."""
+        for is_others in (False, True):
+            for labels, value in found:
+                field = contact_at_last(labels, value, inputs.effort, is_others=is_others)
+                index = INDEX_OF_COLUMN[field] if field else -1
+                if field and _says_nothing(columns[index]) and index not in self.own:
+                    columns[index] = scalar_of(value, inputs)
+            if not (_says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX])):
+                return
+
     def _recognize(self, columns: list[str | None], unlabelled: Sequence[Leaf], effort: Effort | None) -> None:
         """Recognize an email and a phone by themselves, where no label says what they are."""
         local: str | None = None
@@ -190,6 +208,11 @@ class LeadMapping:
         if takes_phone:
             # One with a plus is surely a phone; one without may be any number.
             columns[_PHONE_INDEX] = local
+
+
+def _says_nothing(contact: str | None) -> bool:
+    """Say whether there is no contact: `n/a` is none."""
+    return contact is None or (len(contact) < MIN_DIGITS and "@" not in contact and not digits_in(contact))
 
 
 def _is_misled(meant: Meaning, value: Any) -> bool:
