@@ -98,6 +98,18 @@ def is_about_person(label: str, effort: Effort | None) -> bool:
     return meant is not None and meant.field in _PERSONS_FIELDS
 
 
+def is_asked_phone(label: str, text: str, effort: Effort | None) -> bool:
+    """Say whether a text is a phone, and a label asks for one beside a word such as `when`, as a time's does.
+
+    Raises:
+        TooLaborious: That is more effort than there may be.
+    """
+    if not is_phone(PHONE, text) or _TIME.fullmatch(text.strip()):
+        return False
+    meant = meaning_of_rest(label, effort)
+    return meant is not None and meant.field == "phone"
+
+
 def contact_at_last(labels: tuple[str, ...], value: Any, effort: Effort | None, *, is_others: bool) -> str:
     """Return `email` or `phone` of a value that counts where the lead has no other contact, else an empty text.
 

@@ -25,6 +25,7 @@ from leadcrm.sources.contacts import (
     PLUS_PHONE,
     contact_at_last,
     digits_in,
+    is_asked_phone,
     is_numbered,
     is_phone,
     is_sure_contact,
@@ -196,7 +197,7 @@ class LeadMapping:
                     takes_email = False
             elif takes_phone and not value[0].isalpha():
                 has_plus = value.lstrip()[:1] == "+" and is_phone(PLUS_PHONE, value)
-                if not (has_plus or (local is None and is_numbered(label) and is_phone(PHONE, value))):
+                if not (has_plus or (local is None and _is_local(labels, value, effort))):
                     continue
                 if "fax" in label.lower() or is_of_others(label, effort):
                     continue
@@ -208,6 +209,10 @@ class LeadMapping:
         if takes_phone:
             # One with a plus is surely a phone; one without may be any number.
             columns[_PHONE_INDEX] = local
+
+
+def _is_local(labels: tuple[str, ...], text: str, effort: Effort | None) -> bool:
+    return is_phone(PHONE, text) if is_numbered(labels[-1]) else is_asked_phone(labels[0], text, effort)
 
 
 def _says_nothing(contact: str | None) -> bool:
