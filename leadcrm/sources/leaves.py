@@ -10,9 +10,10 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
-from leadcrm.sources.contacts import reaches_lead
+from leadcrm.sources.contacts import FIELDS, reaches_lead
 from leadcrm.sources.labels import Effort, meaning
 from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
 from leadcrm.sources.wholes import (
@@ -163,7 +164,7 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 elif beside and not is_given and name in LABELS:
                     # It is a label, of what stands within.
                     continue
-                elif name not in _OF_THINGS or label.lower() not in _OTHER_THINGS or not _CONTACTS.isdisjoint(value):
+                elif name not in _OF_THINGS or label.lower() not in _OTHER_THINGS or _has_contact(value, effort):
                     found.append(((name,), member))
                 elif name == "name" and label.lower() in _NAMED_THINGS:
                     found.append(((label,), member))
@@ -219,6 +220,15 @@ def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:
         if is_text(text := value.get(name)) and meaning(text, effort) is not None:
             return text
     return ""
+
+
+def _has_contact(value: dict[str, Any], effort: Effort | None) -> bool:
+    """Say whether a member is called as emails and phones are, which makes a thing's name that of a person."""
+    return any(
+        (meant := meaning(name, effort)) is not None and meant.field in FIELDS
+        for name, member in islice(value.items(), MAX_LEAVES)
+        if member and _is_scalar(member)
+    )
 
 
 def _is_scalar(value: Any) -> bool:
