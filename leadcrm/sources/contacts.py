@@ -14,7 +14,7 @@ FIELDS = frozenset(("email", "phone"))
 _PERSONS_FIELDS = FIELDS | {NAME, "first_name", "last_name"}
 
 EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
-_EMAIL_OF = re.compile(rf"[^<>]*<{EMAIL.pattern}>")
+_EMAIL_OF = re.compile(rf"[^<>]*<\s*{EMAIL.pattern}\s*>")
 PHONE = re.compile(r"\+?[\d\s().\-/]{6,24}(?:\s*(?:x|ext\.?)\s*\d{1,6})?")
 PLUS_PHONE = re.compile(r"\+\d[\d\s().\-/]{6,22}")
 _DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4})")
@@ -67,6 +67,12 @@ def is_phone(pattern: re.Pattern[str], text: str) -> bool:
 def is_numbered(label: str) -> bool:
     """Say whether a label is a number, which says nothing about its value."""
     return (label[-1:].isdecimal() or label.endswith("]")) and _NUMBERED.fullmatch(label.lower()) is not None
+
+
+def has_email_at_end(text: str) -> bool:
+    """Say whether a text begins with an email, or ends with one in `<>` behind a name."""
+    beginning = text.split(" ", 1)[0].rstrip(".,;:")
+    return EMAIL.fullmatch(beginning) is not None or _EMAIL_OF.fullmatch(text) is not None
 
 
 def reaches_lead(labels: tuple[str, ...], value: Any, effort: Effort | None) -> bool:

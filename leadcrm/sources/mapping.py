@@ -19,12 +19,14 @@ from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
 from leadcrm.sources.contacts import (
     EMAIL,
+    MAX_CONTACT,
     MAX_PHONE,
     MIN_DIGITS,
     PHONE,
     PLUS_PHONE,
     contact_at_last,
     digits_in,
+    has_email_at_end,
     is_asked_phone,
     is_numbered,
     is_phone,
@@ -288,6 +290,11 @@ def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | No
     return None, rank
 
 
+def _may_be_email_with_words(text: str) -> bool:
+    text = text.strip()
+    return text.count(" ") <= MAX_BLANKS_OF_EMAIL or (len(text) <= MAX_CONTACT and has_email_at_end(text))
+
+
 def _may_be_phone_with_words(text: str) -> bool:
     is_number = text.strip()[:1] in "+(0123456789" or "+" in text
     return is_number and len(text) <= MAX_PHONE and digits_in(text) >= 5
@@ -310,7 +317,7 @@ def _is_ip(text: str) -> bool:
 
 _PLAUSIBLE: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(INDEX_OF_COLUMN, len),
-    "email": lambda text: "@" in text and (" " not in text or text.count(" ") <= MAX_BLANKS_OF_EMAIL),
+    "email": lambda text: "@" in text and (" " not in text or _may_be_email_with_words(text)),
     "phone": _may_be_phone_with_words,
     "ip": _is_ip,
     "country": lambda text: text.isalpha() or not _COUNTRY_CODE.fullmatch(text),
