@@ -55,7 +55,12 @@ def is_sure_contact(value: Any) -> TypeGuard[str]:
     """Say whether a value is an email or a phone, whatever its label says."""
     if type(value) is not str or len(value) > MAX_CONTACT:
         return False
-    return bool(EMAIL.fullmatch(value)) if "@" in value else is_phone(PLUS_PHONE, value)
+    return is_email(value) if "@" in value else is_phone(PLUS_PHONE, value)
+
+
+def is_email(text: str) -> bool:
+    """Say whether a text is an email, and no address of a page that names one."""
+    return "://" not in text and EMAIL.fullmatch(text.strip()) is not None
 
 
 def is_phone(pattern: re.Pattern[str], text: str) -> bool:
@@ -135,9 +140,9 @@ def contact_at_last(labels: tuple[str, ...], value: Any, effort: Effort | None, 
         return ""
     is_sure = is_sure_contact(text) if is_others else _EMAIL_OF.fullmatch(text) is not None
     asked = "" if is_sure else _asked_contact(labels, effort)
-    if EMAIL.search(text):
+    if "://" not in text and EMAIL.search(text):
         return "email" if is_sure or asked else ""
-    is_number = asked == "phone" and len(text) <= MAX_PHONE and not _DATE.match(text) and not _TIME.fullmatch(text)
+    is_number = asked == "phone" and len(text) <= MAX_PHONE and not _DATE.search(text) and not _TIME.fullmatch(text)
     return "phone" if (is_sure or is_number) and "fax" not in labels[0].lower() else ""
 
 

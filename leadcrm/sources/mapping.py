@@ -18,7 +18,6 @@ import orjson
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
 from leadcrm.sources.contacts import (
-    EMAIL,
     MAX_CONTACT,
     MAX_PHONE,
     MIN_DIGITS,
@@ -28,6 +27,7 @@ from leadcrm.sources.contacts import (
     digits_in,
     has_email_at_end,
     is_asked_phone,
+    is_email,
     is_numbered,
     is_phone,
     is_sure_contact,
@@ -194,7 +194,7 @@ class LeadMapping:
                 continue
             label = labels[-1]
             if "@" in value:
-                if takes_email and EMAIL.fullmatch(value.strip()) and not is_of_others(label, effort):
+                if takes_email and is_email(value) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
             elif takes_phone and not value[0].isalpha():
