@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leadcrm.sources.contacts import is_about_person, reaches_lead
+from leadcrm.sources.contacts import Leaf, is_about_person, reaches_lead
 from leadcrm.sources.labels import Effort
 from leadcrm.sources.leaves import leaves
 from leadcrm.sources.paths import Inputs, Path, Within
 from leadcrm.sources.texts import MAX_CHARACTERS, json_in
-from leadcrm.sources.wholes import Leaf, values_within
+from leadcrm.sources.wholes import values_within
 
 MAX_ANSWERS = 400
 

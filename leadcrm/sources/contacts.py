@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
-from leadcrm.sources.labels import NAME, Effort, is_of_others, is_of_recipient, meaning, meaning_of_rest
+from leadcrm.sources.labels import (
+    KNOWN_FOR_CONTACTS,
+    NAME,
+    Effort,
+    is_of_others,
+    is_of_recipient,
+    may_ask_for_contact,
+    meaning,
+    meaning_of_rest,
+)
 
 MAX_CONTACT, MAX_PHONE = 254, 100
 MIN_DIGITS, MAX_DIGITS = 7, 15
@@ -27,6 +37,9 @@ _TIME = re.compile(
 
 _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 """Names such as `3`, `input_3` or `wpforms[fields][2]`, which say nothing about their value."""
+
+Leaf = tuple[tuple[str, ...], Any]
+"""The labels of a value, the best first, and the value."""
 
 _PHONE_BEGINS = frozenset("+(0123456789")
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
@@ -115,35 +128,49 @@ def is_asked_phone(label: str, text: str, effort: Effort | None) -> bool:
     Raises:
         TooLaborious: That is more effort than there may be.
     """
-    if not is_phone(PHONE, text) or _TIME.fullmatch(text.strip()):
-        return False
     meant = meaning_of_rest(label, effort)
-    return meant is not None and meant.field == "phone"
+    return meant is not None and meant.field == "phone" and is_phone(PHONE, text) and not _TIME.fullmatch(text.strip())
 
 
-def contact_at_last(labels: tuple[str, ...], value: Any, effort: Effort | None, *, is_others: bool) -> str:
-    """Return `email` or `phone` of a value that counts where the lead has no other contact, else an empty text.
+def contacts_at_last(found: Sequence[Leaf], effort: Effort | None) -> Iterator[tuple[str, Any, bool]]:
+    """Yield what counts where the lead has no contact: the lead's own in words, then others', such as a partner's.
 
-    Args:
-        labels: Its labels.
-        value: The value.
-        effort: What may be spent on labels.
-        is_others: Whether only somebody else's contact is looked for, such as an agent's, or only the lead's in words.
+    Each is `email` or `phone`, the value, and whether it is others'.
 
     Raises:
         TooLaborious: That is more effort than there may be.
     """
-    text = str(value).strip() if type(value) in (str, int) else ""
-    if not (len(text) <= MAX_CONTACT and ("@" in text or MIN_DIGITS <= digits_in(text) <= MAX_DIGITS)):
-        return ""
-    if any(is_of_others(label, effort) for label in labels) != is_others or any(map(is_of_recipient, labels)):
-        return ""
+    others: list[tuple[str, Any]] = []
+    for labels, value in found:
+        for label in labels:
+            if KNOWN_FOR_CONTACTS.get(label) or (
+                label not in KNOWN_FOR_CONTACTS and may_ask_for_contact(label, effort)
+            ):
+                break
+        else:
+            if type(value) is not str or value[-1:] != ">":
+                continue
+        text = value if type(value) is str else str(value) if type(value) is int else ""
+        if len(text) > MAX_CONTACT or not ("@" in text or MIN_DIGITS <= digits_in(text) <= MAX_DIGITS):
+            continue
+        is_others = any(is_of_others(label, effort) for label in labels)
+        field = _field_at_last(labels, text.strip(), effort, is_others=is_others)
+        if field and not is_others:
+            yield field, value, False
+        elif field and not any(map(is_of_recipient, labels)):
+            others.append((field, value))
+    yield from ((field, value, True) for field, value in others)
+
+
+def _field_at_last(labels: tuple[str, ...], text: str, effort: Effort | None, *, is_others: bool) -> str:
     is_sure = is_sure_contact(text) if is_others else _EMAIL_OF.fullmatch(text) is not None
     asked = "" if is_sure else _asked_contact(labels, effort)
-    if "://" not in text and EMAIL.search(text):
-        return "email" if is_sure or asked else ""
-    is_number = asked == "phone" and len(text) <= MAX_PHONE and not _DATE.search(text) and not _TIME.fullmatch(text)
-    return "phone" if (is_sure or is_number) and "fax" not in labels[0].lower() else ""
+    if not (is_sure or asked) or "://" in text:
+        return ""
+    if EMAIL.search(text):
+        return "email"
+    is_number = is_sure or (asked == "phone" and not _DATE.search(text) and not _TIME.fullmatch(text))
+    return "phone" if is_number and len(text) <= MAX_PHONE and "fax" not in labels[0].lower() else ""
 
 
 def _asked_contact(labels: tuple[str, ...], effort: Effort | None) -> str:

@@ -114,9 +114,12 @@ def _remember(known: dict[str, Any], label: str, result: Any) -> None:
 _folds: dict[str, str] = {}
 _meanings: dict[str, Meaning | None] = {}
 _of_others: dict[str, bool] = {}
+_rests: dict[str, Meaning | None] = {}
+_contacts: dict[str, bool] = {}
 _UNKNOWN: Any = object()
 
 KNOWN_MEANINGS: Mapping[str, Meaning | None] = _meanings
+KNOWN_FOR_CONTACTS: Mapping[str, bool] = _contacts
 """Of the labels that were met before, for who looks up all labels of a lead and counts microseconds."""
 
 
@@ -293,7 +296,7 @@ def is_of_others(label: str, effort: Effort | None = None) -> bool:
 
 
 def is_of_recipient(label: str) -> bool:
-    """Say whether a label tells of whom a lead goes to: where nothing else is known, theirs is no contact either."""
+    """Say whether a label of others tells of whom a lead goes to: theirs is no contact where nothing else is known."""
     return not _names().recipients.isdisjoint(_words(label[:MAX_LABEL]))
 
 
@@ -305,13 +308,28 @@ def meaning_of_rest(label: str, effort: Effort | None = None) -> Meaning | None:
     """
     if len(label) > MAX_LABEL:
         return None
-    words = _words(label)
-    rest = _names().without_others(words)
-    if len(rest) == len(words):
-        return None
-    if effort is not None:
-        effort.take()
-    return meaning(" ".join(rest), effort)
+    found: Meaning | None = _rests.get(label, _UNKNOWN)
+    if found is _UNKNOWN:
+        words = _words(label)
+        rest = _names().without_others(words)
+        found = meaning(" ".join(rest), effort) if len(rest) < len(words) else None
+        _remember(_rests, label, found)
+    return found
+
+
+def may_ask_for_contact(label: str, effort: Effort | None = None) -> bool:
+    """Say whether a label may ask for a contact, be it another's.
+
+    Raises:
+        TooLaborious: That is more effort than there may be.
+    """
+    found = _contacts.get(label)
+    if found is None:
+        meant = meaning(label, effort) or meaning_of_rest(label, effort)
+        found = (meant is not None and meant.field in ("email", "phone")) or is_of_others(label)
+        if len(label) <= MAX_LABEL:
+            _remember(_contacts, label, found)
+    return found
 
 
 def _words(label: str) -> list[str]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from leadcrm.sources.contacts import FIELDS, reaches_lead
+from leadcrm.sources.contacts import FIELDS, Leaf, reaches_lead
 from leadcrm.sources.labels import Effort, meaning
 from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
 from leadcrm.sources.wholes import (
@@ -24,7 +24,6 @@ from leadcrm.sources.wholes import (
     TITLE_NAMES,
     VALUE_NAMES,
     VALUES,
-    Leaf,
     is_text,
     plain,
     spelled,

@@ -23,7 +23,8 @@ from leadcrm.sources.contacts import (
     MIN_DIGITS,
     PHONE,
     PLUS_PHONE,
-    contact_at_last,
+    Leaf,
+    contacts_at_last,
     digits_in,
     has_email_at_end,
     is_asked_phone,
@@ -35,7 +36,7 @@ from leadcrm.sources.contacts import (
 from leadcrm.sources.labels import BETWEEN_WORDS, KNOWN_MEANINGS, NAME, Effort, Meaning, fold, is_of_others, meaning
 from leadcrm.sources.leaves import is_part_of_name, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
-from leadcrm.sources.wholes import Leaf, phone_in_pieces
+from leadcrm.sources.wholes import phone_in_pieces
 
 MAX_JOINED = 100
 """Values of a list that are joined to one text, such as several choices."""
@@ -175,14 +176,11 @@ class LeadMapping:
 
     def _fill_at_last(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:
         """Take the lead's contact in words, or else somebody else's: a lead whom nobody can reach is lost."""
-        for is_others in (False, True):
-            for labels, value in found:
-                field = contact_at_last(labels, value, inputs.effort, is_others=is_others)
-                index = INDEX_OF_COLUMN[field] if field else -1
-                if field and _says_nothing(columns[index]) and index not in self.own:
-                    columns[index] = scalar_of(value, inputs)
-            if not (_says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX])):
-                return
+        is_others: bool | None = None
+        for field, value, is_anothers in contacts_at_last(found, inputs.effort):
+            index = INDEX_OF_COLUMN[field]
+            if _says_nothing(columns[index]) and index not in self.own and is_others in (None, is_anothers):
+                columns[index], is_others = scalar_of(value, inputs), is_anothers
 
     def _recognize(self, columns: list[str | None], unlabelled: Sequence[Leaf], effort: Effort | None) -> None:
         """Recognize an email and a phone by themselves, where no label says what they are."""

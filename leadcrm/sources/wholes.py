@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, TypeGuard
 
-from leadcrm.sources.contacts import is_contact
+from leadcrm.sources.contacts import Leaf, is_contact
 from leadcrm.sources.labels import KNOWN_MEANINGS, is_of_others
 
 MAX_NAME = 40
@@ -66,9 +66,6 @@ _AREAS = _spellings_of("area") | _spellings_of("area_code")
 
 MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS, ("q",))
 """An object without any of these is neither a pair nor a contact in pieces."""
-
-Leaf = tuple[tuple[str, ...], Any]
-"""The labels of a value, the best first, and the value."""
 
 
 def whole(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:

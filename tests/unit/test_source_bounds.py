@@ -64,6 +64,8 @@ def loop_s(source: Source, body: bytes, content_type: str = JSON, encoding: str 
         labels._meanings.clear()
         labels._folds.clear()
         labels._of_others.clear()
+        labels._rests.clear()
+        labels._contacts.clear()
         started = thread_time()
         row = arrival(source, body, content_type, encoding=encoding).interpreted(at_leisure=False)
         times.append(thread_time() - started)
@@ -193,11 +195,15 @@ def test_labels_are_remembered_as_far_as_they_are_short() -> None:
     labels._meanings.clear()
     labels._folds.clear()
     labels._of_others.clear()
+    labels._rests.clear()
+    labels._contacts.clear()
     for number in range(100):
         labels.meaning(f"{number}" * 1_000)
         labels.fold(f"{number}" * 1_000)
         labels.is_of_others(f"{number}" * 1_000)
-    remembered = [*labels._meanings, *labels._folds, *labels._of_others]
+        labels.meaning_of_rest(f"{number}" * 1_000)
+        labels.may_ask_for_contact(f"{number}" * 1_000)
+    remembered = [*labels._meanings, *labels._folds, *labels._of_others, *labels._rests, *labels._contacts]
     assert sum(map(len, remembered)) < 20_000
 
 
