@@ -150,6 +150,8 @@ def contacts_at_last(found: Sequence[Leaf], effort: Effort | None) -> Iterator[t
         else:
             if type(value) is not str or value[-1:] != ">":
                 continue
+        if type(value) is list and value:
+            value = value[0]  # noqa: PLW2901 - the first of several
         text = value if type(value) is str else str(value) if type(value) is int else ""
         if len(text) > MAX_CONTACT or not ("@" in text or MIN_DIGITS <= digits_in(text) <= MAX_DIGITS):
             continue

@@ -188,6 +188,8 @@ class LeadMapping:
         takes_email = columns[_EMAIL_INDEX] is None and _EMAIL_INDEX not in self.own
         takes_phone = columns[_PHONE_INDEX] is None and _PHONE_INDEX not in self.own
         for labels, value in unlabelled:
+            if type(value) is int and takes_phone and is_asked_phone(labels[0], str(value), effort):
+                value = str(value)  # noqa: PLW2901 - a phone that is sent as a number
             if type(value) is not str or len(value) > 254:
                 continue
             label = labels[-1]
