@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from time import monotonic, sleep
 
 import pytest
@@ -100,18 +101,20 @@ def test_every_command_does_its_work(
 def test_it_is_healthy_soon_and_not_much_later_than_the_source(
     executable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    best_s, best_of_source_s = 60.0, 60.0
+    best_s, of_the_source = 60.0, []
     for trial in range(MOST_TRIALS):
         monkeypatch.setenv("LEADCRM_TEST_EXECUTABLE", str(executable))
+        took_s = _start_s(tmp_path / f"{trial}")
         # Beside the start: a machine that other work shares is fast and slow by turns.
-        best_s = min(best_s, _start_s(tmp_path / f"{trial}") / slowness(1))
+        best_s = min(best_s, took_s / slowness(1))
         monkeypatch.delenv("LEADCRM_TEST_EXECUTABLE")
-        best_of_source_s = min(best_of_source_s, _start_s(tmp_path / f"{trial}-source") / slowness(1))
-        if best_s < MOST_START_S and best_s < MOST_TIMES_THE_SOURCE * best_of_source_s:
+        # Of two that follow each other: the best of each may be from a fast and from a slow turn.
+        of_the_source.append(took_s / _start_s(tmp_path / f"{trial}-source"))
+        if best_s < MOST_START_S and median(of_the_source) < MOST_TIMES_THE_SOURCE:
             break
-    print(f"healthy after {best_s:.3f} s, from source after {best_of_source_s:.3f} s")
+    print(f"healthy after {best_s:.3f} s, {median(of_the_source):.2f} times what the source takes")
     assert best_s < MOST_START_S
-    assert best_s < MOST_TIMES_THE_SOURCE * best_of_source_s
+    assert median(of_the_source) < MOST_TIMES_THE_SOURCE
 
 
 def test_version_takes_less_than_half_a_second(executable: Path, tmp_path: Path) -> None:
