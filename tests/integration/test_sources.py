@@ -8,7 +8,6 @@ import hmac
 import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leadcrm.sources.live import SEEN_FILE
 from tests.conftest import server_starter
 from tests.support.client import Answer
 from tests.support.crm import run_command
@@ -89,7 +89,8 @@ def server(
     file.write_text(SOURCES)
     for start in server_starter(request.node, tmp_path_factory.mktemp("server")):
         server = start(shared_database, environment={"SOURCES_FILE": str(file), "ADMIN_TOKEN": "admin"})
-        wait_until(partial(Rows(shared_database).select, "SELECT version FROM source_versions"), what="a version")
+        # The process writes it once it knows its version, which the database has before.
+        wait_until((server.data_dir / SEEN_FILE).exists, what="a version")
         yield server
 
 
