@@ -6,14 +6,13 @@ The index by time finds the leads of the period. They are gathered once and then
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
 from itertools import pairwise
 from uuid import UUID
 
-from pony.orm import count, raw_sql, select
+from pony.orm import raw_sql, select
 
 from leadcrm.configuration.time_zone import UTC, TimeZone
 from leadcrm.crm.dialects import Step, Unit, dialect_of
@@ -24,9 +23,6 @@ from leadcrm.database.states import UNSTORED_STATES
 
 MAX_VALUES = 200
 """Values of one dimension: the most frequent."""
-
-_MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
-"""Between the two readings of the clock for a row's id and for its time. They are microseconds apart."""
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -162,33 +158,31 @@ def moment_of(text: str) -> datetime:
 def _count_outcomes(
     entities: Entities, period: LeadFilter, steps: _Steps, sources: Sequence[str]
 ) -> dict[str, dict[datetime, int]]:
-    """Count the rows that are no leads. There may be as many of them as leads, so an index must find them."""
-    since, until = period.since, period.until
-    assert since is not None
-    assert until is not None
-    counts: dict[str, Counter[str]] = {state: Counter() for state in UNSTORED_STATES}
-    # Ids begin with the time and are indexed within a state: they narrow the rows, the times select them.
-    low = lowest_id(since, -_MAX_CLOCK_DIFFERENCE)
-    high = lowest_id(until, _MAX_CLOCK_DIFFERENCE)
-    start = raw_sql(dialect_of(entities).truncate('"row".received_at', steps.unit), str)
-    states = UNSTORED_STATES
-    query = select(
-        (row.state, start, count())
-        for row in entities.raw_lead
-        # The first condition matches the partial index's predicate. By the second alone SQLite finds them in that
-        # index: else it goes through all rows of the period by their ids.
-        if row.state != "stored"
-        and row.state in states
-        and row.id >= low
-        and row.id < high
-        and row.received_at >= since
-        and row.received_at < until
-    )
-    if sources:
-        query = query.where(lambda row: row.source in sources)
-    for state, text, rows in query:
-        counts[state][str(text)] = rows
-    return {state: steps.gather(by_unit) for state, by_unit in counts.items()}
+    """Count the rows that are no leads, by the times that their ids begin with.
+
+    There may be as many of them as leads, and all that is read of them an index has.
+    """
+    assert period.since is not None
+    assert period.until is not None
+    time = raw_sql(dialect_of(entities).id_time('"row".id'), str)
+    low, high = lowest_id(period.since), lowest_id(period.until)
+    ends = [lowest_id(start).hex[:12] for start in steps.starts[1:]]
+    outcomes: dict[str, dict[datetime, int]] = {}
+    for state in UNSTORED_STATES:
+        # The first condition matches the partial index's predicate.
+        query = select(
+            time
+            for row in entities.raw_lead
+            if row.state != "stored" and row.state == state and row.id >= low and row.id < high
+        ).without_distinct()
+        if sources:
+            query = query.where(lambda row: row.source in sources)
+        times = sorted(query)
+        places = (0, *(bisect_left(times, end) for end in ends), len(times))
+        outcomes[state] = {
+            start: end - begin for start, (begin, end) in zip(steps.starts, pairwise(places), strict=True)
+        }
+    return outcomes
 
 
 def lowest_id(at: datetime, offset: timedelta = timedelta()) -> UUID:
