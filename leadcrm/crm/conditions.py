@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -60,6 +60,16 @@ def part_by_arrival(lead_filter: LeadFilter) -> LeadFilter:
         (part.values for part in indexed_parts(lead_filter) if part.values and len(part.values[0][1]) == 1), ()
     )
     return LeadFilter(values=values, since=lead_filter.since, until=lead_filter.until, tests="include")
+
+
+def every(tests: Iterable[Condition]) -> Condition:
+    """Return the condition for what passes all tests, one by one, without their indexes.
+
+    The database might take one of them for that of the order or of a search, and read all that it holds.
+    """
+    parts = list(tests)
+    texts = [text for _, values in parts for text in values]
+    return f"CASE WHEN {' AND '.join(f'({test})' for test, _ in parts) or '1 = 1'} THEN 1 END = 1", texts
 
 
 def moment_text(at: datetime) -> str:

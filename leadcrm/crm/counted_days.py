@@ -24,7 +24,7 @@ from typing import NamedTuple
 import orjson
 from pony.orm import raw_sql, select
 
-from leadcrm.crm.day_columns import pack_columns
+from leadcrm.crm.day_columns import PackedDay, pack_day
 from leadcrm.crm.dialects import Unit, chars_of
 from leadcrm.crm.leads import LeadFilter
 from leadcrm.crm.statistics import lowest_id
@@ -53,10 +53,14 @@ _DAY = '"row".day'
 
 
 class DayRecord(NamedTuple):
-    """What is kept of a day's leads, packed: their numbers by value, and the columns that filters need, if kept."""
+    """What is kept of a day's leads: their numbers by value, and what is packed of each."""
 
     counts: bytes
-    columns: bytes | None
+    packed: PackedDay
+
+    def attributes(self) -> dict[str, bytes | None]:
+        """Return the values of the row by their names."""
+        return {"counts": self.counts, **self.packed._asdict()}
 
 
 def days_kept(entities: Entities, begin: date, end: date, *, columns: bool) -> list[date]:
@@ -72,22 +76,19 @@ def days_kept(entities: Entities, begin: date, end: date, *, columns: bool) -> l
     return [] if changed is None else sorted(day for day in map(_to_date, kept) if day not in changed)
 
 
-def read_days(entities: Entities, days: Sequence[date], *, columns: bool) -> Iterator[tuple[date, bytes]]:
-    """Yield what is kept of days: their counts, or their columns. The caller holds the session.
+def read_days(entities: Entities, days: Sequence[date], *names: str) -> Iterator[tuple[date, tuple[bytes, ...]]]:
+    """Yield what is kept of days, by the names of the attributes. The caller holds the session.
 
-    A day that is gone since it was found is left out. One that is read later than it was found has no older counts.
+    A day that is gone since it was found is left out, or that lacks one of them. One that is read later than it was
+    found has no older counts.
     """
-    rows = entities.counted_day
+    wanted = ", ".join(f"row.{name}" for name in names)
+    text = f"(raw_sql(_DAY, str), {wanted}) for row in entities.counted_day if row.day in some"
     for start in range(0, len(days), DAYS_AT_ONCE):
         some = days[start : start + DAYS_AT_ONCE]
-        if columns:
-            found = select(
-                (raw_sql(_DAY, str), row.columns) for row in rows if row.day in some and row.columns is not None
-            )
-        else:
-            found = select((raw_sql(_DAY, str), row.counts) for row in rows if row.day in some)
-        for day, packed in found.without_distinct()[:]:
-            yield _to_date(day), packed
+        for day, *packed in select(text, globals(), {"entities": entities, "some": some}).without_distinct()[:]:
+            if None not in packed:
+                yield _to_date(day), tuple(packed)
         forget_results(entities)
 
 
@@ -106,7 +107,7 @@ def count_day(entities: Entities, day: date) -> DayRecord:
     counts = count_by_values(entities, LeadFilter(since=start, until=start + DAY), "quarter")
     # In one order, so that equal counts are equal bytes.
     pairs = {name: sorted(counter.items(), key=_by_value) for name, counter in counts.items()}
-    return DayRecord(zlib.compress(orjson.dumps(pairs), level=1), pack_columns(entities, day))
+    return DayRecord(zlib.compress(orjson.dumps(pairs), level=1), pack_day(entities, day))
 
 
 def add_counts(days: Iterable[bytes], total: Counts, unit: Unit) -> None:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from pony.orm import raw_sql, select
 
-from leadcrm.crm.conditions import part_by_arrival
+from leadcrm.crm.conditions import Condition, conditions, part_by_arrival
+from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import FILTER_COLUMNS, Cursor, LeadFilter
-from leadcrm.crm.past_days import number_with_days
-from leadcrm.crm.queries import after_cursor, narrow, narrow_down_to, newest_first, select_places, within
+from leadcrm.crm.past_days import in_stretches, number_with_days, stretches_of
+from leadcrm.crm.queries import after_cursor, narrow, narrow_down_to, newest_first, select_places, where_sql, within
 from leadcrm.crm.search import LOOKED_THROUGH
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -69,6 +70,8 @@ def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
     end = _end_of_look(entities, lead_filter, LOOKED_THROUGH) if lead_filter.contains else None
     if end is None:
         rows = select(raw_sql("1", int) for lead in entities.lead).without_distinct()
+        if (times := _times_of_few(entities, lead_filter)) is not None:
+            rows = where_sql(rows, *times)
         found = len(narrow(entities, rows, lead_filter)[: MAX_COUNTED + 1])
         if found <= MAX_COUNTED:
             return Count(found, is_exact=True)
@@ -77,6 +80,16 @@ def _count(entities: Entities, lead_filter: LeadFilter) -> Count:
     if end is not None:
         return _conclude(entities, lead_filter, end)
     return Count(_estimate(entities, lead_filter), is_exact=False)
+
+
+def _times_of_few(entities: Entities, lead_filter: LeadFilter) -> Condition | None:
+    """Return the condition for when leads of a click id arrived; None for others, and where that may be always."""
+    if not any(column == "click_id" for column, _ in lead_filter.values):
+        return None
+    stretches = stretches_of(entities, lead_filter)
+    return (
+        None if stretches is None else in_stretches(entities, stretches, conditions(dialect_of(entities), lead_filter))
+    )
 
 
 def _end_of_look(entities: Entities, lead_filter: LeadFilter, leads: int, after: Cursor | None = None) -> Cursor | None:

@@ -17,14 +17,16 @@ from functools import lru_cache
 from itertools import accumulate, compress, pairwise
 from string import ascii_uppercase
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from psycopg2.extensions import encodings
 
+from leadcrm.crm.click_ids import CHARS, pack_click_ids
 from leadcrm.crm.dialects import Unit, chars_of, dialect_of
 from leadcrm.crm.leads import FILTER_COLUMNS, LeadFilter
 from leadcrm.crm.tallies import Tally
+from leadcrm.crm.touches import pack_touches, touch_sql
 from leadcrm.crm.value_counts import DIMENSIONS, LONGEST_VALUE, Counts, gathered_sql
 from leadcrm.database.entities import Entities, quoted_table
 from leadcrm.database.postgres import COMPLETE_ENCODINGS
@@ -33,6 +35,9 @@ COLUMNS = tuple(column for column in FILTER_COLUMNS if column != "click_id")
 
 MAX_LEADS = 65_536
 """Of a day: more are counted by the database. Their values have numbers of two bytes."""
+
+MANY = 50
+"""So many wanted leads of a day are worth looking at all of it: they fill a page."""
 
 FEW = 8
 """Where fewer than one of so many leads of a day are let through, those are looked at one by one."""
@@ -45,33 +50,52 @@ _LENGTHS = Struct(f"<{len(_NAMES)}I")
 _Matches = Callable[[str | None], bool]
 
 
-def pack_columns(entities: Entities, day: date) -> bytes | None:
-    """Return the columns of a day's leads; None where they are too many or too long. The caller holds the session."""
+class PackedDay(NamedTuple):
+    """What is packed of a day's leads, nothing where they are too many or their values too long.
+
+    Attributes:
+        columns: What filters need.
+        click_ids: Which of them no lead has.
+        touches: How soon people touched each, in the order of the columns.
+    """
+
+    columns: bytes | None = None
+    click_ids: bytes | None = None
+    touches: bytes | None = None
+
+
+def pack_day(entities: Entities, day: date) -> PackedDay:
+    """Pack a day's leads. The caller holds the session."""
     start = datetime.combine(day, time())
     period = LeadFilter(since=start, until=start + timedelta(days=1), tests="include")
     dialect = dialect_of(entities)
     texts = (f"substr(CAST({column} AS text), 1, {LONGEST_VALUE}) AS {column}" for column in COLUMNS)
-    columns = f"{dialect.truncate('lead.created_at', 'quarter')} AS step, is_test, {', '.join(texts)}"
+    columns = f"{dialect.truncate('lead.created_at', 'quarter')} AS step, is_test, {', '.join(texts)}, "
+    # All at once: on PostgreSQL another statement might see other leads.
+    columns += f"substr(click_id, 1, {CHARS}) AS click_id, {touch_sql(entities)} AS touch"
     sql, values = gathered_sql(dialect, quoted_table(entities.lead), columns, period)
     rows = entities.database.select(
         f"* FROM ({sql} ORDER BY created_at, id LIMIT {MAX_LEADS + 1}) AS listed", values, {}
     )
     if len(rows) > MAX_LEADS:
-        return None
+        return PackedDay()
+    *filtered, click_ids, touches = zip(*rows, strict=True) if rows else ((), ())
     pieces = []
-    for number, column in enumerate(zip(*rows, strict=True)):
+    for number, column in enumerate(filtered):
         # The first two are times and booleans, in the types of the database.
         texts_of_leads = [_text(value) for value in column] if number < 2 else column
-        known = {value: place for place, value in enumerate(dict.fromkeys(texts_of_leads))}
+        # Mostly the same ones as on other days, so that in one order they are read once. Steps come in that of time.
+        listed = sorted(set(texts_of_leads), key=lambda value: (value is not None, value or ""))
+        known = {value: place for place, value in enumerate(listed)}
         if any(value is not None and len(value) >= LONGEST_VALUE for value in known):
-            return None
+            return PackedDay()
         numbers = array(_code(len(known)), map(known.__getitem__, texts_of_leads))
         head = orjson.dumps(list(known))
         pieces.append(
             zlib.compress(len(head).to_bytes(4, "little") + head + _little_endian(numbers).tobytes(), level=1)
         )
     lengths = b"".join(len(piece).to_bytes(4, "little") for piece in pieces)
-    return lengths + b"".join(pieces)
+    return PackedDay(lengths + b"".join(pieces), pack_click_ids(click_ids), pack_touches(touches))
 
 
 def _text(value: Any) -> str:
@@ -120,16 +144,16 @@ class ColumnFilter:
         """Add the leads of days that it lets through to other counts, by every name of these and units of time."""
         tallies = {name: Tally(counter) for name, counter in total.items() if name != "step"}
         for packed in days:
-            day = _Day(packed)
+            day = Day(packed)
             known: dict[str, str | None] = {}
-            chosen = self._choose(day, known)
+            chosen = self.choose(day, known)
             leads = chosen.count(1)
             if not leads:
                 continue
             places = list(compress(range(len(chosen)), chosen)) if leads * FEW < len(chosen) else None
             _add_steps(*day.unpack("step"), chosen, unit, total["step"])
             for name, tally in tallies.items():
-                values, numbers = ([known[name]], b"") if name in known else day.unpack(name)
+                values, numbers = ((known[name],), b"") if name in known else day.unpack(name)
                 if len(values) == 1:
                     total[name][values[0]] += leads
                 elif places is not None:
@@ -142,21 +166,27 @@ class ColumnFilter:
         for tally in tallies.values():
             tally.finish()
 
-    def count_statuses(self, packed: bytes, column: str) -> Iterator[tuple[str | None, str | None, int]]:
-        """Yield each value of a column with each status and the number of a day's leads that it lets through."""
-        day = _Day(packed)
-        chosen = self._choose(day)
-        values, numbers = day.unpack(column)
-        statuses, places = day.unpack("status")
-        for (number, place), leads in Counter(compress(zip(numbers, places, strict=True), chosen)).items():
-            yield values[number], statuses[place], leads
-
     def count(self, packed: bytes) -> int:
         """Return the number of a day's leads that it lets through."""
-        return self._choose(_Day(packed)).count(1)
+        return self.choose(Day(packed)).count(1)
 
-    def _choose(self, day: _Day, known: dict[str, str | None] | None = None) -> bytes:
-        """Return a one for each lead that it lets through and a nought for each other.
+    def find(self, packed: bytes, start: datetime) -> Iterator[tuple[datetime, datetime, int, int]]:
+        """Yield when leads of a day arrived that it lets through: from, until, their number, and that of all then.
+
+        These are quarters of an hour, or the day, whose start the caller knows, where that has many.
+        """
+        day = Day(packed)
+        chosen = self.choose(day)
+        if (leads := chosen.count(1)) >= MANY:
+            yield start, start + timedelta(days=1), leads, len(chosen)
+        elif leads:
+            steps, numbers = day.unpack("step")
+            for number, hits in Counter(compress(numbers, chosen)).items():
+                quarter = datetime.fromisoformat(str(steps[number]))
+                yield quarter, quarter + timedelta(minutes=15), hits, numbers.count(number)
+
+    def choose(self, day: Day, known: dict[str, str | None] | None = None) -> bytes:
+        """Return a one for each lead that it lets through and a nought for each other; nothing where there is none.
 
         Args:
             day: The day.
@@ -173,11 +203,18 @@ class ColumnFilter:
             if known is not None and hits.count(1) == 1:
                 known[name] = values[hits.index(1)]
             if 0 in hits:
-                chosen &= int.from_bytes(_translate(numbers, hits), "little")
+                chosen &= int.from_bytes(translate(numbers, hits), "little")
         return b"\1" * leads if chosen == -1 else chosen.to_bytes(leads, "little")
 
 
-def _translate(numbers: bytes | array[int], hits: bytes) -> bytes:
+def both(chosen: bytes, others: bytes) -> bytes:
+    """Return a one for each lead that has one in both."""
+    return (int.from_bytes(chosen, "little") & int.from_bytes(others, "little")).to_bytes(len(chosen), "little")
+
+
+def translate(numbers: bytes | array[int], hits: bytes) -> bytes:
+    """Return for each lead the byte of `hits` at its number."""
+    """Return for each lead the byte of `hits` at its number."""
     if isinstance(numbers, bytes):
         return numbers.translate(hits.ljust(256))
     # By either byte of the numbers: one by one it takes twenty times as long.
@@ -191,7 +228,7 @@ def _translate(numbers: bytes | array[int], hits: bytes) -> bytes:
     return chosen.to_bytes(len(lows), "little")
 
 
-class _Day:
+class Day:
     """The packed columns of a day, each unpacked when it is asked for."""
 
     def __init__(self, packed: bytes) -> None:
@@ -200,16 +237,21 @@ class _Day:
         self._packed = packed
         self._pieces = dict(zip(_NAMES, pairwise(accumulate(lengths, initial=_LENGTHS.size)), strict=False))
 
-    def unpack(self, name: str) -> tuple[list[str | None], bytes | array[int]]:
+    def unpack(self, name: str) -> tuple[tuple[str | None, ...], bytes | array[int]]:
         """Return the values of a column, and for each lead the number of its value."""
         if not self._packed:
-            return [], b""
+            return (), b""
         begin, end = self._pieces[name]
         data = zlib.decompress(self._packed[begin:end])
         head = 4 + int.from_bytes(data[:4], "little")
-        values = orjson.loads(data[4:head])
+        values = _read_values(data[4:head])
         numbers = data[head:]
         return values, numbers if _code(len(values)) == "B" else _little_endian(array("H", numbers))
+
+
+@lru_cache(maxsize=64)
+def _read_values(data: bytes) -> tuple[str | None, ...]:
+    return tuple(orjson.loads(data))
 
 
 def _add_steps(

@@ -131,8 +131,10 @@ class DayKeeper:
     def _lacking(self, entities: Entities, begin: datetime, end: datetime) -> list[date]:
         """Return the days to count that are not kept, the newest first. The caller holds the session."""
         kept = set(select(row.day for row in entities.counted_day))
+        # Rows of an earlier version.
+        unfinished = set(select(row.day for row in entities.counted_day if row.touches is None))
         for day in kept:
-            self._compared.setdefault(day, monotonic())
+            self._compared.setdefault(day, monotonic() - (COMPARE_S if day in unfinished else 0))
         recently = now() - FAULT_PAUSE
         passed_by = set(select(fault.day for fault in entities.day_fault if fault.at > recently))
         passed_by.update(day for day, at in self._failed_at.items() if at > monotonic() - HICCUP_S)
@@ -148,9 +150,9 @@ class DayKeeper:
             for day, record in counted.items():
                 row = entities.counted_day.get_for_update(day=day)
                 if row is None:
-                    entities.counted_day(day=day, **record._asdict())
-                elif (row.counts, row.columns) != record:
-                    row.set(**record._asdict())
+                    entities.counted_day(day=day, **record.attributes())
+                elif any(getattr(row, name) != value for name, value in record.attributes().items()):
+                    row.set(**record.attributes())
             days = list(counted)
             select(fault for fault in entities.day_fault if fault.day in days).delete(bulk=True)
         for day in counted:

@@ -83,6 +83,10 @@ class Lead(NamedTuple):
         return self.updated_at.strftime("%Y%m%d%H%M%S%f")
 
 
+Values = tuple[tuple[str, tuple[str, ...]], ...]
+"""Columns, each with the values that it may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeadFilter:
     """Which leads to read; an empty part narrows nothing.
@@ -102,7 +106,7 @@ class LeadFilter:
     """
 
     ids: tuple[UUID, ...] = ()
-    values: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    values: Values = ()
     contains: tuple[tuple[str, tuple[str, ...]], ...] = ()
     since: datetime | None = None
     until: datetime | None = None

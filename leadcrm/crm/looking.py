@@ -1,7 +1,8 @@
 """Looking through leads in an order that an index holds, so many at once, for those that a filter lets through.
 
 The index of an order knows nothing of most filters: those are tested lead by lead, up to a number of leads. Where
-another index finds the few leads of a part of the filter, they are sorted instead, however far apart they lie.
+another index finds the few leads of a part of the filter, they are sorted instead, however far apart they lie. So are
+those of the days on which a filter lets any through, where what is kept of past days tells that they are few.
 """
 
 from __future__ import annotations
@@ -17,15 +18,22 @@ from pony.orm import desc, raw_sql, select
 
 from leadcrm.crm.conditions import Condition, conditions, indexed_parts, moment_text, part_by_arrival
 from leadcrm.crm.dialects import dialect_of
-from leadcrm.crm.leads import Lead, LeadFilter
+from leadcrm.crm.leads import Lead, LeadFilter, Values
+from leadcrm.crm.past_days import Stretch, in_stretches, stretches_of
 from leadcrm.crm.queries import narrow, narrow_one_by_one, select_leads, to_leads, where_sql
 from leadcrm.database.entities import Entities
 
 LOOKED_AT_FIRST = 1_000
 """Leads that fill a page mostly. Then nothing else is asked."""
 
+LOOKED_AT_NEXT = 20_000
+"""Leads that are looked at before what is kept of past days is: some ten milliseconds against some tens."""
+
 FEW = 20_000
 """Up to this many leads are sorted for a page: some tens of milliseconds."""
+
+FEW_OF_DAYS = 100_000
+"""Up to this many leads of some times are tested for a page: some tens of milliseconds."""
 
 
 class Part(NamedTuple):
@@ -37,6 +45,7 @@ class Part(NamedTuple):
         is_descending: Whether the latest comes first.
         indexed: What its index has of leads, as the index says it.
         own: Which of those are its leads.
+        values: What a filter would ask for besides, to have its leads and no others, where it can.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Part(NamedTuple):
     is_descending: bool
     indexed: tuple[Condition, ...] = ()
     own: tuple[Condition, ...] = ()
+    values: Values = ()
 
 
 class Spot(NamedTuple):
@@ -102,6 +112,7 @@ class Look:
     def __init__(self, entities: Entities, lead_filter: LeadFilter) -> None:
         self._entities = entities
         self._filter = lead_filter
+        self._known: dict[Values, list[Stretch] | None] = {}
 
     def find(
         self, part: Part, after: Spot | None, count: int, *, most: int | None, stop: datetime | None = None
@@ -115,19 +126,30 @@ class Look:
             most: How many are looked at, where no index finds few; None for all.
             stop: The last time that is of any use.
         """
-        if part.column == "created_at" and not part.indexed:
+        is_by_arrival = part.column == "created_at" and not part.indexed
+        # Then past days tell how many of its leads they have.
+        is_of_filter = part.column == "created_at" and bool(part.values or not (part.indexed or part.own))
+        if is_by_arrival:
             by_arrival = replace(part_by_arrival(self._filter), since=None, until=None)
             part = part._replace(indexed=tuple(conditions(dialect_of(self._entities), by_arrival)))
         span = self._span(part, after, stop)
         if self._filter.ids:
-            return Found(self._sort(span, count), None, 0)
-        first = LOOKED_AT_FIRST if most is None else min(most, LOOKED_AT_FIRST)
-        found = self._walk(span, count, first)
+            return Found(self._sort(span, count, self._filter), None, 0)
+        found = self._walk(span, count, least(most, LOOKED_AT_FIRST))
         if found.end is None:
             return found
         if self._few:
-            return Found(self._sort(span, count), None, FEW)
-        return found if first == most else self._walk(span, count, most)
+            return Found(self._sort(span, count, self._few), None, FEW)
+        if most is None or most > LOOKED_AT_FIRST:
+            found = self._walk(span, count, least(most, LOOKED_AT_NEXT))
+            if found.end is None:
+                return found
+        times = self._times(span, self._filter.values)
+        if times is None and is_of_filter:
+            times = self._times(span, self._filter.values + part.values, count)
+        if times is not None:
+            return Found(self._sort(span, count, self._filter, times), None, FEW)
+        return found if found.looked == most else self._walk(span, count, most)
 
     def _span(self, part: Part, after: Spot | None, stop: datetime | None) -> _Span:
         first = None if after is None else after.at
@@ -165,13 +187,13 @@ class Look:
             return query.order_by(lambda: (desc(getattr(lead, column)), desc(lead.raw.id)))
         return query.order_by(lambda: (getattr(lead, column), lead.raw.id))
 
-    def _sort(self, span: _Span, count: int) -> list[Lead]:
-        """Return the next leads among the few that an index finds."""
+    def _sort(self, span: _Span, count: int, few: LeadFilter, times: Condition | None = None) -> list[Lead]:
+        """Return the next leads among the few that an index finds: by a part of the filter, or by some times."""
         part = span.part
         # The column alone would bring in the index of the order.
         time = f"coalesce(lead.{part.column}, lead.{part.column})"
         ids = select(lead.raw.id for lead in self._entities.lead).without_distinct()
-        ids = narrow(self._entities, ids, self._few or self._filter)
+        ids = narrow(self._entities, ids, few) if times is None else where_sql(ids, *times)
         tests = (*part.indexed, *part.own, *span.bounds(time))
         ids = narrow_one_by_one(self._entities, ids, self._filter, tests)
         direction = " DESC" if part.is_descending else ""
@@ -190,6 +212,53 @@ class Look:
             if not narrow(self._entities, rows, part)[FEW : FEW + 1]:
                 return part
         return None
+
+    def _times(self, span: _Span, values: Values, enough: int | None = None) -> Condition | None:
+        """Return the condition for the times at which leads of a span arrived; None where there may be too many.
+
+        Args:
+            span: The span.
+            values: What the filter asks for, or that and what only leads of the part have.
+            enough: How many leads are; None for all that the filter lets through.
+        """
+        if (stretches := self._stretches(values)) is None:
+            return None
+        if span.part.column == "created_at":
+            stretches = [stretch for stretch in stretches if _overlaps(stretch, span.low, span.high)]
+        chosen: list[Stretch] = []
+        leads = hits = 0
+        for stretch in reversed(stretches) if span.part.is_descending else stretches:
+            chosen.append(stretch)
+            leads += stretch.leads
+            # Of one that begins or ends outside, its leads may be those outside.
+            hits += stretch.hits if _is_within(stretch, span.low, span.high) else 0
+            if leads > FEW_OF_DAYS:
+                return None
+            if enough is not None and hits >= enough:
+                break
+        tests = (*conditions(dialect_of(self._entities), self._filter), *span.part.indexed, *span.part.own)
+        return in_stretches(self._entities, chosen, tests)
+
+    def _stretches(self, values: Values) -> list[Stretch] | None:
+        if values not in self._known:
+            self._known[values] = stretches_of(self._entities, replace(self._filter, values=values))
+        return self._known[values]
+
+
+def _overlaps(stretch: Stretch, low: datetime | None, high: datetime | None) -> bool:
+    is_later = low is None or stretch.until is None or stretch.until > low
+    return is_later and (high is None or stretch.since is None or stretch.since <= high)
+
+
+def least(most: int | None, leads: int) -> int:
+    """Return how many leads are looked at of so many, where there may be no limit."""
+    return leads if most is None else min(most, leads)
+
+
+def _is_within(stretch: Stretch, low: datetime | None, high: datetime | None) -> bool:
+    if stretch.since is None or stretch.until is None:
+        return False
+    return (low is None or low <= stretch.since) and (high is None or stretch.until <= high)
 
 
 def _beyond(query: Any, column: str, spot: Spot, *, is_later: bool) -> Any:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pony.orm import desc, raw_sql, select
 
-from leadcrm.crm.conditions import Condition, conditions
+from leadcrm.crm.conditions import Condition, conditions, every
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.leads import LONGEST_LISTED, Cursor, Lead, LeadFilter
 from leadcrm.database.entities import FIELD_COLUMNS, Entities
@@ -77,15 +77,10 @@ def narrow(entities: Entities, query: Any, lead_filter: LeadFilter) -> Any:
 
 
 def narrow_one_by_one(entities: Entities, query: Any, lead_filter: LeadFilter, more: Sequence[Condition] = ()) -> Any:
-    """Narrow a query as `narrow` does, and by more conditions, without their indexes.
-
-    The database might take one of them for that of the order or of a search, and read all that it holds.
-    """
+    """Narrow a query as `narrow` does, and by more conditions, without their indexes."""
     if ids := lead_filter.ids:
         query = query.where(lambda lead: lead.raw.id in ids)
-    tests = [*conditions(dialect_of(entities), lead_filter), *more]
-    every = " AND ".join(f"({condition})" for condition, _ in tests) or "1 = 1"
-    return where_sql(query, f"CASE WHEN {every} THEN 1 END = 1", [text for _, texts in tests for text in texts])
+    return where_sql(query, *every((*conditions(dialect_of(entities), lead_filter), *more)))
 
 
 def within(query: Any, since: datetime | None, until: datetime | None) -> Any:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from leadcrm.crm.conditions import Condition
 from leadcrm.crm.leads import Cursor, Lead, LeadFilter, Page, Reach
-from leadcrm.crm.looking import LOOKED_AT_FIRST, Look, Part, Spot
+from leadcrm.crm.looking import LOOKED_AT_FIRST, Found, Look, Part, Spot, least
 from leadcrm.crm.search import LOOKED_THROUGH, list_leads, most_looked_at
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
@@ -158,12 +158,19 @@ class _Order:
     def _by_change(self, after: SortCursor | None, *, is_descending: bool) -> Page:
         spot = None if after is None else Spot(after.at, after.id)
         count, most = self._limit + 1, self._most and self._most // 2
-        part = Part("", "updated_at", is_descending, indexed=((_CHANGED, ()),))
-        changed = self._look.find(part, spot, count, most=most)
-        # What lies past the last changed lead of the page is of no use to it.
-        stop = changed.leads[-1].updated_at if len(changed.leads) == count else changed.end and changed.end.at
-        part = Part("", "created_at", is_descending, own=((f"NOT ({_CHANGED})", ()),))
-        unchanged = self._look.find(part, spot, count, most=most, stop=stop)
+        part_changed = Part("", "updated_at", is_descending, indexed=((_CHANGED, ()),))
+        part_unchanged = Part("", "created_at", is_descending, own=((f"NOT ({_CHANGED})", ()),))
+        # What lies past the last lead of a page of one is of no use from the other.
+        changed = self._look.find(part_changed, spot, count, most=least(most, LOOKED_AT_FIRST))
+        if changed.end is None:
+            stop = _stop_of(changed, "updated_at", count)
+            unchanged = self._look.find(part_unchanged, spot, count, most=most, stop=stop)
+        else:
+            unchanged = self._look.find(part_unchanged, spot, count, most=most)
+            stop = (
+                unchanged.leads[-1].created_at if len(unchanged.leads) == count else unchanged.end and unchanged.end.at
+            )
+            changed = self._look.find(part_changed, spot, count, most=most, stop=stop)
         rows = [_Row(lead.updated_at, lead, "") for lead in changed.leads]
         rows += [_Row(lead.created_at, lead, "") for lead in unchanged.leads]
         rows.sort(key=_spot_of, reverse=is_descending)
@@ -206,10 +213,19 @@ _WITHOUT_CALL = Part("none", "created_at", is_descending=True, own=(("lead.call_
 
 def _with_status(status: str) -> Part:
     own: Condition = ("lead.status = ?", (status,))
+    part = Part(status, "created_at", is_descending=True, values=(("status", (status,)),))
     if status == "new":
-        return Part(status, "created_at", is_descending=True, own=(own,))
+        return part._replace(own=(own,))
     # The first is redundant, but it is the partial index's predicate.
-    return Part(status, "created_at", is_descending=True, indexed=(("lead.status <> 'new'", ()), own))
+    return part._replace(indexed=(("lead.status <> 'new'", ()), own))
+
+
+def _stop_of(found: Found, column: str, count: int) -> datetime | None:
+    """Return up to when leads of the other part are of use; None for ever."""
+    if len(found.leads) == count:
+        at: datetime = getattr(found.leads[-1], column)
+        return at
+    return found.end and found.end.at
 
 
 def _spot_of(row: _Row) -> Spot:

@@ -26,6 +26,8 @@ class Tally:
         """Set the counter to add to."""
         self._total = total
         self._number_of: dict[str | None, int] = {}
+        self._values: Sequence[str | None] = ()
+        self._table = b""
         self._numbers = bytearray()
         self._chosen = bytearray()
 
@@ -37,14 +39,23 @@ class Tally:
             numbers: The place of each lead's value among them.
             chosen: A one for each lead that counts, and a nought for each other.
         """
+        if len(self._numbers) > MAX_LEADS:
+            self.finish()
+        # Of most days they are those of the day before.
+        if values is not self._values:
+            self._learn(values)
+        self._numbers += numbers.translate(self._table)
+        self._chosen += chosen
+
+    def _learn(self, values: Sequence[str | None]) -> None:
+        """Make the table from the numbers of some leads' values to those of all."""
         known = self._number_of
         new = [value for value in values if value not in known]
-        if len(known) + len(new) > MAX_NUMBERS or len(self._numbers) > MAX_LEADS:
+        if len(known) + len(new) > MAX_NUMBERS:
             self.finish()
             new = list(values)
         known.update(zip(new, range(len(known), MAX_NUMBERS), strict=False))
-        self._numbers += numbers.translate(bytes(map(known.__getitem__, values)).ljust(256))
-        self._chosen += chosen
+        self._values, self._table = values, bytes(map(known.__getitem__, values)).ljust(256)
 
     def finish(self) -> None:
         """Add what has been counted, and begin anew."""
@@ -61,6 +72,7 @@ class Tally:
             if leads:
                 self._total[values[number]] += leads
         self._number_of.clear()
+        self._values = ()
         self._numbers.clear()
         self._chosen.clear()
 

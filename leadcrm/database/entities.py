@@ -285,6 +285,8 @@ def define_entities(database: Database, schema: str | None) -> Entities:
         day = PrimaryKey(date)
         counts = Required(bytes)
         columns = Optional(bytes, nullable=True)
+        click_ids = Optional(bytes, nullable=True)
+        touches = Optional(bytes, nullable=True)
 
     class DayFault(database.Entity):  # type: ignore[misc]
         _table_ = table("leads_days_faults")

@@ -14,14 +14,17 @@ import orjson
 import pytest
 from pony.orm import select
 
-from leadcrm.crm import counting, day_columns, outcomes
+from leadcrm.crm import counting, day_columns, looking, past_days
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
+from leadcrm.crm.counted_days import DAY
 from leadcrm.crm.counting import Count, count_leads
 from leadcrm.crm.day_keeping import DayKeeper
 from leadcrm.crm.leads import LeadFilter
-from leadcrm.crm.past_days import count_with_days, number_with_days, statuses_with_days
+from leadcrm.crm.outcomes import Outcome, outcomes_by
+from leadcrm.crm.past_days import count_with_days, number_with_days
 from leadcrm.crm.queries import narrow
+from leadcrm.crm.sorting import SORTS, list_sorted
 from leadcrm.crm.statistics import moment_of
 from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
@@ -112,13 +115,6 @@ def test_every_filter_lets_the_same_leads_through(entities: Entities, monkeypatc
                 # The texts of an hour differ in their length.
                 assert by_moment(kept.pop("step")) == by_moment(anew.pop("step")), name
                 assert kept == anew, name
-            for column in ("assigned_to", "marker"):
-                found: Counter[Any] = Counter()
-                for value, status, leads in statuses_with_days(entities, period, column, outcomes._statuses):
-                    found[value, status] += leads
-                assert found == {
-                    (value, status): n for value, status, n in outcomes._statuses(entities, period, column)
-                }
         for lead_filter in (LeadFilter(**parts), LeadFilter(since=SINCE, **parts)):
             assert count_leads(entities, lead_filter) == Count(number_by_rows(entities, lead_filter), True), name
     # However many there are, what past days tell is exact.
@@ -128,6 +124,101 @@ def test_every_filter_lets_the_same_leads_through(entities: Entities, monkeypatc
     monkeypatch.setattr(counting, "LOOKED_THROUGH", 10)
     casinos = LeadFilter(values=(("assigned_to", ("anna",)),), contains=(("offer", ("casino",)),))
     assert count_leads(entities, casinos) == Count(number_by_rows(entities, casinos), True)
+
+
+def outcomes_of(entities: Entities) -> dict[tuple[str, str], list[Outcome]]:
+    found = {}
+    for name, parts in FILTERS.items():
+        period = LeadFilter(since=SINCE, until=NOW.replace(tzinfo=None) + timedelta(minutes=1), **parts)
+        for column in ("assigned_to", "marker"):
+            with session(entities):
+                found[name, column] = sorted(outcomes_by(entities, period, column), key=str)
+    return found
+
+
+def test_outcomes_are_the_same_of_what_is_kept(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:
+    anew = outcomes_of(entities)
+    assert sum(outcome.touched for outcome in anew["a value", "assigned_to"]) > 3
+    assert {outcome.touched for outcome in anew["nobody", "assigned_to"]} == {0}
+    keep_days(entities)
+    monkeypatch.setattr(past_days, "_WEEK", timedelta(hours=7))
+    assert outcomes_of(entities) == anew
+    with session(entities):
+        select(row for row in entities.counted_day).delete(bulk=True)
+    assert outcomes_of(entities) == anew, "week by week"
+
+
+def test_a_touch_within_the_second_counts_as_none_or_one(database: str) -> None:
+    keep(database, [submission(b'{"country":"LV"}', received_at=NOW - timedelta(seconds=at)) for at in (0, 600)])
+    bound = bind(url_of(database))
+    with session(bound):
+        ids = sorted(row.raw.id for row in bound.lead.select())
+    change_leads(bound, ids, {"status": "called"}, actor=ANNA)
+    with session(bound):
+        (outcome,) = outcomes_by(bound, LeadFilter(since=SINCE, until=NOW.replace(tzinfo=None) + DAY), "country")
+    bound.database.disconnect()
+    assert (outcome.leads, outcome.touched, outcome.statuses) == (2, 2, {"called": 2})
+    assert outcome.first_touch_s is not None
+    assert 0 <= outcome.first_touch_s < 300, "of an even number the lower one"
+
+
+def listed(entities: Entities, lead_filter: LeadFilter, sort: str, limit: int) -> list[UUID]:
+    ids: list[UUID] = []
+    after: Any = None
+    while True:
+        page = list_sorted(entities, lead_filter, sort, ("new", "won"), limit=limit, after=after)
+        ids += [lead.id for lead in page.leads]
+        if (after := page.next) is None:
+            return ids
+
+
+@pytest.mark.parametrize("few_of_days", [150, 0])
+def test_pages_of_the_days_that_have_leads_are_those_of_all(
+    entities: Entities, monkeypatch: pytest.MonkeyPatch, few_of_days: int
+) -> None:
+    late = NOW.replace(tzinfo=None) - timedelta(days=2, hours=5)
+    periods: list[dict[str, Any]] = [{}, {"since": SINCE, "until": late}, {"since": SINCE}]
+    filters = [LeadFilter(**parts, **periods[number % 3]) for number, parts in enumerate(FILTERS.values())]
+    pairs = [(each, sort) for number, each in enumerate(filters) for sort in (SORTS[1 + number % 7], "-arrived")]
+    expected = {(each, sort): listed(entities, each, sort, 1_000) for each, sort in pairs}
+    keep_days(entities)
+    # Of the columns only: none of the other indexes finds few.
+    for name, leads in (("LOOKED_AT_FIRST", 2), ("LOOKED_AT_NEXT", 4), ("FEW", 0), ("FEW_OF_DAYS", few_of_days)):
+        monkeypatch.setattr(looking, name, leads)
+    asked = []
+
+    def spy(entities: Entities, stretches: list[past_days.Stretch], tests: Any) -> Any:
+        asked.append(len(stretches))
+        return past_days.in_stretches(entities, stretches, tests)
+
+    monkeypatch.setattr(looking, "in_stretches", spy)
+    for (lead_filter, sort), ids in expected.items():
+        assert listed(entities, lead_filter, sort, 9) == ids, (lead_filter, sort)
+    assert (len(set(asked)) > 3) == (few_of_days > 0), "from none to all"
+
+
+def test_times_are_those_of_the_leads_that_a_filter_lets_through(
+    entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_days(entities)
+    click, country = (
+        LeadFilter(values=((name, (value,)),)) for name, value in (("click_id", "c-1"), ("country", "LV"))
+    )
+    with session(entities):
+        assert past_days.stretches_of(entities, LeadFilter(email="ann1@example.com")) is None
+        quarters = past_days.stretches_of(entities, country) or []
+        monkeypatch.setattr(day_columns, "MANY", 1)
+        days = past_days.stretches_of(entities, country) or []
+        of_click = past_days.stretches_of(entities, click) or []
+        monkeypatch.setattr(past_days, "MAX_OTHERS", 5)
+        assert past_days.stretches_of(entities, country) is None, "today has more"
+    assert len(of_click) > 4
+    assert len(quarters) > 3 * len(days) > 15
+    assert sum(each.hits for each in quarters) == sum(each.hits for each in days) > 20
+    assert sum(each.leads for each in quarters) * 3 < sum(each.leads for each in days)
+    for stretches in (quarters, days, of_click):
+        assert stretches == sorted(stretches, key=lambda each: each.since or datetime.min)  # noqa: DTZ901
+    assert count_leads(entities, click) == Count(number_by_rows(entities, click), True)
 
 
 @pytest.mark.parametrize(

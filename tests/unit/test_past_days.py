@@ -199,6 +199,18 @@ def test_nodes_whose_clocks_differ_count_every_lead_around_midnight(
     assert asked(entities) == asked(entities, anew=True)
 
 
+def test_what_an_earlier_version_did_not_keep_is_added_at_once(entities: Entities) -> None:
+    days = keep_days(entities)
+    with session(entities):
+        for row in entities.counted_day.select():
+            row.set(click_ids=None, touches=None)
+    keeper = DayKeeper()
+    for _ in days:
+        keeper.keep(entities)
+    with session(entities):
+        assert {row.day for row in entities.counted_day.select() if row.touches and row.click_ids} == days
+
+
 def test_what_is_erased_leaves_the_counts_with_its_lead(database: str, entities: Entities, old: Submission) -> None:
     day = old.received_at.date()
     assert day in keep_days(entities)

@@ -1,0 +1,54 @@
+"""What became of the leads of past days, by what is packed of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import compress
+
+from leadcrm.crm.day_columns import ColumnFilter, Day, both, translate
+from leadcrm.crm.tallies import Tally
+from leadcrm.crm.touches import OutcomeCounts, unpack_touches
+
+
+class DayOutcomes:
+    """Adds the outcomes of days to counts, by the values of a column."""
+
+    def __init__(self, wanted: ColumnFilter, column: str, total: OutcomeCounts) -> None:
+        """Set which leads, the column, one of `COLUMNS`, and what to add to."""
+        self._wanted = wanted
+        self._column = column
+        self._total = total
+        self._counters: dict[str, Counter[str | None]] = {}
+        self._tallies: dict[str, Tally] = {}
+
+    def add(self, packed: bytes, touches: bytes) -> None:
+        """Add the leads of a day that are wanted, by its columns and touches."""
+        day = Day(packed)
+        chosen = self._wanted.choose(day)
+        if 1 not in chosen:
+            return
+        values, numbers = day.unpack(self._column)
+        statuses, places = day.unpack("status")
+        for place, status in enumerate(statuses):
+            has_status = bytes(number == place for number in range(len(statuses)))
+            some = both(chosen, translate(places, has_status))
+            counter = self._counters.setdefault(str(status), Counter())
+            if isinstance(numbers, bytes):
+                self._tallies.setdefault(str(status), Tally(counter)).add(values, numbers, some)
+            else:
+                for number, leads in Counter(compress(numbers, some)).items():
+                    counter[values[number]] += leads
+        touched, seconds = unpack_touches(touches)
+        lists = [self._total.touches[value] for value in values]
+        of_touched = zip(compress(numbers, touched), compress(chosen, touched), seconds, strict=True)
+        for number, is_chosen, each in of_touched:
+            if is_chosen:
+                lists[number].append(each)
+
+    def finish(self) -> None:
+        """Add what has been counted."""
+        for tally in self._tallies.values():
+            tally.finish()
+        for status, counter in self._counters.items():
+            for value, leads in counter.items():
+                self._total.leads[value, status] += leads

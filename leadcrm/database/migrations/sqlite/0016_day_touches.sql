@@ -1,0 +1,5 @@
+-- serves_from: 0.1.0
+-- More of the leads of each past day: `click_ids` tells which of them none has, `touches` how soon people touched each. Null where
+-- `columns` is, and until the day is counted again.
+ALTER TABLE leads_days ADD COLUMN click_ids BLOB;
+ALTER TABLE leads_days ADD COLUMN touches BLOB;
