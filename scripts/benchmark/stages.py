@@ -19,6 +19,7 @@ from benchmark.systems import EACH_DATABASE, KINDS, System
 from tests.support.postgres import PostgresCluster
 
 SAMPLES_A_SECOND = 400
+CONNECTIONS = (1, 64)
 RULES = tuple(
     (stage, re.compile(pattern))
     for stage, pattern in (
@@ -46,13 +47,14 @@ ORDER = (*dict.fromkeys(stage for stage, _ in RULES), REST, UNLOCKED)
 
 
 def stages(cluster: PostgresCluster, folder: Path, *, seconds: float) -> str:
-    """Return a table of microseconds a lead by stage, at 64 connections."""
+    """Return a table of microseconds a lead by stage, for a lone sender and for 64."""
     columns: list[tuple[str, dict[str, float], str]] = []
     for name in EACH_DATABASE:
         with System(name, KINDS[name], cluster, folder / f"{name}-stages") as system:
-            columns.append(_of(system, folder / f"{name}.samples", seconds))
+            for connections in CONNECTIONS:
+                columns.append(_of(system, folder / f"{name}.samples", seconds, connections))
     lines = [
-        f"Microseconds of the server's CPU a lead, by stage, at 64 connections ({SAMPLES_A_SECOND} samples a second "
+        f"Microseconds of the server's CPU a lead, by stage and connections ({SAMPLES_A_SECOND} samples a second "
         f"for {seconds:g} s).",
         "",
         f"| stage | {' | '.join(label for label, _, _ in columns)} |",
@@ -65,18 +67,19 @@ def stages(cluster: PostgresCluster, folder: Path, *, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _of(system: System, samples: Path, seconds: float) -> tuple[str, dict[str, float], str]:
+def _of(system: System, samples: Path, seconds: float, connections: int) -> tuple[str, dict[str, float], str]:
     loads: list[Load] = []
     load_seconds = seconds + 4
 
     def run() -> None:
-        loads.append(run_load(system.url, system.kind.path, connections=64, seconds=load_seconds, key_in_body=False))
+        load = run_load(system.url, system.kind.path, connections=connections, seconds=load_seconds, key_in_body=False)
+        loads.append(load)
 
     before = system.cpu_seconds()
-    load = threading.Thread(target=run)
-    load.start()
+    sender = threading.Thread(target=run)
+    sender.start()
     _sample(system.pid, samples, seconds)
-    load.join()
+    sender.join()
     own, database = (after - first for after, first in zip(system.cpu_seconds(), before, strict=True))
     counted = _sorted(samples.read_text())
     requests = loads[0].requests
@@ -89,7 +92,7 @@ def _of(system: System, samples: Path, seconds: float) -> tuple[str, dict[str, f
         f"{loads[0].rate:,.0f} leads/s while sampled; the database's processes took {database / requests * 1e6:.0f} µs "
         "of CPU a lead."
     )
-    return ("PostgreSQL" if system.database_url else "SQLite", times, note)
+    return (f"{'PostgreSQL' if system.database_url else 'SQLite'}, {connections}", times, note)
 
 
 def _sample(pid: int, output: Path, seconds: float) -> None:
