@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 from leadcrm.database.data_dir import give_to_owner_of
 from leadcrm.database.deleted_log import opening
@@ -31,6 +32,9 @@ LOG_HEAD_BYTES = 32
 SQLITE_CHECKPOINT_PAGES = 4000
 """Log pages of 4 KiB at which a store runs a checkpoint after a commit. At SQLite's default of 1,000, every hundredth
 lead of a single sender waited milliseconds for one."""
+
+SWITCH_S = 2.0
+"""How long others may give a new file its log: milliseconds, on a busy machine."""
 
 _LATEST_CHECKPOINT_PAGES = 4 * SQLITE_CHECKPOINT_PAGES
 """Log pages at which a commit of any other connection runs one, where no store does it sooner, right after a look at
@@ -84,16 +88,23 @@ def _create(path: Path) -> None:
 
 def set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
     """Make commits durable (https://www.sqlite.org/pragma.html#pragma_synchronous) and enforce foreign keys."""
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError:
-        if not _is_empty(log_of(path)):
-            raise
-        # A backup that was copied over the file says that it has no log, and SQLite takes an empty one for none. Others
-        # who use it hold the file then. Appending harms no page that they write meanwhile.
-        with open(log_of(path), "ab") as log:
-            log.write(bytes(LOG_HEAD_BYTES))
-        connection.execute("PRAGMA journal_mode = WAL")
+    until = monotonic() + SWITCH_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if monotonic() > until:
+                raise
+            if _is_empty(log_of(path)):
+                # A backup that was copied over the file says that it has no log, and SQLite takes an empty one for
+                # none. Others who use it hold the file then. Appending harms no page that they write meanwhile.
+                with open(log_of(path), "ab") as log:
+                    log.write(bytes(LOG_HEAD_BYTES))
+            elif "locked" not in str(error):
+                raise
+            # Of several that open a new file at once, one gives it its log, and SQLite lets the others not wait for it.
+            sleep(0.01)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")

@@ -12,6 +12,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from threading import Timer
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -253,6 +254,22 @@ def test_a_lock_is_free_only_if_no_other_uses_the_data_folder_or_the_database(tm
         hold(data, database, exclusively=True) as is_free,
     ):
         assert (served, is_free) == (True, shared == "none")
+
+
+def test_a_new_file_is_opened_while_others_give_it_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "leads.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        # What SQLite answers to whoever would wait for each other, without a wait.
+        other.execute("BEGIN EXCLUSIVE")
+        timer = Timer(0.2, other.execute, ("COMMIT",))
+        timer.start()
+        open_sqlite(path, busy_timeout_s=0).close()
+        timer.join()
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite, "SWITCH_S", 0.1)
+        with pytest.raises(StoreUnavailable, match="locked"):
+            open_sqlite(path, busy_timeout_s=0)
 
 
 def test_a_new_file_is_not_for_every_user(tmp_path: Path) -> None:
