@@ -36,6 +36,9 @@ COLUMNS = tuple(column for column in FILTER_COLUMNS if column != "click_id")
 MAX_LEADS = 65_536
 """Of a day: more are counted by the database. Their values have numbers of two bytes."""
 
+MAX_REMEMBERED_BYTES = 8_192
+"""Of the values of a column, which are remembered for the next day: those of more are hardly the same then."""
+
 MANY = 50
 """So many wanted leads of a day are worth looking at all of it: they fill a page."""
 
@@ -55,7 +58,7 @@ class PackedDay(NamedTuple):
 
     Attributes:
         columns: What filters need.
-        click_ids: Which of them no lead has.
+        click_ids: The checksums of their click ids.
         touches: How soon people touched each, in the order of the columns.
     """
 
@@ -214,7 +217,6 @@ def both(chosen: bytes, others: bytes) -> bytes:
 
 def translate(numbers: bytes | array[int], hits: bytes) -> bytes:
     """Return for each lead the byte of `hits` at its number."""
-    """Return for each lead the byte of `hits` at its number."""
     if isinstance(numbers, bytes):
         return numbers.translate(hits.ljust(256))
     # By either byte of the numbers: one by one it takes twenty times as long.
@@ -244,7 +246,7 @@ class Day:
         begin, end = self._pieces[name]
         data = zlib.decompress(self._packed[begin:end])
         head = 4 + int.from_bytes(data[:4], "little")
-        values = _read_values(data[4:head])
+        values = _read_values(data[4:head]) if head <= MAX_REMEMBERED_BYTES else tuple(orjson.loads(data[4:head]))
         numbers = data[head:]
         return values, numbers if _code(len(values)) == "B" else _little_endian(array("H", numbers))
 

@@ -131,10 +131,11 @@ class DayKeeper:
     def _lacking(self, entities: Entities, begin: datetime, end: datetime) -> list[date]:
         """Return the days to count that are not kept, the newest first. The caller holds the session."""
         kept = set(select(row.day for row in entities.counted_day))
-        # Rows of an earlier version.
-        unfinished = set(select(row.day for row in entities.counted_day if row.touches is None))
         for day in kept:
-            self._compared.setdefault(day, monotonic() - (COMPARE_S if day in unfinished else 0))
+            self._compared.setdefault(day, monotonic())
+        # Rows of an earlier version are due.
+        half = select(row.day for row in entities.counted_day if row.columns is not None and row.touches is None)
+        self._compared.update((day, -COMPARE_S) for day in half)
         recently = now() - FAULT_PAUSE
         passed_by = set(select(fault.day for fault in entities.day_fault if fault.at > recently))
         passed_by.update(day for day, at in self._failed_at.items() if at > monotonic() - HICCUP_S)

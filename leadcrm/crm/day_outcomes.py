@@ -21,13 +21,19 @@ class DayOutcomes:
         self._counters: dict[str, Counter[str | None]] = {}
         self._tallies: dict[str, Tally] = {}
 
-    def add(self, packed: bytes, touches: bytes) -> None:
-        """Add the leads of a day that are wanted, by its columns and touches."""
+    def add(self, packed: bytes, touches: bytes) -> bool:
+        """Add the leads of a day that are wanted, by its columns and touches; return whether those are of one moment.
+
+        A program of an earlier version counts a day anew without its touches.
+        """
         day = Day(packed)
+        values, numbers = day.unpack(self._column)
+        touched, seconds = unpack_touches(touches)
+        if len(touched) != len(numbers):
+            return False
         chosen = self._wanted.choose(day)
         if 1 not in chosen:
-            return
-        values, numbers = day.unpack(self._column)
+            return True
         statuses, places = day.unpack("status")
         for place, status in enumerate(statuses):
             has_status = bytes(number == place for number in range(len(statuses)))
@@ -38,12 +44,12 @@ class DayOutcomes:
             else:
                 for number, leads in Counter(compress(numbers, some)).items():
                     counter[values[number]] += leads
-        touched, seconds = unpack_touches(touches)
         lists = [self._total.touches[value] for value in values]
         of_touched = zip(compress(numbers, touched), compress(chosen, touched), seconds, strict=True)
         for number, is_chosen, each in of_touched:
             if is_chosen:
                 lists[number].append(each)
+        return True
 
     def finish(self) -> None:
         """Add what has been counted."""

@@ -30,7 +30,7 @@ class Dialect:
         is_written: Whether `lead.phone` has more than digits after a plus: else it is its own digits.
         phone_end: Its last seven digits, as the index over them has it.
         truncate: Returns the expression for the start of the quarter, hour or day of a column of times.
-        id_time: Returns the expression for the time that ids begin with: milliseconds in twelve hexadecimal digits.
+        id_digits: Returns the expression for the hexadecimal digits of a column of ids.
         ids_in_spans: What comes after an id to say that its lead, of `{table}`, arrived within one of some times and
             has `{passed}`; `?` is a JSON array of pairs of texts. Nothing but the index by arrival serves it.
         seconds_between: Returns the expression for the whole seconds from one time to another.
@@ -42,7 +42,7 @@ class Dialect:
     is_written: str
     phone_end: str
     truncate: Callable[[str, Unit], str]
-    id_time: Callable[[str], str]
+    id_digits: Callable[[str], str]
     seconds_between: Callable[[str, str], str]
     ids_in_spans: str
 
@@ -76,7 +76,7 @@ POSTGRES = Dialect(
     is_written="lead.phone ~ '..*[^0-9]'",
     phone_end=f"right(regexp_replace({_START}, '[^0-9]', '', 'g'), 7)",
     truncate=_truncate_postgres,
-    id_time=lambda column: f"left(replace(CAST({column} AS text), '-', ''), 12)",
+    id_digits=lambda column: f"replace(CAST({column} AS text), '-', '')",
     seconds_between=lambda begin, end: f"CAST(floor(extract(epoch FROM {end} - {begin})) AS bigint)",
     # As an array, of which the planner expects few: of a query it expects so many that it reads the whole table.
     ids_in_spans="= ANY(ARRAY(SELECT lead.id FROM json_array_elements(CAST(? AS json)) AS span CROSS JOIN LATERAL "
@@ -93,7 +93,7 @@ SQLITE = Dialect(
         f"substr(CASE WHEN lead.phone GLOB '*[^+0-9]*' THEN {_without(_START, _BETWEEN_DIGITS)} ELSE {_START} END, -7)"
     ),
     truncate=_truncate_sqlite,
-    id_time=lambda column: f"lower(hex(substr({column}, 1, 6)))",
+    id_digits=lambda column: f"lower(hex({column}))",
     # Days with a fraction, which is exact to a few microseconds.
     seconds_between=lambda begin, end: f"CAST(round((julianday({end}) - julianday({begin})) * 86400, 3) AS integer)",
     # CROSS tells the planner which of the two to go through. Pony makes one dollar sign of two.

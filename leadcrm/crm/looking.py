@@ -69,7 +69,7 @@ class Found(NamedTuple):
     Attributes:
         leads: The leads in order.
         end: Where looking for more has ended before the part did.
-        looked: How many leads may have been looked at; None for all.
+        looked: How many leads may have been looked at, or found by an index; None for all.
     """
 
     leads: list[Lead]
@@ -104,6 +104,13 @@ class _Span(NamedTuple):
         if self.end is not None:
             query = _up_to(query, column, self.end, is_later=is_descending)
         return query
+
+
+class _Times(NamedTuple):
+    """The condition for leads that arrived at some times, and whether those are all that come into question."""
+
+    condition: Condition
+    are_all: bool
 
 
 class Look:
@@ -148,7 +155,10 @@ class Look:
         if times is None and is_of_filter:
             times = self._times(span, self._filter.values + part.values, count)
         if times is not None:
-            return Found(self._sort(span, count, self._filter, times), None, FEW)
+            leads = self._sort(span, count, self._filter, times.condition)
+            # Of those that were enough, some may have changed since.
+            if times.are_all or len(leads) == count:
+                return Found(leads, None, FEW_OF_DAYS)
         return found if found.looked == most else self._walk(span, count, most)
 
     def _span(self, part: Part, after: Spot | None, stop: datetime | None) -> _Span:
@@ -213,8 +223,8 @@ class Look:
                 return part
         return None
 
-    def _times(self, span: _Span, values: Values, enough: int | None = None) -> Condition | None:
-        """Return the condition for the times at which leads of a span arrived; None where there may be too many.
+    def _times(self, span: _Span, values: Values, enough: int | None = None) -> _Times | None:
+        """Return when leads of a span arrived; None where there may be too many leads then.
 
         Args:
             span: The span.
@@ -237,7 +247,7 @@ class Look:
             if enough is not None and hits >= enough:
                 break
         tests = (*conditions(dialect_of(self._entities), self._filter), *span.part.indexed, *span.part.own)
-        return in_stretches(self._entities, chosen, tests)
+        return _Times(in_stretches(self._entities, chosen, tests), are_all=len(chosen) == len(stretches))
 
     def _stretches(self, values: Values) -> list[Stretch] | None:
         if values not in self._known:
@@ -258,7 +268,8 @@ def least(most: int | None, leads: int) -> int:
 def _is_within(stretch: Stretch, low: datetime | None, high: datetime | None) -> bool:
     if stretch.since is None or stretch.until is None:
         return False
-    return (low is None or low <= stretch.since) and (high is None or stretch.until <= high)
+    # Of the leads of the first moment, some may have been on the page before.
+    return (low is None or low < stretch.since) and (high is None or stretch.until <= high)
 
 
 def _beyond(query: Any, column: str, spot: Spot, *, is_later: bool) -> Any:

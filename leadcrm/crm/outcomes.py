@@ -61,7 +61,7 @@ def add_outcomes(entities: Entities, lead_filter: LeadFilter, column: str, total
 
     Args:
         entities: The bound database.
-        lead_filter: Which leads, with neither `ids` nor `q`. Those that were touched are in memory together.
+        lead_filter: Which leads, with neither `ids` nor `q`. A row is read for each that was touched.
         column: One of `DIMENSIONS`.
         total: What to add to.
     """

@@ -73,13 +73,13 @@ def outcomes_with_days(entities: Entities, lead_filter: LeadFilter, column: str,
         of_days = DayOutcomes(wanted, column, total)
         days = _whole_days(entities, since, until, columns=True)
         for day, (columns, touches) in read_days(entities, days, "columns", "touches"):
-            counted.append(day)
-            of_days.add(columns, touches)
+            if of_days.add(columns, touches):
+                counted.append(day)
         of_days.finish()
     for start, stop in _others(counted, since, until):
         assert start is not None
         assert stop is not None
-        # Else all that were touched would be in memory together.
+        # A row for each lead that was touched: a few bytes are kept of it, but hundreds while it is read.
         for week in range(-(-(stop - start) // _WEEK)):
             begin, rest = start + week * _WEEK, stop - start - week * _WEEK
             count(entities, replace(lead_filter, since=begin, until=begin + min(rest, _WEEK)), column, total)

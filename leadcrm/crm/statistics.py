@@ -24,6 +24,9 @@ from leadcrm.database.states import UNSTORED_STATES
 MAX_VALUES = 200
 """Values of one dimension: the most frequent."""
 
+IDS_AT_ONCE = 20_000
+"""Ids that are in memory together: some megabytes."""
+
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _LAST = datetime.max  # noqa: DTZ901 - naive UTC, as all times here
@@ -164,25 +167,38 @@ def _count_outcomes(
     """
     assert period.since is not None
     assert period.until is not None
-    time = raw_sql(dialect_of(entities).id_time('"row".id'), str)
-    low, high = lowest_id(period.since), lowest_id(period.until)
-    ends = [lowest_id(start).hex[:12] for start in steps.starts[1:]]
-    outcomes: dict[str, dict[datetime, int]] = {}
-    for state in UNSTORED_STATES:
+    first, last = lowest_id(period.since), lowest_id(period.until)
+    ends = [lowest_id(start).hex for start in steps.starts[1:]]
+    return {
+        state: dict(zip(steps.starts, _count_by_ends(entities, state, sources, first, last, ends), strict=False))
+        for state in UNSTORED_STATES
+    }
+
+
+def _count_by_ends(
+    entities: Entities, state: str, sources: Sequence[str], first: UUID, last: UUID, ends: Sequence[str]
+) -> list[int]:
+    """Count the rows of a state from an id to another by ids between, at which parts end."""
+    row = entities.raw_lead
+    digits = raw_sql(dialect_of(entities).id_digits('"row".id'), str)
+    counts = [0] * (len(ends) + 1)
+    while first < last:
         # The first condition matches the partial index's predicate.
         query = select(
-            time
+            digits
             for row in entities.raw_lead
-            if row.state != "stored" and row.state == state and row.id >= low and row.id < high
-        ).without_distinct()
+            if row.state != "stored" and row.state == state and row.id >= first and row.id < last
+        )
         if sources:
             query = query.where(lambda row: row.source in sources)
-        times = sorted(query)
-        places = (0, *(bisect_left(times, end) for end in ends), len(times))
-        outcomes[state] = {
-            start: end - begin for start, (begin, end) in zip(steps.starts, pairwise(places), strict=True)
-        }
-    return outcomes
+        ids = query.without_distinct().order_by(lambda: row.id)[:IDS_AT_ONCE]  # noqa: B023 - called at once
+        places = (0, *(bisect_left(ids, end) for end in ends), len(ids))
+        for number, (begin, end) in enumerate(pairwise(places)):
+            counts[number] += end - begin
+        if len(ids) < IDS_AT_ONCE:
+            break
+        first = UUID(int=int(ids[-1], 16) + 1)
+    return counts
 
 
 def lowest_id(at: datetime, offset: timedelta = timedelta()) -> UUID:

@@ -114,6 +114,9 @@ def test_numbers_take_the_filter_of_the_list(crm: Crm) -> None:
     assert counted["by"]["offer"] == [{"value": "Offer 1", "leads": 3}]
     assert counted["by"]["assignedTo"] == [{"value": None, "leads": 3}]
     assert crm.ask("GET", "/api/stats?q=x").status == 400
+    for nothing in ({"from": "2024-05-03", "to": "2024-05-01"}, {"from": "2999-01-01"}):
+        assert crm.get("/api/stats", **nothing)["outcomes"]["created"] == 0
+        assert crm.get("/api/stats/outcomes", **nothing)["rows"] == []
     assert {"Offer 0", "Offer 1"} == {entry["value"] for entry in crm.get("/api/stats", **period)["by"]["offer"]}
 
 

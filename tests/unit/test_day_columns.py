@@ -14,7 +14,7 @@ import orjson
 import pytest
 from pony.orm import select
 
-from leadcrm.crm import counting, day_columns, looking, past_days
+from leadcrm.crm import counting, day_columns, past_days
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
 from leadcrm.crm.counted_days import DAY
@@ -24,8 +24,8 @@ from leadcrm.crm.leads import LeadFilter
 from leadcrm.crm.outcomes import Outcome, outcomes_by
 from leadcrm.crm.past_days import count_with_days, number_with_days
 from leadcrm.crm.queries import narrow
-from leadcrm.crm.sorting import SORTS, list_sorted
 from leadcrm.crm.statistics import moment_of
+from leadcrm.crm.touches import pack_touches
 from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
@@ -148,6 +148,15 @@ def test_outcomes_are_the_same_of_what_is_kept(entities: Entities, monkeypatch: 
     assert outcomes_of(entities) == anew, "week by week"
 
 
+def test_touches_of_other_leads_are_not_taken_for_those_of_a_day(entities: Entities) -> None:
+    anew = outcomes_of(entities)
+    keep_days(entities)
+    with session(entities, writes=True):
+        for row in entities.counted_day.select():
+            row.touches = pack_touches([1] * 999)
+    assert outcomes_of(entities) == anew
+
+
 def test_a_touch_within_the_second_counts_as_none_or_one(database: str) -> None:
     keep(database, [submission(b'{"country":"LV"}', received_at=NOW - timedelta(seconds=at)) for at in (0, 600)])
     bound = bind(url_of(database))
@@ -160,41 +169,6 @@ def test_a_touch_within_the_second_counts_as_none_or_one(database: str) -> None:
     assert (outcome.leads, outcome.touched, outcome.statuses) == (2, 2, {"called": 2})
     assert outcome.first_touch_s is not None
     assert 0 <= outcome.first_touch_s < 300, "of an even number the lower one"
-
-
-def listed(entities: Entities, lead_filter: LeadFilter, sort: str, limit: int) -> list[UUID]:
-    ids: list[UUID] = []
-    after: Any = None
-    while True:
-        page = list_sorted(entities, lead_filter, sort, ("new", "won"), limit=limit, after=after)
-        ids += [lead.id for lead in page.leads]
-        if (after := page.next) is None:
-            return ids
-
-
-@pytest.mark.parametrize("few_of_days", [150, 0])
-def test_pages_of_the_days_that_have_leads_are_those_of_all(
-    entities: Entities, monkeypatch: pytest.MonkeyPatch, few_of_days: int
-) -> None:
-    late = NOW.replace(tzinfo=None) - timedelta(days=2, hours=5)
-    periods: list[dict[str, Any]] = [{}, {"since": SINCE, "until": late}, {"since": SINCE}]
-    filters = [LeadFilter(**parts, **periods[number % 3]) for number, parts in enumerate(FILTERS.values())]
-    pairs = [(each, sort) for number, each in enumerate(filters) for sort in (SORTS[1 + number % 7], "-arrived")]
-    expected = {(each, sort): listed(entities, each, sort, 1_000) for each, sort in pairs}
-    keep_days(entities)
-    # Of the columns only: none of the other indexes finds few.
-    for name, leads in (("LOOKED_AT_FIRST", 2), ("LOOKED_AT_NEXT", 4), ("FEW", 0), ("FEW_OF_DAYS", few_of_days)):
-        monkeypatch.setattr(looking, name, leads)
-    asked = []
-
-    def spy(entities: Entities, stretches: list[past_days.Stretch], tests: Any) -> Any:
-        asked.append(len(stretches))
-        return past_days.in_stretches(entities, stretches, tests)
-
-    monkeypatch.setattr(looking, "in_stretches", spy)
-    for (lead_filter, sort), ids in expected.items():
-        assert listed(entities, lead_filter, sort, 9) == ids, (lead_filter, sort)
-    assert (len(set(asked)) > 3) == (few_of_days > 0), "from none to all"
 
 
 def test_times_are_those_of_the_leads_that_a_filter_lets_through(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
@@ -14,6 +15,7 @@ import pytest
 
 from leadcrm.configuration.time_zone import UTC, parse_time_zone
 from leadcrm.crm import counted_days, day_keeping, past_days
+from leadcrm.crm import statistics as statistics_module
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
 from leadcrm.crm.day_keeping import DayKeeper
@@ -24,6 +26,7 @@ from leadcrm.crm.tombstones import erase_rows
 from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
+from leadcrm.database.states import State
 from leadcrm.errors import StoreUnavailable
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.submission import Submission
@@ -160,6 +163,19 @@ def test_whatever_becomes_of_an_old_lead_is_counted_at_once(
     # What is pruned leaves no days before it.
     assert keep_days(entities, keeper) <= all_days
     assert asked(entities) == after
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_requests_that_are_no_leads_are_counted_some_at_a_time(
+    database: str, entities: Entities, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(statistics_module, "IDS_AT_ONCE", at_once)
+    kept = [lead(days, 3 * number) for days in (2, 3, 5) for number in range(days)]
+    keep(database, [row._replace(state=State.INVALID, fields=None, error="none") for row in kept])
+    found = asked(entities, zone="Asia/Kathmandu").outcomes["invalid"]
+    zone = parse_time_zone("Asia/Kathmandu").rules
+    days = Counter(row.received_at.astimezone(zone).date() for row in kept)
+    assert {at.replace(tzinfo=timezone.utc).astimezone(zone).date(): n for at, n in found.items() if n} == days
 
 
 def test_no_step_of_anybody_makes_a_count_wrong(database: str, entities: Entities) -> None:
