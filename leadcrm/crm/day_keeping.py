@@ -133,12 +133,12 @@ class DayKeeper:
         kept = set(select(row.day for row in entities.counted_day))
         for day in kept:
             self._compared.setdefault(day, monotonic())
-        # Rows of an earlier version are due.
-        half = select(row.day for row in entities.counted_day if row.columns is not None and row.touches is None)
-        self._compared.update((day, -COMPARE_S) for day in half)
         recently = now() - FAULT_PAUSE
         passed_by = set(select(fault.day for fault in entities.day_fault if fault.at > recently))
         passed_by.update(day for day, at in self._failed_at.items() if at > monotonic() - HICCUP_S)
+        # Rows of an earlier version are due.
+        half = select(row.day for row in entities.counted_day if row.columns is not None and row.touches is None)
+        self._compared.update((day, -COMPARE_S) for day in half if day not in passed_by)
         days = [(end - number * DAY).date() for number in range(1, (end - begin).days + 1)]
         lacking = [day for day in days if day not in kept and day not in passed_by]
         return sorted(lacking, key=self._failed_at.__contains__)

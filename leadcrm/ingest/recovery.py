@@ -18,6 +18,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic, time
 
+from leadcrm.database.postgres import deadline
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
@@ -62,6 +63,9 @@ PRUNE_INTERVAL_S = 3600.0
 
 PRUNE_TURN_S = 1.0
 """How long old events are deleted at a time: the drain and a lost connection do not wait longer for it."""
+
+PRUNE_WAIT_S = 3.0
+"""How much longer PostgreSQL may take to answer: as long as it may for a batch."""
 
 STOP_TIMEOUT_S = 3.0
 
@@ -344,7 +348,9 @@ class Recovery:
             if not has_slot:
                 return
             ends_at = monotonic() + PRUNE_TURN_S
-            self._pruned += self._prune_feed(lambda: self._stopping or monotonic() > ends_at)
+            # Over a connection that has fallen silent it would wait ten times as long, and the spool with it.
+            with deadline(PRUNE_TURN_S + PRUNE_WAIT_S):
+                self._pruned += self._prune_feed(lambda: self._stopping or monotonic() > ends_at)
         if monotonic() > ends_at:
             return
         self._prune_at = monotonic() + PRUNE_INTERVAL_S

@@ -158,13 +158,14 @@ def test_touches_of_other_leads_are_not_taken_for_those_of_a_day(entities: Entit
 
 
 def test_a_touch_within_the_second_counts_as_none_or_one(database: str) -> None:
-    keep(database, [submission(b'{"country":"LV"}', received_at=NOW - timedelta(seconds=at)) for at in (0, 600)])
+    now = datetime.now(timezone.utc)
+    keep(database, [submission(b'{"country":"LV"}', received_at=now - timedelta(seconds=at)) for at in (0, 600)])
     bound = bind(url_of(database))
     with session(bound):
         ids = sorted(row.raw.id for row in bound.lead.select())
     change_leads(bound, ids, {"status": "called"}, actor=ANNA)
     with session(bound):
-        (outcome,) = outcomes_by(bound, LeadFilter(since=SINCE, until=NOW.replace(tzinfo=None) + DAY), "country")
+        (outcome,) = outcomes_by(bound, LeadFilter(since=SINCE, until=now.replace(tzinfo=None) + DAY), "country")
     bound.database.disconnect()
     assert (outcome.leads, outcome.touched, outcome.statuses) == (2, 2, {"called": 2})
     assert outcome.first_touch_s is not None
