@@ -40,6 +40,9 @@ def keep_log_of_overwritten(path: Path) -> None:
             with _index(path) as index:
                 if index is not None and _is_overwritten(path, index):
                     _keep_log(path)
+    except FileNotFoundError:
+        # The last process that had it open has ended meanwhile, and taken the log along.
+        return
     except OSError as error:
         # SQLite tells what is wrong with the file.
         logger.warning("%s cannot be looked at before it is opened: %s", path, error, extra={"action": "open"})
