@@ -161,11 +161,8 @@ class ColumnFilter:
                     total[name][values[0]] += leads
                 elif places is not None:
                     total[name].update([values[numbers[place]] for place in places])
-                elif isinstance(numbers, bytes):
-                    tally.add(values, numbers, chosen)
                 else:
-                    for number, some in Counter(compress(numbers, chosen)).items():
-                        total[name][values[number]] += some
+                    tally.add(values, numbers, chosen)
         for tally in tallies.values():
             tally.finish()
 

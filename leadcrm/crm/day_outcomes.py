@@ -18,7 +18,6 @@ class DayOutcomes:
         self._wanted = wanted
         self._column = column
         self._total = total
-        self._counters: dict[str, Counter[str | None]] = {}
         self._tallies: dict[str, Tally] = {}
 
     def add(self, packed: bytes, touches: bytes) -> bool:
@@ -38,12 +37,7 @@ class DayOutcomes:
         for place, status in enumerate(statuses):
             has_status = bytes(number == place for number in range(len(statuses)))
             some = both(chosen, translate(places, has_status))
-            counter = self._counters.setdefault(str(status), Counter())
-            if isinstance(numbers, bytes):
-                self._tallies.setdefault(str(status), Tally(counter)).add(values, numbers, some)
-            else:
-                for number, leads in Counter(compress(numbers, some)).items():
-                    counter[values[number]] += leads
+            self._tallies.setdefault(str(status), Tally(Counter())).add(values, numbers, some)
         lists = [self._total.touches[value] for value in values]
         of_touched = zip(compress(numbers, touched), compress(chosen, touched), seconds, strict=True)
         for number, is_chosen, each in of_touched:
@@ -53,8 +47,7 @@ class DayOutcomes:
 
     def finish(self) -> None:
         """Add what has been counted."""
-        for tally in self._tallies.values():
+        for status, tally in self._tallies.items():
             tally.finish()
-        for status, counter in self._counters.items():
-            for value, leads in counter.items():
+            for value, leads in tally.total.items():
                 self._total.leads[value, status] += leads

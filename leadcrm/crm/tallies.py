@@ -6,6 +6,7 @@ the leads are told apart by one bit after the other, and each group's size is th
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
@@ -24,21 +25,25 @@ class Tally:
 
     def __init__(self, total: Counter[str | None]) -> None:
         """Set the counter to add to."""
-        self._total = total
+        self.total = total
         self._number_of: dict[str | None, int] = {}
         self._values: Sequence[str | None] = ()
         self._table = b""
         self._numbers = bytearray()
         self._chosen = bytearray()
 
-    def add(self, values: Sequence[str | None], numbers: bytes, chosen: bytes) -> None:
+    def add(self, values: Sequence[str | None], numbers: bytes | array[int], chosen: bytes) -> None:
         """Take some leads.
 
         Args:
-            values: The values that these leads have, up to `MAX_NUMBERS`.
-            numbers: The place of each lead's value among them.
+            values: The values that these leads have.
+            numbers: The place of each lead's value among them; bytes where there are up to `MAX_NUMBERS`.
             chosen: A one for each lead that counts, and a nought for each other.
         """
+        if not isinstance(numbers, bytes):
+            for number, leads in Counter(compress(numbers, chosen)).items():
+                self.total[values[number]] += leads
+            return
         if len(self._numbers) > MAX_LEADS:
             self.finish()
         # Of most days they are those of the day before.
@@ -70,7 +75,7 @@ class Tally:
             counted = Counter(compress(self._numbers, self._chosen))
         for number, leads in counted.items():
             if leads:
-                self._total[values[number]] += leads
+                self.total[values[number]] += leads
         self._number_of.clear()
         self._values = ()
         self._numbers.clear()
