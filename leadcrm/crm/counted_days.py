@@ -79,8 +79,8 @@ def days_kept(entities: Entities, begin: date, end: date, *, columns: bool) -> l
 def read_days(entities: Entities, days: Sequence[date], *names: str) -> Iterator[tuple[date, tuple[bytes, ...]]]:
     """Yield what is kept of days, by the names of the attributes. The caller holds the session.
 
-    A day that is gone since it was found is left out, or that lacks one of them. One that is read later than it was
-    found has no older counts.
+    A day is left out that is gone since it was found, or lacks one of them. One that is read later than it was found
+    has no older counts.
     """
     wanted = ", ".join(f"row.{name}" for name in names)
     text = f"(raw_sql(_DAY, str), {wanted}) for row in entities.counted_day if row.day in some"

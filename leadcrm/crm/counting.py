@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from pony.orm import raw_sql, select
 
-from leadcrm.crm.conditions import Condition, conditions, part_by_arrival
-from leadcrm.crm.dialects import dialect_of
+from leadcrm.crm.conditions import Condition, part_by_arrival
 from leadcrm.crm.leads import FILTER_COLUMNS, Cursor, LeadFilter
 from leadcrm.crm.past_days import in_stretches, number_with_days, stretches_of
 from leadcrm.crm.queries import after_cursor, narrow, narrow_down_to, newest_first, select_places, where_sql, within
@@ -87,9 +86,7 @@ def _times_of_few(entities: Entities, lead_filter: LeadFilter) -> Condition | No
     if not any(column == "click_id" for column, _ in lead_filter.values):
         return None
     stretches = stretches_of(entities, lead_filter)
-    return (
-        None if stretches is None else in_stretches(entities, stretches, conditions(dialect_of(entities), lead_filter))
-    )
+    return None if stretches is None else in_stretches(entities, stretches, lead_filter)
 
 
 def _end_of_look(entities: Entities, lead_filter: LeadFilter, leads: int, after: Cursor | None = None) -> Cursor | None:

@@ -150,10 +150,11 @@ class DayKeeper:
                 return
             for day, record in counted.items():
                 row = entities.counted_day.get_for_update(day=day)
+                attributes = record.attributes()
                 if row is None:
-                    entities.counted_day(day=day, **record.attributes())
-                elif any(getattr(row, name) != value for name, value in record.attributes().items()):
-                    row.set(**record.attributes())
+                    entities.counted_day(day=day, **attributes)
+                elif any(getattr(row, name) != value for name, value in attributes.items()):
+                    row.set(**attributes)
             days = list(counted)
             select(fault for fault in entities.day_fault if fault.day in days).delete(bulk=True)
         for day in counted:

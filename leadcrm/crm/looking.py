@@ -141,12 +141,12 @@ class Look:
             part = part._replace(indexed=tuple(conditions(dialect_of(self._entities), by_arrival)))
         span = self._span(part, after, stop)
         if self._filter.ids:
-            return Found(self._sort(span, count, self._filter), None, 0)
+            return Found(self._sort(span, count, self._narrowed(self._filter)), None, 0)
         found = self._walk(span, count, least(most, LOOKED_AT_FIRST))
         if found.end is None:
             return found
         if self._few:
-            return Found(self._sort(span, count, self._few), None, FEW)
+            return Found(self._sort(span, count, self._narrowed(self._few)), None, FEW)
         if most is None or most > LOOKED_AT_FIRST:
             found = self._walk(span, count, least(most, LOOKED_AT_NEXT))
             if found.end is None:
@@ -155,7 +155,7 @@ class Look:
         if times is None and is_of_filter:
             times = self._times(span, self._filter.values + part.values, count)
         if times is not None:
-            leads = self._sort(span, count, self._filter, times.condition)
+            leads = self._sort(span, count, where_sql(self._ids(), *times.condition))
             # Of those that were enough, some may have changed since.
             if times.are_all or len(leads) == count:
                 return Found(leads, None, FEW_OF_DAYS)
@@ -197,15 +197,19 @@ class Look:
             return query.order_by(lambda: (desc(getattr(lead, column)), desc(lead.raw.id)))
         return query.order_by(lambda: (getattr(lead, column), lead.raw.id))
 
-    def _sort(self, span: _Span, count: int, few: LeadFilter, times: Condition | None = None) -> list[Lead]:
-        """Return the next leads among the few that an index finds: by a part of the filter, or by some times."""
+    def _ids(self) -> Any:
+        return select(lead.raw.id for lead in self._entities.lead).without_distinct()
+
+    def _narrowed(self, few: LeadFilter) -> Any:
+        return narrow(self._entities, self._ids(), few)
+
+    def _sort(self, span: _Span, count: int, few: Any) -> list[Lead]:
+        """Return the next leads among few, by the query for their ids, which an index serves."""
         part = span.part
         # The column alone would bring in the index of the order.
         time = f"coalesce(lead.{part.column}, lead.{part.column})"
-        ids = select(lead.raw.id for lead in self._entities.lead).without_distinct()
-        ids = narrow(self._entities, ids, few) if times is None else where_sql(ids, *times)
         tests = (*part.indexed, *part.own, *span.bounds(time))
-        ids = narrow_one_by_one(self._entities, ids, self._filter, tests)
+        ids = narrow_one_by_one(self._entities, few, self._filter, tests)
         direction = " DESC" if part.is_descending else ""
         in_order = raw_sql(f"{time}{direction}, lead.id{direction}")
         # The ids alone: SQLite would cut the values of each lead that it sorts.
@@ -246,8 +250,8 @@ class Look:
                 return None
             if enough is not None and hits >= enough:
                 break
-        tests = (*conditions(dialect_of(self._entities), self._filter), *span.part.indexed, *span.part.own)
-        return _Times(in_stretches(self._entities, chosen, tests), are_all=len(chosen) == len(stretches))
+        condition = in_stretches(self._entities, chosen, self._filter, (*span.part.indexed, *span.part.own))
+        return _Times(condition, are_all=len(chosen) == len(stretches))
 
     def _stretches(self, values: Values) -> list[Stretch] | None:
         if values not in self._known:

@@ -1,4 +1,4 @@
-"""Counting leads with what is kept of past days, wherever that answers."""
+"""Counting leads, and telling when they arrived, with what is kept of past days, wherever that answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 from pony.orm import select
 
 from leadcrm.crm.click_ids import ids_in, may_have
-from leadcrm.crm.conditions import Condition, every, moment_text
+from leadcrm.crm.conditions import Condition, conditions, every, moment_text
 from leadcrm.crm.counted_days import DAY, add_counts, days_kept, midnight, read_days, sum_counts
 from leadcrm.crm.day_columns import ColumnFilter
 from leadcrm.crm.day_outcomes import DayOutcomes
@@ -152,11 +152,14 @@ def stretches_of(entities: Entities, lead_filter: LeadFilter) -> list[Stretch] |
     return sorted(found, key=_start_of)
 
 
-def in_stretches(entities: Entities, stretches: Iterable[Stretch], tests: Iterable[Condition]) -> Condition:
-    """Return the condition for leads that arrived within these times, and that pass tests."""
+def in_stretches(
+    entities: Entities, stretches: Iterable[Stretch], lead_filter: LeadFilter, more: Sequence[Condition] = ()
+) -> Condition:
+    """Return the condition for leads of these times that a filter lets through, and that meet more conditions."""
     spans = [[moment_text(stretch.since or _FIRST), moment_text(stretch.until or _LAST)] for stretch in stretches]
-    passed, texts = every(tests)
-    found = dialect_of(entities).ids_in_spans.format(table=quoted_table(entities.lead), passed=passed)
+    dialect = dialect_of(entities)
+    passed, texts = every((*conditions(dialect, lead_filter), *more))
+    found = dialect.ids_in_spans.format(table=quoted_table(entities.lead), passed=passed)
     return f"lead.id {found}", (orjson.dumps(spans).decode(), *texts)
 
 
