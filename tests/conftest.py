@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")
 
+from leadcrm.database.entities import Entities  # noqa: E402 - as what follows
+from leadcrm.database.sessions import bind  # noqa: E402
+from tests.support.crm import keep, url_of  # noqa: E402
 from tests.support.memory import keep_temporary_files_in_memory  # noqa: E402 - rewritten above
 from tests.support.postgres import Installation, PostgresCluster, PostgresServer, split_schema  # noqa: E402
 from tests.support.rows import Rows  # noqa: E402
@@ -129,6 +132,15 @@ def new_database(kind: str, request: pytest.FixtureRequest, directory: Path) -> 
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh, empty database, of each kind in turn."""
     yield from new_database(request.param, request, tmp_path / "database")
+
+
+@pytest.fixture
+def entities(database: str) -> Iterator[Entities]:
+    """The tables of `database`, migrated and bound."""
+    keep(database, [])
+    bound = bind(url_of(database))
+    yield bound
+    bound.database.disconnect()
 
 
 @pytest.fixture

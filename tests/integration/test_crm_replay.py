@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import UUID
@@ -29,14 +28,6 @@ from tests.support.rows import Rows
 from tests.support.waiting import wait_until
 
 GOOD = b'{"email":"a@example.com","phone":1.10}'
-
-
-@pytest.fixture
-def entities(database: str) -> Iterator[Entities]:
-    keep(database, [])
-    bound = bind(url_of(database))
-    yield bound
-    bound.database.disconnect()
 
 
 def replayed(entities: Entities, identifier: str) -> Replay:

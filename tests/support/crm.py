@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import subprocess
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from uuid import UUID
 
 from uuid_utils import uuid7
 
 from leadcrm.configuration.database_url import DatabaseURL, parse_database_url
+from leadcrm.crm.day_keeping import DayKeeper
 from leadcrm.database.connections import open_connection
+from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import migrate
 from leadcrm.database.postgres import PostgresConnection
 from leadcrm.database.states import State
@@ -65,6 +69,18 @@ def submission(
         duplicate_of=None,
         fields=None if state else fields,
     )
+
+
+def id_at(at: datetime, chance: random.Random) -> str:
+    """Return an id that begins with a time."""
+    return str(UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(60)))
+
+
+def keep_days(entities: Entities, keeper: DayKeeper | None = None) -> None:
+    """Let a keeper of past days finish."""
+    keeper = keeper or DayKeeper()
+    while keeper.keep(entities):
+        pass
 
 
 def keep(database: str, rows: Sequence[Submission]) -> None:

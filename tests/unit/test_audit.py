@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -31,22 +30,13 @@ from leadcrm.crm.audit import (
 from leadcrm.crm.times import now
 from leadcrm.crm.tokens import Keys, Role, Token, add_token, digest, read_keys, revoke_token
 from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import bind, session
+from leadcrm.database.sessions import session
 from leadcrm.errors import StoreUnavailable
 from leadcrm.web.crm import keyring
 from leadcrm.web.crm.keyring import HOLDS_S, Keyring
 from leadcrm.web.crm.trail import MAX_LISTS, Trail
-from tests.support.crm import keep, url_of
 
 ANNA = Actor("anna", Via.TOKEN)
-
-
-@pytest.fixture
-def entities(database: str) -> Iterator[Entities]:
-    keep(database, [])
-    bound = bind(url_of(database))
-    yield bound
-    bound.database.disconnect()
 
 
 class InLoop:

@@ -19,7 +19,6 @@ from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
 from leadcrm.crm.counted_days import DAY
 from leadcrm.crm.counting import Count, count_leads
-from leadcrm.crm.day_keeping import DayKeeper
 from leadcrm.crm.leads import LeadFilter
 from leadcrm.crm.outcomes import Outcome, outcomes_by
 from leadcrm.crm.past_days import count_with_days, number_with_days
@@ -29,7 +28,7 @@ from leadcrm.crm.touches import pack_touches
 from leadcrm.crm.value_counts import count_by_values
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
-from tests.support.crm import keep, submission, url_of
+from tests.support.crm import id_at, keep, keep_days, submission, url_of
 from tests.support.postgres import PostgresServer
 
 NOW = datetime.now(timezone.utc)
@@ -74,22 +73,15 @@ def entities(database: str) -> Iterator[Entities]:
     rows = []
     for number in range(400):
         at = NOW - timedelta(minutes=chance.randrange(DAYS * 24 * 60))
-        id = UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(60))
         fields = {name: chance.choice(values) for name, values in VALUES.items()}
         body = orjson.dumps({**fields, "click_id": f"c-{number % 9}", "email": f"ann{number % 3}@example.com"})
-        rows.append(submission(body, received_at=at, lead_id=str(id))._replace(is_test=number % 7 == 0))
+        rows.append(submission(body, received_at=at, lead_id=id_at(at, chance))._replace(is_test=number % 7 == 0))
     keep(database, rows)
     bound = bind(url_of(database))
     some = sorted(UUID(row.id) for row in rows[::5])
     change_leads(bound, some, {"status": "won", "assigned_to": "anna"}, actor=ANNA)
     yield bound
     bound.database.disconnect()
-
-
-def keep_days(entities: Entities) -> None:
-    keeper = DayKeeper()
-    while keeper.keep(entities):
-        pass
 
 
 def number_by_rows(entities: Entities, lead_filter: LeadFilter) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,6 @@ import pytest
 from leadcrm.crm import day_columns, looking, past_days, sorting
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
-from leadcrm.crm.day_keeping import DayKeeper
 from leadcrm.crm.leads import Lead, LeadFilter
 from leadcrm.crm.queries import select_leads, to_leads
 from leadcrm.crm.sorting import SORTS, list_sorted
@@ -22,7 +20,7 @@ from leadcrm.crm.tombstones import erase_rows
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
 from leadcrm.ingest.submission import Submission
-from tests.support.crm import keep, submission, url_of
+from tests.support.crm import id_at, keep, keep_days, submission, url_of
 
 NOW = datetime.now(timezone.utc)
 ANNA = Actor("anna", Via.COMMAND)
@@ -43,8 +41,7 @@ POOLS = {
 
 
 def lead_at(at: datetime, chance: random.Random, **fields: str | None) -> Submission:
-    id = UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(60))
-    return submission(orjson.dumps(fields), received_at=at, lead_id=str(id))
+    return submission(orjson.dumps(fields), received_at=at, lead_id=id_at(at, chance))
 
 
 def some_lead(chance: random.Random) -> Submission:
@@ -117,12 +114,6 @@ def all_leads(entities: Entities) -> list[Lead]:
         return list(to_leads(select_leads(entities, are_whole=True)[:]))
 
 
-def keep_days(entities: Entities) -> None:
-    keeper = DayKeeper()
-    while keeper.keep(entities):
-        pass
-
-
 def change_some(database: str, entities: Entities, chance: random.Random) -> None:
     some = sorted(lead.id for lead in chance.sample(all_leads(entities), 8))
     change_leads(entities, some, {"status": chance.choice(STATUSES[1:])}, actor=ANNA)
@@ -138,19 +129,14 @@ def chance() -> random.Random:
     return random.Random(11)
 
 
-@pytest.fixture
-def entities(database: str) -> Iterator[Entities]:
-    keep(database, [])
-    bound = bind(url_of(database))
-    yield bound
-    bound.database.disconnect()
+_MODULES = {"MANY": day_columns, "MAX_OTHERS": past_days}
 
 
 def be_small(monkeypatch: pytest.MonkeyPatch, **numbers: int) -> None:
     """Let a few leads be many."""
+    monkeypatch.setattr(sorting, "LOOKED_AT_FIRST", 2)
     for name, leads in {"LOOKED_AT_FIRST": 2, "LOOKED_AT_NEXT": 5, "FEW": 0, **numbers}.items():
-        for module in (looking, sorting, day_columns, past_days):
-            monkeypatch.setattr(module, name, leads, raising=False)
+        monkeypatch.setattr(_MODULES.get(name, looking), name, leads)
 
 
 def test_pages_are_those_of_a_model(

@@ -30,11 +30,13 @@ from leadcrm.database.states import State
 from leadcrm.errors import StoreUnavailable
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.submission import Submission
+from tests.support import crm
 from tests.support.crm import keep, run_command, submission, url_of
 
 NOW = datetime.now(timezone.utc)
 TODAY = NOW.replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
 ANNA = Actor("anna", Via.COMMAND)
+CHANCE = random.Random(3)
 LEADS_A_DAY = 5
 DAYS = 12
 
@@ -42,10 +44,8 @@ DAYS = 12
 def lead(days: float, number: int = 0, **changes: object) -> Submission:
     """Return a lead of so many days ago, whose id begins with its time."""
     at = NOW - timedelta(days=days, minutes=7 * number)
-    milliseconds = int(at.timestamp() * 1000)
-    id = UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62) | (uuid4().int & ((1 << 60) - 1)))
     body = b'{"country":"%s","offer":"offer %d"}' % ((b"LV", b"LT")[number % 2], number)
-    return submission(body, received_at=at, lead_id=str(id))._replace(**changes)  # type: ignore[arg-type]
+    return submission(body, received_at=at, lead_id=crm.id_at(at, CHANCE))._replace(**changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +70,7 @@ def entities(database: str, old: Submission) -> Iterator[Entities]:
 
 def keep_days(entities: Entities, keeper: DayKeeper | None = None) -> set[date]:
     """Let a keeper finish, and return the days that are kept."""
-    keeper = keeper or DayKeeper()
-    while keeper.keep(entities):
-        pass
+    crm.keep_days(entities, keeper)
     return days_kept(entities)
 
 
