@@ -319,9 +319,12 @@ class Recovery:
         with lock as may_replay, self._slot() as may_connect:
             if may_replay and may_connect:
                 # Before the rows are read: one that is postponed meanwhile sets it again.
-                self._are_postponed = False
-                replayed = self._replay_postponed()
-                self._are_postponed |= replayed.are_left
+                self._are_postponed, are_left = False, True
+                try:
+                    replayed = self._replay_postponed()
+                    are_left = replayed.are_left
+                finally:
+                    self._are_postponed |= are_left
                 if time() - (self._writer.last_commit or 0) > QUIET_S:
                     self._rest_s = 0.0
                 else:

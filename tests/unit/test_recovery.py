@@ -19,6 +19,7 @@ from leadcrm.ingest import recovery as recovery_module
 from leadcrm.ingest.ingestion import REFUSAL_CACHE_S, Ingestion
 from leadcrm.ingest.queue_budget import QueueBudget
 from leadcrm.ingest.recovery import FIRST_PAUSE_S, IDLE_PAUSE_S, MAX_PAUSE_S, Recovery
+from leadcrm.ingest.replay import Postponed
 from leadcrm.ingest.spool.spool import Spool
 from leadcrm.ingest.store.store import Store
 from leadcrm.ingest.writer import Writer
@@ -127,6 +128,29 @@ def test_old_events_are_deleted_in_turns_between_which_the_spool_is_drained(
     )
     with running(recovery):
         wait_until(lambda: len(turns) > 1 and rows.leads())
+
+
+def test_postponed_rows_that_could_not_be_read_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery_module, "IDLE_PAUSE_S", 0.05)
+    results: list[Postponed | StoreUnavailable] = [StoreUnavailable("no answer"), Postponed(1, False, 0.0)]
+
+    def replay_postponed() -> Postponed:
+        result = results.pop(0)
+        if isinstance(result, StoreUnavailable):
+            raise result
+        return result
+
+    with closing(open_store(f"sqlite:///{tmp_path / 'leads.db'}")) as store:
+        recovery = Recovery(
+            Writer(None, lambda: None, QueueBudget(1)),
+            None,
+            lambda: store,
+            lambda _: 0,
+            max_decoded_bytes=MAX_DECODED_BYTES,
+            replay_postponed=replay_postponed,
+        )
+        with running(recovery):
+            wait_until(lambda: not results, what="another try")
 
 
 def test_a_drain_whose_connection_breaks_takes_another_and_leaves_none_behind(
