@@ -37,19 +37,17 @@ MAX_OTHERS = 50_000
 def count_with_days(entities: Entities, lead_filter: LeadFilter, unit: Unit) -> Counts:
     """Count as `count_by_values` does. The caller holds the session, and has read nothing of leads in it."""
     since, until = lead_filter.since, lead_filter.until
-    wanted = ColumnFilter.of(entities, lead_filter)
-    if since is None or until is None or wanted is None:
-        return count_by_values(entities, lead_filter, unit)
     total: Counts = {name: Counter() for name in ("step", *DIMENSIONS)}
-    by_columns = lead_filter != LeadFilter(since=since, until=until)
     counted: list[date] = []
-    days = _whole_days(entities, since, until, columns=by_columns)
-    kept = _noting(entities, days, counted, by_columns=by_columns)
-    if by_columns:
-        wanted.add(kept, total, unit)
-    else:
-        add_counts(kept, total, unit)
-    for start, stop in _others(counted, since, until):
+    if (wanted := ColumnFilter.of(entities, lead_filter)) is not None:
+        by_columns = lead_filter != LeadFilter(since=since, until=until)
+        days = _whole_days(entities, since, until, columns=by_columns)
+        kept = _noting(entities, days, counted, by_columns=by_columns)
+        if by_columns:
+            wanted.add(kept, total, unit)
+        else:
+            add_counts(kept, total, unit)
+    for start, stop in _parts(entities, lead_filter) if wanted is None else _others(counted, since, until):
         for name, counter in count_by_values(entities, replace(lead_filter, since=start, until=stop), unit).items():
             total[name].update(counter)
     return total
@@ -76,7 +74,7 @@ def outcomes_with_days(entities: Entities, lead_filter: LeadFilter, column: str,
             if of_days.add(columns, touches):
                 counted.append(day)
         of_days.finish()
-    for start, stop in _others(counted, since, until):
+    for start, stop in _parts(entities, lead_filter) if wanted is None else _others(counted, since, until):
         assert start is not None
         assert stop is not None
         # A row for each lead that was touched: a few bytes are kept of it, but hundreds while it is read.
@@ -185,6 +183,19 @@ def _noting(entities: Entities, days: Sequence[date], counted: list[date], *, by
     for day, (packed,) in read_days(entities, days, "columns" if by_columns else "counts"):
         counted.append(day)
         yield packed
+
+
+def _parts(entities: Entities, lead_filter: LeadFilter) -> list[tuple[datetime | None, datetime | None]]:
+    """Return the parts of a period in which leads that a filter lets through may have arrived, one after another."""
+    stretches = stretches_of(entities, lead_filter)
+    if stretches is None:
+        return [(lead_filter.since, lead_filter.until)]
+    parts: list[tuple[datetime | None, datetime | None]] = []
+    for stretch in stretches:
+        follows = parts and parts[-1][1] == stretch.since
+        since = parts.pop()[0] if follows else stretch.since
+        parts.append((since, stretch.until))
+    return parts
 
 
 def _others(

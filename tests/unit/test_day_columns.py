@@ -64,6 +64,9 @@ FILTERS: dict[str, dict[str, Any]] = {
     "test leads too": {"tests": "include", "values": (("country", ("LV",)),)},
     "another column": {"contains": (("email", ("ann",)),)},
     "a click id": {"values": (("click_id", ("c-1",)),)},
+    "a click id of few days": {"values": (("click_id", ("rare",)),)},
+    "no click id": {"values": (("click_id", ("",)),)},
+    "a click id that nobody has": {"values": (("click_id", ("none",)),)},
 }
 
 
@@ -74,7 +77,8 @@ def entities(database: str) -> Iterator[Entities]:
     for number in range(400):
         at = NOW - timedelta(minutes=chance.randrange(DAYS * 24 * 60))
         fields = {name: chance.choice(values) for name, values in VALUES.items()}
-        body = orjson.dumps({**fields, "click_id": f"c-{number % 9}", "email": f"ann{number % 3}@example.com"})
+        click_id = "rare" if number in (50, 150) else f"c-{number % 9}" if number % 10 else None
+        body = orjson.dumps({**fields, "click_id": click_id, "email": f"ann{number % 3}@example.com"})
         rows.append(submission(body, received_at=at, lead_id=id_at(at, chance))._replace(is_test=number % 7 == 0))
     keep(database, rows)
     bound = bind(url_of(database))
