@@ -15,7 +15,7 @@ from pony.orm import desc, raw_sql, select
 
 from leadcrm.crm.queries import newest_first, select_places
 from leadcrm.database.entities import Entities
-from leadcrm.database.states import KEY_HOLDING_STATES
+from leadcrm.database.states import KEY_HOLDING_SQL
 from leadcrm.ingest.submission import API_SOURCE
 
 CLICK_ROWS = 100_000
@@ -38,9 +38,6 @@ _NEAR_MS = 60_000
 
 MAX_STEPS = 100
 """From a duplicate to its first request."""
-
-
-_KEY_HOLDING = ", ".join(f"'{state}'" for state in KEY_HOLDING_STATES)
 
 
 def leads_by_index(entities: Entities, text: str) -> set[UUID]:
@@ -80,8 +77,7 @@ def _by_key(entities: Entities, text: str) -> Sequence[UUID]:
     for source in _sources(entities):
         prefix = b"source\0" + source.encode() + b"\0"
         hashes.extend(hashlib.sha256(prefix + key).digest() for key in spellings)
-    # In letters, since SQLite takes no value for the predicate of the keys' index.
-    holds_key = raw_sql(f"raw.state IN ({_KEY_HOLDING})")
+    holds_key = raw_sql(KEY_HOLDING_SQL)
     query = select(raw.id for raw in entities.raw_lead if raw.key_sha256 in hashes and raw.key_sha256 is not None)
     return list(query.where(lambda raw: holds_key).without_distinct())
 

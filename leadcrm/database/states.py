@@ -101,6 +101,9 @@ class State(str, Enum):
 KEY_HOLDING_STATES = tuple(state.value for state in State if state.holds_key)
 """The states in which a raw row holds its Idempotency-Key; the unique index covers exactly these."""
 
+KEY_HOLDING_SQL = f"state IN ({', '.join(map(repr, KEY_HOLDING_STATES))})"
+"""The same as a condition, in the words of that index: SQLite takes no value for the predicate of a partial index."""
+
 REPLAYABLE_STATES = tuple(state.value for state in reversed(State) if state.is_replayable)
 
 UNSTORED_STATES = tuple(state.value for state in reversed(State) if state is not State.STORED)

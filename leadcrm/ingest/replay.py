@@ -22,12 +22,12 @@ from time import thread_time
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pony.orm import flush, select
+from pony.orm import flush, raw_sql, select
 from uuid_utils import uuid7
 
 from leadcrm.database.entities import FIELD_COLUMNS, RAW_COLUMNS, Entities
 from leadcrm.database.sessions import session
-from leadcrm.database.states import KEY_HOLDING_STATES, State
+from leadcrm.database.states import KEY_HOLDING_SQL, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.raw_row import submission_from_entity
@@ -174,7 +174,7 @@ def replay_postponed(entities: Entities, *, max_decoded_bytes: int, sources: Sou
 def _failed_ids(entities: Entities, *, are_postponed: bool) -> Iterator[UUID]:
     """Yield the ids of the `failed` rows that are postponed or of those that are not, in order of arrival."""
     postponed = POSTPONED
-    failed = select(row for row in entities.raw_lead if row.state == "failed")
+    failed = _unstored(entities).where(lambda row: row.state == "failed")
     if are_postponed:
         return _ids(entities, failed.where(lambda row: row.error == postponed), page_rows=POSTPONED_PAGE_ROWS)
     return _ids(entities, unerased(failed).where(lambda row: row.error is None or row.error != postponed))
@@ -182,7 +182,12 @@ def _failed_ids(entities: Entities, *, are_postponed: bool) -> Iterator[UUID]:
 
 def replayable_ids(entities: Entities, states: tuple[str, ...]) -> Iterator[UUID]:
     """Yield the ids of the rows in these states in order of arrival, reading page by page."""
-    return _ids(entities, unerased(select(row for row in entities.raw_lead if row.state in states)))
+    return _ids(entities, unerased(_unstored(entities)).where(lambda row: row.state in states))
+
+
+def _unstored(entities: Entities) -> Any:
+    """Return a query of the rows that are no leads, in the words of the partial index: SQLite proves no others."""
+    return select(row for row in entities.raw_lead if row.state != "stored")
 
 
 def unerased(query: Any) -> Any:
@@ -282,11 +287,9 @@ def _find_holder(entities: Entities, kept: Submission) -> Any:
         return None
     raw_lead = entities.raw_lead
     # "is not None" is redundant, but it matches the partial index's predicate so that the planner can use it.
-    return select(
-        row
-        for row in raw_lead
-        if row.key_sha256 == key_sha256 and row.key_sha256 is not None and row.state in KEY_HOLDING_STATES
-    ).first()
+    holders = select(row for row in raw_lead if row.key_sha256 == key_sha256 and row.key_sha256 is not None)
+    holds_key = raw_sql(KEY_HOLDING_SQL)
+    return holders.where(lambda row: holds_key).first()
 
 
 def _make_lead(entities: Entities, row: Any, read: Submission) -> None:

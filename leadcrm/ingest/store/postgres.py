@@ -22,7 +22,7 @@ from leadcrm.database.driver_errors import store_error
 from leadcrm.database.entities import ARRIVAL_COLUMNS, FIELD_COLUMNS, RAW_COLUMNS
 from leadcrm.database.hosts import address_of, try_last
 from leadcrm.database.postgres import PostgresConnection, schema_prefix
-from leadcrm.database.states import KEY_HOLDING_STATES, State
+from leadcrm.database.states import KEY_HOLDING_SQL, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.driving import InThread, Operation, Readable, Writable
 from leadcrm.ingest.raw_row import postgres_record
@@ -371,7 +371,6 @@ def _insert_sql(schema: str | None) -> str:
 
 
 def _find_sql(schema: str | None) -> str:
-    holding = ", ".join(f"'{state}'" for state in KEY_HOLDING_STATES)
     columns = "id::text, key_sha256, body_sha256, state, duplicate_of::text"
     table = f"{schema_prefix(schema)}leads_raw"
     return f"""
@@ -379,5 +378,5 @@ def _find_sql(schema: str | None) -> str:
         UNION ALL
         SELECT {columns} FROM {table}
         WHERE key_sha256 = ANY (ARRAY(SELECT decode(key, 'hex') FROM unnest(%(keys)s::text[]) AS key))
-        AND key_sha256 IS NOT NULL AND state IN ({holding})
+        AND key_sha256 IS NOT NULL AND {KEY_HOLDING_SQL}
     """  # noqa: S608 - names of ours

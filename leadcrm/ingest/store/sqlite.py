@@ -22,7 +22,7 @@ from leadcrm.database.entities import ARRIVAL_COLUMNS, FIELD_COLUMNS, RAW_COLUMN
 from leadcrm.database.migrations import REWRITE_SQL
 from leadcrm.database.sqlite import busy_timeout, free_bytes
 from leadcrm.database.sqlite_files import SqliteFiles
-from leadcrm.database.states import KEY_HOLDING_STATES
+from leadcrm.database.states import KEY_HOLDING_SQL
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.driving import InThread, Operation
 from leadcrm.ingest.raw_row import sqlite_lead_values, sqlite_raw_values, uuid_bytes
@@ -319,7 +319,7 @@ class SqliteStore:
             some = keys[start : start + _MAX_LOOK_UP_KEYS]
             sql = (
                 "SELECT key_sha256, id, body_sha256 FROM leads_raw WHERE key_sha256 IS NOT NULL "  # noqa: S608
-                f"AND state IN {KEY_HOLDING_STATES!r} AND key_sha256 IN ({', '.join('?' * len(some))})"
+                f"AND {KEY_HOLDING_SQL} AND key_sha256 IN ({', '.join('?' * len(some))})"
             )
             for key, id, body_sha256 in self._connection.execute(sql, some):
                 known[key] = (str(UUID(bytes=id)), body_sha256)
