@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.fill import fill_postgres, fill_sqlite
+from benchmark.fill import count_days, fill_postgres, fill_sqlite
 from benchmark.peers import SOURCES, build_node_peers
 from benchmark.usage import cpu_seconds, memory_bytes, wait_until
 from tests.support.ports import free_port
@@ -205,11 +205,15 @@ class System:
         return memory_bytes(self.pid)
 
     def fill(self, rows: int) -> None:
-        """Fill the tables of a system that is leadcrm."""
+        """Fill the tables of a system that is leadcrm, and count their past days as a server has that saw them pass."""
         if self.database_url:
             fill_postgres(self._cluster, self.database_url, rows)
+            url = self.database_url
         else:
-            fill_sqlite(self.folder / self.kind.sqlite_file, rows)
+            file = self.folder / self.kind.sqlite_file
+            fill_sqlite(file, rows)
+            url = f"sqlite:///{file}"
+        count_days(url)
 
     def stored(self) -> int | None:
         """Return the number of stored leads, or None for a system that stores none."""
