@@ -235,7 +235,7 @@ def _judged(
     if source.proof.answer_to(document) is not None:
         return _as_event(row, _PROBE)
     if not leads:
-        return _as_event(row, "by the rules of the source it is no lead")
+        return _without_lead(row, source)
     if len(leads) == 1:
         return _as_lead(row, source, leads[0], is_compressed="content-encoding" in headers)
     parts = tuple(_part(row, source, lead, headers, number) for number, lead in enumerate(leads))
@@ -243,6 +243,13 @@ def _judged(
         error = f"its leads are more than {MAX_RATIO} times as long as the request"
         return row._replace(state=State.INVALID, error=error, fields=None)
     return row._replace(state=State.BATCH, error=None, fields=None, parts=parts)
+
+
+def _without_lead(row: Submission, source: Source) -> Submission:
+    """Return the row of a body without any lead: it is meant so only where the source has rules of what is one."""
+    if source.only is None and source.each is None:
+        return row._replace(state=State.INVALID, error="nothing in the body tells of a lead", fields=None)
+    return _as_event(row, "by the rules of the source it is no lead")
 
 
 def _characters(part: Submission) -> int:

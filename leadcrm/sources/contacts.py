@@ -21,7 +21,7 @@ MAX_CONTACT, MAX_PHONE = 254, 100
 MIN_DIGITS, MAX_DIGITS = 7, 15
 
 FIELDS = frozenset(("email", "phone"))
-_PERSONS_FIELDS = FIELDS | {NAME, "first_name", "last_name"}
+PERSONS_FIELDS = FIELDS | {NAME, "first_name", "last_name"}
 
 EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
 _EMAIL_OF = re.compile(rf"[^<>]*<\s*{EMAIL.pattern}\s*>")
@@ -119,7 +119,7 @@ def is_about_person(label: str, effort: Effort | None) -> bool:
         TooLaborious: That is more effort than there may be.
     """
     meant = meaning(label, effort)
-    return meant is not None and meant.field in _PERSONS_FIELDS
+    return meant is not None and meant.field in PERSONS_FIELDS
 
 
 def is_asked_phone(label: str, text: str, effort: Effort | None) -> bool:

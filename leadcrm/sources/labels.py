@@ -213,7 +213,7 @@ def _meaning_anew(label: str) -> Meaning | None:
     names = _names()
     folded = _folded_anew(label)
     found = names.meanings.get(folded)
-    if found is None and folded and folded not in names.never and not names.is_of_others(words := _words(label)):
+    if found is None and folded and folded not in names.never and not names.is_of_others(words := words_in(label)):
         found = (
             _between_words(words, folded, names)
             or _after_place(label)
@@ -261,7 +261,7 @@ def _in_pieces(label: str, names: _Names) -> Meaning | None:
         return None
     for piece in pieces:
         folded = _folded_anew(piece)
-        found = names.meanings.get(folded) or _between_words(_words(piece), folded, names)
+        found = names.meanings.get(folded) or _between_words(words_in(piece), folded, names)
         if found is not None and folded not in names.never:
             return Meaning(found.field, max(found.rank, BETWEEN_WORDS))
     return None
@@ -289,7 +289,7 @@ def is_of_others(label: str, effort: Effort | None = None) -> bool:
     if found is None:
         if effort is not None:
             effort.take()
-        found = _names().is_of_others(_words(label[:MAX_LABEL]))
+        found = _names().is_of_others(words_in(label[:MAX_LABEL]))
         if len(label) <= MAX_LABEL:
             _remember(_of_others, label, found)
     return found
@@ -297,7 +297,7 @@ def is_of_others(label: str, effort: Effort | None = None) -> bool:
 
 def is_of_recipient(label: str) -> bool:
     """Say whether a label of others tells of whom a lead goes to: theirs is no contact where nothing else is known."""
-    return not _names().recipients.isdisjoint(_words(label[:MAX_LABEL]))
+    return not _names().recipients.isdisjoint(words_in(label[:MAX_LABEL]))
 
 
 def meaning_of_rest(label: str, effort: Effort | None = None) -> Meaning | None:
@@ -310,7 +310,7 @@ def meaning_of_rest(label: str, effort: Effort | None = None) -> Meaning | None:
         return None
     found: Meaning | None = _rests.get(label, _UNKNOWN)
     if found is _UNKNOWN:
-        words = _words(label)
+        words = words_in(label)
         rest = _names().without_others(words)
         found = meaning(" ".join(rest), effort) if len(rest) < len(words) else None
         _remember(_rests, label, found)
@@ -332,7 +332,8 @@ def may_ask_for_contact(label: str, effort: Effort | None = None) -> bool:
     return found
 
 
-def _words(label: str) -> list[str]:
+def words_in(label: str) -> list[str]:
+    """Return the words of a label, without case and accents."""
     text = _CAMEL.sub(" ", label)
     if not text.isascii():
         text = _ACCENTS.sub("", normalize("NFKD", text)[:MAX_FOLDED])

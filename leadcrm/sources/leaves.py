@@ -13,14 +13,15 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from leadcrm.sources.contacts import FIELDS, Leaf, reaches_lead
-from leadcrm.sources.labels import Effort, meaning
+from leadcrm.sources.contacts import FIELDS, PERSONS_FIELDS, Leaf, is_contact, reaches_lead
+from leadcrm.sources.labels import NAME, Effort, meaning, words_in
 from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
 from leadcrm.sources.wholes import (
     LABELS,
     MARKS_OF_WHOLES,
     MAX_NAME,
     MAX_PAIR_MEMBERS,
+    PAIR_NAMES,
     TITLE_NAMES,
     VALUE_NAMES,
     VALUES,
@@ -37,16 +38,29 @@ _TITLES = frozenset(TITLE_NAMES)
 _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number"))
 """Members that hold the value of the object around them: `{"phone": {"full": …}}`."""
 
-_OTHER_THINGS = frozenset((
-    "account", "ad", "adgroup", "adset", "agent", "campaign", "car", "company", "course", "deal", "definition",
-    "event", "file", "form", "funnel", "item", "landing", "list", "listing", "meta", "metadata", "order",
-    "organisation", "organization", "owner", "page", "pipeline", "plan", "product", "property", "quiz", "service",
-    "site", "source", "survey", "vehicle", "workspace"
+_PERSONS = frozenset((
+    "applicant", "application", "attendee", "author", "billing", "buyer", "caller", "candidate", "client", "cliente",
+    "consumer", "contact", "contacto", "contato", "customer", "enquiry", "guest", "individual", "inquiry", "invitee",
+    "klient", "kontakt", "kunde", "lead", "me", "member", "participant", "patient", "payer", "people", "person",
+    "persona", "prospect", "purchaser", "recipient", "registrant", "registration", "requester", "respondent", "self",
+    "shipping", "student", "submitter", "subscriber", "tenant", "traveler", "traveller", "user", "usuario", "visitor",
+    "you", "заявка", "клиент", "клієнт", "контакт", "контакты", "покупатель",
 ))  # fmt: skip
-"""Objects whose name and description are no person's, unless a contact stands beside them."""
+_CONTAINERS = frozenset((
+    "answer", "attribute", "body", "content", "data", "detail", "document", "entry", "field", "info", "information",
+    "input", "json", "main", "name", "object", "param", "parameter", "payload", "personal", "post", "profile",
+    "property", "query", "record", "request", "response", "result", "row", "submission", "value", "variable",
+))  # fmt: skip
+_WHOSE_NAME = _PERSONS | _CONTAINERS
+"""The last words of the names of objects whose `name` is somebody's. That of any other, such as a status or a city, is
+its own, unless a contact stands beside it."""
 
-_NAMED_THINGS = frozenset(("campaign", "ad", "product", "source"))
-"""Of which a lead has the name."""
+_LISTS_OF_LEADS = frozenset((
+    "applications", "array", "clients", "customers", "data", "entries", "item", "items", "lead", "leads", "list",
+    "objects", "payload", "prospects", "records", "requests", "responses", "results", "rows", "submissions",
+    "subscribers", "users", "values"
+))  # fmt: skip
+"""Lists of which each object is a lead. Others are of one lead: its contacts, its guests."""
 
 _OTHER_PEOPLE = frozenset((
     "account", "admin", "agent", "assignedto", "assigneduser", "assignee", "broker", "business", "clinic",
@@ -94,14 +108,47 @@ def _flat(document: Any) -> list[Leaf] | None:
 def is_one_lead(items: list[Any]) -> bool:
     """Say whether a list is one lead's names and values, not a lead each."""
     labels: set[str] = set()
+    titles: list[Any] = []
+    has_contact = False
     for item in items[:MAX_LEAVES]:
         if type(item) is not dict or len(item) > MAX_PAIR_MEMBERS:
             return False
         pair = spelled(item)
-        if not any(name in pair for name in VALUES[:4]):
+        value = next((name for name in VALUES[:4] if name in pair), None)
+        if value is None:
             return False
-        labels.update(text for name in LABELS if type(text := pair.get(name)) is str)
-    return any((meant := meaning(label)) is not None and meant.field in ("email", "phone") for label in labels)
+        texts = [str(text) for name in LABELS if type(text := pair.get(name)) in (str, int)]
+        labels.update(texts)
+        if pair.keys() <= PAIR_NAMES and texts:
+            titles.append(texts[0])
+            has_contact = has_contact or is_contact(pair[value])
+    # Labels that say nothing, such as numbers, are those of one lead where none comes twice.
+    is_of_one = has_contact and 1 < len(titles) == len(items) == len(set(titles))
+    return is_of_one or any(
+        (meant := meaning(label)) is not None and meant.field in ("email", "phone") for label in labels
+    )
+
+
+def leads_within(document: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the leads of an object that holds a list of them, each with a contact of its own; None of any other."""
+    while len(document) == 1 and type(only := next(iter(document.values()))) is dict:
+        document = only
+    lists = [(name, member) for name, member in islice(document.items(), MAX_LEAVES) if type(member) is list]
+    if len(lists) != 1 or _has_contact(document):
+        return None
+    ((name, items),) = lists
+    if len(items) < 2 or plain(name) not in _LISTS_OF_LEADS:
+        return None
+    are_leads = all(type(item) is dict and _has_contact(item) for item in items) and not is_one_lead(items)
+    return items if are_leads else None
+
+
+def _has_contact(value: dict[str, Any]) -> bool:
+    """Say whether a member is called as emails and phones are, and looks so."""
+    return any(
+        is_contact(member) and (meant := meaning(name)) is not None and meant.field in FIELDS
+        for name, member in islice(value.items(), MAX_LEAVES)
+    )
 
 
 _Waiting = tuple[str, Any, int, bool, bool]
@@ -128,7 +175,7 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 found.append(((label,), text))
                 continue
             if not MARKS_OF_WHOLES.isdisjoint(value):
-                leaf = whole(label, value, is_in_list=is_in_list)
+                leaf = whole(label, value, effort, is_in_list=is_in_list)
                 if leaf is not None:
                     found.append(leaf)
                     continue
@@ -163,10 +210,8 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 elif beside and not is_given and name in LABELS:
                     # It is a label, of what stands within.
                     continue
-                elif name not in _OF_THINGS or label.lower() not in _OTHER_THINGS or _has_contact(value, effort):
-                    found.append(((name,), member))
-                elif name == "name" and label.lower() in _NAMED_THINGS:
-                    found.append(((label,), member))
+                elif named := _label_of(name, label, value, effort, is_given=is_given):
+                    found.append(((named,), member))
         elif kind is list and depth < MAX_DEPTH:
             inner_values = value[:left]
             left -= len(inner_values)
@@ -221,13 +266,40 @@ def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:
     return ""
 
 
-def _has_contact(value: dict[str, Any], effort: Effort | None) -> bool:
-    """Say whether a member is called as emails and phones are, which makes a thing's name that of a person."""
-    return any(
-        (meant := meaning(name, effort)) is not None and meant.field in FIELDS
+def _label_of(name: str, label: str, value: dict[str, Any], effort: Effort | None, *, is_given: bool) -> str:
+    """Return the label of a member of an object with a label; an empty one for the name of a thing that no lead has."""
+    if label[:3].lower() == "utm" and name[:3].lower() != "utm":
+        return f"utm_{name}"
+    if name not in _OF_THINGS or not label or is_given or _is_persons(label, value, effort):
+        return name
+    return label if name == "name" and _has_name(label, effort) else ""
+
+
+def _is_persons(label: str, value: dict[str, Any], effort: Effort | None) -> bool:
+    """Say whether the name within an object is somebody's: by the object's own name, or by what stands beside it."""
+    return _tells_of_person(label) or any(
+        (meant := meaning(name, effort)) is not None and meant.field in PERSONS_FIELDS and meant.field != NAME
         for name, member in islice(value.items(), MAX_LEAVES)
-        if member and _is_scalar(member)
+        if member
     )
+
+
+def _tells_of_person(label: str) -> bool:
+    return _known_to_tell(label) if len(label) <= MAX_NAME else False
+
+
+@lru_cache(4_096)
+def _known_to_tell(label: str) -> bool:
+    words = words_in(label)
+    last = words[-1] if words else ""
+    # Without words it is the number of an element.
+    return not words or last.isdecimal() or last in _WHOSE_NAME or (last[-1:] == "s" and last[:-1] in _WHOSE_NAME)
+
+
+def _has_name(label: str, effort: Effort | None) -> bool:
+    """Say whether a lead has the name of a thing that is called so, such as its country's or its campaign's."""
+    meant = meaning(label, effort)
+    return meant is not None and meant.field not in PERSONS_FIELDS
 
 
 def _is_scalar(value: Any) -> bool:

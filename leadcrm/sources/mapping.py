@@ -47,6 +47,9 @@ MAX_NAME = 500
 MAX_BLANKS_OF_EMAIL = 4
 """Beside an address a name may stand, but a text with more is one that tells of an address, as consents do."""
 
+_TURKISH = ("soyad", "soyisim", "eposta", "telefonnumara", "ceptel")
+"""How labels begin that only Turkish and Azerbaijani forms have."""
+
 _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
 INDEX_OF_COLUMN = {column: index for index, column in enumerate((*FIELD_COLUMNS, NAME))}
@@ -153,6 +156,8 @@ class LeadMapping:
                     less_sure = BY_ANOTHER_LABEL
                     continue
                 field, rank = meant
+                if field == "creo" and label.lower() == "ad" and _are_turkish(found, effort):
+                    field, rank = NAME, 0
                 rank += less_sure
                 index = INDEX_OF_COLUMN[field]
                 known = ranks.get(index)
@@ -211,6 +216,11 @@ class LeadMapping:
         if takes_phone:
             # One with a plus is surely a phone; one without may be any number.
             columns[_PHONE_INDEX] = local
+
+
+def _are_turkish(found: Sequence[Leaf], effort: Effort | None) -> bool:
+    """Say whether labels are those of a Turkish form, where `ad` asks for the name."""
+    return any(fold(label, effort).startswith(_TURKISH) for labels, _ in found for label in labels)
 
 
 def _is_local(labels: tuple[str, ...], text: str, effort: Effort | None) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeGuard
 
-from leadcrm.sources.contacts import Leaf, is_contact
-from leadcrm.sources.labels import KNOWN_MEANINGS, is_of_others
+from leadcrm.sources.contacts import PERSONS_FIELDS, Leaf, is_contact
+from leadcrm.sources.labels import KNOWN_MEANINGS, Effort, is_of_others, meaning
 
 MAX_NAME = 40
 """Longer names of members are no words that are looked for here."""
@@ -19,7 +20,7 @@ _SPELLINGS = {
     **{name.replace("_", ""): name for name in (*LABELS, *VALUES)},
     **dict.fromkeys(("fieldlabel", "displaylabel"), "label"),
     **dict.fromkeys(("questiontext", "questiontitle", "questionlabel", "questionname"), "question"),
-    **dict.fromkeys(("fieldname", "attributename", "paramname"), "name"),
+    **dict.fromkeys(("fieldname", "attributename", "attribute", "paramname"), "name"),
     **dict.fromkeys(("fieldkey", "fieldcode", "attributekey"), "key"),
     **dict.fromkeys(("fieldid", "questionid"), "id"),
     **dict.fromkeys(("questiontype", "fieldtype"), "type"),
@@ -27,6 +28,9 @@ _SPELLINGS = {
     **dict.fromkeys(("answertext", "answervalue", "useranswer"), "answer"),
 }
 """What senders call the members of a pair, without case and `_`."""
+
+
+PAIR_NAMES = frozenset((*LABELS, *VALUES))
 
 
 def _spellings_of(name: str) -> set[str]:
@@ -54,6 +58,8 @@ _MAX_SPELLED = 12
 """Members of an object that may be a pair whose members are spelled otherwise."""
 
 MAX_PAIR_MEMBERS = 5
+_MAX_BESIDE = 60
+"""Members of an object that are looked at for what they mean, where one of them might be the value of a pair."""
 _MAX_CHOICE_MEMBERS = 4
 _CONTACT_MEMBERS = ("normal", "e164", "international", "full", "formatted", "value", "address", "email", "phone")
 """Of an email or a phone in pieces, the member that is the whole, the best first."""
@@ -68,9 +74,14 @@ MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS, ("q",))
 """An object without any of these is neither a pair nor a contact in pieces."""
 
 
-def whole(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
-    """Return an object's labels and value if it is a pair or a contact in pieces, else None."""
-    return _pair(label, value, is_in_list=is_in_list) or phone_in_pieces(label, value) or _contact(label, value)
+def whole(label: str, value: dict[str, Any], effort: Effort | None, *, is_in_list: bool) -> Leaf | None:
+    """Return an object's labels and value if it is a pair or a contact in pieces, else None.
+
+    Raises:
+        TooLaborious: There are more labels than there may be.
+    """
+    pair = _pair(label, value, effort, is_in_list=is_in_list)
+    return pair or phone_in_pieces(label, value) or _contact(label, value)
 
 
 def is_text(value: Any) -> TypeGuard[str]:
@@ -134,8 +145,9 @@ def _labels_in(value: dict[str, Any]) -> list[str]:
     return [text for member in LABELS if member in value and type(text := value[member]) is str and text]
 
 
-def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None:
+def _pair(label: str, value: dict[str, Any], effort: Effort | None, *, is_in_list: bool) -> Leaf | None:
     """Return an object's labels and value if it is a pair, else None."""
+    members = value
     if _SPELLED_VALUES.isdisjoint(value):
         question = value.get("q")
         return ((question,), values_within(value["a"])) if is_text(question) and "a" in value else None
@@ -148,6 +160,14 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
         labels = _labels_in(value)
     if not name or not (labels or label):
         return None
+    is_document = not (label or is_in_list)
+    if is_document and all(meaning(text, effort) is None for text in labels):
+        # A whole document is somebody's name and message sooner than a question and an answer.
+        return None
+    if not members.keys() <= PAIR_NAMES:
+        most = _MAX_BESIDE if is_in_list else 0 if is_document else 1
+        if _is_record(members, effort, most=most):
+            return None
     found = value[name]
     if type(found) is not str:
         found = values_within(found)
@@ -160,6 +180,25 @@ def _pair(label: str, value: dict[str, Any], *, is_in_list: bool) -> Leaf | None
         elif not any(is_text(value.get(name)) for name in TITLE_NAMES):
             labels.append(label)
     return tuple(labels), found
+
+
+def _is_record(value: dict[str, Any], effort: Effort | None, *, most: int) -> bool:
+    """Say whether an object tells of somebody, so that its `text` or `value` is one member among others.
+
+    It does if a member beside those of a pair means a contact or a name, or if more than `most` mean anything.
+    """
+    meant_beside = 0
+    for name, member in islice(value.items(), _MAX_BESIDE):
+        if not member or plain(name) in _SPELLINGS:
+            continue
+        if type(member) is dict:
+            if any((meant := meaning(inner, effort)) and meant.field in PERSONS_FIELDS for inner in islice(member, 10)):
+                return True
+        elif type(member) is not list and (meant := meaning(name, effort)) is not None:
+            if meant.field in PERSONS_FIELDS:
+                return True
+            meant_beside += 1
+    return meant_beside > most
 
 
 def values_within(found: Any) -> Any:

@@ -6,6 +6,7 @@ A table is read only where somebody could call or write to whom it tells of: by 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from itertools import islice
@@ -21,6 +22,8 @@ MAX_ROWS = 2_000
 
 MAX_COLUMNS = 100
 MAX_LABEL = 100
+
+_DAY = re.compile(r"\s*(?:(?:19|20)\d\d[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](?:19|20)\d\d)(?!\d)")
 
 _DELIMITERS = ",;\t|"
 _CONTACT_FIELDS = frozenset(("email", "phone", "first_name", "last_name", "name"))
@@ -48,7 +51,8 @@ def read_list(items: list[Any]) -> object:  # noqa: PLR0911 - a line for each ki
     if not 0 < len(items) <= MAX_ROWS:
         return None
     if all(type(item) is list for item in items):
-        return _table(items)
+        objects = [element for item in items for element in item]
+        return objects if all(type(element) is dict for element in objects) else _table(items)
     if not all(type(item) is str for item in items):
         return None
     if all(item.lstrip()[:1] == "{" for item in items):
@@ -94,8 +98,9 @@ def _share_of_labels(texts: Row) -> float:
 
 def _contact(values: list[str]) -> dict[str, object] | None:
     """Return who can be told by the values' looks alone: an email, a phone, and a name where one value is left."""
-    emails = [value for value in values if is_contact(value) and "@" in value]
-    phones = [value for value in values if is_contact(value) and "@" not in value]
+    contacts = [value for value in values if is_contact(value)]
+    emails = [value for value in contacts if "@" in value]
+    phones = [value for value in contacts if "@" not in value and not _DAY.match(value)]
     if len(emails) > 1 or len(phones) > 1 or not (emails or phones):
         return None
     words = [value for value in values if value and value.replace(" ", "").replace("-", "").replace(".", "").isalpha()]
