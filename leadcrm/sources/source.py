@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from leadcrm.errors import TooLaborious
 from leadcrm.sources.labels import Effort
-from leadcrm.sources.leaves import is_one_lead
+from leadcrm.sources.leaves import is_one_lead, leads_within
 from leadcrm.sources.mapping import LeadMapping, scalar_of
 from leadcrm.sources.paths import Inputs, Path
 from leadcrm.sources.proof import SECRET_QUERY_NAMES, Proof
@@ -23,7 +23,10 @@ MAX_HURRIED_PARTS = 100
 """That are mapped while others wait."""
 
 _NO_KEYS = frozenset(
-    ("", "0", "-", "undefined", "null", "none", "nil", "nan", "n/a", "false", "true", "[object object]")
+    (
+        *("", "0", "-", "undefined", "null", "none", "nil", "nan", "n/a", "#n/a", "false", "true", "empty", "(empty)"),
+        *("(null)", "[object object]", "optional", "replace"),
+    )
 )
 _MACRO = re.compile(r"(?:\$?\{X\}|\{\{X\}\}|\[X\]|%X%|<X>|#X#)".replace("X", r"[ $A-Za-z_][\w .$:|]*"))
 """What a sender puts in for its own id, such as `{tid}` or `%SUBID%`, where it knows none. No UUID in braces is one."""
@@ -161,9 +164,20 @@ class Source:
             found = found if type(found) is list else [found]
         elif type(document) is list and not is_one_lead(document):
             found = document
+        elif type(document) is dict and (found := self._leads_within(document, query, headers)):
+            pass
         else:
             return [document]
         return [item for item in found if type(item) is dict]
+
+    def _leads_within(
+        self, document: dict[str, Any], query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> list[dict[str, Any]] | None:
+        """Return the leads of an object that holds several and that the source's own rules do not know."""
+        found = None if self.mapping.answers or self.only is not None else leads_within(document)
+        # What has a key as a whole is one lead: its tries would not be known again by its parts.
+        is_whole = found and self.keys and self._key(Inputs(document, query, headers)) is not None
+        return None if is_whole else found
 
     def _lead(
         self, item: Any, query: Mapping[str, str], headers: Mapping[str, str], effort: Effort | None
@@ -183,7 +197,7 @@ class Source:
             for path in paths:
                 value = path(inputs)
                 text = "" if value is None else (scalar_of(value, inputs) or "").strip()
-                if _is_no_key(text):
+                if is_no_key(text):
                     break
                 texts.append(text)
             else:
@@ -195,8 +209,14 @@ class Source:
         return sha256(b"source\0" + self.name.encode() + b"\0" + key).digest()
 
 
-def _is_no_key(text: str) -> bool:
-    return text.lower() in _NO_KEYS or (text[0] in "${[%<#" and _MACRO.fullmatch(text) is not None)
+def is_no_key(text: str) -> bool:
+    """Say whether a text stands where a sender has no id: one key for many people would be one lead."""
+    if text.lower() in _NO_KEYS:
+        return True
+    if text[0] in "={" and text.removeprefix("=").startswith("{{") and text.endswith("}}"):
+        # An expression that was never put in, as `{{ $json["id"] }}`.
+        return True
+    return text[0] in "${[%<#" and _MACRO.fullmatch(text) is not None
 
 
 def _is_true(value: Any) -> bool:

@@ -27,7 +27,7 @@ from leadcrm.ingest.sourced import Arrival
 from leadcrm.ingest.submission import Receipt, Submission
 from leadcrm.sources.proof import TOKEN_HEADERS, credentials_in, query_of, redacted_target
 from leadcrm.sources.replies import Reply
-from leadcrm.sources.source import Source
+from leadcrm.sources.source import Source, is_no_key
 from leadcrm.web.guesses import Guesses
 from leadcrm.web.http import responses
 from leadcrm.web.http.client_address import ClientAddress, network_of
@@ -137,6 +137,8 @@ class SourceIngest(LeadIngest):
         hidden = [name for name in plain if is_credential(name) or name in TOKEN_HEADERS or name in secret_names]
         kept = {**plain, **dict.fromkeys(hidden, REDACTED)} if hidden else plain
         key = sent_key(request) if "idempotency-key" in headers else None
+        if key is not None and is_no_key(header_text(key)):
+            key = None
         row = Submission(
             id=lead_id,
             received_at=datetime.now(timezone.utc),

@@ -382,3 +382,57 @@ def test_a_path_to_an_object_finds_the_contact_in_it(phone: Any, email: Any, exp
     found = columns_of(source, document)
     assert (found.get("phone"), found.get("email")) == expected
     assert (found["first_name"], found["last_name"], found.get("ip")) == ("Anna", "Ozola", None)
+
+
+TWO = [{"name": "Anna", "email": "anna@example.com"}, {"name": "Zane", "email": "zane@example.com"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "document", "leads"),
+    [
+        ("[source.x]", {"leads": TWO}, 2),
+        ("[source.x]", {"data": {"items": TWO}}, 2),
+        ("[source.x]", {"data": TWO, "total": 2}, 2),
+        ("[source.x]", {"id": 7, "leads": TWO}, 2),
+        # Of one lead there may be several contacts, and a lead may have a list beside it.
+        ("[source.x]", {"contacts": TWO}, 1),
+        ("[source.x]", {"email": "lead@example.com", "items": TWO}, 1),
+        ("[source.x]", {"items": [{"name": "Shoe"}, {"name": "Hat"}]}, 1),
+        ("[source.x]", {"data": [{"name": "email", "value": "a@example.com"}, {"name": "name", "value": "Anna"}]}, 1),
+        # With a key for the whole, its tries would not be known again by its parts.
+        ("[source.x]\nkey = ['id']", {"id": 7, "leads": TWO}, 1),
+        ("[source.x]\nkey = ['id']", {"leads": TWO}, 2),
+    ],
+)
+def test_a_list_of_leads_within_an_object_is_a_lead_each(text: str, document: Any, leads: int) -> None:
+    assert len(source_of(text).leads(document, {}, {})) == leads
+
+
+@pytest.mark.parametrize(
+    "key", ["{{1.id}}", '={{ $json["id"] }}', "{{ $json.id }}", "{id}", "${uuid}", "(empty)", "#N/A", "OPTIONAL", "-"]
+)
+def test_what_stands_where_an_id_is_missing_is_no_key(key: str) -> None:
+    (lead,) = source_of("[source.x]\nkey = ['id']").leads({"id": key, "email": "a@example.com"}, {}, {})
+    assert lead.key is None
+
+
+def test_each_goal_of_a_click_is_a_lead_of_its_own() -> None:
+    postback = source_of("[source.x]\npreset = 'postback'")
+    queries: list[dict[str, str]] = [
+        {"transaction_id": "T1", "event_id": "0"},
+        {"transaction_id": "T1", "event_id": "7", "payout": "20"},
+        {"txid": "T1", "et": "deposit"},
+        {"tid": "T1", "cnv_status": "hold"},
+    ]
+    keys = [postback.leads({}, query, {})[0].key for query in queries]
+    assert keys == ["T1", "T1\n7", "T1\ndeposit", "T1\nhold"]
+
+
+def test_a_nonce_out_of_a_cache_makes_no_two_people_one() -> None:
+    page = source_of("[source.x]\npreset = 'html-form'")
+    anna, again, zane, bare = (
+        page.leads({"nonce": "a1b2c3d4e5", **fields}, {}, {})[0].key
+        for fields in ({"email": "a@example.com"}, {"email": "a@example.com"}, {"phone": "+37120000001"}, {})
+    )
+    assert anna == again
+    assert len({anna, zane, bare}) == 3
