@@ -110,6 +110,16 @@ class DatabaseURL:
         query = "&".join(f"{name}={quote(text, safe='/*:,')}" for name, text in redacted.items())
         return f"postgresql://{user}{password}{at}{authority}/{database}{'?' if query else ''}{query}"
 
+    @property
+    def place(self) -> str:
+        """Where the leads are: the URL without user, secrets and settings."""
+        if self.provider == "sqlite":
+            return f"sqlite:///{self.path}"
+        keywords = parse_dsn(self.dsn)
+        authority = _authority(keywords.get("host", ""), keywords.get("port", ""))
+        schema = "" if self.schema is None else f"?schema={quote(self.schema, safe='')}"
+        return f"postgresql://{authority}/{quote(keywords.get('dbname', ''), safe='')}{schema}"
+
     def __repr__(self) -> str:
         return f"DatabaseURL({self.redacted!r})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +12,12 @@ from pathlib import Path
 from leadcrm.errors import ConfigError
 
 LOCK_FILE = "server.lock"
+DATABASE_FILE = "database.lock"
+"""Names the database whose leads wait in the folder; the servers that use it hold it."""
+
+_MAX_PLACE_BYTES = 4_096
+
+logger = logging.getLogger("leadcrm.database.data_dir")
 
 
 def make_data_dir(data_dir: Path) -> None:
@@ -75,6 +82,55 @@ def hold(data_dir: Path, database: Path | None, *, exclusively: bool = False) ->
                 lock = lock_file(database.parent / LOCK_FILE, exclusively=exclusively)
                 is_held = stack.enter_context(lock) and is_held
         yield is_held
+
+
+@contextmanager
+def claim(data_dir: Path, database: str) -> Iterator[None]:
+    """Hold the data folder for the leads of one database: another server would drain them into its own.
+
+    Args:
+        data_dir: The folder.
+        database: Where the database is, as `DatabaseURL.place` says it.
+
+    Raises:
+        ConfigError: A server with another database uses the folder, or the file that names it cannot be used.
+    """
+    path = data_dir / DATABASE_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_to_owner_of(path.parent, descriptor)
+    except OSError as error:
+        accepted = "a folder whose files the service may write to"
+        raise ConfigError("DATA_DIR", f"{path}: {error.strerror}", accepted) from error
+    try:
+        is_alone = _is_alone(descriptor)
+        before = os.pread(descriptor, _MAX_PLACE_BYTES, 0).decode(errors="replace")
+        if before not in ("", database):
+            if not is_alone:
+                problem = f"{data_dir} is used by a server with another database: {before}"
+                raise ConfigError("DATA_DIR", problem, "a folder of its own for each server")
+            text = "%s was last used with another database: %s, and now with %s"
+            hint = "leads that were stored there stay there, and those that wait in the spool go to the present one"
+            logger.warning(text, data_dir, before, database, extra={"action": "start", "hint": hint})
+        if is_alone and before != database:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, database.encode(), 0)
+        # From here on others may hold it too.
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_alone(descriptor: int) -> bool:
+    """Lock a file, and say whether nobody else holds it: then nobody can until the lock is shared."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Who writes the name holds it alone for a moment.
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return False
+    return True
 
 
 @contextmanager

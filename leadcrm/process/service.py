@@ -9,11 +9,11 @@ import resource
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 
 from leadcrm.configuration.config import Config
 from leadcrm.configuration.tokens import HOW_TO_MAKE, weaknesses
-from leadcrm.database.data_dir import LOCK_FILE, hold, make_data_dir
+from leadcrm.database.data_dir import LOCK_FILE, claim, hold, make_data_dir
 from leadcrm.database.migrations import migrate, migrations_for, status
 from leadcrm.database.postgres import deadline
 from leadcrm.database.slots import slots_of, slots_of_standby
@@ -69,7 +69,11 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     slots = slots_of(config)
     sources = LiveSources(config, slots)
     sinks = None if config.sinks_file is None else LiveSinks(config.sinks_file)
-    with hold(config.data_dir, config.database.path) if config.uses_data_dir else nullcontext(True) as held:
+    with ExitStack() as stack:
+        held = True
+        if config.uses_data_dir:
+            stack.enter_context(claim(config.data_dir, config.database.place))
+            held = stack.enter_context(hold(config.data_dir, config.database.path))
         if not held:
             raise DataDirInUse(
                 f"{config.data_dir} is held by another command: a restore is under way",
