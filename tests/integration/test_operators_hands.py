@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import signal
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.support.command import leadcrm
 from tests.support.crm_client import BEARER, ENVIRONMENT
+from tests.support.ports import free_port
 from tests.support.postgres import PASSWORD, PostgresServer
 from tests.support.waiting import wait_until
 from tests.support.workers import worker_pids
@@ -92,7 +94,7 @@ def test_a_spool_that_the_service_cannot_write_is_told_of_at_once(
     tracer = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
     server = start_server(whole_database, environment={"DATA_DIR": str(spool.parent)}, tracer=tracer)
     text = "spool.db is not writable"
-    (told,) = [record for record in server.log_records() if text in record["msg"]]
+    (told,) = wait_until(lambda: [record for record in server.log_records() if text in record["msg"]])
     assert (told["level"], "writable" in told["hint"]) == ("warn", True)
     ready = server.client.get("/ready")
     assert (ready.status, text in ready.json()["fault"]) == (200, True)
@@ -131,3 +133,28 @@ def test_new_credentials_in_the_urls_file_are_used_without_a_restart(
     assert server.terminate() == 0
     postgres.execute(f"DROP OWNED BY {second} CASCADE", url=whole_database)
     postgres.execute(f"DROP ROLE {second}")
+
+
+def test_two_servers_with_two_databases_share_no_data_folder(start_server: StartServer, tmp_path: Path) -> None:
+    """What waits in the folder for one database must not be drained into the other."""
+    first = start_server()
+    other = {"DATA_DIR": str(first.data_dir), "DATABASE_URL": f"sqlite:///{tmp_path / 'other.db'}"}
+    refused = leadcrm(tmp_path, "serve", **other, PORT=str(free_port()))
+    assert refused.returncode == 78
+    assert f"used by a server with another database: sqlite:///{first.data_dir}" in refused.stderr
+    assert "a folder of its own" in refused.stderr
+    first.terminate()
+    second = start_server(environment=other)
+    (warning,) = [record for record in second.log_records() if "was last used with another database" in record["msg"]]
+    assert warning["level"] == "warn"
+
+
+def test_a_spool_of_a_newer_version_keeps_no_lead_from_its_database(start_server: StartServer, database: str) -> None:
+    first = start_server(database)
+    with closing(sqlite3.connect(first.data_dir / "spool.db")) as spool, spool:
+        spool.execute("INSERT INTO leadcrm_migrations (version, name, applied_at) VALUES (99, 'x', '2026-01-01')")
+    first.terminate()
+    server = start_server(database, environment={"DATA_DIR": str(first.data_dir)})
+    receipts = [server.client.post_lead({}, key=str(number)).receipt for number in range(3)]
+    assert [receipt and receipt.stored for receipt in receipts] == ["database"] * 3
+    assert "a newer leadcrm has changed" in server.client.get("/ready").json()["fault"]

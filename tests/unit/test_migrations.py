@@ -21,7 +21,7 @@ from leadcrm.database.migrations import (
     newest_version,
     require_current,
 )
-from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld
+from leadcrm.errors import ForeignTables, SchemaTooNew, SchemaTooOld, SpoolUnavailable
 from leadcrm.ingest.spool.spool import Spool
 from tests.support.crm import keep as keep_rows
 from tests.support.crm import submission, url_of
@@ -232,7 +232,10 @@ def test_a_spool_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) ->
     rows.execute("INSERT INTO leadcrm_migrations (version, name, applied_at) VALUES (9000, 'later', '')")
     with pytest.raises(SchemaTooNew, match="9000"):
         migrate_spool(path)
-    with closing(Spool(tmp_path, max_bytes=1 << 30, min_free_bytes=0)) as spool, pytest.raises(SchemaTooNew):
+    with (
+        closing(Spool(tmp_path, max_bytes=1 << 30, min_free_bytes=0)) as spool,
+        pytest.raises(SpoolUnavailable, match="a newer leadcrm"),
+    ):
         spool.write([submission(b"{}")])
     assert rows.raw() == []
     assert [other.name for other in tmp_path.glob("spool*.db")] == ["spool.db"]

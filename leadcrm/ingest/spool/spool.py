@@ -33,6 +33,7 @@ from leadcrm.database.sessions import bind_spool
 from leadcrm.database.sqlite import busy_timeout
 from leadcrm.errors import (
     LeadcrmError,
+    SchemaTooNew,
     SpoolDamaged,
     SpoolFull,
     SpoolUnavailable,
@@ -337,6 +338,9 @@ class Spool:
             yield
         except SpoolUnavailable:
             raise
+        except SchemaTooNew as error:
+            # The database can keep leads meanwhile.
+            raise SpoolUnavailable(f"a newer leadcrm has changed {self.path}", hint=error.hint) from error
         except LeadcrmError as error:
             if not isinstance(error, StoreUnavailable):
                 raise
