@@ -300,7 +300,12 @@ class Writer:
             logger.error(text, exc_info=error, extra={"action": "write_batch", "repeat_key": text})
         self._store = None
         self.loss = error
-        yield InThread(store.close)
+        try:
+            yield InThread(store.close)
+        except Exception:
+            # The batch must still go to the spool, and the writer on to the next one.
+            text = "a connection could not be closed"
+            logger.exception(text, extra={"action": "write_batch", "repeat_key": text})
         self._on_loss()
 
     def _answer(self, batch: Batch, results: Sequence[Result]) -> None:

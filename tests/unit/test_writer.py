@@ -389,3 +389,33 @@ def test_a_batch_committed_into_a_file_that_was_moved_away_is_spooled(database: 
         assert receipt.stored == "spool"
 
     run(writer, use)
+
+
+@pytest.mark.parametrize("finds_it", ["a batch", "a probe"])
+def test_a_store_that_cannot_be_closed_costs_no_lead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finds_it: str
+) -> None:
+    if finds_it == "a probe":
+        monkeypatch.setattr(writer_module, "IDLE_S", 0.1)
+    url = f"sqlite:///{tmp_path / 'leads.db'}"
+    migrate(url_of(url))
+    store = WatchedStore(url)
+    close = store.close
+
+    def close_and_fail() -> None:
+        close()
+        raise OSError(5, "Input/output error")
+
+    async def main() -> None:
+        writer = Writer(Spool(tmp_path, max_bytes=1 << 30, min_free_bytes=0), lambda: None, QueueBudget(MEBIBYTE))
+        writer.start(asyncio.get_running_loop())
+        writer.hand_over(store)
+        store.close = close_and_fail  # type: ignore[method-assign]
+        store.failure = StoreUnavailable("gone")
+        if finds_it == "a probe":
+            await until(lambda: not writer.has_store, "the loss")
+        (receipt,) = await submit_all(writer, submission(b"{}"))
+        assert receipt.stored == "spool"
+        await asyncio.get_running_loop().run_in_executor(None, writer.stop)
+
+    asyncio.run(main())
