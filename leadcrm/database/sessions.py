@@ -126,12 +126,14 @@ def bind(url: DatabaseURL, *, timeout_s: float | None = None) -> Entities:
 
     Args:
         url: The database.
-        timeout_s: The server's limit for one statement, `READ_TIMEOUT_S` unless given.
+        timeout_s: The server's limit for one statement, `READ_TIMEOUT_S` unless given. A shorter one is that of each
+            session too.
 
     Raises:
         StoreUnavailable: The database is away; Pony connects at once.
     """
     database, timeout_s = Database(), timeout_s or READ_TIMEOUT_S
+    database.longest_session_s = min(timeout_s, READ_TIMEOUT_S)
     if url.path is not None:
         return _bind_sqlite(define_entities(database, None), url.path, timeout_s)
     entities = define_entities(database, url.schema)
@@ -205,14 +207,15 @@ def session(entities: SpoolEntities, *, writes: bool = False, timeout_s: float |
     `writes` takes SQLite's write lock at the start: SQLite does not wait for the lock when a reading transaction begins
     to write. The first such session of a connection raises the feed's numbers: the database may have been restored, and
     no store been opened since. An error closes the thread's connection. The session ends after `timeout_s`, which is
-    `READ_TIMEOUT_S` unless given.
+    `READ_TIMEOUT_S` at most unless given.
 
     Raises:
         StoreUnavailable: The database cannot be used now.
         SubmissionRefused: The database refuses the change.
     """
     try:
-        with deadline(timeout_s or READ_TIMEOUT_S), db_session(immediate=writes):
+        longest_s: float = getattr(entities.database, "longest_session_s", READ_TIMEOUT_S)
+        with deadline(timeout_s or longest_s), db_session(immediate=writes):
             raised = _raise_numbers(entities) if writes and isinstance(entities, Entities) else None
             yield
         if raised is not None:

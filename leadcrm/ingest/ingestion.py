@@ -48,6 +48,9 @@ INSPECTION_S = 0.5
 MAX_INSPECTION_S = 60.0
 """The same after a batch has met damage."""
 
+REPLAY_WAIT_S = 5.0
+"""How long a replay waits for an answer of the database: the writer waits for the same thread to reconnect it."""
+
 logger = logging.getLogger("leadcrm.ingest.ingestion")
 
 
@@ -191,6 +194,10 @@ class Ingestion:
             faults.append("leads that wait fill the memory for them (QUEUE_BYTES), so that others are refused")
         if self.sources.fault:
             faults.append(self.sources.fault)
+        if database and self._recovery.is_stuck:
+            faults.append(
+                "what waits in the spool, or to be read again, cannot be brought into the database: see the log"
+            )
         spool, spool_keeps = self._look_at_spool(faults)
         # A spool that has room, but not for the lead that just came, does not say so by itself.
         if is_refusing and isinstance(writer.refusal, SpoolFull) and str(writer.refusal) not in faults:
@@ -295,7 +302,7 @@ class Ingestion:
             )
 
     def _replay_failed(self, is_stopping: Callable[[], bool]) -> int:
-        entities = bind(self._config.database)
+        entities = bind(self._config.database, timeout_s=REPLAY_WAIT_S)
         try:
             return replay_failed(
                 entities,
@@ -307,7 +314,7 @@ class Ingestion:
             entities.database.disconnect()
 
     def _replay_postponed(self) -> Postponed:
-        entities = bind(self._config.database)
+        entities = bind(self._config.database, timeout_s=REPLAY_WAIT_S)
         try:
             replayed = replay_postponed(
                 entities, max_decoded_bytes=self._config.max_body_bytes, sources=self.source_rows

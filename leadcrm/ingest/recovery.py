@@ -20,11 +20,11 @@ from time import monotonic, time
 
 from leadcrm.database.postgres import deadline
 from leadcrm.database.slots import ConnectionSlots
-from leadcrm.errors import LeadcrmError, SpoolUnavailable, StoreDamaged, StoreUnavailable
+from leadcrm.errors import LeadcrmError, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.leisure import REST_SHARE
 from leadcrm.ingest.replay import Postponed
-from leadcrm.ingest.spool.drain import DRAIN_ROWS, drain_batch
+from leadcrm.ingest.spool.drain import DRAIN_BYTES, DRAIN_ROWS, drain_batch, refuse
 from leadcrm.ingest.spool.file import unsalvaged_files
 from leadcrm.ingest.spool.salvage import salvage_all
 from leadcrm.ingest.spool.spool import Spool
@@ -47,11 +47,24 @@ POSTPONED_PAUSE_S = 0.15
 """The same while postponed rows wait and leads arrive, from which they take a quarter of a processor at most. It is
 longer after a body that takes long by itself, for which the leads wait."""
 
+POSTPONED_LOOK_S = 60.0
+"""How often it looks for postponed rows that nobody tells of: their senders hung up, a command drained them, or their
+node is gone."""
+
 QUIET_S = 1.0
 """How long this process must have got no lead for them to be read without a pause."""
 
 INSPECTION_PAUSE_S = 60.0
 """The interval between two looks for damage, each of which reads the file for half a second at most."""
+
+FAILED_ALONE = 5
+"""How often a row may fail alone in its batch, with an error that may be its own, before the row behind it is tried."""
+
+KEPT_OUT_S = 30.0
+"""How long another process may hold the spool without moving a row, such as a command that somebody has suspended."""
+
+STUCK_ROUNDS = 3
+"""After so many rounds in a row that failed beside a database that takes leads, people are told."""
 
 SLOT_WAIT_S = 0.5
 """How long the drain waits for a slot; the writer may need a new connection meanwhile."""
@@ -116,6 +129,7 @@ class Recovery:
         self._has_replayed = False
         self._replay_postponed = replay_postponed
         self._are_postponed = True  # at the start there may be some
+        self._postponed_look_at = 0.0  # monotonic
         self._rest_s = POSTPONED_PAUSE_S
         self._prune_feed = prune_feed
         self._prune_at = 0.0  # monotonic; at the start too
@@ -124,6 +138,10 @@ class Recovery:
         self._sources = sources
         self._store: Store | None = None
         self._drain_rows = DRAIN_ROWS
+        self._failed_alone = 0
+        self._is_to_compact = False
+        self._failed_rounds = 0
+        self._kept_out: tuple[str, float] | None = None  # the row that waits longest, and since when (monotonic)
         self._refused_pause_s = FIRST_REFUSED_PAUSE_S
         self._release_at = 0.0  # monotonic; at the start too
         self.fault: LeadcrmError | None = None
@@ -166,12 +184,10 @@ class Recovery:
                 if not self._writer.has_store:
                     self._reconnect()
                 self._inspect_now_and_then()
-                self._drain()
-                self._replay_once()
-                self._replay_for_a_moment()
-                self._prune()
+                self._do_the_rest()
             except LeadcrmError as error:
                 self.fault = error
+                self._failed_rounds += 1
                 text = "the database cannot be reached, or the spool cannot be drained: %s"
                 repeat_key = f"{text} {type(error).__name__}"  # so that another condition is logged at once
                 logger.warning(text, error, extra={"action": "recover", "hint": error.hint, "repeat_key": repeat_key})
@@ -180,18 +196,39 @@ class Recovery:
                 self._pause(pause_s * random.uniform(0.5, 1))  # noqa: S311
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
             except Exception:
+                self._failed_rounds += 1
                 text = "recovery failed"
                 logger.exception(text, extra={"action": "recover", "repeat_key": text})
                 self._drop_store()
                 self._pause(MAX_PAUSE_S)
             else:
                 self.fault = None
+                self._failed_rounds = 0
                 pause_s = FIRST_PAUSE_S
                 if self._writer.has_store:
                     self._pause(self._rest_s if self._are_postponed else IDLE_PAUSE_S)
         self._drop_store()
         if self._spool is not None:
             self._spool.close()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Say whether it fails again and again, or is kept from the spool, although the database may take leads."""
+        is_kept_out = self._kept_out is not None and monotonic() - self._kept_out[1] > KEPT_OUT_S
+        return is_kept_out or self._failed_rounds >= STUCK_ROUNDS
+
+    def _do_the_rest(self) -> None:
+        """Drain, replay and prune. A step that fails keeps no other from its turn, unless the database is away."""
+        fault: LeadcrmError | None = None
+        for step in (self._drain, self._replay_once, self._replay_for_a_moment, self._prune):
+            try:
+                step()
+            except LeadcrmError as error:
+                if isinstance(error, StoreUnavailable) and not error.sqlstate:
+                    raise
+                fault = fault or error
+        if fault is not None:
+            raise fault
 
     def _pause(self, seconds: float) -> None:
         self._woken.wait(seconds)
@@ -235,9 +272,9 @@ class Recovery:
             with self._spool.drain_lock() as may_salvage:
                 if may_salvage:
                     salvage_all(self._spool, self._database)
-        except (SpoolUnavailable, OSError) as error:
+        except Exception as error:
             # A failed salvage must not stop the attempts to reach the database.
-            hint = error.hint if isinstance(error, SpoolUnavailable) else ""
+            hint = error.hint if isinstance(error, LeadcrmError) else ""
             text = "the rows of damaged or overwritten files will be salvaged later: %s"
             logger.warning(text, error, extra={"action": "salvage", "hint": hint, "repeat_key": text})
 
@@ -245,14 +282,18 @@ class Recovery:
         """Drain until the spool is empty, the database fails or the thread must end."""
         spool = self._spool
         if spool is None or (spool.is_empty() if self._is_release_due else spool.is_drained()):
+            if spool is not None and self._is_to_compact and spool.is_empty():
+                self._compact(spool)
             return
         with spool.drain_lock() as may_drain, self._slot() as may_connect:
+            self._note_whether_kept_out(spool, may_drain=may_drain)
             if not (may_drain and may_connect):
                 return
             began_at = monotonic()
             released = spool.release_refused() if self._is_release_due else 0
             moved = 0
-            while not self._stopping:
+            # Without a store the writer fills the spool meanwhile, and waits for this thread to bring it one.
+            while not self._stopping and self._writer.has_store:
                 if self._store is None:
                     self._store = self._proved_store()
                 count = self._drain_batch(spool, self._store)
@@ -266,9 +307,23 @@ class Recovery:
                 self._are_postponed = True
                 logger.info("the spool was drained", extra={"action": "drain", "rows": moved})
             if spool.is_empty():
-                spool.compact()
+                self._is_to_compact = True
+                self._compact(spool)
             elif released:
                 self._schedule_release(spool, released)
+
+    def _note_whether_kept_out(self, spool: Spool, *, may_drain: bool) -> None:
+        """Note since when another process holds the spool without moving the row that waits longest."""
+        first = [] if may_drain else [row.id for row in spool.oldest(1, 1)]
+        if not first:
+            self._kept_out = None
+        elif self._kept_out is None or self._kept_out[0] != first[0]:
+            self._kept_out = first[0], monotonic()
+
+    def _compact(self, spool: Spool) -> None:
+        """Give back the disk of an empty spool, at the next look if a commit or a full disk is in the way."""
+        spool.compact()
+        self._is_to_compact = False
 
     @property
     def _is_release_due(self) -> bool:
@@ -292,10 +347,35 @@ class Recovery:
                 sources=self._sources,
                 max_rows=self._drain_rows,
             )
-        except StoreUnavailable:
-            self._drain_rows = max(1, self._drain_rows // 2)
-            raise
+        except StoreUnavailable as error:
+            if self._drain_rows > 1 or not error.sqlstate:
+                self._failed_alone = 0
+                self._drain_rows = max(1, self._drain_rows // 2)
+                raise
+            self._failed_alone += 1
+            if self._failed_alone < FAILED_ALONE:
+                raise
+            self._failed_alone = 0
+            count = self._pass_by_first(spool, store, error)
+        self._failed_alone = 0
         self._drain_rows = min(DRAIN_ROWS, 2 * self._drain_rows)
+        return count
+
+    def _pass_by_first(self, spool: Spool, store: Store, error: StoreUnavailable) -> int:
+        """Drain the row behind the first, and let that one wait as one that was refused: its error is its own.
+
+        Raises:
+            StoreUnavailable: There is no row behind it, or that one fails too, so that the error is not of a row.
+        """
+        first, *behind = spool.oldest(2, DRAIN_BYTES)
+        if not behind:
+            raise error
+        count = drain_batch(
+            spool, store, max_decoded_bytes=self._max_decoded_bytes, sources=self._sources, max_rows=1, behind=1
+        )
+        refuse(spool, first, str(error))
+        # Else the first look would release it.
+        self._release_at = max(self._release_at, monotonic() + self._refused_pause_s)
         return count
 
     def _replay_once(self) -> None:
@@ -304,25 +384,29 @@ class Recovery:
             return
         lock = nullcontext(True) if self._spool is None else self._spool.drain_lock()
         with lock as may_replay, self._slot() as may_connect:
-            if not may_connect:
+            # Who holds the lock may only be draining, and be refused it in its turn.
+            if not (may_replay and may_connect):
                 return
-            leads = self._replay_failed(lambda: self._stopping) if may_replay else 0
-        self._has_replayed = True
+            leads = self._replay_failed(lambda: self._stopping or not self._writer.has_store)
+        self._has_replayed = self._writer.has_store
         if leads:
             logger.info("failed rows became leads", extra={"action": "replay", "rows": leads})
 
     def _replay_for_a_moment(self) -> None:
         """Make the leads of some postponed rows, unless another process of the node does."""
-        if not self._are_postponed:
+        if not (self._are_postponed or monotonic() >= self._postponed_look_at):
             return
         lock = nullcontext(True) if self._spool is None else self._spool.drain_lock()
         with lock as may_replay, self._slot() as may_connect:
+            # While another process replays, this one looks again after a pause, not at once.
+            self._rest_s = POSTPONED_PAUSE_S
             if may_replay and may_connect:
                 # Before the rows are read: one that is postponed meanwhile sets it again.
                 self._are_postponed, are_left = False, True
                 try:
                     replayed = self._replay_postponed()
                     are_left = replayed.are_left
+                    self._postponed_look_at = monotonic() + POSTPONED_LOOK_S
                 finally:
                     self._are_postponed |= are_left
                 if time() - (self._writer.last_commit or 0) > QUIET_S:
@@ -362,6 +446,12 @@ class Recovery:
             self._pruned = 0
 
     def _drop_store(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        store, self._store = self._store, None
+        if store is None:
+            return
+        try:
+            store.close()
+        except Exception:
+            # What cannot be closed must not end the thread.
+            text = "a connection could not be closed"
+            logger.exception(text, extra={"action": "recover", "repeat_key": text})

@@ -16,6 +16,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import thread_time
@@ -31,7 +32,9 @@ from leadcrm.database.states import KEY_HOLDING_SQL, State
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.raw_row import submission_from_entity
-from leadcrm.ingest.submission import ERASED, POSTPONED, SourceReader, Submission
+from leadcrm.ingest.submission import ERASED, FAILED_HINT, POSTPONED, SourceReader, Submission
+
+logger = logging.getLogger("leadcrm.ingest.replay")
 
 CLAIM_ATTEMPTS = 5
 """A new lead may take the key between the look-up and the claim; the next look-up then finds that lead."""
@@ -145,8 +148,7 @@ def replay_failed(
     for id in _failed_ids(entities, are_postponed=False):
         if is_stopping():
             break
-        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
-        leads += replayed is not None and replayed.changed
+        leads += _becomes_lead(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
     return leads
 
 
@@ -165,10 +167,32 @@ def replay_postponed(entities: Entities, *, max_decoded_bytes: int, sources: Sou
         ends_at = ends_at or began_at + LEISURE_S
         if began_at > ends_at:
             return Postponed(leads, are_left=True, longest_s=longest_s)
-        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
-        leads += replayed is not None and replayed.changed
+        leads += _becomes_lead(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
         longest_s = max(longest_s, thread_time() - began_at)
     return Postponed(leads, are_left=False, longest_s=longest_s)
+
+
+def _becomes_lead(entities: Entities, id: UUID, *, max_decoded_bytes: int, sources: SourceReader | None) -> bool:
+    """Replay one of many rows, and say whether it became a lead. A fault of its own keeps no other from its turn.
+
+    Raises:
+        StoreUnavailable: The database cannot be used now.
+    """
+    try:
+        replayed = replay(entities, id, max_decoded_bytes=max_decoded_bytes, sources=sources)
+    except StoreUnavailable:
+        raise
+    except SubmissionRefused as refusal:
+        why = str(refusal)
+    except Exception as error:
+        # Its text may quote the body.
+        why = type(error).__name__
+    else:
+        return replayed is not None and replayed.changed
+    text = "a row cannot be replayed: %s"
+    extra = {"action": "replay", "id": str(id), "hint": FAILED_HINT, "repeat_key": f"{text} {id}"}
+    logger.error(text, why, extra=extra)
+    return False
 
 
 def _failed_ids(entities: Entities, *, are_postponed: bool) -> Iterator[UUID]:

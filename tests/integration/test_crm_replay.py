@@ -19,8 +19,8 @@ from leadcrm.database.sessions import bind
 from leadcrm.database.states import State
 from leadcrm.ingest import replay as replay_module
 from leadcrm.ingest.normalize import FIELDS
-from leadcrm.ingest.replay import Replay, replay, replay_failed, replayable_ids
-from leadcrm.ingest.submission import Submission, process
+from leadcrm.ingest.replay import Replay, replay, replay_failed, replay_postponed, replayable_ids
+from leadcrm.ingest.submission import POSTPONED, Submission, process
 from leadcrm.operations.verification import verify
 from tests.conftest import StartServer
 from tests.support.crm import MAX_DECODED_BYTES, keep, run_command, submission, url_of
@@ -212,6 +212,27 @@ def test_more_rows_than_a_page_holds_are_all_replayed(
     assert replay_failed(entities, max_decoded_bytes=MAX_DECODED_BYTES) == 5
     assert set(in_state("failed")) < {lead["id"] for lead in rows.leads()}
     assert [str(id) for id in replayable_ids(entities, ("failed", "invalid"))] == in_state("invalid")
+
+
+@pytest.mark.parametrize("error", ["a fault of ours", POSTPONED])
+def test_a_row_that_cannot_be_changed_keeps_none_behind_it_waiting(
+    database: str, rows: Rows, entities: Entities, error: str
+) -> None:
+    failed = [submission(GOOD, state="failed", error=error) for _ in range(3)]
+    keep(database, failed)
+    first = failed[0].id
+    if rows.is_sqlite:
+        when = f"hex(NEW.id) = '{first.replace('-', '').upper()}'"
+        rows.execute(f"CREATE TRIGGER no BEFORE UPDATE ON leads_raw WHEN {when} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    else:
+        body = f"BEGIN IF NEW.id = '{first}' THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW; END"
+        rows.execute(f"CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$")
+        rows.execute("CREATE TRIGGER no BEFORE UPDATE ON leads_raw FOR EACH ROW EXECUTE FUNCTION no()")
+    if error == POSTPONED:
+        assert replay_postponed(entities, max_decoded_bytes=MAX_DECODED_BYTES).leads == 2
+    else:
+        assert replay_failed(entities, max_decoded_bytes=MAX_DECODED_BYTES) == 2
+    assert {lead["id"] for lead in rows.leads()} == {row.id for row in failed[1:]}
 
 
 def test_a_replay_that_is_to_stop_stops_between_two_rows(database: str, rows: Rows, entities: Entities) -> None:

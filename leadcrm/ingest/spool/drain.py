@@ -29,18 +29,19 @@ def drain_batch(
     max_decoded_bytes: int,
     sources: SourceReader | None = None,
     max_rows: int = DRAIN_ROWS,
+    behind: int = 0,
 ) -> int:
     """Move the spool's oldest rows into the database and return how many were handled; 0 if none waits.
 
-    Rows that the database refuses are marked and stay in the spool, and so do rows that the disk has damaged. Raises
-    `StoreUnavailable`, `SpoolUnavailable`.
+    Rows that the database refuses are marked and stay in the spool, and so do rows that the disk has damaged. The first
+    `behind` rows are passed by. Raises `StoreUnavailable`, `SpoolUnavailable`.
     """
-    waiting = spool.oldest(max_rows, DRAIN_BYTES)
+    waiting = spool.oldest(behind + max_rows, DRAIN_BYTES)[behind:]
     if not waiting:
         return 0
     damaged = [row for row in waiting if row.body is not None and sha256(row.body).digest() != row.body_sha256]
     for row in damaged:
-        _refuse(spool, row, "its body does not match its hash: it was damaged on disk")
+        refuse(spool, row, "its body does not match its hash: it was damaged on disk")
     batch: list[Submission] = []
     batch_bytes = 0
     for row in waiting:
@@ -60,7 +61,7 @@ def drain_batch(
     moved: list[str] = []
     for row, result in zip(batch, results, strict=True):
         if isinstance(result, SubmissionRefused):
-            _refuse(spool, row, str(result))
+            refuse(spool, row, str(result))
         else:
             moved.append(row.id)
     if moved:
@@ -68,7 +69,8 @@ def drain_batch(
     return len(damaged) + len(batch)
 
 
-def _refuse(spool: Spool, row: Submission, why: str) -> None:
+def refuse(spool: Spool, row: Submission, why: str) -> None:
+    """Mark a row that cannot be stored now, so that others have their turn, and tell people of it."""
     spool.mark_refused(row.id, why)
     text = "a spooled row cannot be stored and waits in the spool: %s"
     hint = "it is tried again now and then; once the database is mended, at once by `leadcrm spool drain`"
