@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from leadcrm.database.connections import open_connection
 from leadcrm.database.migrations import migrate
+from leadcrm.database.sessions import bind
 from leadcrm.errors import StoreUnavailable
+from leadcrm.ingest.ingestion import REPLAY_WAIT_S
+from leadcrm.ingest.replay import replay_postponed
+from leadcrm.ingest.submission import POSTPONED
 from tests.conftest import StartServer
-from tests.support.crm import url_of
-from tests.support.postgres import PostgresServer
+from tests.support.crm import MAX_DECODED_BYTES, keep, submission, url_of
+from tests.support.postgres import PostgresCluster, PostgresServer
 from tests.support.rows import Rows
 from tests.support.server import Server
 from tests.support.waiting import wait_until
@@ -87,3 +93,19 @@ def test_behind_a_pooler_a_database_that_commits_without_its_disk_is_refused(
         open_connection(pooled, timeout_s=10)
     assert "synchronous_commit = on" in caught.value.hint
     open_connection(url_of(whole_database), timeout_s=10).close()
+
+
+def test_a_replay_waits_for_a_silent_database_for_seconds_alone(own_postgres: PostgresCluster) -> None:
+    """The thread that replays also reconnects and drains."""
+    database = own_postgres.create_database()
+    keep(database, [submission(b'{"phone":"1"}', state="failed", error=POSTPONED)])
+    entities = bind(url_of(database), timeout_s=REPLAY_WAIT_S)
+    own_postgres.freeze()
+    try:
+        began_at = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            replay_postponed(entities, max_decoded_bytes=MAX_DECODED_BYTES)
+        assert time.monotonic() - began_at < 2 * REPLAY_WAIT_S
+    finally:
+        own_postgres.thaw()
+        entities.database.disconnect()
