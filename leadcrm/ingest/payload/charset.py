@@ -3,7 +3,15 @@
 The names are the labels of the Encoding standard (https://encoding.spec.whatwg.org/#names-and-labels), by which
 browsers read forms. Missing are its UTF-16 and "replacement", in which no form is encoded, and the names of ASCII: a
 sender that names it and sends other bytes means UTF-8 more often than windows-1252.
+
+jQuery and XMLHttpRequest send UTF-8, whatever charset a page's code names. So bytes that are UTF-8 are read as such
+where a charset of one byte a character is named. Natural text in such a charset is hardly ever UTF-8 by chance: each
+of its letters above ASCII would have to stand before one, two or three others that begin no word.
 """
+
+import re
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 _LABELS = {
     "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
@@ -48,9 +56,50 @@ _LABELS = {
     " windows-949",
 }
 
+_OF_SEVERAL_BYTES = frozenset(("utf-8", "gb18030", "big5hkscs", "euc_jp", "iso2022_jp", "cp932", "cp949"))
+
+_MAX_BY_CHANCE = 16
+"""The bytes above ASCII that a text in another charset may have and still be UTF-8 by chance: a few words."""
+
+_ASCII = bytes(range(0x80))
+_WORDS = re.compile(r".?[^\x00-\x7f]+.?", re.DOTALL)
+# Emoji, and of what is two bytes in UTF-8 the letters and signs of languages in use. Others are more likely two letters
+# of another charset: U+0373 is a rare Greek letter, or the Ukrainian for "no" in windows-1251.
+_COMMON = re.compile(
+    r"[\x00-\x7f\xa0-\u0137\u0139-\u0148\u014a-\u0177\u0179-\u017e\u0218-\u021b\u0386-\u03ce\u0401-\u040c\u040e-\u044f"
+    r"\u0451-\u045f\u0490\u0491\u05d0-\u05ea\u0621-\u064a\U0001f300-\U0001faff]*"
+)
+
 _CODECS = {label.encode(): codec for codec, labels in _LABELS.items() for label in labels.split()}
 
 
 def codec_of(charset: bytes) -> str | None:
     """Return the codec of a charset by its label, which has no case, or None if no form is encoded in it."""
-    return _CODECS.get(charset.strip(b" \t\r\n\x0c").lower())
+    return _CODECS.get(charset.strip(b" \t\r\n\x0c'").lower())
+
+
+def true_charset(named: str, texts: Iterable[bytes]) -> str:
+    """Return the codec of what a sender sent as texts in the charset that it named: the one named, or UTF-8."""
+    if named in _OF_SEVERAL_BYTES:
+        return named
+    joined = b"\n".join(texts)
+    if joined.isascii():
+        return named
+    try:
+        text = joined.decode()
+    except UnicodeDecodeError:
+        return named
+    if len(joined.translate(None, _ASCII)) > _MAX_BY_CHANCE or _is_natural(text, is_common=_COMMON.fullmatch):
+        return "utf-8"
+    return named if _is_natural(joined.decode(named, "replace"), is_common=str.isalpha) else "utf-8"
+
+
+def _is_natural(text: str, *, is_common: Callable[[str], object]) -> bool:
+    """Say whether the letters above ASCII are common ones, and none of them changes the case within a word."""
+    for word in _WORDS.findall(text):
+        letters = "".join(character for character in word if not character.isascii())
+        if not is_common(letters) or any(
+            one.islower() and one != "\xdf" and after.isupper() for one, after in pairwise(word)
+        ):
+            return False
+    return True

@@ -85,12 +85,18 @@ def require_quick_multipart(body: bytes, boundary: bytes) -> None:
     _require(body.count(b"--" + boundary) <= _MAX_PARTS)
 
 
+def require_quick_quoted_printable(data: bytes) -> None:
+    """Raise `TooLaborious` unless quoted-printable is undone in a moment."""
+    _require(data.count(b"=") <= _MAX_ESCAPES)
+
+
 def require_quick_charset(body: bytes, charset: str) -> None:
     """Raise `TooLaborious` unless the body's fields are decoded from the charset in a moment."""
-    _require(len(body) <= _MAX_RECODED_BYTES or (charset == "utf-8" and _is_utf8(body)))
+    _require(len(body) <= _MAX_RECODED_BYTES or (charset == "utf-8" and is_utf8(body)))
 
 
-def _is_utf8(body: bytes) -> bool:
+def is_utf8(body: bytes) -> bool:
+    """Say whether all bytes have a meaning in UTF-8."""
     try:
         body.decode()
     except UnicodeDecodeError:

@@ -1,22 +1,32 @@
 """Reads HTML forms: `application/x-www-form-urlencoded`, `multipart/form-data` (RFC 7578) and, leniently, `text/plain`.
 
 The last of a repeated field counts. Text is UTF-8 unless the sender names another charset: in the Content-Type, in a
-part's own, or in the field `_charset_`, in which browsers tell the charset of the page (RFC 7578, section 4.6).
+part's own, or in the field `_charset_`, in which browsers tell the charset of the page (RFC 7578, section 4.6). Names
+are in the form's charset too. See `charset` for one that is not true.
 Undecodable bytes become U+FFFD: a lead with a wrong letter is better than none, and the raw body is kept anyway.
 """
 
 import re
+from base64 import b64decode
 from binascii import a2b_qp
 from codecs import BOM_UTF8
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
-from leadcrm.ingest.payload.charset import codec_of
-from leadcrm.ingest.payload.effort import require_quick_charset, require_quick_multipart, require_quick_urlencoded
+from leadcrm.ingest.payload.charset import codec_of, true_charset
+from leadcrm.ingest.payload.effort import (
+    require_quick_charset,
+    require_quick_multipart,
+    require_quick_quoted_printable,
+    require_quick_urlencoded,
+)
 
 _CHARSET_FIELD = "_charset_"
 _FIELDS = {name.encode(): name for name in (*FIELDS, _CHARSET_FIELD)}
@@ -41,6 +51,8 @@ _ESCAPED_SEPARATOR = b"&amp;"
 _ESCAPED_PAIR = re.compile(rb"&amp;(?:%s)=" % b"|".join(name.encode() for name in FIELDS))
 # A name at the start of a line: names of fields have few other characters, and sentences have blanks.
 _LINE_NAME = re.compile(rb"[\w.\[\]-]{1,100}")
+# An equals sign before neither two digits nor a line break, as no encoder writes it (RFC 2045, section 6.7).
+_NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
 # Where a number begins behind a plus that its sender did not encode, so that it was decoded as a blank.
 _NUMBER_WITHOUT_PLUS = re.compile(r" [ (]*\d")
 
@@ -90,10 +102,11 @@ def _read_pairs(body: bytes, content_type: str, separator: bytes, *, at_leisure:
             name = _percent_decoded(name)
         if name in _FIELDS:
             values[_FIELDS[name]] = value
-    charset = _form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD, b"")))
+    charset = form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD, b"")))
     decoded = {name: _percent_decoded(value.translate(_PLUS_AS_BLANK)) for name, value in values.items()}
     if not at_leisure:
         require_quick_charset(b"".join(decoded.values()), charset)
+    charset = true_charset(charset, decoded.values())
     fields: dict[str, object] = {name: value.decode(charset, "replace") for name, value in decoded.items()}
     if values.get("phone", b"").startswith(b"+"):
         fields["phone"] = _with_plus(str(fields["phone"]))
@@ -128,7 +141,7 @@ def read_lines(body: bytes, content_type: str) -> dict[str, object]:
             value.append(line)
     # The last line break ends the field.
     texts = {name: _without_line_break(b"".join(value)) for name, value in values.items()}
-    charset = _form_charset(content_type, texts.pop(_CHARSET_FIELD, b""))
+    charset = true_charset(form_charset(content_type, texts.pop(_CHARSET_FIELD, b"")), texts.values())
     return {name: text.decode(charset, "replace") for name, text in texts.items()}
 
 
@@ -155,14 +168,16 @@ def read_whole_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = 
         name, _, value = pair.partition(b"=")
         if name:
             values[_percent_decoded(name.replace(b"+", b" "))] = value
-    charset = _form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD.encode(), b"")))
+    charset = form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD.encode(), b"")))
     if not at_leisure:
         require_quick_charset(_percent_decoded(b"".join((*values, *values.values()))), charset)
+    decoded = {name: _percent_decoded(value.replace(b"+", b" ")) for name, value in values.items()}
+    charset = true_charset(charset, chain(decoded, decoded.values()))
     fields: dict[str, object] = {}
-    for name, value in values.items():
-        text = _percent_decoded(value.replace(b"+", b" ")).decode(charset, "replace")
+    for name, value in decoded.items():
+        text = value.decode(charset, "replace")
         # Which field is the phone, only a mapping knows.
-        fields[name.decode(charset, "replace")] = _with_plus(text) if value.startswith(b"+") else text
+        fields[name.decode(charset, "replace")] = _with_plus(text) if values[name].startswith(b"+") else text
     return fields
 
 
@@ -218,16 +233,17 @@ def read_parts(
     """
     if not at_leisure:
         require_quick_multipart(body, boundary)
-    parts = _Parts(whole=whole)
+    parts = _Parts(whole=whole, at_leisure=at_leisure)
     if not parts.take_plain(body, boundary):
         parts.parse(body, boundary)
-    named = parts.fields.pop(_CHARSET_FIELD, None)
-    form_charset = _form_charset(content_type, named.data if named else b"")
+    named = parts.fields.pop(_CHARSET_FIELD.encode(), None)
+    charset = form_charset(content_type, named.data if named else b"")
     if not at_leisure:
-        texts = [part for part in parts.fields.values() if not part.is_utf8_file(form_charset)]
-        for charset in {part.charset or form_charset for part in texts}:
-            require_quick_charset(b"".join(part.data for part in texts), charset)
-    return {name: part.text(form_charset) for name, part in parts.fields.items()}
+        texts = [part for part in parts.fields.values() if not part.is_utf8_file(charset)]
+        for of_part in {part.charset or charset for part in texts}:
+            require_quick_charset(b"".join(part.data for part in texts), of_part)
+    charset = true_charset(charset, parts.in_charset_of_form())
+    return {name.decode(charset, "replace"): part.text(charset) for name, part in parts.fields.items()}
 
 
 class _Part:
@@ -238,7 +254,7 @@ class _Part:
         self.data = data
 
     def text(self, form_charset: str) -> str:
-        charset = self.charset or form_charset
+        charset = true_charset(self.charset, (self.data,)) if self.charset else form_charset
         file_name = self.disposition.get(b"filename")
         if file_name is None:
             return self.data.decode(charset, "replace")
@@ -247,7 +263,7 @@ class _Part:
                 return self.data.decode(charset)
         except UnicodeDecodeError:
             pass
-        return file_name.decode(errors="replace")
+        return file_name.decode(true_charset(form_charset, (file_name,)), "replace")
 
     def is_utf8_file(self, form_charset: str) -> bool:
         """Say whether the part is a file that is text only if it is valid UTF-8, which shows quickly."""
@@ -265,9 +281,10 @@ class _Part:
 class _Parts:
     """Receives the parser's callbacks and keeps the last part of each field."""
 
-    def __init__(self, *, whole: bool) -> None:
+    def __init__(self, *, whole: bool, at_leisure: bool = True) -> None:
         self._whole = whole
-        self.fields: dict[str, _Part] = {}
+        self._at_leisure = at_leisure
+        self.fields: dict[bytes, _Part] = {}
         self._count = 0
         self.finished = False
         self._begin_header()
@@ -337,16 +354,40 @@ class _Parts:
         self._data.append(data[start:end])
 
     def end(self) -> None:
-        self._part.data = b"".join(self._data)
+        data, coding = b"".join(self._data), self._part.headers.get(b"content-transfer-encoding")
+        self._part.data = _transfer_decoded(data, coding, at_leisure=self._at_leisure) if coding else data
         self._keep(self._part.disposition.get(b"name", b""), self._part)
 
     def _keep(self, name: bytes, part: _Part) -> None:
-        field = name.decode(errors="replace") if self._whole and name else _FIELDS.get(name)
-        if field is not None:
-            self.fields[field] = part
+        if (self._whole and name) or name in _FIELDS:
+            self.fields[name] = part
+
+    def in_charset_of_form(self) -> Iterator[bytes]:
+        """Yield the names and the texts that are in the charset of the form, which files have not."""
+        yield from self.fields
+        for part in self.fields.values():
+            if part.charset is None and b"filename" not in part.disposition:
+                yield part.data
 
     def finish(self) -> None:
         self.finished = True
+
+
+def _transfer_decoded(data: bytes, coding: bytes, *, at_leisure: bool) -> bytes:
+    """Return a part's content with its Content-Transfer-Encoding undone, or as it came if that is not true.
+
+    Browsers send none. Programs that make a form as they make a mail do, such as Indy and Python's email package.
+    """
+    coding = coding.strip(_BLANKS).lower()
+    if coding == b"base64":
+        with suppress(ValueError):
+            return b64decode(data.translate(None, _BLANKS), validate=True)
+    elif coding == b"quoted-printable":
+        if not at_leisure:
+            require_quick_quoted_printable(data)
+        if not _NOT_QUOTED_PRINTABLE.search(data):
+            return a2b_qp(data)
+    return data
 
 
 def charset_of(content_type: str) -> str | None:
@@ -364,7 +405,8 @@ def _parameters(header: bytes) -> dict[bytes, bytes]:
     return parse_options_header(header)[1] if 0 < header.count(b";") <= _MAX_PARAMETERS else {}
 
 
-def _form_charset(content_type: str, named: bytes) -> str:
+def form_charset(content_type: str, named: bytes) -> str:
+    """Return the codec of a form by its Content-Type, else by the label in its field `_charset_`, else UTF-8."""
     return _charset(_options(content_type)) or codec_of(named) or _DEFAULT_CHARSET
 
 
