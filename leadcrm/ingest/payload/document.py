@@ -13,20 +13,22 @@ from collections.abc import Iterator
 
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.adf import read_adf
+from leadcrm.ingest.payload.charset import codec_of, true_charset
 from leadcrm.ingest.payload.content_coding import decode_body, possible_bodies
 from leadcrm.ingest.payload.effort import (
+    is_utf8,
     require_few_lines,
     require_quick_charset,
     require_quick_mapping,
     require_short,
 )
-from leadcrm.ingest.payload.form import after_mark, charset_of, read_multipart, read_whole_urlencoded
+from leadcrm.ingest.payload.form import after_mark, charset_of, form_charset, read_multipart, read_whole_urlencoded
 from leadcrm.ingest.payload.json import read_any_json
 from leadcrm.ingest.payload.lenient_form import read_multipart_leniently
 from leadcrm.ingest.payload.lenient_json import with_breaks_escaped
 from leadcrm.ingest.payload.reader import begins_as_json
 from leadcrm.ingest.payload.table import read_csv, read_list
-from leadcrm.ingest.payload.xml import read_xml
+from leadcrm.ingest.payload.xml import declared_charset, read_xml
 from leadcrm.sources.texts import lines_in
 
 MAX_EXACT_BYTES = 262_144
@@ -38,7 +40,9 @@ MAX_HURRIED_LINES = 200
 
 _NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
 _PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
+_PLAIN_CHARSET = re.compile(rb"^_charset_=([\w.:-]{1,40})\r?$", re.MULTILINE)
 _TABLE_TYPES = ("csv", "comma-separated-values", "tab-separated-values", "application/vnd.ms-excel")
+_UTF16_BY_ZEROS = {b"\1\0\1\0": "utf-16-le", b"\0\1\0\1": "utf-16-be"}
 _BINARY = bytes(set(range(0x20)) - set(b"\t\n\v\f\r"))
 
 
@@ -102,21 +106,34 @@ def _read(  # noqa: PLR0911 - a line for each format
     if len(text.translate(None, _BINARY)) != len(text):
         raise InvalidPayload("the body is neither JSON nor a form")
     if text[:1] == b'"':
-        inner = read_any_json(text)
-        if isinstance(inner, str) and inner.lstrip()[:1] in ("{", "["):
-            encoded = inner.encode(errors="replace")
+        inner = _string(text)
+        if inner is not None and begins_as_json(inner):
             if not at_leisure:
-                require_quick_mapping(encoded)
-            return read_any_json(encoded, exactly=exactly)
+                require_quick_mapping(inner)
+            return read_any_json(inner, exactly=exactly)
+        text = text if inner is None else inner
     if text[:1] == b"<":
-        return read_xml(text, at_leisure=at_leisure)
+        charset = codec_of(declared_charset(text)) or charset_of(content_type)
+        return read_xml(_in_utf8(text, charset, at_leisure=at_leisure), at_leisure=at_leisure)
+    is_table = media_type.endswith(_TABLE_TYPES) or text.startswith((b'"', b"sep=", b"SEP="))
+    if is_table and (table := _read_table(text, content_type, at_leisure=at_leisure)):
+        return table
+    if text[:1] == b'"':
+        raise InvalidPayload("the body is no JSON")
     if media_type == "text/plain" and (b"\n" in text or b"&" not in text) and _PLAIN_FORM.match(text):
         if not at_leisure:
             require_few_lines(text, MAX_HURRIED_LINES)
-        return _with_nested(_read_plain_form(text))
-    if media_type.endswith(_TABLE_TYPES) and (table := _read_table(text, content_type, at_leisure=at_leisure)):
-        return table
+        return _with_nested(_read_plain_form(text, content_type, at_leisure=at_leisure))
     return _read_text(text, media_type, content_type, at_leisure=at_leisure)
+
+
+def _string(text: bytes) -> bytes | None:
+    """Return what a JSON string holds, or None if a text is none, such as a table whose cells are quoted."""
+    try:
+        inner = read_any_json(text)
+    except InvalidPayload:
+        return None
+    return inner.strip().encode(errors="replace") if isinstance(inner, str) else None
 
 
 def _read_text(text: bytes, media_type: str, content_type: str, *, at_leisure: bool) -> object:
@@ -124,11 +141,22 @@ def _read_text(text: bytes, media_type: str, content_type: str, *, at_leisure: b
     if b"=" in text:
         form = read_whole_urlencoded(text, content_type, at_leisure=at_leisure)
         return _json_sent_as_name(form, at_leisure=at_leisure) or _with_nested(form)
-    if media_type in ("", "text/plain") and lines_in(lines := text.decode(errors="replace")) is not None:
-        return {"text": lines}
+    if media_type in ("", "text/plain"):
+        lines = _in_utf8(text, charset_of(content_type), at_leisure=at_leisure).decode()
+        if lines_in(lines) is not None:
+            return {"text": lines}
     if table := _read_table(text, content_type, at_leisure=at_leisure):
         return table
     raise InvalidPayload("the body is neither JSON nor a form")
+
+
+def _in_utf8(text: bytes, named: str | None, *, at_leisure: bool) -> bytes:
+    """Return a text in UTF-8 without bytes that have no meaning."""
+    charset = named or "utf-8"
+    if not at_leisure:
+        require_quick_charset(text, charset)
+    charset = true_charset(charset, (text,))
+    return text if charset == "utf-8" and is_utf8(text) else text.decode(charset, "replace").encode()
 
 
 def _unfolded(document: object, *, at_leisure: bool) -> object:
@@ -142,15 +170,23 @@ def _read_table(text: bytes, content_type: str, *, at_leisure: bool) -> object:
     if not at_leisure:
         require_few_lines(text, MAX_HURRIED_LINES)
         require_short(text)
-    return read_csv(text.decode(charset_of(content_type) or "utf-8", "replace"))
+    return read_csv(_in_utf8(text, charset_of(content_type), at_leisure=at_leisure).decode())
 
 
 def _without_utf16(body: bytes, *, at_leisure: bool) -> bytes:
-    if not body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+    charset = _utf16_of(body)
+    if charset is None:
         return body
     if not at_leisure:
         require_short(body)
-    return body.decode("utf-16", "replace").encode()
+    return body.decode(charset, "replace").encode()
+
+
+def _utf16_of(body: bytes) -> str | None:
+    """Return the UTF-16 that a body is in, by its byte order mark or by the ASCII characters that it begins with."""
+    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return "utf-16"
+    return _UTF16_BY_ZEROS.get(bytes(map(bool, body[:4])))
 
 
 def _read_multipart(body: bytes, content_type: str, *, at_leisure: bool) -> dict[str, object]:
@@ -224,18 +260,22 @@ def _lines(text: bytes) -> list[bytes]:
     return [line.strip() for line in lines] if is_json else []
 
 
-def _read_plain_form(text: bytes) -> dict[str, object]:
+def _read_plain_form(text: bytes, content_type: str, *, at_leisure: bool) -> dict[str, object]:
     """Read `enctype="text/plain"`: a line for each field, nothing encoded."""
+    named = _PLAIN_CHARSET.search(text)
+    charset = form_charset(content_type, named[1] if named else b"")
     fields: dict[str, object] = {}
     last = ""
-    for line in text.splitlines()[:MAX_LINES]:
-        name, equals, value = line.partition(b"=")
+    # Lines of bytes: Unicode has more line breaks, which are no ends of a field.
+    for line in _in_utf8(text, charset, at_leisure=at_leisure).splitlines()[:MAX_LINES]:
+        name, equals, value = line.decode().partition("=")
         if equals and name:
-            last = name.decode(errors="replace")
-            fields[last] = value.decode(errors="replace")
+            last = name
+            fields[last] = value
         elif last:
             # Of a text of several lines.
-            fields[last] = f"{fields[last]}\n{line.decode(errors='replace')}"
+            fields[last] = f"{fields[last]}\n{name}{equals}{value}"
+    fields.pop("_charset_", None)
     return fields
 
 

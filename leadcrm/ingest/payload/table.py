@@ -26,6 +26,9 @@ MAX_LABEL = 100
 _DAY = re.compile(r"\s*(?:(?:19|20)\d\d[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](?:19|20)\d\d)(?!\d)")
 
 _DELIMITERS = ",;\t|"
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[ \t]*\r?\n', re.IGNORECASE)
+"""The first line of a table for Excel."""
+
 _CONTACT_FIELDS = frozenset(("email", "phone", "first_name", "last_name", "name"))
 
 Row = Sequence[Any]
@@ -33,8 +36,10 @@ Row = Sequence[Any]
 
 def read_csv(text: str) -> object:
     """Return an object for each row of a table, the object alone where there is one; None of any other text."""
+    said = SEPARATOR_LINE.match(text)
+    text = text[said.end() :] if said else text
     head = text.split("\n", 1)[0]
-    delimiter = max(_DELIMITERS, key=head.count)
+    delimiter = said[1] if said else max(_DELIMITERS, key=head.count)
     if delimiter not in head:
         return None
     try:

@@ -5,6 +5,8 @@ Safe by what it refuses: a document type, and with it every entity of its own an
 
 from __future__ import annotations
 
+import re
+from html.entities import html5
 from typing import Any
 from xml.parsers import expat
 
@@ -14,9 +16,18 @@ from leadcrm.ingest.payload.effort import require_few_elements
 MAX_ELEMENTS = 20_000
 MAX_NESTING = 50
 
+_DECLARED = re.compile(rb"<\?xml\s[^<>]{0,100}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
+_SECTION = b"<![CDATA["
+_AMPERSAND = re.compile(rb"&(?:([A-Za-z]\w{0,30});|(?!#))")
+_OF_XML = (b"amp", b"lt", b"gt", b"quot", b"apos")
+
 
 def read_xml(text: bytes, *, at_leisure: bool = True) -> dict[str, object]:
     """Return the content of the root element.
+
+    Args:
+        text: In UTF-8, whatever its declaration says.
+        at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
     Raises:
         InvalidPayload: The text is no XML, has a document type, or is too large or too deep.
@@ -26,18 +37,52 @@ def read_xml(text: bytes, *, at_leisure: bool = True) -> dict[str, object]:
         require_few_elements(text)
     if text.count(b"<") > 2 * MAX_ELEMENTS:
         raise InvalidPayload(f"the XML has more than {MAX_ELEMENTS} elements")
-    parser, tree = expat.ParserCreate(), _Tree()
+    try:
+        root = _root(text)
+    except expat.ExpatError:
+        try:
+            root = _root(_with_ampersands_escaped(text))
+        except expat.ExpatError as error:
+            raise InvalidPayload("the body is no XML that can be read") from error
+    return root if isinstance(root, dict) else {"value": root}
+
+
+def declared_charset(text: bytes) -> bytes:
+    """Return the label of the charset that the declaration of an XML text names, empty if it names none."""
+    declared = _DECLARED.match(text)
+    return declared[1] if declared else b""
+
+
+def _with_ampersands_escaped(text: bytes) -> bytes:
+    """Return XML with the ampersands escaped that begin no reference, and without the references of HTML."""
+    outside, *sections = text.split(_SECTION)
+    escaped = [_AMPERSAND.sub(_reference, outside)]
+    for section in sections:
+        inside, end, outside = section.partition(b"]]>")
+        escaped.append(inside + end + _AMPERSAND.sub(_reference, outside))
+    return _SECTION.join(escaped)
+
+
+def _reference(ampersand: re.Match[bytes]) -> bytes:
+    name = ampersand[1]
+    if name is None:
+        return b"&amp;"
+    if name in _OF_XML:
+        return ampersand[0]
+    character = html5.get(f"{name.decode()};")
+    # Those of markup would be markup.
+    return b"&amp;" + ampersand[0][1:] if character is None or character.isascii() else character.encode()
+
+
+def _root(text: bytes) -> object:
+    parser, tree = expat.ParserCreate("utf-8"), _Tree()
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = tree.refuse_type
     parser.StartElementHandler = tree.begin
     parser.EndElementHandler = tree.end
     parser.CharacterDataHandler = tree.add_text
-    try:
-        parser.Parse(text, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        raise InvalidPayload("the body is no XML that can be read") from error
-    root = tree.root
-    return root if isinstance(root, dict) else {"value": root}
+    parser.Parse(text, True)
+    return tree.root
 
 
 class _Tree:
