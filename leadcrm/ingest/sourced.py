@@ -20,6 +20,7 @@ from leadcrm.database.states import State
 from leadcrm.errors import InvalidPayload, TooLaborious
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.payload.amplification import MAX_RATIO, are_blown_up, within_ratio
+from leadcrm.ingest.payload.content_coding import is_gzip
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
 from leadcrm.sources.live import LiveSources
@@ -237,7 +238,7 @@ def _judged(
     if not leads:
         return _without_lead(row, source)
     if len(leads) == 1:
-        return _as_lead(row, source, leads[0], is_compressed="content-encoding" in headers)
+        return _as_lead(row, source, leads[0], is_compressed="content-encoding" in headers or is_gzip(row.body))
     parts = tuple(_part(row, source, lead, headers, number) for number, lead in enumerate(leads))
     if are_blown_up(sum(map(_characters, parts)), len(row.body) + len(row.target)):
         error = f"its leads are more than {MAX_RATIO} times as long as the request"

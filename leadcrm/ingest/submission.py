@@ -15,6 +15,7 @@ from leadcrm.database.states import Outcome, State
 from leadcrm.errors import InvalidPayload, TooDeep, TooLaborious
 from leadcrm.ingest.normalize import normalize
 from leadcrm.ingest.payload.amplification import within_ratio
+from leadcrm.ingest.payload.content_coding import is_gzip
 from leadcrm.ingest.payload.lenient import read_leniently
 from leadcrm.ingest.payload.reader import read_payload
 
@@ -78,11 +79,16 @@ class Submission(NamedTuple):
     def held_bytes(self) -> int:
         """The memory that it holds in bytes: the body, and the fields too if the body is compressed."""
         held = len(self.body) if self.body is not None else 0
-        if self.fields is not None and "content-encoding" in self.headers:
+        if self.fields is not None and self.is_compressed:
             held += sum(len(field) for field in self.fields if field)
         if self.parts:
             held += sum(part.held_bytes + PART_BYTES for part in self.parts)
         return held
+
+    @property
+    def is_compressed(self) -> bool:
+        """Say whether its fields may be longer than its body."""
+        return "content-encoding" in self.headers or (self.body is not None and is_gzip(self.body))
 
     @property
     def holds_key(self) -> bool:

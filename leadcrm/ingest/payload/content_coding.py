@@ -51,6 +51,11 @@ def possible_bodies(body: bytes, content_encoding: str, max_decoded_bytes: int) 
         yield bodies[undone], undone == len(codings)
 
 
+def is_gzip(body: bytes) -> bool:
+    """Say whether a body begins as gzip does, whatever its header says."""
+    return body.startswith(_GZIP_MAGIC)
+
+
 def _codings(content_encoding: str) -> list[str]:
     codings = [coding for name in content_encoding.split(",") if (coding := name.strip().lower())]
     return [coding for coding in codings if coding != "identity"]

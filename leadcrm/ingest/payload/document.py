@@ -1,8 +1,8 @@
 """Reads the whole of a request's body for the mapping of a source: objects, lists and forms with all of their fields.
 
 It is more tolerant than the reading of `/api/lead`: it takes lists, lines of JSON, CSV, XML, text/plain forms, names
-such as `fields[email][value]`, and a coding or a type that is not what the header says. It is as bounded in memory and
-time.
+such as `fields[email][value]`, what is almost JSON, and a coding or a type that is not what the header says. It is as
+bounded in memory and time.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
+from contextlib import suppress
 
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.adf import read_adf
+from leadcrm.ingest.payload.almost_json import begins_as_almost_json, json_of
 from leadcrm.ingest.payload.charset import codec_of, true_charset
-from leadcrm.ingest.payload.content_coding import decode_body, possible_bodies
+from leadcrm.ingest.payload.content_coding import decode_body, is_gzip, possible_bodies
 from leadcrm.ingest.payload.effort import (
     is_utf8,
     require_few_lines,
+    require_quick_almost_json,
     require_quick_charset,
     require_quick_mapping,
     require_short,
@@ -37,6 +40,9 @@ MAX_EXACT_BYTES = 262_144
 MAX_LINES = 2_000
 MAX_HURRIED_LINES = 200
 """Of a text/plain form that is read while others wait."""
+
+_LONGEST_BEGINNING = 300
+"""Of what stands before almost JSON: a comment, the name of a function."""
 
 _NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
 _PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
@@ -71,7 +77,7 @@ def read_document(
     """
     fault: InvalidPayload | None = None
     for decoded in _decoded(body, content_encoding, max_decoded_bytes):
-        if content_encoding and not at_leisure:
+        if decoded is not body and not at_leisure:
             require_short(decoded)
         try:
             return _read(decoded, content_type, exactly=exactly, at_leisure=at_leisure)
@@ -81,11 +87,11 @@ def read_document(
 
 
 def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iterator[bytes]:
-    if not content_encoding:
+    if not content_encoding and not is_gzip(body):
         yield body
         return
     try:
-        yield decode_body(body, content_encoding, max_decoded_bytes)
+        yield decode_body(body, content_encoding or "gzip", max_decoded_bytes)
     except InvalidPayload:
         for possible, _ in possible_bodies(body, content_encoding, max_decoded_bytes):
             yield possible
@@ -101,6 +107,10 @@ def _read(  # noqa: PLR0911 - a line for each format
     media_type = content_type.partition(";")[0].strip().lower()
     if begins_as_json(text):
         return _unfolded(_read_json(text, content_type, exactly=exactly, at_leisure=at_leisure), at_leisure=at_leisure)
+    if begins_as_almost_json(text[:_LONGEST_BEGINNING].decode(errors="replace")):
+        with suppress(InvalidPayload):
+            document = _read_almost_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
+            return _unfolded(document, at_leisure=at_leisure)
     if media_type.startswith("multipart/") or text.startswith(b"--"):
         return _with_nested(_read_multipart(body, content_type, at_leisure=at_leisure))
     if len(text.translate(None, _BINARY)) != len(text):
@@ -108,9 +118,7 @@ def _read(  # noqa: PLR0911 - a line for each format
     if text[:1] == b'"':
         inner = _string(text)
         if inner is not None and begins_as_json(inner):
-            if not at_leisure:
-                require_quick_mapping(inner)
-            return read_any_json(inner, exactly=exactly)
+            return _read_json(inner, "", exactly=exactly, at_leisure=at_leisure)
         text = text if inner is None else inner
     if text[:1] == b"<":
         charset = codec_of(declared_charset(text)) or charset_of(content_type)
@@ -236,15 +244,22 @@ def _read_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: boo
     if not at_leisure:
         require_quick_mapping(text)
     exactly = exactly and len(text) <= MAX_EXACT_BYTES
-    try:
+    with suppress(InvalidPayload):
         return read_any_json(text, exactly=exactly)
-    except InvalidPayload:
-        if text.count(b"\n", 0, -1) and (lines := _lines(text)):
+    if text.count(b"\n", 0, -1) and (lines := _lines(text)):
+        with suppress(InvalidPayload):
             return [read_any_json(line, exactly=exactly) for line in lines]
-        mended = _mended(text, content_type, at_leisure=at_leisure)
-        if mended is None:
-            raise
-        return read_any_json(mended, exactly=exactly)
+    if mended := _mended(text, content_type, at_leisure=at_leisure):
+        with suppress(InvalidPayload):
+            return read_any_json(mended, exactly=exactly)
+    return _read_almost_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
+
+
+def _read_almost_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
+    if not at_leisure:
+        require_quick_almost_json(text)
+    meant = json_of(_in_utf8(text, charset_of(content_type), at_leisure=at_leisure).decode())
+    return read_any_json(meant.encode(), exactly=exactly and len(text) <= MAX_EXACT_BYTES)
 
 
 def _lines(text: bytes) -> list[bytes]:

@@ -17,6 +17,9 @@ _MAX_CAREFUL = 2_000
 _MARKS = b"[{:,\\"
 _NO_MARKS = bytes(set(range(256)) - set(_MARKS))
 
+_PIECES = b"[]{},:\"'\\/\xc2\xe2" + bytes(range(32))
+"""The bytes at which a reader of what is almost JSON stops; of quotes and blanks beyond ASCII the first ones."""
+
 _MAX_PAIRS = 1_000
 _MAX_ESCAPES = 20_000
 _MAX_PARTS = 50
@@ -58,6 +61,12 @@ def require_quick_mapping(text: bytes) -> None:
     """Raise `TooLaborious` unless the document in a JSON text is mapped in a moment."""
     if len(text) > _MAX_MAPPED:
         _require(len(text.translate(None, _NO_MARKS)) <= _MAX_MAPPED)
+
+
+def require_quick_almost_json(text: bytes) -> None:
+    """Raise `TooLaborious` unless what is almost JSON is made JSON in a moment."""
+    _require(len(text) <= _MAX_MAPPED or len(text) - len(text.translate(None, _PIECES)) <= _MAX_MAPPED)
+    _require(len(text) <= _MAX_DECODED_BYTES)
 
 
 def require_few_elements(text: bytes) -> None:
