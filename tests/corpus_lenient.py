@@ -119,6 +119,12 @@ def _multipart_forms() -> Iterator[LenientCase]:
     preamble = b"This is a message\r\nin parts.\r\n\r\n"
     for media_type in (untold, untold + b"; boundary=", untold + b"; boundary=front", None, b"application/json"):
         yield case(f"its boundary in the body, as {media_type!r}", body, media_type, BOUNDARY)
+    for media_type in (b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream"):
+        yield case(f"named {media_type!r}", body, media_type, BOUNDARY)
+    in_charset = b"application/x-www-form-urlencoded; charset=UTF-8"
+    yield case("named a urlencoded form in UTF-8", body + b"&amp;email=", in_charset, BOUNDARY)
+    in_front = b"\xef\xbb\xbf\r\n" + body
+    yield case("named a urlencoded form behind a mark", in_front, b"application/x-www-form-urlencoded", BOUNDARY)
     type_first = body.replace(b"frontier\r\nContent-D", b"frontier\r\nContent-Type: text/plain\r\nContent-D", 1)
     yield case("its boundary in the body before a type", type_first, untold, BOUNDARY)
     yield case("a preamble", preamble + body, typed, PREAMBLE)

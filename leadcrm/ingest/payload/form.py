@@ -53,6 +53,10 @@ _ESCAPED_PAIR = re.compile(rb"&amp;(?:%s)=" % b"|".join(name.encode() for name i
 _LINE_NAME = re.compile(rb"[\w.\[\]-]{1,100}")
 # An equals sign before neither two digits nor a line break, as no encoder writes it (RFC 2045, section 6.7).
 _NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
+# RFC 2046, section 5.1.1, allows 70 characters. .NET writes a part's Content-Type before its Content-Disposition.
+DELIMITER = re.compile(rb"^--([^\r\n]{1,70})\r?\nContent-[A-Za-z-]{1,20}:", re.MULTILINE | re.IGNORECASE)
+"""The first line of a part of a multipart form, whose boundary it holds."""
+
 # Where a number begins behind a plus that its sender did not encode, so that it was decoded as a blank.
 _NUMBER_WITHOUT_PLUS = re.compile(r" [ (]*\d")
 
@@ -61,9 +65,11 @@ def read_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = True) 
     """Return the form's fields of a lead.
 
     Raises:
-        InvalidPayload: The body has no `name=value` pair, or too many, or `&amp;` between them.
+        InvalidPayload: The body has no `name=value` pair, or too many, or `&amp;` between them, or is multipart.
         TooLaborious: Without leisure, the body cannot be read.
     """
+    if DELIMITER.match(after_mark(body)):
+        raise InvalidPayload("the form is multipart, and its Content-Type names another")
     if _ESCAPED_SEPARATOR in body and has_escaped_separators(body):
         raise InvalidPayload("the form's fields are separated by &amp;")
     return _read_pairs(body, content_type, b"&", at_leisure=at_leisure)

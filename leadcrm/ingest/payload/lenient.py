@@ -11,7 +11,7 @@ from typing import NamedTuple
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.content_coding import possible_bodies
 from leadcrm.ingest.payload.effort import require_short
-from leadcrm.ingest.payload.form import after_mark, has_escaped_separators, read_escaped_urlencoded
+from leadcrm.ingest.payload.form import DELIMITER, after_mark, has_escaped_separators, read_escaped_urlencoded
 from leadcrm.ingest.payload.lenient_form import read_multipart_leniently, read_untyped_form
 from leadcrm.ingest.payload.lenient_json import read_json_leniently, unwrap
 from leadcrm.ingest.payload.reader import URLENCODED, begins_as_json, media_type_of, read_decoded
@@ -75,10 +75,11 @@ def _read_form_as_typed(
 ) -> dict[str, object] | None:
     if begins_as_json(body):
         return None
-    if media_type_of(content_type) == URLENCODED and has_escaped_separators(body):
+    form = after_mark(body)
+    if media_type_of(content_type) == URLENCODED and has_escaped_separators(form) and not DELIMITER.match(form):
         mistakes.append(_ESCAPED_SEPARATORS)
-        return read_escaped_urlencoded(body, content_type, at_leisure=at_leisure)
-    return read_multipart_leniently(after_mark(body), content_type, mistakes, at_leisure=at_leisure)
+        return read_escaped_urlencoded(form, content_type, at_leisure=at_leisure)
+    return read_multipart_leniently(form, content_type, mistakes, at_leisure=at_leisure)
 
 
 def _read_text(body: bytes, content_type: str, mistakes: list[str], *, at_leisure: bool) -> dict[str, object] | None:

@@ -6,6 +6,7 @@ A form is taken for one only if it has a field of a lead: nearly any bytes could
 import re
 
 from leadcrm.ingest.payload.form import (
+    DELIMITER,
     boundary_of,
     has_escaped_separators,
     read_escaped_urlencoded,
@@ -20,10 +21,6 @@ _FIRST_PAIR = re.compile(rb'[^<>{}"\\/?\r\n=]{0,200}=')
 
 # A pair on a line of its own, as in a form of the type text/plain. No encoder leaves a line break in a urlencoded form.
 _LATER_LINE = re.compile(rb"[\r\n][\w.\[\]-]{1,100}=")
-
-# The delimiter of a boundary (RFC 2046, section 5.1.1, allows 70 characters) with the header that follows it. .NET
-# writes a part's Content-Type before its Content-Disposition.
-_DELIMITER = re.compile(rb"^--([^\r\n]{1,70})\r?\nContent-(?:Disposition|Type):", re.MULTILINE | re.IGNORECASE)
 
 _UNTYPED = "the form's Content-Type is missing or names something else"
 _ESCAPED_SEPARATORS = "&amp; separates the form's fields"
@@ -80,7 +77,7 @@ def read_multipart_leniently(
     start = _first_delimiter(body, boundary) if boundary else -1
     found: list[str] = []
     if start < 0:
-        delimiter = _DELIMITER.search(body) if is_typed else _DELIMITER.match(body)
+        delimiter = DELIMITER.search(body) if is_typed else DELIMITER.match(body)
         if delimiter is None:
             return None
         start, boundary = delimiter.start(), delimiter[1].rstrip(b" \t")
