@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 
 from tests.conftest import StartServer
@@ -110,6 +112,42 @@ def test_http_1_0_needs_no_host_and_has_no_chunks(shared_server: Server) -> None
 def test_a_target_with_a_fragment_is_refused(shared_server: Server, target: bytes) -> None:
     with Conversation(shared_server.client) as connection:
         connection.send(lead_request(b"{}", target=target))
+        answer = connection.answer()
+        assert (answer.status, answer.header("Connection")) == (400, "close")
+
+
+@pytest.mark.parametrize(
+    "target", ["/api/lead?name=J\u0101nis", "/api/lead?a=%41&b=\u041e\u0437\u043e\u043b\u0430", "/api/lead?\xe9=\xa0"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1251"])
+def test_a_target_beyond_ascii_is_kept_as_escapes_and_ends_where_it_did(
+    shared_server: Server, shared_database: str, target: str, encoding: str
+) -> None:
+    sent = target.encode(encoding, "ignore") + b"\x85"
+    with Conversation(shared_server.client) as connection:
+        connection.send(lead_request(b"{}", target=sent) + lead_request(b"{}"))
+        answers = [connection.answer(), connection.answer()]
+    assert [answer.status for answer in answers] == [201, 201]
+    assert answers[0].receipt is not None
+    kept = Rows(shared_database).raw_row(answers[0].receipt.raw_id)["target"]
+    assert kept.isascii()
+    assert unquote_to_bytes(kept) == unquote_to_bytes(sent)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /api/lead?\xc4\x81 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3",
+        b"POST /api/lead?\xc4\x81 HTTP/1.1\r\nHost: x\r\nContent-Length : 2",
+        b"POST /api/lead?\xc4 \x81 HTTP/1.1\r\nHost: x\r\nContent-Length: 2",
+        b"POST /api/lead?\xc4\x81\nX: y HTTP/1.1\r\nHost: x\r\nContent-Length: 2",
+        b"POST http://x\xe9/api/lead HTTP/1.1\r\nHost: x\r\nContent-Length: 2",
+        b"POST /api/lead?\xc4\x81#a HTTP/1.1\r\nHost: x\r\nContent-Length: 2",
+    ],
+)
+def test_an_ambiguous_head_is_refused_whatever_its_target_is(shared_server: Server, head: bytes) -> None:
+    with Conversation(shared_server.client) as connection:
+        connection.send(head + b"\r\n\r\n{}")
         answer = connection.answer()
         assert (answer.status, answer.header("Connection")) == (400, "close")
 

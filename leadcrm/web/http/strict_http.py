@@ -36,6 +36,9 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?:\r\n|$)", r
 _OTHER_SPELLING = re.compile(
     rb"(?<=\r\n)(transfer-encoding:[ \t]*chunked|expect:[ \t]*100-continue)[ \t]*(?=\r\n)", re.IGNORECASE
 )
+# curl and scripts in PHP send a query as it was typed, and proxies pass it on. The framework takes ASCII alone.
+_PATH_BEYOND_ASCII = re.compile(_TOKEN + rb" (/[!-\xff]*) HTTP/1\.[01]\r\n")
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 # RFC 9110, section 8.6. The framework strips whatever Unicode calls white space before it reads the number.
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*[0-9]+[ \t]*(?:\r\n|$)", re.IGNORECASE)
 # Section 3.2 and RFC 3986, section 3.2.2: a name, an address, or nothing, and a port.
@@ -154,10 +157,16 @@ class StrictHttp(Http):
         self.protocol.has_unwanted_body = True
 
     def _respell(self) -> bool:
-        """Write the values of a refused head as the framework knows them; return whether that changed any."""
+        """Write a refused head as the framework knows it; return whether that changed anything.
+
+        The bytes of its target that are not ASCII become escapes. Where the request ends does not depend on them.
+        """
         end = self.recv_buffer.find(b"\r\n\r\n") + 2
         head = bytes(self.recv_buffer[:end])
         respelled = _OTHER_SPELLING.sub(lambda field: field[1].lower(), head)
+        if path := _PATH_BEYOND_ASCII.match(respelled):
+            escaped = _BEYOND_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), path[1])
+            respelled = respelled[: path.start(1)] + escaped + respelled[path.end(1) :]
         self.recv_buffer[:end] = respelled
         return respelled != head
 
