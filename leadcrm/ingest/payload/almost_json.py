@@ -15,6 +15,9 @@ _BLANKS = re.compile(r"[\s\ufeff\0]*")
 _BEGINNING = re.compile(r"[\s\ufeff]{0,9}(?:\)\]\}'?,?|(?:while|for)\s?\([1;]{1,2}\);?|/\*\*?/|[\w$.]{1,100}\s?\()?")
 """What may stand before a list or an object: what keeps it from being run as a script, or the call of JSONP."""
 
+_MAY_STAND_BEFORE = re.compile(rb"[/)\x80-\xff\0]|[\w$.]{1,100}\s?\(")
+_LONGEST_BEGINNING = 300
+
 _LINE_COMMENT = re.compile(r"[^\r\n]*")
 _END = re.compile(r"[\s\ufeff\0;)]*")
 
@@ -46,9 +49,12 @@ _CONSTANTS = {
 _TO_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[\"\\/bfnrt]|x([0-9a-fA-F]{2})|(['\r\n]))|[\\\"\x00-\x1f]")
 
 
-def begins_as_almost_json(text: str) -> bool:
+def begins_as_almost_json(text: bytes) -> bool:
     """Say whether a text begins as an object or a list does, behind what may stand before it."""
-    return text[_beginning_of(text) :][:1] in ("{", "[")
+    if not _MAY_STAND_BEFORE.match(text):
+        return False
+    head = text[:_LONGEST_BEGINNING].decode(errors="replace")
+    return head[_beginning_of(head) :][:1] in ("{", "[")
 
 
 def json_of(text: str) -> str:

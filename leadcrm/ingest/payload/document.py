@@ -41,9 +41,6 @@ MAX_LINES = 2_000
 MAX_HURRIED_LINES = 200
 """Of a text/plain form that is read while others wait."""
 
-_LONGEST_BEGINNING = 300
-"""Of what stands before almost JSON: a comment, the name of a function."""
-
 _NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
 _PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
 _PLAIN_CHARSET = re.compile(rb"^_charset_=([\w.:-]{1,40})\r?$", re.MULTILINE)
@@ -107,7 +104,7 @@ def _read(  # noqa: PLR0911 - a line for each format
     media_type = content_type.partition(";")[0].strip().lower()
     if begins_as_json(text):
         return _unfolded(_read_json(text, content_type, exactly=exactly, at_leisure=at_leisure), at_leisure=at_leisure)
-    if begins_as_almost_json(text[:_LONGEST_BEGINNING].decode(errors="replace")):
+    if begins_as_almost_json(text):
         with suppress(InvalidPayload):
             document = _read_almost_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
             return _unfolded(document, at_leisure=at_leisure)
