@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
+from urllib.parse import unquote
 
+from leadcrm.sources.cleaning import MAX_PHONE, bare_phone, visible
 from leadcrm.sources.labels import (
     KNOWN_FOR_CONTACTS,
     NAME,
@@ -17,16 +19,20 @@ from leadcrm.sources.labels import (
     meaning_of_rest,
 )
 
-MAX_CONTACT, MAX_PHONE = 254, 100
+MAX_CONTACT = 254
 MIN_DIGITS, MAX_DIGITS = 7, 15
+
+MIN_ASKED_DIGITS = 5
+"""Of a phone whose label asks for one."""
 
 FIELDS = frozenset(("email", "phone"))
 PERSONS_FIELDS = FIELDS | {NAME, "first_name", "last_name"}
 
 EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
 _EMAIL_OF = re.compile(rf"[^<>]*<\s*{EMAIL.pattern}\s*>")
-PHONE = re.compile(r"\+?[\d\s().\-/]{6,24}(?:\s*(?:x|ext\.?)\s*\d{1,6})?")
-PLUS_PHONE = re.compile(r"\+\d[\d\s().\-/]{6,22}")
+_IN_PHONE = r"[\d\s().\-/\u2010-\u2015\u2212\uff08\uff09\uff0d]"
+PHONE = re.compile(rf"[+\uff0b]?{_IN_PHONE}{{6,24}}(?:\s*(?:x|ext\.?)\s*\d{{1,6}})?")
+PLUS_PHONE = re.compile(rf"[+\uff0b]\d{_IN_PHONE}{{6,22}}")
 _DATE = re.compile(r"\s*(?:\d{4}[-./]\d{1,2}[-./]\d|\d{1,2}[-./]\d{1,2}[-./]\d{4})")
 _TIME = re.compile(
     r"(?:\d{1,2}[-./]\d{1,2}[-./]\d\d|\d{1,2}([-./ ])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([-./ ])\d{1,2}\2\d{1,2})"
@@ -41,7 +47,11 @@ _NUMBERED = re.compile(r"(?:[a-z_]*[_\-.\[])?\d+(?:\.\d+)?\]?")
 Leaf = tuple[tuple[str, ...], Any]
 """The labels of a value, the best first, and the value."""
 
-_PHONE_BEGINS = frozenset("+(0123456789")
+_PHONE_BEGINS = frozenset("+\uff0b(0123456789")
+_OF_TIME = re.compile(r"\d:\d\d")
+_MARK = re.compile(r"[^\W\d_]{1,12} ?[.:]\s*[+\uff0b(\d]")
+_ESCAPED_AT = "%40"
+_MAILTO = "mailto:"
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
 
@@ -49,7 +59,7 @@ def digits_in(text: str) -> int:
     """Return how many digits a text has."""
     if text.isascii():
         return len(text.encode().translate(None, _NO_DIGITS))
-    return sum(map(str.isdigit, text))
+    return sum(map(str.isdecimal, text))
 
 
 def is_contact(value: Any) -> TypeGuard[str]:
@@ -58,8 +68,12 @@ def is_contact(value: Any) -> TypeGuard[str]:
         return False
     if "@" in value:
         return True
-    if len(value) < MIN_DIGITS or value.lstrip()[:1] not in _PHONE_BEGINS:
+    if len(value) < MIN_DIGITS:
         return False
+    if value.lstrip()[:1] not in _PHONE_BEGINS:
+        value = bare_phone(value)
+        if not (value[:1] in _PHONE_BEGINS or value[:1].isdecimal()):
+            return False
     digits = digits_in(value)
     return digits >= MIN_DIGITS and digits * 2 > len(value)
 
@@ -78,8 +92,47 @@ def is_email(text: str) -> bool:
 
 def is_phone(pattern: re.Pattern[str], text: str) -> bool:
     """Say whether a text has a phone's pattern, and as many digits as a phone, and is no date."""
+    text = bare_phone(text)
     has_pattern = pattern.fullmatch(text.strip()) and MIN_DIGITS <= digits_in(text) <= MAX_DIGITS
     return bool(has_pattern) and not _DATE.match(text)
+
+
+def may_be_asked_phone(text: str) -> bool:
+    """Say whether a text may be the phone that its label asks for, with words or marks around it."""
+    if len(text) > MAX_PHONE:
+        return False
+    digits = digits_in(text)
+    if (text.strip()[:1] in _PHONE_BEGINS or "+" in text) and digits >= MIN_ASKED_DIGITS:
+        return True
+    if "@" in text or _OF_TIME.search(text) or _DATE.search(text):
+        return False
+    if bare_phone(text).isdecimal():
+        # Also of a number with an exponent.
+        digits = len(bare_phone(text))
+    return MIN_ASKED_DIGITS <= digits <= MAX_DIGITS and digits >= sum(map(str.isalpha, text))
+
+
+def begins_with_word(text: str) -> bool:
+    """Say whether a text begins with a word that is no mark of a number, as `tel.` and `mob:` are."""
+    text = bare_phone(text.lstrip())
+    return text[:1].isalpha() and _MARK.match(text) is None
+
+
+def bare_email(text: str) -> str:
+    """Return an email without what senders put around it; any other text as it is."""
+    if text[:1].isalnum() and text[-1:].isalnum() and "@" in text and text[: len(_MAILTO)].lower() != _MAILTO:
+        return text
+    if len(text) > MAX_CONTACT:
+        return text
+    bare = visible(text)
+    if bare[:1] == "<" and bare[-1:] == ">":
+        bare = bare[1:-1].strip()
+    if bare[: len(_MAILTO)].lower() == _MAILTO:
+        bare = bare[len(_MAILTO) :].partition("?")[0].strip()
+    if "@" not in bare and _ESCAPED_AT in bare:
+        # A form that was encoded twice.
+        bare = unquote(bare)
+    return bare if EMAIL.fullmatch(bare) else text
 
 
 def is_numbered(label: str) -> bool:

@@ -17,13 +17,15 @@ import orjson
 
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
+from leadcrm.sources.cleaning import BEFORE_NOTHING, MAX_PHONE, bare_phone, is_of_test, says_nothing
 from leadcrm.sources.contacts import (
     MAX_CONTACT,
-    MAX_PHONE,
     MIN_DIGITS,
     PHONE,
     PLUS_PHONE,
     Leaf,
+    bare_email,
+    begins_with_word,
     contacts_at_last,
     digits_in,
     has_email_at_end,
@@ -32,8 +34,19 @@ from leadcrm.sources.contacts import (
     is_numbered,
     is_phone,
     is_sure_contact,
+    may_be_asked_phone,
 )
-from leadcrm.sources.labels import BETWEEN_WORDS, KNOWN_MEANINGS, NAME, Effort, Meaning, fold, is_of_others, meaning
+from leadcrm.sources.labels import (
+    BETWEEN_WORDS,
+    KNOWN_MEANINGS,
+    NAME,
+    PART_OF_QUESTION,
+    Effort,
+    Meaning,
+    fold,
+    is_of_others,
+    meaning,
+)
 from leadcrm.sources.leaves import is_part_of_name, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
 from leadcrm.sources.wholes import phone_in_pieces
@@ -49,6 +62,12 @@ MAX_BLANKS_OF_EMAIL = 4
 
 _TURKISH = ("soyad", "soyisim", "eposta", "telefonnumara", "ceptel")
 """How labels begin that only Turkish and Azerbaijani forms have."""
+
+_MIN_END = 6
+"""Digits at the end of two phones by which they are the same."""
+
+_MAX_TRUNK = 2
+"""Digits in front of a phone that are not dialled from abroad: `0`, `8` or `06`."""
 
 _COUNTRY_CODE = re.compile(r"(?=.*\d)\+?\d{1,4}")
 
@@ -120,7 +139,8 @@ class LeadMapping:
         for index, path in self.paths:
             value = path(inputs)
             if value is not None:
-                columns[index] = value or None if type(value) is str else _text_at(index, value, inputs)
+                text = value if type(value) is str else _text_at(index, value, inputs)
+                columns[index] = None if not text or (text[0] in BEFORE_NOTHING and says_nothing(text)) else text
         found = leaves(inputs.document, inputs.effort) if answers is None else answers
         self._fill(columns, found, inputs)
         if self.with_query and inputs.query:
@@ -129,6 +149,10 @@ class LeadMapping:
             found = [*found, *asked]
         if _says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX]):
             self._fill_at_last(columns, found, inputs)
+        if email := columns[_EMAIL_INDEX]:
+            columns[_EMAIL_INDEX] = bare_email(email)
+        if phone := columns[_PHONE_INDEX]:
+            columns[_PHONE_INDEX] = _with_country_code(bare_phone(phone) or phone, found)
         if name := columns.pop():
             _split_name(columns, name, self.own)
         for index, constant in self.constants:
@@ -143,6 +167,9 @@ class LeadMapping:
         may_be_parts = False
         for labels, value in found:
             if not value and type(value) not in NUMBERS:
+                continue
+            if type(value) is str and value[0] in BEFORE_NOTHING and says_nothing(value):
+                inputs.is_test = inputs.is_test or is_of_test(value)
                 continue
             less_sure = 0
             for label in labels:
@@ -202,8 +229,8 @@ class LeadMapping:
                 if takes_email and is_email(value) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
-            elif takes_phone and not value[0].isalpha():
-                has_plus = value.lstrip()[:1] == "+" and is_phone(PLUS_PHONE, value)
+            elif takes_phone and not bare_phone(value)[:1].isalpha():
+                has_plus = "+" in value and is_phone(PLUS_PHONE, value)
                 if not (has_plus or (local is None and _is_local(labels, value, effort))):
                     continue
                 if "fax" in label.lower() or is_of_others(label, effort):
@@ -232,9 +259,32 @@ def _says_nothing(contact: str | None) -> bool:
     return contact is None or (len(contact) < MIN_DIGITS and "@" not in contact and not digits_in(contact))
 
 
+def _with_country_code(phone: str, found: Sequence[Leaf]) -> str:
+    """Return the same phone with its country's code, if another value has it: scripts of forms send both."""
+    if "+" in phone or not phone.isascii():
+        return phone
+    digits = "".join(filter(str.isdecimal, phone))
+    if len(digits) < _MIN_END:
+        return phone
+    end = digits[-max(_MIN_END, len(digits) - _MAX_TRUNK) :]
+    for _, value in found:
+        if type(value) is str and len(value) <= MAX_PHONE and "+" in value and is_phone(PLUS_PHONE, value):
+            whole = bare_phone(value)
+            if "".join(filter(str.isdecimal, whole)).endswith(end):
+                return whole
+    return phone
+
+
 def _is_misled(meant: Meaning, value: Any) -> bool:
-    """Say whether words of a label seem to mean a text, but ask for a contact, as `Send text messages to` does."""
-    return meant.field not in _CONTACT_FIELDS and is_sure_contact(value)
+    """Say whether words of a label seem to mean another value than this.
+
+    They may mean a text and ask for a contact, as `Send text messages to` does, or ask for a thing, as `Which phone
+    system do you have?` does.
+    """
+    if meant.field in _CONTACT_FIELDS:
+        is_words = meant.field == "phone" and meant.rank >= PART_OF_QUESTION and type(value) is str
+        return is_words and "+" not in value and begins_with_word(value)
+    return is_sure_contact(value)
 
 
 def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line for each type
@@ -254,7 +304,9 @@ def text_of(value: Any, inputs: Inputs) -> str | None:  # noqa: PLR0911 - a line
     if kind is list and len(value) == 1 and type(value[0]) is str:
         return value[0] or None
     if kind is list and all(type(element) not in (dict, list) for element in value[:MAX_JOINED]):
-        texts = [text for element in value[:MAX_JOINED] if (text := text_of(element, inputs))]
+        texts = [
+            text for element in value[:MAX_JOINED] if (text := text_of(element, inputs)) and not says_nothing(text)
+        ]
         return ", ".join(texts) or None
     try:
         return orjson.dumps(value).decode() if value else None
@@ -305,11 +357,6 @@ def _may_be_email_with_words(text: str) -> bool:
     return text.count(" ") <= MAX_BLANKS_OF_EMAIL or (len(text) <= MAX_CONTACT and has_email_at_end(text))
 
 
-def _may_be_phone_with_words(text: str) -> bool:
-    is_number = text.strip()[:1] in "+(0123456789" or "+" in text
-    return is_number and len(text) <= MAX_PHONE and digits_in(text) >= 5
-
-
 def _may_be_name(text: str) -> bool:
     return text.isalpha() or ("@" not in text and any(map(str.isalpha, text)))
 
@@ -327,8 +374,10 @@ def _is_ip(text: str) -> bool:
 
 _PLAUSIBLE: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(INDEX_OF_COLUMN, len),
-    "email": lambda text: "@" in text and (" " not in text or _may_be_email_with_words(text)),
-    "phone": _may_be_phone_with_words,
+    "email": lambda text: (
+        (" " not in text or _may_be_email_with_words(text)) if "@" in text else "@" in bare_email(text)
+    ),
+    "phone": may_be_asked_phone,
     "ip": _is_ip,
     "country": lambda text: text.isalpha() or not _COUNTRY_CODE.fullmatch(text),
     **dict.fromkeys((NAME, "first_name", "last_name"), _may_be_name),

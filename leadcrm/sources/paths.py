@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from leadcrm.sources.cleaning import BEFORE_NOTHING, says_nothing
 from leadcrm.sources.labels import Effort
 
 MAX_LENGTH = 400
@@ -38,7 +39,7 @@ _Steps = list[Step] | tuple[str, str]
 class Inputs:
     """What paths lead into: one lead's document, the answers in it, and the request's query and headers."""
 
-    __slots__ = ("answers", "document", "effort", "headers", "is_inexact", "query")
+    __slots__ = ("answers", "document", "effort", "headers", "is_inexact", "is_test", "query")
 
     def __init__(
         self,
@@ -55,6 +56,8 @@ class Inputs:
         """Bounds the labels that may be looked up; None if nothing does."""
         self.is_inexact = False
         """A number was read whose text may not be the sender's."""
+        self.is_test = False
+        """A value was read that only a sender's tests have."""
 
 
 Path = Callable[[Inputs], Any]
@@ -134,7 +137,7 @@ def _first(alternatives: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]
     def read(start: Any) -> Any:
         for path in alternatives:
             value = path(start)
-            if value or type(value) in NUMBERS:
+            if (value or type(value) in NUMBERS) and not (type(value) is str and says_nothing(value)):
                 return value
         return None
 
@@ -150,7 +153,10 @@ def _first_member(names: Sequence[str]) -> Within:
         if type(value) is dict:
             for name in names:
                 member = value.get(name)
-                if member or type(member) in NUMBERS:
+                if type(member) is str:
+                    if member and not (member[0] in BEFORE_NOTHING and says_nothing(member)):
+                        return member
+                elif member or type(member) in NUMBERS:
                     return member
         return None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from leadcrm.errors import TooLaborious
+from leadcrm.sources.cleaning import NOTHINGS, is_macro
 from leadcrm.sources.labels import Effort
 from leadcrm.sources.leaves import is_one_lead, leads_within
 from leadcrm.sources.mapping import LeadMapping, scalar_of
@@ -22,14 +22,7 @@ MAX_PARTS = 1_000
 MAX_HURRIED_PARTS = 100
 """That are mapped while others wait."""
 
-_NO_KEYS = frozenset(
-    (
-        *("", "0", "-", "undefined", "null", "none", "nil", "nan", "n/a", "#n/a", "false", "true", "empty", "(empty)"),
-        *("(null)", "[object object]", "optional", "replace"),
-    )
-)
-_MACRO = re.compile(r"(?:\$?\{X\}|\{\{X\}\}|\[X\]|%X%|<X>|#X#)".replace("X", r"[ $A-Za-z_][\w .$:|]*"))
-"""What a sender puts in for its own id, such as `{tid}` or `%SUBID%`, where it knows none. No UUID in braces is one."""
+_NO_KEYS = NOTHINGS | {"", "0", "false", "true", "#n/a", "empty", "(empty)", "(null)", "optional", "replace"}
 
 _TRUE = frozenset(("true", "1"))
 
@@ -189,7 +182,7 @@ class Source:
         is_test = self.test is not None and _is_true(self.test(inputs))
         key = self._key(inputs) if self.keys else None
         columns = self.mapping.columns(inputs, answers)
-        return Lead(item, columns, key, is_test, inputs.is_inexact)
+        return Lead(item, columns, key, is_test or inputs.is_test, inputs.is_inexact)
 
     def _key(self, inputs: Inputs) -> str | None:
         for paths in self.keys:
@@ -211,12 +204,7 @@ class Source:
 
 def is_no_key(text: str) -> bool:
     """Say whether a text stands where a sender has no id: one key for many people would be one lead."""
-    if text.lower() in _NO_KEYS:
-        return True
-    if text[0] in "={" and text.removeprefix("=").startswith("{{") and text.endswith("}}"):
-        # An expression that was never put in, as `{{ $json["id"] }}`.
-        return True
-    return text[0] in "${[%<#" and _MACRO.fullmatch(text) is not None
+    return text.lower() in _NO_KEYS or is_macro(text)
 
 
 def _is_true(value: Any) -> bool:

@@ -1,0 +1,180 @@
+"""What senders put around phones and emails, and what they send where they have nothing, is not in the columns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from leadcrm.database.entities import FIELDS
+from leadcrm.ingest.submission import Submission
+from leadcrm.sources.cleaning import bare_phone, says_nothing
+from tests.unit.test_source_bounds import FORM, PRESETS, arrival
+
+OWN = {"Vārds": "Anna", "E-pasts": "anna@example.com"}
+
+
+def read(document: Any, preset: str = "generic") -> Submission:
+    return arrival(PRESETS[preset], json.dumps(document).encode()).interpreted()
+
+
+def filled(row: Submission) -> dict[str, str | None]:
+    return dict(zip(FIELDS, row.fields or (None,) * len(FIELDS), strict=True))
+
+
+def columns(document: Any, preset: str = "generic") -> dict[str, str | None]:
+    return filled(read(document, preset))
+
+
+PHONES = [
+    ("٠٥٠١٢٣٤٥٦٧", "٠٥٠١٢٣٤٥٦٧"),
+    ("۰۹۱۲۳۴۵۶۷۸۹", "۰۹۱۲۳۴۵۶۷۸۹"),
+    ("९८७६५ ४३२१०", "९८७६५ ४३२१०"),
+    ("０９０−１２３４−５６７８", "０９０−１２３４−５６７８"),  # noqa: RUF001
+    ("＋８１９０１２３４５６７８", "＋８１９０１２３４５６７８"),  # noqa: RUF001
+    ("тел. 8 916 000-00-01", "тел. 8 916 000-00-01"),
+    ("tālr. 20000001", "tālr. 20000001"),
+    ("mob: 20000001", "mob: 20000001"),
+    ("p:+37120000001", "+37120000001"),
+    ("tel:20000001", "20000001"),
+    ("TEL: +371 2000 0001", "+371 2000 0001"),
+    ("whatsapp:+37120000001", "+37120000001"),
+    ("'37120000001", "37120000001"),
+    ("'+37120000001", "+37120000001"),
+    ('"+37120000001"', "+37120000001"),
+    (" +37120000001 ", "+37120000001"),
+    ("\u202d20000001\u202c", "20000001"),
+    ("\u202a+371 20 000 001\u202c", "+371 20 000 001"),
+    ("\u200e+371\u200e20000001", "+37120000001"),
+    ("\xa020\u2011000\u2011001", "20\u2011000\u2011001"),
+    ("37120000001.0", "37120000001"),
+    ("+37120000001.00", "+37120000001"),
+    ("3.7120000001E10", "37120000001"),
+    ("3.7E10", "37000000000"),
+    ("3.712E+10", "3.712E+10"),
+]
+
+
+@pytest.mark.parametrize(("sent", "column"), PHONES)
+@pytest.mark.parametrize("label", ["phone", "Mobilais tālrunis", "Контактный телефон", "your-phone"])
+def test_a_phone_is_taken_without_the_marks_around_it(label: str, sent: str, column: str) -> None:
+    assert columns({**OWN, label: sent})["phone"] == column
+
+
+@pytest.mark.parametrize(
+    ("preset", "body"),
+    [
+        ("meta-lead", {"id": "1", "field_data": [{"name": "email", "values": ["a@example.com"]},
+                                                 {"name": "phone_number", "values": ["X"]}]}),
+        ("tally", {"data": {"responseId": "r", "fields": [{"label": "Tālrunis", "value": "X"},
+                                                          {"label": "Email", "value": "a@example.com"}]}}),
+        ("cf7", {"your-email": "a@example.com", "your-phone": "X"}),
+        ("elementor", {"E-Mail": "a@example.com", "Mobile number": "X"}),
+        ("hubspot-workflow", {"properties": {"email": {"value": "a@example.com"}, "phone": {"value": "X"}}}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("sent", "column"), PHONES[:20])
+def test_each_preset_takes_such_phones(preset: str, body: Any, sent: str, column: str) -> None:
+    document = json.loads(json.dumps(body).replace('"X"', json.dumps(sent)))
+    assert columns(document, preset)["phone"] == column
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "call me at 5",
+        "Nokia 3310123 and a charger",
+        "after 18:00, before 20:00",
+        "a1@b2345678.lv",
+        "12",
+        "1" * 16 + "a",
+    ],
+)
+def test_what_is_no_phone_is_not_taken_for_one(text: str) -> None:
+    assert columns({**OWN, "Mobilais tālrunis": text})["phone"] is None
+
+
+@pytest.mark.parametrize("number", ["37120000001.0", "3.7120000001E10", "37120000001"])
+def test_a_phone_that_is_sent_as_a_number_is_its_digits(number: str) -> None:
+    row = arrival(PRESETS["generic"], f'{{"email":"a@example.com","phone":{number}}}'.encode()).interpreted()
+    assert filled(row)["phone"] == "37120000001"
+
+
+@pytest.mark.parametrize("text", ["", "+", "1.5", "1E99", "9.9E2", "12345678901234567.0", "p:", "tel:", "p:anna"])
+def test_what_no_number_is_stays_as_it_is(text: str) -> None:
+    assert bare_phone(text) == text
+
+
+@pytest.mark.parametrize(
+    ("sent", "column"),
+    [
+        ("mailto:anna@example.com", "anna@example.com"),
+        ("MAILTO:anna@example.com?subject=Hi", "anna@example.com"),
+        (" anna@example.com\t", "anna@example.com"),
+        ("<anna@example.com>", "anna@example.com"),
+        ("\u200banna@example.com\ufeff", "anna@example.com"),
+        ("anna%40example.com", "anna@example.com"),
+        ("Anna <anna@example.com>", "Anna <anna@example.com>"),
+        ("100% anna@example.com", "100% anna@example.com"),
+    ],
+)
+@pytest.mark.parametrize("label", ["email", "Jūsu e-pasts"])
+def test_an_email_is_taken_without_what_is_around_it(label: str, sent: str, column: str) -> None:
+    assert columns({"phone": "+37120000001", label: sent})["email"] == column
+
+
+@pytest.mark.parametrize(
+    ("document", "column", "expected"),
+    [
+        ({"utm_source": "null", "source": "Google"}, "sourcetype", "Google"),
+        ({"gclid": "undefined", "fbclid": "F1"}, "click_id", "F1"),
+        ({"gclid": "{gclid}"}, "click_id", None),
+        ({"utm_campaign": "{{campaign.name}}", "campaign": "Real"}, "offer", "Real"),
+        ({"first_name": "undefined", "name": "Anna Ozola"}, "firstName", "Anna"),
+        ({"first_name": "Anna", "last_name": "-"}, "lastName", None),
+        ({"first_name": "Nan", "last_name": "Goldin"}, "firstName", "Nan"),
+        ({"country": "N/A", "geo": "LV"}, "country", "LV"),
+        ({"phone": "null", "mobile": "20000001"}, "phone", "20000001"),
+        ({"message": "0"}, "description", "0"),
+        ({"message": "false"}, "description", "false"),
+        ({"message": "[see below] none of it"}, "description", "[see below] none of it"),
+        ({"service": ["null", "Roof", "Door"]}, "offer", "Roof, Door"),
+    ],
+)
+def test_a_text_that_stands_for_nothing_fills_no_column(document: Any, column: str, expected: str | None) -> None:
+    assert columns({"email": "a@example.com", **document})[column] == expected
+
+
+def test_a_macro_does_not_hide_the_next_name_of_a_path() -> None:
+    body = urlencode({"click_id": "{click_id}", "subid": "abc", "status": "lead"}).encode()
+    assert filled(arrival(PRESETS["postback"], body, FORM).interpreted())["click_id"] == "abc"
+
+
+@pytest.mark.parametrize("text", ["{6F9619FF-8B86-D011-B42D-00CF4FC964FF}", "", "Una", "Nil", "-1", "#12", "100%"])
+def test_other_texts_stand_for_something(text: str) -> None:
+    assert not says_nothing(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["phone_full", "full_phone", "phone_e164", "e164Phone", "international", "full_number"]
+)
+@pytest.mark.parametrize("local", ["20000001", "2000 0001", "020000001"])
+def test_the_phone_with_a_country_code_is_taken_of_two_that_are_the_same(name: str, local: str) -> None:
+    for document in ({"phone": local, name: "+371 20000001"}, {name: "+371 20000001", "phone": local}):
+        assert columns({**OWN, **document})["phone"] == "+371 20000001"
+
+
+def test_another_phone_does_not_take_the_place_of_the_first() -> None:
+    assert columns({**OWN, "phone": "20000001", "international": "+37129999999"})["phone"] == "20000001"
+
+
+@pytest.mark.parametrize("question", ["full_name", "phone_number", "what's_your_budget?"])
+def test_a_dummy_of_metas_testing_tool_marks_a_test(question: str) -> None:
+    dummy = f"<test lead: dummy data for {question}>"
+    row = read(
+        {"id": "1", "email": "test@meta.com", "field_data": [{"name": question, "values": [dummy]}]}, "meta-lead"
+    )
+    assert row.is_test
+    assert not [value for value in row.fields or () if value and "dummy" in value]
