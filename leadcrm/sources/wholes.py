@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeGuard
 
-from leadcrm.sources.contacts import PERSONS_FIELDS, Leaf, is_contact
+from leadcrm.sources.contacts import MIN_ASKED_DIGITS, PERSONS_FIELDS, Leaf, digits_in, is_contact
 from leadcrm.sources.labels import KNOWN_MEANINGS, Effort, is_of_others, meaning
 
 MAX_NAME = 40
@@ -70,7 +71,30 @@ _PHONE_PIECES = ("country", "countrycode", "area", "areacode", "prefix", "line",
 _AREAS = _spellings_of("area") | _spellings_of("area_code")
 """Of which it has one."""
 
-MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS, ("q",))
+_DIAL_CODES = (
+    "countrycallingcode", "callingcode", "dialcode", "dialingcode", "countrydialcode", "countrycode", "phonecode",
+    "isdcode", "code", "prefix", "country"
+)  # fmt: skip
+_NUMBERS = ("number", "phonenumber", "nationalnumber", "national", "localnumber", "phone", "value")
+"""The members of a phone whose country's code stands apart, without case and blanks, the surest first."""
+
+_NUMBER_NAMES = frozenset().union(*map(_spellings_of, ("number", "phone_number", "national_number", "local_number")))
+_NUMBER_NAMES |= {"phone", "national", "value"}
+"""One of these it has, in the spellings that there are."""
+
+_MIN_NATIONAL, _MIN_NATIONAL_OF_LARGE = 8, 10
+"""Digits of a number without its country's code, which is short for the large countries."""
+
+_PHONE_MEMBERS = frozenset((
+    *_DIAL_CODES, *_NUMBERS, "iso", "iso2", "countryiso", "countryiso2", "countryname", "type", "kind", "extension",
+    "ext", "valid", "isvalid", "verified", "primary", "isprimary"
+))  # fmt: skip
+"""An object with any other member is more than a phone."""
+
+_DIAL_CODE = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}")
+_MAX_PHONE_MEMBERS = 12
+
+MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS, _NUMBER_NAMES, ("q",))
 """An object without any of these is neither a pair nor a contact in pieces."""
 
 
@@ -80,8 +104,12 @@ def whole(label: str, value: dict[str, Any], effort: Effort | None, *, is_in_lis
     Raises:
         TooLaborious: There are more labels than there may be.
     """
-    pair = _pair(label, value, effort, is_in_list=is_in_list)
-    return pair or phone_in_pieces(label, value) or _contact(label, value)
+    return (
+        _phone_with_code(label, value)
+        or _pair(label, value, effort, is_in_list=is_in_list)
+        or phone_in_pieces(label, value)
+        or _contact(label, value)
+    )
 
 
 def is_text(value: Any) -> TypeGuard[str]:
@@ -99,8 +127,33 @@ def _known_plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
+def _phone_with_code(label: str, value: dict[str, Any]) -> Leaf | None:
+    """Return a phone whose country's code stands beside it, with the code in front, or None."""
+    if not label or len(value) > _MAX_PHONE_MEMBERS or _NUMBER_NAMES.isdisjoint(value):
+        return None
+    pieces = {plain(name): str(member) for name, member in value.items() if member and type(member) in (str, int)}
+    if not pieces.keys() <= _PHONE_MEMBERS:
+        return None
+    code = next((text for name in _DIAL_CODES if _DIAL_CODE.fullmatch(text := pieces.get(name, "").strip())), "")
+    name, number = next(((name, text) for name in _NUMBERS if (text := pieces.get(name, "").strip())), ("", ""))
+    digits = digits_in(number)
+    if not code or "@" in number or digits < MIN_ASKED_DIGITS or digits * 2 < len(number):
+        return None
+    is_whole = number[:1] == "+" or _begins_with_code(number, code.lstrip("+0"))
+    labels = (label, "phone") if name.startswith("phone") else (label,)
+    return labels, number if is_whole else f"{code} {number}"
+
+
+def _begins_with_code(number: str, code: str) -> bool:
+    """Say whether a number has its country's code already, and does not just begin like it."""
+    is_long = digits_in(number) - len(code) >= (_MIN_NATIONAL if len(code) > 2 else _MIN_NATIONAL_OF_LARGE)
+    return is_long and number.startswith(code)
+
+
 def phone_in_pieces(label: str, value: dict[str, Any]) -> Leaf | None:
     """Return a number that is sent in pieces, as Jotform and Squarespace send it, or None."""
+    if leaf := _phone_with_code(label, value):
+        return leaf
     if not _AREAS.isdisjoint(value) and not any(name in value for name in _CONTACT_MEMBERS[:5]):
         pieces = {plain(name): member for name, member in value.items()}
         if any(is_text(pieces.get(name)) for name in _PHONE_PIECES[-3:]):

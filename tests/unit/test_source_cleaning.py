@@ -89,7 +89,6 @@ def test_each_preset_takes_such_phones(preset: str, body: Any, sent: str, column
         "after 18:00, before 20:00",
         "a1@b2345678.lv",
         "12",
-        "1" * 16 + "a",
     ],
 )
 def test_what_is_no_phone_is_not_taken_for_one(text: str) -> None:
@@ -178,3 +177,46 @@ def test_a_dummy_of_metas_testing_tool_marks_a_test(question: str) -> None:
     )
     assert row.is_test
     assert not [value for value in row.fields or () if value and "dummy" in value]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["country_code", "countryCode", "code", "prefix", "dial_code", "dialCode", "callingCode", "country", "phoneCode"],
+)
+@pytest.mark.parametrize("number", ["number", "phone", "national_number", "value"])
+def test_the_country_code_beside_a_number_is_joined_to_it(code: str, number: str) -> None:
+    for document in ({code: "+371", number: "20000001"}, {number: "20000001", code: "+371"}):
+        assert columns({**OWN, "phone": document})["phone"] == "+371 20000001"
+    body = urlencode({"email": "a@example.com", f"phone[{code}]": "+371", f"phone[{number}]": "20000001"}).encode()
+    assert filled(arrival(PRESETS["generic"], body, FORM).interpreted())["phone"] == "+371 20000001"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "column"),
+    [
+        ({"countryCode": "371", "number": "20000001"}, "371 20000001"),
+        ({"countryCode": 371, "number": 20000001}, "371 20000001"),
+        ({"countryCode": "LV", "callingCode": "371", "number": "20000001"}, "371 20000001"),
+        ({"countryCode": "LV", "number": "20000001"}, "20000001"),
+        ({"country_code": "+371", "number": "+37120000001"}, "+37120000001"),
+        ({"country_code": "371", "number": "37120000001"}, "37120000001"),
+        ({"country_code": "+7", "number": "7012345678"}, "+7 7012345678"),
+        ({"country_code": "+91", "number": "9123456789"}, "+91 9123456789"),
+        ({"country_code": "+371", "number": "20000001", "e164": "+37120000001"}, "+37120000001"),
+        ({"country_code": "+371", "number": ""}, None),
+    ],
+)
+def test_a_country_code_that_is_there_already_is_not_joined_again(pieces: dict[str, Any], column: str | None) -> None:
+    assert columns({**OWN, "phone": pieces})["phone"] == column
+    if column:
+        assert (
+            columns({"properties": {"email": "a@example.com", "phone": pieces}}, "hubspot-workflow")["phone"] == column
+        )
+
+
+def test_a_code_beside_another_number_is_none_of_a_phone() -> None:
+    assert columns({**OWN, "phone": "20000001", "order": {"code": "12", "number": "555000"}})["phone"] == "20000001"
+    lead = {"phone": "20000001", "country_code": "371"}
+    assert columns({"lead": lead})["phone"] == "371 20000001"
+    assert columns({"lead": {**lead, "email": "a@example.com"}})["email"] == "a@example.com"
+    assert columns({**lead, "email": "a@example.com"})["email"] == "a@example.com"
