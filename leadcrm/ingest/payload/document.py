@@ -283,7 +283,8 @@ def _read_plain_form(text: bytes, content_type: str, *, at_leisure: bool) -> dic
         name, equals, value = line.decode().partition("=")
         if equals and name:
             last = name
-            fields[last] = value
+            if value or last not in fields:
+                fields[last] = value
         elif last:
             # Of a text of several lines.
             fields[last] = f"{fields[last]}\n{name}{equals}{value}"
@@ -320,7 +321,7 @@ def _with_lists(value: object) -> object:
         return value
     inner = {name: _with_lists(member) if type(member) is dict else member for name, member in value.items()}
     if inner.keys() == {""}:
-        return list(inner.values())
+        return inner[""] if type(inner[""]) is list else list(inner.values())
     is_list = next(iter(inner), "").isdecimal() and all(
         name.isdecimal() and type(member) is dict for name, member in inner.items()
     )

@@ -43,6 +43,7 @@ _MAX_PARAMETERS = 64
 _DEFAULT_CHARSET = "utf-8"
 
 _PLAIN_PART = re.compile(rb'\r\n(?i:content-disposition): form-data; name="([^"\\\r\n]{1,200})"\r\n\r\n')
+_LIST_MARK = b"[]"
 _BLANKS = b" \t\r\n"
 _PLUS_AS_BLANK = bytes.maketrans(b"+", b" ")
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -156,7 +157,9 @@ def _without_line_break(text: bytes) -> bytes:
 
 
 def read_whole_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = True) -> dict[str, object]:
-    """Return all of the form's fields by their names.
+    """Return all of the form's fields by their names; of a name such as `service[]`, the list of its values.
+
+    An empty value replaces none: forms may have a field twice, once for a small screen.
 
     Raises:
         InvalidPayload: The body has no `name=value` pair, or too many.
@@ -169,21 +172,34 @@ def read_whole_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = 
         raise InvalidPayload(f"the form has more than {_MAX_WHOLE_PAIRS} fields")
     if not at_leisure:
         require_quick_urlencoded(body)
-    values = {}
+    values: dict[bytes, bytes] = {}
+    lists: dict[bytes, list[bytes]] = {}
     for pair in body.split(b"&"):
         name, _, value = pair.partition(b"=")
         if name:
-            values[_percent_decoded(name.replace(b"+", b" "))] = value
+            name = _percent_decoded(name.replace(b"+", b" "))
+            if value and name.endswith(_LIST_MARK):
+                lists.setdefault(name, []).append(value)
+            if value or name not in values:
+                values[name] = value
     charset = form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD.encode(), b"")))
     if not at_leisure:
-        require_quick_charset(_percent_decoded(b"".join((*values, *values.values()))), charset)
+        texts = (*values, *values.values(), *(text for several in lists.values() for text in several))
+        require_quick_charset(_percent_decoded(b"".join(texts)), charset)
     decoded = {name: _percent_decoded(value.replace(b"+", b" ")) for name, value in values.items()}
     charset = true_charset(charset, chain(decoded, decoded.values()))
-    fields: dict[str, object] = {}
-    for name, value in decoded.items():
-        text = value.decode(charset, "replace")
+
+    def text_of(data: bytes, value: bytes) -> str:
+        text = data.decode(charset, "replace")
         # Which field is the phone, only a mapping knows.
-        fields[name.decode(charset, "replace")] = _with_plus(text) if values[name].startswith(b"+") else text
+        return _with_plus(text) if value.startswith(b"+") else text
+
+    fields: dict[str, object] = {
+        name.decode(charset, "replace"): text_of(data, values[name]) for name, data in decoded.items()
+    }
+    for name, several in lists.items():
+        texts_of_list = [text_of(_percent_decoded(value.replace(b"+", b" ")), value) for value in several]
+        fields[name.decode(charset, "replace")] = texts_of_list
     return fields
 
 
@@ -245,11 +261,17 @@ def read_parts(
     named = parts.fields.pop(_CHARSET_FIELD.encode(), None)
     charset = form_charset(content_type, named.data if named else b"")
     if not at_leisure:
-        texts = [part for part in parts.fields.values() if not part.is_utf8_file(charset)]
+        kept = (*parts.fields.values(), *(part for several in parts.lists.values() for part in several))
+        texts = [part for part in kept if not part.is_utf8_file(charset)]
         for of_part in {part.charset or charset for part in texts}:
             require_quick_charset(b"".join(part.data for part in texts), of_part)
     charset = true_charset(charset, parts.in_charset_of_form())
-    return {name.decode(charset, "replace"): part.text(charset) for name, part in parts.fields.items()}
+    fields: dict[str, object] = {
+        name.decode(charset, "replace"): part.text(charset) for name, part in parts.fields.items()
+    }
+    for name, several in parts.lists.items():
+        fields[name.decode(charset, "replace")] = [part.text(charset) for part in several]
+    return fields
 
 
 class _Part:
@@ -285,12 +307,16 @@ class _Part:
 
 
 class _Parts:
-    """Receives the parser's callbacks and keeps the last part of each field."""
+    """Receives the parser's callbacks and keeps the last part of each field.
+
+    Of a whole form, an empty part replaces none, and all parts of a name such as `service[]` are in `lists`.
+    """
 
     def __init__(self, *, whole: bool, at_leisure: bool = True) -> None:
         self._whole = whole
         self._at_leisure = at_leisure
         self.fields: dict[bytes, _Part] = {}
+        self.lists: dict[bytes, list[_Part]] = {}
         self._count = 0
         self.finished = False
         self._begin_header()
@@ -365,8 +391,14 @@ class _Parts:
         self._keep(self._part.disposition.get(b"name", b""), self._part)
 
     def _keep(self, name: bytes, part: _Part) -> None:
-        if (self._whole and name) or name in _FIELDS:
-            self.fields[name] = part
+        if not ((self._whole and name) or name in _FIELDS):
+            return
+        before = self.fields.get(name) if self._whole else None
+        if before is not None and not part.data:
+            return
+        if before is not None and before.data and name.endswith(_LIST_MARK):
+            self.lists.setdefault(name, [before]).append(part)
+        self.fields[name] = part
 
     def in_charset_of_form(self) -> Iterator[bytes]:
         """Yield the names and the texts that are in the charset of the form, which files have not."""
