@@ -37,6 +37,8 @@ MAX_JSON_BYTES = 262_144
 MAX_HURRIED_MARKS = 4_000
 """Of the JSON in a member, where others wait."""
 
+_FORM = "application/x-www-form-urlencoded"
+
 _PROBE = "a probe or a handshake: it carries no lead"
 
 logger = logging.getLogger("leadcrm.ingest.sourced")
@@ -144,7 +146,7 @@ class Arrival:
 
     def _read(self, *, at_leisure: bool) -> Submission:
         assert self.row.body is not None
-        fields = self.source.query_of(self.query)
+        fields = _fields_of_query(self.source, self.query, self.target, at_leisure=at_leisure)
         parse = _parse_member if at_leisure else _parse_short_member
 
         def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
@@ -198,6 +200,29 @@ class Arrival:
         return {**self.row.headers, CREDENTIALS_HEADER: digests}
 
 
+def _fields_of_query(
+    source: Source, query: Sequence[tuple[str, str]], target: str, *, at_leisure: bool
+) -> Mapping[str, Any]:
+    """Return the fields of a query, without secrets, as those of a form are read where it is one.
+
+    Browsers send a form so, and trackers leave the plus of a phone as it is.
+
+    Raises:
+        TooLaborious: Without leisure, it cannot be read.
+    """
+    fields = source.query_of(query)
+    if not fields:
+        return fields
+    text = target.partition("?")[2].encode(errors="surrogateescape")
+    try:
+        form = read_document(
+            text, content_type=_FORM, content_encoding="", max_decoded_bytes=len(text), at_leisure=at_leisure
+        )
+    except InvalidPayload:
+        return fields
+    return source.without_secrets(form) if isinstance(form, dict) else fields
+
+
 def _failing(row: Submission, error: Exception) -> Submission:
     text = "a request of a source could not be mapped and is kept as failed: %s"
     extra = {"action": "map", "hint": FAILED_HINT, "repeat_key": text}
@@ -226,7 +251,7 @@ def _judged(
     document: Any,
     leads: list[Lead],
     fault: str | None,
-    fields: Mapping[str, str],
+    fields: Mapping[str, Any],
     headers: Mapping[str, str],
 ) -> Submission:
     """Return the row of a request that is proved, with its lead or leads."""
@@ -262,7 +287,8 @@ def _characters(part: Submission) -> int:
 def _as_part(row: Submission, source: Source) -> Submission:
     assert row.body is not None
     try:
-        leads = source.leads(orjson.loads(row.body), source.query_of(query_of(row.target)), row.headers, is_part=True)
+        fields = _fields_of_query(source, query_of(row.target), row.target, at_leisure=True)
+        leads = source.leads(orjson.loads(row.body), fields, row.headers, is_part=True)
     except Exception as error:
         return row.failing(f"mapping failed: {type(error).__name__}")
     # Its key stays: it may have come with the whole request.

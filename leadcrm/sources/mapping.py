@@ -144,7 +144,9 @@ class LeadMapping:
         found = leaves(inputs.document, inputs.effort) if answers is None else answers
         self._fill(columns, found, inputs)
         if self.with_query and inputs.query:
-            asked: list[Leaf] = [((label,), text) for label, text in inputs.query.items()]
+            asked: list[Leaf] = []
+            for label, value in inputs.query.items():
+                asked += [((label,), value)] if type(value) is str else leaves({label: value}, inputs.effort)
             self._fill(columns, asked, inputs)
             found = [*found, *asked]
         if _says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX]):

@@ -44,12 +44,12 @@ class Inputs:
     def __init__(
         self,
         document: Any,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         effort: Effort | None = None,
     ) -> None:
         self.document = document
-        self.query: Mapping[str, str] = query or {}
+        self.query: Mapping[str, Any] = query or {}
         self.headers: Mapping[str, str] = headers or {}
         self.answers: Mapping[str, Any] = {}
         self.effort = effort

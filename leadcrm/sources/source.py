@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from leadcrm.errors import TooLaborious
 from leadcrm.sources.cleaning import NOTHINGS, is_macro
@@ -15,6 +15,8 @@ from leadcrm.sources.mapping import LeadMapping, scalar_of
 from leadcrm.sources.paths import Inputs, Path
 from leadcrm.sources.proof import SECRET_QUERY_NAMES, Proof
 from leadcrm.sources.replies import Replies
+
+T = TypeVar("T")
 
 MAX_PARTS = 1_000
 """Leads in one body: as many as Meta sends at most."""
@@ -108,19 +110,17 @@ class Source:
 
     def query_of(self, fields: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Return the fields of a query string that may be a lead's: the last of each name, and no secret."""
-        if not fields:
-            return {}
-        hidden = self.secret_names
-        return {
-            name: value
-            for name, value in fields
-            if name.lower() not in SECRET_QUERY_NAMES and name.lower() not in hidden
-        }
+        return self.without_secrets(dict(fields)) if fields else {}
+
+    def without_secrets(self, fields: Mapping[str, T]) -> dict[str, T]:
+        """Return a query string's fields that are no secrets."""
+        hidden = SECRET_QUERY_NAMES | self.secret_names
+        return {name: value for name, value in fields.items() if name.lower() not in hidden}
 
     def leads(
         self,
         document: Any,
-        query: Mapping[str, str],
+        query: Mapping[str, Any],
         headers: Mapping[str, str],
         parse: Any = None,
         *,
@@ -151,7 +151,7 @@ class Source:
         effort = None if at_leisure else Effort()
         return [lead for item in items if (lead := self._lead(item, query, headers, effort)) is not None]
 
-    def _items(self, document: Any, query: Mapping[str, str], headers: Mapping[str, str]) -> list[Any]:
+    def _items(self, document: Any, query: Mapping[str, Any], headers: Mapping[str, str]) -> list[Any]:
         if self.each is not None:
             found = self.each(Inputs(document, query, headers))
             found = found if type(found) is list else [found]
@@ -173,7 +173,7 @@ class Source:
         return None if is_whole else found
 
     def _lead(
-        self, item: Any, query: Mapping[str, str], headers: Mapping[str, str], effort: Effort | None
+        self, item: Any, query: Mapping[str, Any], headers: Mapping[str, str], effort: Effort | None
     ) -> Lead | None:
         inputs = Inputs(item, query, headers, effort)
         answers = self.mapping.read_answers(inputs) if self.mapping.answers else None

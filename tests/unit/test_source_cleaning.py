@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from leadcrm.database.entities import FIELDS
-from leadcrm.ingest.submission import Submission
+from leadcrm.database.states import State
+from leadcrm.ingest.submission import Submission, process
 from leadcrm.sources.cleaning import bare_phone, says_nothing
+from leadcrm.sources.proof import query_of
 from tests.unit.test_source_bounds import FORM, PRESETS, arrival
 
 OWN = {"Vārds": "Anna", "E-pasts": "anna@example.com"}
@@ -220,3 +223,89 @@ def test_a_code_beside_another_number_is_none_of_a_phone() -> None:
     assert columns({"lead": lead})["phone"] == "371 20000001"
     assert columns({"lead": {**lead, "email": "a@example.com"}})["email"] == "a@example.com"
     assert columns({**lead, "email": "a@example.com"})["email"] == "a@example.com"
+
+
+def asked(query: str, preset: str = "generic") -> Submission:
+    """Return the row of a GET with this query, on arrival."""
+    waiting = arrival(PRESETS[preset], b"")
+    target = f"/in/s?{query}"
+    row = waiting.row._replace(method="GET", target=target)
+    return replace(waiting, row=row, query=query_of(target), target=target).interpreted()
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("name=Anna&phone=+37120000001", {"phone": "+37120000001"}),
+        ("name=Anna&phone=+371%202000%200001", {"phone": "+371 2000 0001"}),
+        ("form[name]=Anna+Ozola&form[email]=a%40b.lv", {"firstName": "Anna", "lastName": "Ozola", "email": "a@b.lv"}),
+        ("lead%5Bname%5D=Anna&utm_source=g", {"firstName": "Anna", "sourcetype": "g"}),
+        ("_charset_=windows-1257&name=%C2nna&email=a@b.lv", {"firstName": "Ānna", "email": "a@b.lv"}),
+        ("phone=%2B37120000001&phone=", {"phone": "+37120000001"}),
+        ("service[]=A&service[]=B&email=a@b.lv", {"offer": "A, B"}),
+        ("name=Anna&token=+37129999999&api_key=x@y.lv", {"firstName": "Anna", "phone": None, "email": None}),
+        ("name=Anna&text=Hi&id=5&value=7", {"firstName": "Anna"}),
+    ],
+)
+def test_a_query_is_read_as_a_form_is(query: str, expected: dict[str, str | None]) -> None:
+    found = filled(asked(query))
+    assert {field: found[field] for field in expected} == expected
+
+
+def test_a_postback_keeps_the_plus_of_a_phone() -> None:
+    row = asked("click_id=c1&phone=+37120000001&tid=5&status=lead", "postback")
+    assert (filled(row)["phone"], filled(row)["click_id"]) == ("+37120000001", "c1")
+    assert row.idempotency_key == "5\nlead"
+
+
+def test_a_query_that_is_no_form_is_read_as_before() -> None:
+    assert asked("ping").state is State.STORED
+    assert filled(asked("{=5&email=a@b.lv"))["email"] == "a@b.lv"
+
+
+def multipart(fields: list[tuple[str, str]]) -> bytes:
+    head = '--B\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    return ("".join(head.format(name, value) for name, value in fields) + "--B--\r\n").encode()
+
+
+MULTIPART = "multipart/form-data; boundary=B"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([("phone", "+37120000001"), ("phone", "")], {"phone": "+37120000001"}),
+        ([("phone", ""), ("phone", "+37120000001")], {"phone": "+37120000001"}),
+        ([("phone", "+37129999999"), ("phone", "+37120000001")], {"phone": "+37120000001"}),
+        ([("email[]", "a@b.lv"), ("email[]", "")], {"email": "a@b.lv"}),
+        ([("form[email]", "a@b.lv"), ("form[email]", "")], {"email": "a@b.lv"}),
+        ([("service[]", "A"), ("service[]", "B")], {"offer": "A, B"}),
+        ([("form[service][]", "A"), ("form[service][]", ""), ("form[service][]", "C")], {"offer": "A, C"}),
+        ([("service[]", "A")], {"offer": "A"}),
+    ],
+)
+def test_an_empty_field_replaces_none_and_a_list_has_all(
+    fields: list[tuple[str, str]], expected: dict[str, str]
+) -> None:
+    sent = [*fields, ("name", "Anna")]
+    for body, content_type in (
+        (urlencode(sent).encode(), FORM),
+        (multipart(sent), MULTIPART),
+        (b"preamble\r\n" + multipart(sent), MULTIPART),
+    ):
+        found = filled(arrival(PRESETS["generic"], body, content_type).interpreted())
+        assert {field: found[field] for field in expected} == expected
+
+
+def test_an_empty_line_of_a_plain_form_replaces_no_field() -> None:
+    body = b"name=Anna\r\nphone=+37120000001\r\nphone=\r\nemail=\r\nemail=a@b.lv\r\n"
+    found = filled(arrival(PRESETS["generic"], body, "text/plain").interpreted())
+    assert (found["phone"], found["email"]) == ("+37120000001", "a@b.lv")
+
+
+def test_the_last_of_a_repeated_field_counts_where_leads_come_as_such() -> None:
+    form = [("phone", "+37120000001"), ("phone", "")]
+    for body, content_type in ((urlencode(form).encode(), FORM), (multipart(form), MULTIPART)):
+        processed = process(body, content_type=content_type, content_encoding="", max_decoded_bytes=1_000)
+        assert processed.fields is not None
+        assert processed.fields[FIELDS.index("phone")] == ""
