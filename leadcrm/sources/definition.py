@@ -12,10 +12,11 @@ from leadcrm.database.entities import COLUMN_OF_FIELD
 from leadcrm.sources.answers import Answers, Titles
 from leadcrm.sources.labels import NAME, fold
 from leadcrm.sources.mapping import INDEX_OF_COLUMN, LeadMapping
-from leadcrm.sources.paths import Path, PathFault, Within, compile_path, compile_within, headers_in
+from leadcrm.sources.paths import Path, PathFault, Within, compile_path, compile_within, headers_in, names_in
 from leadcrm.sources.proof import HANDSHAKES, KINDS, Proof
 from leadcrm.sources.replies import OUTCOMES, Replies
-from leadcrm.sources.source import Only, Source
+from leadcrm.sources.source import TEST_NAMES, Only, Source
+from leadcrm.sources.wholes import plain
 
 KEYS = frozenset(
     ("preset", "secret", "secret_file", "verify", "json", "each", "answers", "query", "key", "test", "only")
@@ -75,6 +76,7 @@ def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any],
     mapping = LeadMapping(
         constants=_constants(table.get("set", {})),
         paths=mapped,
+        claims=_claims(table.get("map", {})),
         own=frozenset(_INDEX_OF_FIELD[field] for field in own_map or () if field in _COLUMNS),
         answers=_answers(table["answers"], paths) if has_answers else (),
         names_answers=paths.names_answers,
@@ -91,6 +93,7 @@ def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any],
         each=paths.first(table["each"], "each", plain=True) if table.get("each") else None,
         keys=keys,
         test=test,
+        test_names=TEST_NAMES.union(map(plain, names_in(table["test"]))) if test is not None else TEST_NAMES,
         only=only,
         header_names=frozenset(paths.headers),
     )
@@ -170,6 +173,14 @@ def _map(table: Any, paths: _Paths) -> list[tuple[int, Path]]:
     # The last of two names for one column counts, as it does in a payload.
     by_index = {_INDEX_OF_FIELD[field]: paths.first(texts, f"map.{field}") for field, texts in table.items()}
     return list(by_index.items())
+
+
+def _claims(table: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    claims: dict[str, tuple[int, ...]] = {}
+    for field, texts in table.items():
+        for name in names_in(texts):
+            claims[name] = (*claims.get(name, ()), _INDEX_OF_FIELD[field])
+    return claims
 
 
 def _answers(rules: Any, paths: _Paths) -> list[Answers]:

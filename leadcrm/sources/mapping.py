@@ -99,6 +99,7 @@ class LeadMapping:
     Attributes:
         constants: By the index of the column.
         paths: By the index of the column, or of the whole name.
+        claims: The indices of the columns to which paths lead, by the names of the members there.
         own: The indices of the columns that are left to their paths, although these find nothing.
         answers: Where the answers are; without any, all of the document's values are looked at.
         names_answers: A path names an answer by its label.
@@ -107,6 +108,7 @@ class LeadMapping:
 
     constants: Sequence[tuple[int, str]]
     paths: Sequence[tuple[int, Path]]
+    claims: Mapping[str, Sequence[int]]
     own: frozenset[int]
     answers: Sequence[Answers]
     names_answers: bool
@@ -163,7 +165,7 @@ class LeadMapping:
 
     def _fill(self, columns: list[str | None], found: Sequence[Leaf], inputs: Inputs) -> None:  # noqa: PLR0912 - in one pass
         """Fill the columns that are empty by what the labels mean."""
-        effort, own = inputs.effort, self.own
+        effort, own, claims = inputs.effort, self.own, self.claims
         ranks: dict[int, int] = {}
         unlabelled: list[Leaf] = []
         may_be_parts = False
@@ -189,6 +191,8 @@ class LeadMapping:
                     field, rank = NAME, 0
                 rank += less_sure
                 index = INDEX_OF_COLUMN[field]
+                if label in claims and _is_used(columns, claims[label], index, value):
+                    break
                 known = ranks.get(index)
                 if (columns[index] is None if known is None else rank < known) and index not in own:
                     text = value if type(value) is str and _PLAUSIBLE[field](value) else None
@@ -250,6 +254,13 @@ class LeadMapping:
 def _are_turkish(found: Sequence[Leaf], effort: Effort | None) -> bool:
     """Say whether labels are those of a Turkish form, where `ad` asks for the name."""
     return any(fold(label, effort).startswith(_TURKISH) for labels, _ in found for label in labels)
+
+
+def _is_used(columns: Sequence[str | None], indices: Sequence[int], index: int, value: Any) -> bool:
+    """Say whether a path has put a member's value into another column, and it is no contact."""
+    if index in indices or index in (_EMAIL_INDEX, _PHONE_INDEX) or type(value) is dict:
+        return False
+    return any(columns[used] is not None and columns[used] == str(value) for used in indices)
 
 
 def _is_local(labels: tuple[str, ...], text: str, effort: Effort | None) -> bool:

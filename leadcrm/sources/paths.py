@@ -163,6 +163,16 @@ def _first_member(names: Sequence[str]) -> Within:
     return read
 
 
+def names_in(text: str | Sequence[str]) -> set[str]:
+    """Return the names of the members and of the query's fields to which a path leads."""
+    names: set[str] = set()
+    for steps in _alternatives(text):
+        kind, last = steps if isinstance(steps, tuple) else ("", steps[-1])
+        if isinstance(last, str) and kind != "header":
+            names.add(last)
+    return names
+
+
 def headers_in(text: str) -> set[str]:
     """Return the names of the headers that a path reads, in lower case."""
     return {name.lower() for kind, name in _INPUT.findall(text) if kind == "header"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from leadcrm.errors import TooLaborious
@@ -15,6 +16,7 @@ from leadcrm.sources.mapping import LeadMapping, scalar_of
 from leadcrm.sources.paths import Inputs, Path
 from leadcrm.sources.proof import SECRET_QUERY_NAMES, Proof
 from leadcrm.sources.replies import Replies
+from leadcrm.sources.wholes import plain
 
 T = TypeVar("T")
 
@@ -27,6 +29,14 @@ MAX_HURRIED_PARTS = 100
 _NO_KEYS = NOTHINGS | {"", "0", "false", "true", "#n/a", "empty", "(empty)", "(null)", "optional", "replace"}
 
 _TRUE = frozenset(("true", "1"))
+_MAX_TRUE = 8
+"""Longer texts are not true."""
+
+TEST_NAMES = frozenset(("istest", "testlead", "testmode"))
+"""Members that say of any source's lead that it is a test."""
+
+_MAX_FLAGS = 400
+"""Members of an object that are looked at."""
 
 
 class TooManyLeads(ValueError):  # noqa: N818 - named by the condition
@@ -82,6 +92,7 @@ class Source:
         each: The list of leads in a body; None where a body is one lead, or a list of them.
         keys: Alternatives, of each the paths whose values together are the key.
         test: What says that a lead is a test.
+        test_names: The names of such members, as `plain` returns them.
         only: Which documents are leads; None if all are.
         header_names: The headers that its paths read, in lower case.
     """
@@ -96,6 +107,7 @@ class Source:
     each: Path | None = None
     keys: Sequence[Sequence[Path]] = ()
     test: Path | None = None
+    test_names: frozenset[str] = TEST_NAMES
     only: Only | None = None
     header_names: frozenset[str] = field(default=frozenset())
 
@@ -179,10 +191,21 @@ class Source:
         answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
         if self.only is not None and not self.only.holds(inputs):
             return None
-        is_test = self.test is not None and _is_true(self.test(inputs))
+        is_test = (self.test is not None and _is_true(self.test(inputs))) or self._is_flagged(inputs)
         key = self._key(inputs) if self.keys else None
         columns = self.mapping.columns(inputs, answers)
         return Lead(item, columns, key, is_test or inputs.is_test, inputs.is_inexact)
+
+    def _is_flagged(self, inputs: Inputs) -> bool:
+        """Say whether a member says that the lead is a test, however its name is written."""
+        names, document = self.test_names, inputs.document
+        if type(document) is dict:
+            if _has_flag(document, names):
+                return True
+            for value in document.values():
+                if type(value) is dict and _has_flag(value, names):
+                    return True
+        return bool(inputs.query) and _has_flag(inputs.query, names)
 
     def _key(self, inputs: Inputs) -> str | None:
         for paths in self.keys:
@@ -192,6 +215,9 @@ class Source:
                 text = "" if value is None else (scalar_of(value, inputs) or "").strip()
                 if is_no_key(text):
                     break
+                if text.startswith("l:") and text[2:].isdecimal():
+                    # As Facebook's CSV writes the id of a lead.
+                    text = text[2:]
                 texts.append(text)
             else:
                 return "\n".join(texts)
@@ -205,6 +231,15 @@ class Source:
 def is_no_key(text: str) -> bool:
     """Say whether a text stands where a sender has no id: one key for many people would be one lead."""
     return text.lower() in _NO_KEYS or is_macro(text)
+
+
+def _has_flag(place: Mapping[str, Any], names: frozenset[str]) -> bool:
+    for name, value in islice(place.items(), _MAX_FLAGS):
+        if type(value) is str and len(value) > _MAX_TRUE:
+            continue
+        if plain(name) in names and _is_true(value):
+            return True
+    return False
 
 
 def _is_true(value: Any) -> bool:

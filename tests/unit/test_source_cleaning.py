@@ -14,7 +14,7 @@ from leadcrm.database.states import State
 from leadcrm.ingest.submission import Submission, process
 from leadcrm.sources.cleaning import bare_phone, says_nothing
 from leadcrm.sources.proof import query_of
-from tests.unit.test_source_bounds import FORM, PRESETS, arrival
+from tests.unit.test_source_bounds import FORM, PRESETS, arrival, source_of
 
 OWN = {"Vārds": "Anna", "E-pasts": "anna@example.com"}
 
@@ -309,3 +309,48 @@ def test_the_last_of_a_repeated_field_counts_where_leads_come_as_such() -> None:
         processed = process(body, content_type=content_type, content_encoding="", max_decoded_bytes=1_000)
         assert processed.fields is not None
         assert processed.fields[FIELDS.index("phone")] == ""
+
+
+@pytest.mark.parametrize(
+    ("preset", "document", "is_test"),
+    [
+        ("boberdoo", {"IsTest": "True"}, True),
+        ("boberdoo", {"TEST": "1"}, True),
+        ("boberdoo", {"test_mode": "1"}, True),
+        ("boberdoo", {"lp-test": 1}, True),
+        ("zapier", {"testLead": True}, True),
+        ("zapier", {"Is Test": "TRUE"}, True),
+        ("zapier", {"lead": {"IS_TEST": True}}, True),
+        ("zapier", {"test": "A"}, False),
+        ("zapier", {"testLead": False, "is_test": "0", "Test": ""}, False),
+        ("html-form", {"Test-Mode": "1"}, True),
+        ("html-form", {"test": "1"}, False),
+        ("generic", {"testMode": {"on": True}}, False),
+    ],
+)
+def test_a_flag_marks_a_test_however_its_name_is_written(preset: str, document: Any, is_test: bool) -> None:
+    assert read({"name": "Anna", "email": "a@b.lv", **document}, preset).is_test is is_test
+
+
+def test_a_flag_in_the_query_marks_a_test() -> None:
+    assert asked("name=Anna&email=a@b.lv&IsTest=True").is_test
+
+
+@pytest.mark.parametrize("id", ["l:5", "5", 5])
+def test_an_id_of_facebooks_csv_is_the_same_key(id: Any) -> None:
+    assert read({"id": id, "email": "a@b.lv"}, "meta-lead").idempotency_key == "5"
+
+
+def test_other_ids_are_keys_as_they_are() -> None:
+    assert read({"id": "l:a", "email": "a@b.lv"}, "meta-lead").idempotency_key == "l:a"
+
+
+def test_a_member_that_a_path_uses_fills_no_other_column() -> None:
+    found = columns({"Sub_ID": "pub7", "First_Name": "Anna", "Email": "a@b.lv"}, "boberdoo")
+    assert (found["marker"], found["click_id"]) == ("pub7", None)
+    assert columns({"Sub_ID": "pub7", "gclid": "pub7"}, "boberdoo")["click_id"] == "pub7"
+    mapped = source_of('map.offer = ["utm_campaign", "source"]\nmap.marker = "email"')
+    row = arrival(mapped, b'{"utm_campaign":"Camp","source":"Google","email":"a@b.lv"}').interpreted()
+    found = filled(row)
+    assert (found["offer"], found["sourcetype"]) == ("Camp", "Google")
+    assert (found["marker"], found["email"]) == ("a@b.lv", "a@b.lv")
