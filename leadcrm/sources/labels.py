@@ -25,6 +25,8 @@ MAX_FOLDED = 320
 NAME = "name"
 """The pseudo-field of a whole name, which is split into first and last."""
 
+_FIELDS_OF_NAMES = frozenset((NAME, "first_name", "last_name"))
+
 MAX_NEW_LABELS = 60
 """That are looked up while others wait. Forms seldom have more fields."""
 
@@ -116,6 +118,7 @@ _meanings: dict[str, Meaning | None] = {}
 _of_others: dict[str, bool] = {}
 _rests: dict[str, Meaning | None] = {}
 _contacts: dict[str, bool] = {}
+_orders: dict[str, bool | None] = {}
 _UNKNOWN: Any = object()
 
 KNOWN_MEANINGS: Mapping[str, Meaning | None] = _meanings
@@ -144,6 +147,7 @@ class _Names:
         self.beside = frozenset(_folded(lists["other"]["beside"]))
         self.recipients = frozenset(_folded(lists["other"]["recipients"]))
         self.people = self.recipients.union(_folded(lists["other"]["people"]))
+        self.surname_first = frozenset(_folded(lists["other"]["surname_first"]))
         self.desks = frozenset(_folded(lists["other"]["desks"]))
         self.never = frozenset(_folded(lists["other"]["never"]))
         self.apart = frozenset(_folded(lists["other"]["apart"]))
@@ -297,7 +301,24 @@ def is_of_others(label: str, effort: Effort | None = None) -> bool:
 
 def is_of_recipient(label: str) -> bool:
     """Say whether a label of others tells of whom a lead goes to: theirs is no contact where nothing else is known."""
-    return not _names().recipients.isdisjoint(words_in(label[:MAX_LABEL]))
+    words = words_in(label[:MAX_LABEL])
+    return words[:1] == ["to"] or not _names().recipients.isdisjoint(words)
+
+
+def names_surname_first(label: str) -> bool | None:
+    """Say whether a label of a whole name asks for the surname first; None if it may stand first, as where
+    the label has initials.
+    """
+    found: bool | None = _orders.get(label, _UNKNOWN)
+    if found is _UNKNOWN:
+        names = _names()
+        fields = [meant.field for word in words_in(label[:MAX_LABEL]) if (meant := names.meanings.get(word))]
+        found = next((field for field in fields if field in _FIELDS_OF_NAMES), "") == "last_name"
+        if _folded_anew(label[:MAX_LABEL]) in names.surname_first:
+            found = None
+        if len(label) <= MAX_LABEL:
+            _remember(_orders, label, found)
+    return found
 
 
 def meaning_of_rest(label: str, effort: Effort | None = None) -> Meaning | None:
