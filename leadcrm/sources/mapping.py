@@ -36,6 +36,7 @@ from leadcrm.sources.contacts import (
     is_sure_contact,
     may_be_asked_phone,
 )
+from leadcrm.sources.fullnames import surname_apart
 from leadcrm.sources.labels import (
     BETWEEN_WORDS,
     KNOWN_MEANINGS,
@@ -199,7 +200,8 @@ class LeadMapping:
                     if text is None:
                         text, rank = _likely(field, value, rank, inputs)
                     if text and (known is None or rank < known):
-                        columns[index], ranks[index] = text, rank
+                        columns[index] = surname_apart(text, label) if field == NAME else text
+                        ranks[index] = rank
                     elif not text and field in _CONTACT_FIELDS:
                         # A way to reach somebody, although not the one that was asked for.
                         unlabelled.append((labels, value))
@@ -411,10 +413,13 @@ def _split_name(columns: list[str | None], name: str, own: frozenset[int]) -> No
             first, last = words[0], " ".join(words[1:]) or None
     elif first is None and last is not None:
         whole = " ".join(words)
-        first = whole.removesuffix(last).strip() or whole
+        is_behind = whole.startswith((f"{last} ", f"{last},"))
+        first = (whole.removeprefix(last) if is_behind else whole.removesuffix(last)).strip(" ,") or whole
     elif last is None and first is not None:
         whole = " ".join(words)
         last = whole.removeprefix(first).strip() if whole.startswith(f"{first} ") else None
+        if last is None and whole.endswith(f", {first}"):
+            last = whole.removesuffix(f", {first}")
         if last is None and whole != first and " " not in whole:
             # French and others: `nom` beside `prénom` is the last name.
             last = whole

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - names and digits of other scripts
 """What senders put around phones and emails, and what they send where they have nothing, is not in the columns."""
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ PHONES = [
     ("٠٥٠١٢٣٤٥٦٧", "٠٥٠١٢٣٤٥٦٧"),
     ("۰۹۱۲۳۴۵۶۷۸۹", "۰۹۱۲۳۴۵۶۷۸۹"),
     ("९८७६५ ४३२१०", "९८७६५ ४३२१०"),
-    ("０９０−１２３４−５６７８", "０９０−１２３４−５６７８"),  # noqa: RUF001
-    ("＋８１９０１２３４５６７８", "＋８１９０１２３４５６７８"),  # noqa: RUF001
+    ("０９０−１２３４−５６７８", "０９０−１２３４−５６７８"),
+    ("＋８１９０１２３４５６７８", "＋８１９０１２３４５６７８"),
     ("тел. 8 916 000-00-01", "тел. 8 916 000-00-01"),
     ("tālr. 20000001", "tālr. 20000001"),
     ("mob: 20000001", "mob: 20000001"),
@@ -354,3 +355,68 @@ def test_a_member_that_a_path_uses_fills_no_other_column() -> None:
     found = filled(row)
     assert (found["offer"], found["sourcetype"]) == ("Camp", "Google")
     assert (found["marker"], found["email"]) == ("a@b.lv", "a@b.lv")
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "first", "last"),
+    [
+        ("ФИО", "Иванов Иван Иванович", "Иван Иванович", "Иванов"),
+        ("Ф.И.О. *", "Шевченко Ольга", "Ольга", "Шевченко"),
+        ("ПІБ", "Коваль Марія Іванівна", "Марія Іванівна", "Коваль"),
+        ("ФИО", "Анна Озола", "Анна", "Озола"),
+        ("ФИО", "Иван Иванов", "Иван", "Иванов"),
+        ("ФИО", "Иван Иванович Иванов", "Иван", "Иванович Иванов"),
+        ("ФИО", "Любов Петренко", "Любов", "Петренко"),
+        ("ФИО", "Иванов", "Иванов", None),
+        ("Фамилия Имя", "Озола Анна", "Анна", "Озола"),
+        ("Фамилия, имя, отчество", "Ким Вера Львовна", "Вера Львовна", "Ким"),
+        ("Фамилия Имя", "Иван Иванов", "Иван", "Иванов"),
+        ("Прізвище та ім'я", "Бойко Тарас", "Тарас", "Бойко"),
+        ("Uzvārds, vārds", "Ozola Anna", "Anna", "Ozola"),
+        ("Имя и фамилия", "Анна Озола", "Анна", "Озола"),
+        ("Nachname, Vorname", "Ozola, Anna", "Anna", "Ozola"),
+        ("name", "Иванов Иван", "Иванов", "Иван"),
+        ("Họ và tên", "Anna Ozola", "Anna", "Ozola"),
+    ],
+)
+def test_a_name_whose_label_has_the_surname_first_is_split_so(
+    label: str, name: str, first: str, last: str | None
+) -> None:
+    found = columns({label: name, "email": "a@b.lv"})
+    assert (found["firstName"], found["lastName"]) == (first, last)
+
+
+def test_a_surname_in_front_is_found_beside_its_own_field() -> None:
+    for document in ({"ФИО": "Иванов Иван", "Фамилия": "Иванов"}, {"ФИО": "Иванов Иван", "first_name": "Иван"}):
+        found = columns({**document, "email": "a@b.lv"})
+        assert (found["firstName"], found["lastName"]) == ("Иван", "Иванов")
+    found = columns({"name": "Annabel", "last_name": "Anna", "email": "a@b.lv"})
+    assert (found["firstName"], found["lastName"]) == ("Annabel", "Anna")
+
+
+@pytest.mark.parametrize(
+    ("document", "email"),
+    [
+        ({"to": "sales@x.lv", "replyTo": "a@b.lv"}, "a@b.lv"),
+        ({"to_email": "sales@x.lv", "reply_to": "a@b.lv"}, "a@b.lv"),
+        ({"from": "wordpress@x.lv", "Reply-To": "a@b.lv", "to": "sales@x.lv"}, "a@b.lv"),
+        ({"reply_to": "c@d.lv", "email": "a@b.lv"}, "a@b.lv"),
+        ({"to": "sales@x.lv"}, None),
+        ({"to_email": "sales@x.lv", "name": "Anna"}, None),
+    ],
+)
+def test_an_email_goes_to_the_company_and_its_answer_to_the_lead(document: Any, email: str | None) -> None:
+    assert columns(document)["email"] == email
+
+
+@pytest.mark.parametrize("label", ["employee_full_name", "staff_name", "consultant_full_name", "ФИО сотрудника"])
+def test_the_name_of_who_works_there_is_none_of_the_lead(label: str) -> None:
+    assert columns({label: "Petr Bell", "email": "a@b.lv"})["firstName"] is None
+
+
+@pytest.mark.parametrize(("type", "phone"), [("inbound_call", None), ("outbound_call", "+37120000001")])
+def test_the_number_that_calendly_has_of_the_host_is_none_of_the_lead(type: str, phone: str | None) -> None:
+    event = {"location": {"type": type, "location": "+37120000001"}}
+    for contact in ({"email": "a@b.lv"}, {}):
+        invitee = {"uri": "u", "name": "Anna", "scheduled_event": event, **contact}
+        assert columns({"event": "invitee.created", "payload": invitee}, "calendly")["phone"] == phone
