@@ -39,7 +39,8 @@ _PHONE_ENDS = frozenset(")0123456789")
 _SCHEME = re.compile(r"(?:p|tel|callto|sms|whatsapp):(?://)?\s*(?=[+\uff0b(\d])", re.IGNORECASE)
 """Facebook's CSV writes `p:` before each phone; the others are those of links."""
 
-_MAX_SCHEME = 9
+MAX_SCHEME = 9
+"""Characters in which a scheme has its colon."""
 
 _FLOAT = re.compile(r"(\+?[0-9]{5,15})\.0+")
 _EXPONENT = re.compile(r"(\+?)([1-9])(?:\.([0-9]{1,14}))?[eE](\+?)([0-9]{1,2})")
@@ -50,11 +51,9 @@ _MAX_ROUNDED = 6
 
 def says_nothing(text: str) -> bool:
     """Say whether a text stands for nothing: `null`, a macro that was not replaced, a test's dummy."""
-    if text[:1] not in BEFORE_NOTHING:
-        return False
-    if len(text) <= _MAX_NOTHING and text.lower() in NOTHINGS:
-        return text not in _NAMES
-    return is_macro(text) or is_of_test(text)
+    if text[:1] in _BEFORE_MACROS:
+        return _MACRO.fullmatch(text) is not None or text.startswith(_TEST) or text.lower() in NOTHINGS
+    return len(text) <= _MAX_NOTHING and text.lower() in NOTHINGS and text not in _NAMES
 
 
 def is_macro(text: str) -> bool:
@@ -76,12 +75,17 @@ def visible(text: str) -> str:
     return (text if text.isascii() else text.translate(_INVISIBLE)).strip()
 
 
+def has_scheme(text: str) -> bool:
+    """Say whether a text is a number behind the scheme of a link or a like mark."""
+    return _SCHEME.match(text) is not None
+
+
 def bare_phone(text: str) -> str:
     """Return a phone without the marks around it, and as digits where it was sent as a float."""
     if len(text) > MAX_PHONE:
         return text
     if text[:1] not in _PHONE_BEGINS or text[-1:] not in _PHONE_ENDS or not text.isascii():
-        if text[:1].isalpha() and ":" not in text[:_MAX_SCHEME]:
+        if text[:1].isalpha() and not has_scheme(text):
             return text
         bare = visible(text).strip(_AROUND_PHONE)
         text = _SCHEME.sub("", bare, count=1) if bare[:1].isalpha() else bare

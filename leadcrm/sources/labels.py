@@ -25,8 +25,6 @@ MAX_FOLDED = 320
 NAME = "name"
 """The pseudo-field of a whole name, which is split into first and last."""
 
-_FIELDS_OF_NAMES = frozenset((NAME, "first_name", "last_name"))
-
 MAX_NEW_LABELS = 60
 """That are looked up while others wait. Forms seldom have more fields."""
 
@@ -312,8 +310,9 @@ def names_surname_first(label: str) -> bool | None:
     found: bool | None = _orders.get(label, _UNKNOWN)
     if found is _UNKNOWN:
         names = _names()
-        fields = [meant.field for word in words_in(label[:MAX_LABEL]) if (meant := names.meanings.get(word))]
-        found = next((field for field in fields if field in _FIELDS_OF_NAMES), "") == "last_name"
+        first = next((word for word in words_in(label[:MAX_LABEL]) if word not in names.beside), "")
+        meant = names.meanings.get(first)
+        found = meant is not None and meant.field == "last_name"
         if _folded_anew(label[:MAX_LABEL]) in names.surname_first:
             found = None
         if len(label) <= MAX_LABEL:

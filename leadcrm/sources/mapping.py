@@ -17,7 +17,15 @@ import orjson
 
 from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.sources.answers import Answers
-from leadcrm.sources.cleaning import BEFORE_NOTHING, MAX_PHONE, bare_phone, is_of_test, says_nothing
+from leadcrm.sources.cleaning import (
+    BEFORE_NOTHING,
+    MAX_PHONE,
+    MAX_SCHEME,
+    bare_phone,
+    has_scheme,
+    is_of_test,
+    says_nothing,
+)
 from leadcrm.sources.contacts import (
     MAX_CONTACT,
     MIN_DIGITS,
@@ -237,7 +245,7 @@ class LeadMapping:
                 if takes_email and is_email(value) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
-            elif takes_phone and not bare_phone(value)[:1].isalpha():
+            elif takes_phone and (not value[0].isalpha() or (":" in value[:MAX_SCHEME] and has_scheme(value))):
                 has_plus = "+" in value and is_phone(PLUS_PHONE, value)
                 if not (has_plus or (local is None and _is_local(labels, value, effort))):
                     continue

@@ -78,9 +78,13 @@ _DIAL_CODES = (
 _NUMBERS = ("number", "phonenumber", "nationalnumber", "national", "localnumber", "phone", "value")
 """The members of a phone whose country's code stands apart, without case and blanks, the surest first."""
 
+_CODE_NAMES = frozenset().union(
+    *map(_spellings_of, ("country_calling_code", "calling_code", "dial_code", "dialing_code", "country_dial_code")),
+    *map(_spellings_of, ("country_code", "phone_code", "isd_code", "code", "prefix", "country")),
+)
 _NUMBER_NAMES = frozenset().union(*map(_spellings_of, ("number", "phone_number", "national_number", "local_number")))
 _NUMBER_NAMES |= {"phone", "national", "value"}
-"""One of these it has, in the spellings that there are."""
+"""Of both it has one, in the spellings that there are."""
 
 _MIN_NATIONAL, _MIN_NATIONAL_OF_LARGE = 8, 10
 """Digits of a number without its country's code, which is short for the large countries."""
@@ -129,7 +133,9 @@ def _known_plain(name: str) -> str:
 
 def _phone_with_code(label: str, value: dict[str, Any]) -> Leaf | None:
     """Return a phone whose country's code stands beside it, with the code in front, or None."""
-    if not label or len(value) > _MAX_PHONE_MEMBERS or _NUMBER_NAMES.isdisjoint(value):
+    if _CODE_NAMES.isdisjoint(value) or _NUMBER_NAMES.isdisjoint(value):
+        return None
+    if not label or len(value) > _MAX_PHONE_MEMBERS:
         return None
     pieces = {plain(name): str(member) for name, member in value.items() if member and type(member) in (str, int)}
     if not pieces.keys() <= _PHONE_MEMBERS:
