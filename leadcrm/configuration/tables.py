@@ -72,8 +72,6 @@ def compile_tables(
     except TomlFault as error:
         end = f"at line {max(1, len(text.splitlines()))}, the end"
         raise fault(str(path), [str(error).replace("at end of document", end)]) from None
-    except RecursionError:
-        raise fault(str(path), ["it is nested too deeply"]) from None
     faults = [f"line {_line(text, kind, '', key)}: there is no table [{key}]" for key in tables if key != kind]
     named = tables.get(kind, {})
     if not isinstance(named, dict):
@@ -95,8 +93,12 @@ def _compile(name: str, table: Any, compile: Callable[[str, dict[str, Any]], Com
         raise DefinitionFault("", "it is no table")
     try:
         return compile(name, table)
-    except (TypeError, AttributeError) as error:
-        raise DefinitionFault("", f"a value has the wrong type: {error}") from None
+    except DefinitionFault:
+        raise
+    except RecursionError:
+        raise DefinitionFault("", "it is nested too deeply") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise DefinitionFault("", f"a value cannot be used: {error}") from None
 
 
 def without_secrets(text: str) -> str:
@@ -144,10 +146,12 @@ def read_secrets(table: Mapping[str, Any], directory: Path | None) -> tuple[byte
 
 
 def tables_in(text: str, kind: str) -> dict[str, Mapping[str, Any]]:
-    """Return the tables [KIND.NAME] of a text by name; none if it is no TOML."""
-    with suppress(TomlFault):
-        return {name: table for name, table in read_toml(text).get(kind, {}).items() if isinstance(table, dict)}
-    return {}
+    """Return the tables [KIND.NAME] of a text by name; none if it has no such tables, or is no TOML."""
+    try:
+        named = read_toml(text).get(kind)
+    except TomlFault:
+        return {}
+    return {name: table for name, table in named.items() if isinstance(table, dict)} if isinstance(named, dict) else {}
 
 
 def lines_of(text: str, kind: str, name: str) -> str:

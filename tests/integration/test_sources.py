@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leadcrm.sources.live import SEEN_FILE
-from tests.conftest import server_starter
+from tests.conftest import StartServer, server_starter
 from tests.support.client import Answer
 from tests.support.crm import run_command
 from tests.support.rows import Row, Rows
@@ -346,6 +347,21 @@ def test_a_faulty_text_is_refused_and_the_one_before_stays(server: Server, file:
     assert "source broken: map.email" in warnings[-1]
     file.write_text(SOURCES)
     wait_until(lambda: server.client.get("/ready").json()["fault"] is None, what="the fault to be over")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_text_of_no_tables_ends_nothing(
+    start_server: StartServer, database: str, tmp_path: Path, workers: str
+) -> None:
+    file = tmp_path / "sources.toml"
+    file.write_text(SOURCES)
+    server = start_server(database, environment={"SOURCES_FILE": str(file), "WORKERS": workers})
+    file.write_text("[[source]]\n")
+    wait_until(lambda: "SOURCES_FILE" in str(server.client.get("/ready").json()["fault"]), what="the fault to be told")
+    # The supervisor looks twice a second.
+    time.sleep(1.5)
+    assert post(server, "open", {"email": "a@example.com"}).status == 200
 
 
 def test_requests_are_verified_again_once_the_secret_is_mended(

@@ -53,6 +53,18 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(
     assert PASSWORD not in line
 
 
+@pytest.mark.parametrize("kind", ["source", "sink"])
+def test_a_file_that_names_no_tables_is_refused_with_the_command_that_checks_it(
+    start_server: StartServer, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "tables.toml"
+    file.write_text(f"[[{kind}]]\n")
+    status, line = refused_with(start_server(environment={f"{kind.upper()}S_FILE": str(file)}, wait=False))
+    assert status == EXIT_CONFIG
+    assert f"{kind} is no table: write [{kind}.NAME]" in line
+    assert f"leadcrm {kind}s check" in line
+
+
 def test_a_second_server_on_the_same_port_is_refused_and_makes_no_database(start_server: StartServer) -> None:
     server = start_server()
     second = start_server(environment={"PORT": str(server.port)}, wait=False)

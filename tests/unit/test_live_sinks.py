@@ -8,7 +8,10 @@ import pytest
 
 from leadcrm.configuration.tables import signature_of
 from leadcrm.delivery.live import LiveSinks
+from leadcrm.errors import SinksFault
 from tests.support.waiting import wait_until
+
+TEXTS_OF_NO_TABLES = ("[[sink]]\n", "sink = 1\n", f"sink.a.rate = {'9' * 5000}\n", f"sink = {'[' * 5000}\n")
 
 TEXT = "[sink.{}]\nurl = 'https://a.example/'\nsecret = '{}'\n"
 
@@ -25,6 +28,18 @@ def test_a_file_whose_permissions_change_is_looked_at_again(tmp_path: Path) -> N
 
     # It may be readable now, as may a secret's file.
     wait_until(is_noticed, timeout_s=2)
+
+
+@pytest.mark.parametrize("text", TEXTS_OF_NO_TABLES, ids=lambda text: text[:12])
+def test_a_text_of_no_tables_is_a_fault_and_changes_nothing(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "sinks.toml"
+    file.write_text(TEXT.format("same", "one"))
+    sinks = LiveSinks(file)
+    file.write_text(text)
+    assert list(sinks.now()) == ["same"]
+    assert "SINKS_FILE has a fault" in sinks.fault
+    with pytest.raises(SinksFault):
+        LiveSinks(file)
 
 
 def test_the_log_tells_which_sinks_a_text_has_changed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

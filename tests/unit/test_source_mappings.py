@@ -238,6 +238,8 @@ def test_numbers_booleans_and_lists_become_text() -> None:
         ("[source.x]\nkey = 1", 2, "list of paths"),
         ("[sauce.x]", 1, "no table"),
         ("[source.x", 1, "line 1"),
+        (f"[source.x]\nset.offer = 0x{'f' * 5000}", 1, "a value cannot be used"),
+        (f"[source.x]\nrespond.body.created{'.a' * 5000} = 1", 1, "nested too deeply"),
     ],
 )
 def test_a_fault_is_named_with_its_line_and_reason(text: str, line: int, reason: str) -> None:
