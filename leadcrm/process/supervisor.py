@@ -81,7 +81,7 @@ class Supervisor:
             workers: how many children there are.
             shutdown_timeout_s: how long a child may take to stop.
             before_fork: ends the threads of this process, which a fork would not copy.
-            on_tick: called twice a second.
+            on_tick: called twice a second; what it raises is logged.
             on_stop: called once the children have been signalled to stop.
             is_outdated: says whether the program must start anew.
         """
@@ -118,7 +118,15 @@ class Supervisor:
                 self._signal_all(signal.SIGTERM)
                 self._await_children()
                 return None
+            self._tick()
+
+    def _tick(self) -> None:
+        try:
             self._on_tick()
+        except Exception:
+            # The children serve without it.
+            text = "the supervisor failed at what it does beside its workers"
+            logger.exception(text, extra={"action": "worker", "repeat_key": text})
 
     def _fork(self, number: int, failures: int) -> None:
         self._before_fork()

@@ -22,6 +22,11 @@ from leadcrm.process.supervisor import Supervisor
 
 supervisor.STABLE_S = 0.2
 
+def tick():
+    if sys.argv[2] == "cannot tick":
+        note("tick")
+        raise RuntimeError("unforeseen")
+
 def note(word):
     with open(sys.argv[1], "a") as file:
         file.write(f"{word} {os.getpid()} {time.monotonic()}\\n")
@@ -43,7 +48,7 @@ def run_child(number):
     return sys.argv[2] == "answers"
 
 sys.exit(Supervisor(
-    run_child, workers=2, shutdown_timeout_s=0.2, before_fork=lambda: None, on_tick=lambda: None,
+    run_child, workers=2, shutdown_timeout_s=0.2, before_fork=lambda: None, on_tick=tick,
     on_stop=lambda: note("stopping"), is_outdated=lambda: os.path.exists(sys.argv[1] + ".outdated"),
 ).run() or 0)
 """
@@ -95,6 +100,12 @@ def test_a_killed_child_is_restarted(tmp_path: Path) -> None:
         wait_until(lambda: len(notes.of("started")) == 2)
         os.kill(notes.of("started")[0][0], signal.SIGKILL)
         wait_until(lambda: len(notes.of("started")) == 3)
+
+
+def test_a_supervisor_that_fails_beside_its_children_goes_on(tmp_path: Path) -> None:
+    with supervised(tmp_path, "cannot tick") as (process, notes):
+        wait_until(lambda: len(notes.of("tick")) == 2)
+        assert process.poll() is None
 
 
 def test_a_stop_reaches_every_child_once_and_the_exit_status_follows_from_theirs(tmp_path: Path) -> None:
