@@ -176,8 +176,17 @@ class Supervisor:
     def _restart_dead(self) -> None:
         for number, (at, failures) in tuple(self._restart_at.items()):
             if monotonic() >= at:
-                del self._restart_at[number]
-                self._fork(number, failures)
+                try:
+                    self._fork(number, failures)
+                except OSError as error:
+                    # Memory or processes have run out, as where the kernel has just killed the child for its memory.
+                    self._restart_at[number] = (monotonic() + MAX_RESTART_S, failures)
+                    text = "a worker cannot be started: %s"
+                    logger.warning(
+                        text, error.strerror, extra={"action": "worker", "worker": number, "repeat_key": text}
+                    )
+                else:
+                    del self._restart_at[number]
 
     def _await_children(self) -> int:
         self._all_answered = True

@@ -16,11 +16,21 @@ from tests.support.server import REPOSITORY, clean_environment
 from tests.support.waiting import wait_until
 
 PROGRAM = """\
-import os, signal, sys, time
+import errno, itertools, os, signal, sys, time
 from leadcrm.process import supervisor
 from leadcrm.process.supervisor import Supervisor
 
 supervisor.STABLE_S = 0.2
+if sys.argv[2] == "cannot fork again":
+    supervisor.MAX_RESTART_S = 0.5
+    forks, fork = itertools.count(1), os.fork
+
+    def fork_unless_the_third():
+        if next(forks) == 3:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    os.fork = fork_unless_the_third
 
 def tick():
     if sys.argv[2] == "cannot tick":
@@ -100,6 +110,14 @@ def test_a_killed_child_is_restarted(tmp_path: Path) -> None:
         wait_until(lambda: len(notes.of("started")) == 2)
         os.kill(notes.of("started")[0][0], signal.SIGKILL)
         wait_until(lambda: len(notes.of("started")) == 3)
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    with supervised(tmp_path, "cannot fork again") as (_, notes):
+        wait_until(lambda: len(notes.of("started")) == 2)
+        os.kill(notes.of("started-0")[0][0], signal.SIGKILL)
+        wait_until(lambda: len(notes.of("started-0")) == 2)
+        assert len(notes.of("started-1")) == 1
 
 
 def test_a_supervisor_that_fails_beside_its_children_goes_on(tmp_path: Path) -> None:
