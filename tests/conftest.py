@@ -6,6 +6,7 @@ A test that takes `database` runs on SQLite and on PostgreSQL, each time with a 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,16 @@ def whole_database(postgres: PostgresServer) -> Iterator[str]:
         yield url
     finally:
         postgres.drop_database(url)
+
+
+@pytest.fixture
+def latin1(postgres: PostgresServer, whole_database: str) -> Iterator[str]:
+    """A database that lacks the letters of most languages."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgres.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    url = f"{whole_database.rpartition('/')[0]}/{name}"
+    yield url
+    postgres.drop_database(url)
 
 
 @pytest.fixture

@@ -52,6 +52,10 @@ class Attempt(NamedTuple):
         """Whether the receiver wants nothing any more."""
         return self.status == GONE
 
+    def in_ascii(self) -> Attempt:
+        """Return it with an answer that a database of any encoding takes."""
+        return self._replace(answer=self.answer.encode("ascii", "backslashreplace").decode())
+
     def __str__(self) -> str:
         return f"{self.status} {self.answer}".strip() if self.status else self.answer
 

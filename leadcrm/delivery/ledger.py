@@ -20,6 +20,7 @@ from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
 from leadcrm.delivery.whereabouts import DELIVERED, Fact, note
+from leadcrm.errors import SubmissionRefused
 
 LEASE_S = 30.0
 """For how long a node that died keeps its sinks; others take them within 45 s."""
@@ -162,6 +163,18 @@ def record(entities: Entities, name: str, holder: str, results: list[Result], cu
         LeaseLost: Another node has the sink now; nothing was kept.
         StoreUnavailable: The database cannot be used now; nothing was kept.
     """
+    try:
+        return _record(entities, name, holder, results, cursor)
+    except SubmissionRefused:
+        # Of an answer with a letter that the database's encoding lacks. What arrived must not be sent again for that.
+        return _record(entities, name, holder, list(map(_in_ascii, results)), cursor)
+
+
+def _in_ascii(result: Result) -> Result:
+    return result if result.attempt is None else result._replace(attempt=result.attempt.in_ascii())
+
+
+def _record(entities: Entities, name: str, holder: str, results: list[Result], cursor: int) -> Record:
     outcomes: dict[str, int] = {}
     with session(entities, writes=True):
         sink = entities.sink.get_for_update(name=name)
@@ -243,6 +256,14 @@ def count_unread(entities: Entities, cursor: int) -> int:
 
 def enable(entities: Entities, name: str, attempt: Attempt) -> bool:
     """Deliver to a sink whose receiver has taken a test, and say whether it was disabled. Durable on return."""
+    try:
+        return _enable(entities, name, attempt)
+    except SubmissionRefused:
+        # As for `record`.
+        return _enable(entities, name, attempt.in_ascii())
+
+
+def _enable(entities: Entities, name: str, attempt: Attempt) -> bool:
     with session(entities, writes=True):
         row = entities.sink.get_for_update(name=name)
         if row is None:

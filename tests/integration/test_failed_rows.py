@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-
-import pytest
-
 from tests.conftest import StartServer
 from tests.support.command import leadcrm
-from tests.support.postgres import PostgresServer
 from tests.support.rows import Rows
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def latin1(postgres: PostgresServer, whole_database: str) -> Iterator[str]:
-    """A database that lacks the letters of most languages."""
-    name = f"test_{secrets.token_hex(6)}"
-    postgres.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-    url = f"{whole_database.rpartition('/')[0]}/{name}"
-    yield url
-    postgres.drop_database(url)
 
 
 def test_a_lead_that_the_databases_encoding_cannot_hold_is_told_of(start_server: StartServer, latin1: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -92,6 +93,12 @@ class Ledger(NamedTuple):
 
 @pytest.fixture
 def ledger(database: str) -> Iterator[Ledger]:
+    with bound_ledger(database) as ledger:
+        yield ledger
+
+
+@contextmanager
+def bound_ledger(database: str) -> Iterator[Ledger]:
     keep(database, [submission(b"{}") for _ in range(3)])
     entities = bind(url_of(database))
     assert hold_leases(entities, [NAME], "a", now_utc()) == {NAME}
@@ -160,6 +167,20 @@ def test_a_receiver_that_takes_what_it_gets_for_some_is_not_given_up(ledger: Led
     ledger.deal(ledger.take(), FAILURE)
     ledger.turn_clock(days=6)
     assert ledger.deal(ledger.take(), Attempt(550, "one was refused", is_partial=True)).disabled == ""
+
+
+def test_an_answer_that_the_databases_encoding_lacks_is_kept_in_other_letters(latin1: str) -> None:
+    # The first has what no encoding but Unicode has, as is put for bytes that are no text.
+    with bound_ledger(latin1) as ledger:
+        work = ledger.take()
+        counted = ledger.deal(work, Attempt(200, "\ufffd"), Attempt(500, "Пётр"), Attempt(200, "taken ✓"))
+        assert counted.outcomes == {"delivered": 2, "failed": 1}
+        assert ledger.take().fresh == [], "what arrived is not sent again"
+        state, (delivery,) = backlog(ledger.entities, NAME), ledger.rows.select("SELECT answer FROM leads_deliveries")
+        assert (state and state.last_answer, delivery["answer"]) == (r"200 taken \u2713", r"\u041f\u0451\u0442\u0440")
+        enable(ledger.entities, NAME, Attempt(200, "✓"))
+        state = backlog(ledger.entities, NAME)
+        assert (state and state.last_answer) == r"200 \u2713"
 
 
 def test_the_last_attempt_leaves_a_dead_delivery_that_a_person_retries_or_drops(ledger: Ledger) -> None:
