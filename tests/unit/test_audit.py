@@ -30,11 +30,15 @@ from leadcrm.crm.audit import (
 from leadcrm.crm.times import now
 from leadcrm.crm.tokens import Keys, Role, Token, add_token, digest, read_keys, revoke_token
 from leadcrm.database.entities import Entities
-from leadcrm.database.sessions import session
-from leadcrm.errors import StoreUnavailable
+from leadcrm.database.sessions import bind, session
+from leadcrm.errors import StoreUnavailable, SubmissionRefused
 from leadcrm.web.crm import keyring
+from leadcrm.web.crm import trail as trail_module
 from leadcrm.web.crm.keyring import HOLDS_S, Keyring
 from leadcrm.web.crm.trail import MAX_LISTS, Trail
+from tests.support.crm import keep, url_of
+from tests.support.rows import Rows
+from tests.support.writers import until
 
 ANNA = Actor("anna", Via.TOKEN)
 
@@ -111,6 +115,102 @@ def test_what_cannot_be_written_waits_until_it_can(entities: Entities) -> None:
     assert asyncio.run(note()) == 2
     entries, _ = list_entries(entities, AuditFilter(lead_id=UUID(int=1)), limit=5)
     assert len(entries) == 1
+
+
+def test_entries_are_written_though_old_ones_cannot_be_deleted(
+    entities: Entities, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail_module, "GATHER_S", 0.01)
+    at = now() - timedelta(days=400)
+    old = make_entry(ANNA, Action.READ)._replace(id=UUID(int=1), at=at)
+    with session(entities, writes=True):
+        record_entries(entities, [old])
+    if entities.database.provider.dialect == "SQLite":
+        rows.execute("CREATE TRIGGER keep BEFORE DELETE ON leads_audit BEGIN SELECT RAISE(ABORT, 'kept'); END")
+    else:
+        rows.execute(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept'; END $$"
+        )
+        rows.execute("CREATE TRIGGER keep BEFORE DELETE ON leads_audit FOR EACH ROW EXECUTE FUNCTION keep()")
+
+    async def note() -> None:
+        readers: Any = InLoop(entities)
+        trail = Trail(readers, 365)
+        trail.note(ANNA, Action.READ, UUID(int=2))
+        await until(lambda: readers.jobs == 2, "the entry and what is old")
+        await asyncio.sleep(0.1)
+        assert readers.jobs == 2, "nothing is written again"
+        trail.note(ANNA, Action.READ, UUID(int=3))
+        await until(lambda: readers.jobs == 3, "the next entry")
+
+    asyncio.run(note())
+    entries, _ = list_entries(entities, AuditFilter(), limit=5)
+    assert [entry.lead_id for entry in entries] == [UUID(int=3), UUID(int=2), None]
+
+
+def test_an_entry_that_the_database_refuses_keeps_no_other_waiting(latin1: str) -> None:
+    keep(latin1, [])
+    entities = bind(url_of(latin1))
+    Rows(latin1).execute("ALTER TABLE leads_audit ADD CHECK (actor <> 'mallory')")
+    bruno = Actor("bruno", Via.TOKEN, "Зоя")
+
+    async def note() -> None:
+        readers: Any = InLoop(entities)
+        trail = Trail(readers, 365)
+        for actor in (Actor("Zoë", Via.TOKEN), bruno, Actor("mallory", Via.TOKEN), ANNA):
+            trail.note(actor, Action.READ, UUID(int=1))
+        await trail.close()
+        await trail.close()
+        assert readers.jobs == 1, "nothing waits any more"
+        await trail.record(bruno, Action.EXPORT, {})
+        with pytest.raises(SubmissionRefused):
+            await trail.record(Actor("mallory", Via.TOKEN), Action.EXPORT, {})
+
+    asyncio.run(note())
+    entries, _ = list_entries(entities, AuditFilter(), limit=9)
+    entities.database.disconnect()
+    claimed = r"\u0417\u043e\u044f"
+    kept = [("bruno", claimed), ("anna", None), ("bruno", claimed), ("Zoë", None)]
+    assert [(entry.actor, entry.claimed) for entry in entries] == kept
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_unforeseen_error_does_not_end_the_writing(entities: Entities, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trail_module, "GATHER_S", 0.01)
+
+    async def note() -> None:
+        readers: Any = InLoop(entities)
+        run = readers.run
+
+        async def fail(work: Any) -> Any:
+            readers.run = run
+            raise RuntimeError("unforeseen")
+
+        readers.run = fail
+        Trail(readers, 365).note(ANNA, Action.READ, UUID(int=1))
+        await until(lambda: readers.jobs > 0, "another attempt")
+
+    asyncio.run(note())
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_there_was_no_room_for_is_recorded_when_it_is_read_again(
+    entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail_module, "MAX_WAITING", 1)
+
+    async def note() -> None:
+        readers: Any = InLoop(entities)
+        trail = Trail(readers, 365)
+        for number in (1, 2):
+            trail.note(ANNA, Action.READ, UUID(int=number))
+        await trail.close()
+        trail.note(ANNA, Action.READ, UUID(int=2))
+        await trail.close()
+
+    asyncio.run(note())
+    entries, _ = list_entries(entities, AuditFilter(), limit=5)
+    assert [entry.lead_id for entry in entries] == [UUID(int=2), UUID(int=1)]
 
 
 def test_a_known_token_holds_while_the_database_is_away_but_not_for_ever(

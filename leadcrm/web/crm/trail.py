@@ -22,7 +22,7 @@ from leadcrm.crm.times import now
 from leadcrm.crm.tokens import USED_INTERVAL, Token, note_uses
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.errors import StoreError
+from leadcrm.errors import StoreError, SubmissionRefused
 from leadcrm.web.crm.readers import Readers
 
 GATHER_S = 1.0
@@ -75,16 +75,17 @@ class Trail:
         self, actor: Actor, action: Action, lead_id: UUID | None = None, detail: Mapping[str, Any] = NOTHING
     ) -> None:
         """Record a reading soon, unless the same was recorded lately."""
+        if len(self._waiting) >= MAX_WAITING:
+            # Not remembered: what is read again once there is room is recorded then.
+            text = "the audit trail cannot be written: entries are lost"
+            logger.error(text, extra={"action": "audit", "repeat_key": text})
+            return
         if self._is_known(actor, action, lead_id, detail):
             return
         if detail and self._has_many(actor):
             detail = {"many": True}
             if self._is_known(actor, action, lead_id, detail):
                 return
-        if len(self._waiting) >= MAX_WAITING:
-            text = "the audit trail cannot be written: entries are lost"
-            logger.error(text, extra={"action": "audit", "repeat_key": text})
-            return
         self._waiting.append(make_entry(actor, action, lead_id, detail))
         self._write_soon()
 
@@ -94,9 +95,10 @@ class Trail:
         Raises:
             TooBusy: Too many jobs wait already.
             StoreUnavailable: The database cannot be changed.
+            SubmissionRefused: It does not take the entry.
         """
         entry = make_entry(actor, action, detail=detail)
-        await self._readers.run(lambda entities: _write(entities, [entry], set()))
+        await self._readers.run(lambda entities: _record_one(entities, entry))
 
     async def close(self) -> None:
         """Write what waits, if that can be done at once."""
@@ -134,26 +136,73 @@ class Trail:
             await asyncio.sleep(GATHER_S)
             try:
                 await self._write()
+                await self._prune_now_and_then()
             except StoreError as error:
                 text = "the audit trail cannot be written: %s"
                 logger.warning(text, error, extra={"action": "audit", "hint": error.hint, "repeat_key": text})
+            except Exception:
+                text = "the audit trail cannot be written"
+                logger.exception(text, extra={"action": "audit", "repeat_key": text})
 
     async def _write(self) -> None:
         entries, used = self._waiting[:], set(self._used)
         if not entries and not used:
             return
-        days = self._audit_days if monotonic() > self._prune_at else None
-        await self._readers.run(lambda entities: _write(entities, entries, used, days))
+        await self._readers.run(lambda entities: _write(entities, entries, used))
         # Written only now: what could not be written waits on.
         del self._waiting[: len(entries)]
         self._used -= used
-        if days is not None:
-            self._prune_at = monotonic() + PRUNE_INTERVAL_S
+
+    async def _prune_now_and_then(self) -> None:
+        if monotonic() < self._prune_at:
+            return
+        self._prune_at = monotonic() + PRUNE_INTERVAL_S
+        try:
+            await self._readers.run(lambda entities: prune_entries(entities, days=self._audit_days))
+        except StoreError as error:
+            text = "old entries of the audit trail cannot be deleted: %s"
+            logger.warning(text, error, extra={"action": "audit", "hint": error.hint, "repeat_key": text})
 
 
-def _write(entities: Entities, entries: list[Entry], used: set[UUID], prune_days: int | None = None) -> None:
-    with session(entities, writes=True):
-        record_entries(entities, entries)
-        note_uses(entities, used, now())
-    if prune_days is not None:
-        prune_entries(entities, days=prune_days)
+def _write(entities: Entities, entries: list[Entry], used: set[UUID]) -> None:
+    try:
+        with session(entities, writes=True):
+            record_entries(entities, entries)
+            note_uses(entities, used, now())
+    except SubmissionRefused:
+        _record_each(entities, entries)
+        with session(entities, writes=True):
+            note_uses(entities, used, now())
+
+
+def _record_each(entities: Entities, entries: list[Entry]) -> None:
+    """Record the entries that the database takes: none must keep the others waiting."""
+    if len(entries) == 1:
+        try:
+            _record_one(entities, entries[0])
+        except SubmissionRefused as refusal:
+            text = "the database refuses an entry of the audit trail: %s"
+            logger.warning(text, refusal, extra={"action": "audit", "repeat_key": text})
+        return
+    try:
+        with session(entities, writes=True):
+            record_entries(entities, entries)
+    except SubmissionRefused:
+        middle = len(entries) // 2
+        _record_each(entities, entries[:middle])
+        _record_each(entities, entries[middle:])
+
+
+def _record_one(entities: Entities, entry: Entry) -> None:
+    try:
+        with session(entities, writes=True):
+            record_entries(entities, [entry])
+    except SubmissionRefused:
+        # Of a name with a letter that the database's encoding lacks.
+        plain = entry._replace(actor=_in_ascii(entry.actor), claimed=entry.claimed and _in_ascii(entry.claimed))
+        with session(entities, writes=True):
+            record_entries(entities, [plain])
+
+
+def _in_ascii(name: str) -> str:
+    return name.encode("ascii", "backslashreplace").decode()
