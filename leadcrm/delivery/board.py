@@ -9,7 +9,7 @@ import json
 import mmap
 import struct
 from contextlib import suppress
-from time import time
+from time import monotonic, time
 from typing import Any
 
 SIZE = 256 * 1024
@@ -17,7 +17,7 @@ _HEAD = struct.Struct("<QI")
 _ATTEMPTS = 20
 
 BEHIND_S = 60.0
-"""The age of the oldest waiting event from which a sink counts as behind."""
+"""The age of the oldest waiting event from which a sink counts as behind, and of what was told as too old."""
 
 
 class Board:
@@ -50,7 +50,23 @@ class Board:
 
 
 class DeliveryBoard(Board):
-    """The sinks of a node: by name the outcomes counted, the time of the oldest event that waits, and a fault."""
+    """The sinks of a node: by name the outcomes counted, the time of the oldest event that waits, and a fault.
+
+    `told_at` is the monotonic clock's, which is the same for all processes of a machine.
+    """
+
+    def __init__(self) -> None:
+        """Map the memory; call it before forking."""
+        super().__init__()
+        self._made_at = monotonic()
+
+    def tell(self, sinks: dict[str, dict[str, Any]], fault: str) -> None:
+        """Replace what is told of the sinks."""
+        self.write({"sinks": sinks, "fault": fault, "told_at": monotonic()})
+
+    def say_alive(self) -> None:
+        """Say that there is nothing new to tell."""
+        self.write({**self.read(), "told_at": monotonic()})
 
     def sinks(self) -> dict[str, dict[str, Any]]:
         """Return what was told of each sink."""
@@ -61,6 +77,9 @@ class DeliveryBoard(Board):
         """Return what an operator should look at; empty if all is well."""
         document = self.read()
         faults = [document.get("fault", "")]
+        silent_s = monotonic() - document.get("told_at", self._made_at)
+        if silent_s > BEHIND_S:
+            faults.append(f"what delivers to the sinks has told nothing for {silent_s:.0f} s")
         for name, told in document.get("sinks", {}).items():
             age_s = age_of(told)
             if told.get("disabled"):

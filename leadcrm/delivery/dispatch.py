@@ -76,6 +76,7 @@ def run_dispatcher(
                 Dispatcher(config, sinks, board, _holder(config, lock), slots).run(stopping)
                 return True
         # The service that this one follows still delivers.
+        board.say_alive()
         stopping.wait(TICK_S)
     return True
 
@@ -201,7 +202,7 @@ class Dispatcher:
             f"the sink {name} is not in SINKS_FILE any more: {number} deliveries have not arrived there"
             for name, number in sorted(stranded.items())
         ]
-        self._board.write({"sinks": told, "fault": "; ".join(filter(None, faults))})
+        self._board.tell(told, "; ".join(filter(None, faults)))
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function with the bound entities in the thread of the database."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,9 +21,10 @@ from leadcrm.crm.feed import Feed, FeedEvent
 from leadcrm.crm.queries import get_lead
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
+from leadcrm.delivery import board as board_module
 from leadcrm.delivery import dispatch, people, whereabouts
 from leadcrm.delivery.attempt import Attempt
-from leadcrm.delivery.board import DeliveryBoard
+from leadcrm.delivery.board import BEHIND_S, DeliveryBoard
 from leadcrm.delivery.dispatch import Dispatcher
 from leadcrm.delivery.ledger import (
     LeaseLost,
@@ -346,3 +348,29 @@ def test_a_sink_that_is_put_back_waits_for_what_is_under_way(
             thread.join()
         assert len(receiver.received["/"]) == 3
     assert ledger.problems() == []
+
+
+def test_it_is_told_when_nothing_is_heard_of_what_delivers(
+    ledger: Ledger, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = monotonic()
+    monkeypatch.setattr(board_module, "monotonic", lambda: now_s)
+    board = DeliveryBoard()
+    now_s += BEHIND_S + 1
+    silence = "what delivers to the sinks has told nothing for 61 s"
+    assert board.fault() == silence, "it has never told anything"
+    file = tmp_path / "sinks.toml"
+    file.write_text(f"[sink.{NAME}]\nurl = 'https://a.example/'\nenabled = false\n")
+    config: Any = SimpleNamespace(database=url_of(database))
+    stopping = threading.Event()
+    thread = threading.Thread(target=Dispatcher(config, LiveSinks(file), board, "a").run, args=(stopping,))
+    thread.start()
+    try:
+        wait_until(lambda: board.fault() == "")
+    finally:
+        stopping.set()
+        thread.join()
+    now_s += BEHIND_S + 1
+    assert (board.fault(), list(board.sinks())) == (silence, [NAME])
+    board.say_alive()
+    assert (board.fault(), list(board.sinks())) == ("", [NAME])
