@@ -64,16 +64,18 @@ class TablesFault(LeadcrmError):
     Args:
         where: the file.
         faults: one for each thing that is wrong, with its line; quotes no secret.
+        may_pass: it, or a file that it names, could not be read, which may be over though no file changes.
     """
 
     exit_status = EXIT_CONFIG
     variable = ""
     command = ""
 
-    def __init__(self, where: str, faults: Sequence[str]) -> None:
+    def __init__(self, where: str, faults: Sequence[str], *, may_pass: bool = False) -> None:
         super().__init__(" ".join(f"{self.variable}: {where}: {'; '.join(faults)}".split()), hint=self.command)
         self.where = where
         self.faults = tuple(faults)
+        self.may_pass = may_pass
 
     def __reduce__(self) -> tuple[type[TablesFault], tuple[str, tuple[str, ...]]]:
         # As for ConfigError.

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from leadcrm.configuration.toml import TomlFault, read_toml
-from leadcrm.errors import LeadcrmError
+from leadcrm.errors import TablesFault
 
 Compiled = TypeVar("Compiled")
-FaultType = Callable[[str, Sequence[str]], LeadcrmError]
-"""Makes the error of a file from its path and its faults."""
-
 MAX_BYTES = 1024 * 1024
 
 _STRING = r"""(?:\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
@@ -31,15 +28,17 @@ class DefinitionFault(ValueError):  # noqa: N818 - named by the condition
     Args:
         key: The place in the table, such as `map.phone`.
         fault: What is wrong there.
+        may_pass: A file could not be read, which may be over though no file changes.
     """
 
-    def __init__(self, key: str, fault: str) -> None:
+    def __init__(self, key: str, fault: str, *, may_pass: bool = False) -> None:
         super().__init__(fault)
         self.key = key
         self.fault = fault
+        self.may_pass = may_pass
 
 
-def read_text(path: Path, fault: FaultType, *, may_be_empty: bool = True) -> str:
+def read_text(path: Path, fault: type[TablesFault], *, may_be_empty: bool = True) -> str:
     """Read a file. Raises `fault` if it cannot be read, or is empty as a file is that is being written."""
     try:
         with path.open("rb") as stream:
@@ -47,7 +46,8 @@ def read_text(path: Path, fault: FaultType, *, may_be_empty: bool = True) -> str
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise fault(str(path), [f"it cannot be read: {reason}"]) from None
+        may_pass = isinstance(error, OSError)
+        raise fault(str(path), [f"it cannot be read: {reason}"], may_pass=may_pass) from None
     if len(data) > MAX_BYTES:
         raise fault(str(path), [f"it is longer than {MAX_BYTES} bytes"])
     if not text.strip() and not may_be_empty:
@@ -56,7 +56,7 @@ def read_text(path: Path, fault: FaultType, *, may_be_empty: bool = True) -> str
 
 
 def compile_tables(
-    text: str, path: Path, kind: str, compile: Callable[[str, dict[str, Any]], Compiled], fault: FaultType
+    text: str, path: Path, kind: str, compile: Callable[[str, dict[str, Any]], Compiled], fault: type[TablesFault]
 ) -> dict[str, Compiled]:
     """Check a text and compile its tables.
 
@@ -77,14 +77,16 @@ def compile_tables(
     if not isinstance(named, dict):
         raise fault(str(path), [f"{kind} is no table: write [{kind}.NAME]"])
     compiled: dict[str, Compiled] = {}
+    may_pass = False
     for name, table in named.items():
         try:
             compiled[name] = _compile(name, table, compile)
         except DefinitionFault as error:
             place = f"{error.key}: " if error.key else ""
             faults.append(f"line {_line(text, kind, name, error.key)}: {kind} {name}: {place}{error.fault}")
+            may_pass |= error.may_pass
     if faults:
-        raise fault(str(path), faults)
+        raise fault(str(path), faults, may_pass=may_pass)
     return compiled
 
 
@@ -129,7 +131,8 @@ def read_secrets(table: Mapping[str, Any], directory: Path | None) -> tuple[byte
             lines = path.read_bytes().decode().splitlines()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise DefinitionFault("secret_file", f"{path} cannot be read: {reason}") from None
+            may_pass = isinstance(error, OSError)
+            raise DefinitionFault("secret_file", f"{path} cannot be read: {reason}", may_pass=may_pass) from None
         secrets = [line for line in lines if line]
         if not secrets:
             # An empty secret would open the door that it was meant to lock.

@@ -25,7 +25,7 @@ class LiveSinks:
         """
         self._path = path
         self._files = files_of(path, "sink")
-        self._signature = signature_of(self._files)
+        self._signature: tuple[tuple[int, ...], ...] | None = signature_of(self._files)
         self.sinks: Mapping[str, Sink] = read_sinks(path)
         """By name."""
         self.fault = ""
@@ -42,16 +42,19 @@ class LiveSinks:
         if signature == self._signature:
             return
         self._files = files_of(self._path, "sink")
-        # Of before the reading: a change during it is a change after it.
-        self._signature = signature_of(self._files)
+        # Of before the reading: a change during it is a change after it. None until the text is in force or known to be
+        # at fault: one that could not be read may be readable in a moment, though no file changes.
+        self._signature, signature = None, signature_of(self._files)
         try:
             sinks = read_sinks(self._path, may_be_empty=not self.sinks)
         except SinksFault as fault:
             self.fault = "SINKS_FILE has a fault, the text before it stays in force: `leadcrm sinks check`"
             text = "the sinks stay as they are: %s"
             logger.warning(text, fault, extra={"action": "sinks", "hint": fault.hint, "repeat_key": str(fault)})
+            self._signature = None if fault.may_pass else signature
             return
         self.fault = ""
+        self._signature = signature
         if sinks != self.sinks:
             before, self.sinks = self.sinks, sinks
             names = {

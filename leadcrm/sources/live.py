@@ -61,7 +61,7 @@ class LiveSources:
         self._database = config.database
         self._slots = slots
         self._files = files_of(path, "source")
-        self._signature = signature_of(self._files)
+        self._signature: tuple[tuple[int, ...], ...] | None = signature_of(self._files)
         self._catalogue = Catalogue() if path is None else read_catalogue(path)
         self._retired: Mapping[str, Source] = {}
         self.version: int | None = None
@@ -131,8 +131,9 @@ class LiveSources:
         if self._path is None or signature == self._signature:
             return
         self._files = files_of(self._path, "source")
-        # Of before the reading: a change during it is a change after it.
-        self._signature = signature_of(self._files)
+        # Of before the reading: a change during it is a change after it. None until the text is in force or known to be
+        # at fault: one that could not be read may be readable in a moment, though no file changes.
+        self._signature, signature = None, signature_of(self._files)
         try:
             catalogue = read_catalogue(self._path, may_be_empty=not self._catalogue.sources)
         except SourcesFault as fault:
@@ -140,13 +141,16 @@ class LiveSources:
             self.fault = "SOURCES_FILE has a fault, the text before it stays in force: `leadcrm sources check`"
             text = "the sources stay as they are: %s"
             logger.warning(text, fault, extra={"action": "sources", "hint": fault.hint, "repeat_key": str(fault)})
+            self._signature = None if fault.may_pass else signature
             return
         self.fault = ""
         if catalogue == self._catalogue:
+            self._signature = signature
             return
         before = tables_in(self._catalogue.text, "source")
         version = self._number(catalogue) if registers else None
         self._catalogue = catalogue
+        self._signature = signature
         self.version = version
         self._is_registered = False
         self._register_at = 0.0

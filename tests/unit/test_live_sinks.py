@@ -9,6 +9,7 @@ import pytest
 from leadcrm.configuration.tables import signature_of
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import SinksFault
+from tests.support.descriptors import no_descriptors
 from tests.support.waiting import wait_until
 
 TEXTS_OF_NO_TABLES = ("[[sink]]\n", "sink = 1\n", f"sink.a.rate = {'9' * 5000}\n", f"sink = {'[' * 5000}\n")
@@ -40,6 +41,17 @@ def test_a_text_of_no_tables_is_a_fault_and_changes_nothing(tmp_path: Path, text
     assert "SINKS_FILE has a fault" in sinks.fault
     with pytest.raises(SinksFault):
         LiveSinks(file)
+
+
+def test_a_text_that_could_not_be_read_for_a_moment_is_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "sinks.toml"
+    file.write_text(TEXT.format("before", "one"))
+    sinks = LiveSinks(file)
+    file.write_text(TEXT.format("after", "one"))
+    with no_descriptors():
+        sinks.look()
+    assert "SINKS_FILE has a fault" in sinks.fault
+    assert (list(sinks.now()), sinks.fault) == (["after"], "")
 
 
 def test_the_log_tells_which_sinks_a_text_has_changed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
