@@ -26,12 +26,10 @@ class ServiceManager:
     def tick(self) -> None:
         """Report once that all workers serve, and feed the watchdog when it is due. Call it twice a second."""
         if not self._is_ready and all(worker.get("serving") for worker in self._metrics):
-            self._is_ready = True
-            systemd.notify("READY=1", self._environ)
+            self._is_ready = systemd.notify("READY=1", self._environ)
         now = monotonic()
-        if self._is_watchdog_due(now) and self._all_make_progress(now):
+        if self._is_watchdog_due(now) and self._all_make_progress(now) and systemd.notify("WATCHDOG=1", self._environ):
             self._fed_at = now
-            systemd.notify("WATCHDOG=1", self._environ)
 
     def say_stopping(self) -> None:
         """Report that the stop has begun."""

@@ -39,19 +39,19 @@ def _listener(descriptor: int) -> socket.socket:
     raise ConfigError("LISTEN_FDS", fault, "stream sockets that listen: ListenStream= without Accept=yes")
 
 
-def notify(state: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Send systemd a state such as `READY=1`, if it asked for states.
+def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Send systemd a state such as `READY=1`, if it asked for states, and say whether none is left to send.
 
-    A full or missing notification socket is no reason to stop serving, so it is not an error.
+    A full or missing notification socket, or no descriptor for one, is no reason to stop serving, so it is not an
+    error.
     """
     address = environ.get("NOTIFY_SOCKET")
     if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        try:
-            sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-        except OSError:
-            return
+        return True
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        return True
+    return False
 
 
 def watchdog_interval_s(environ: Mapping[str, str] = os.environ) -> float | None:

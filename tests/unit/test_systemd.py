@@ -16,6 +16,7 @@ import pytest
 from leadcrm.process.service_manager import PROGRESS_S, ServiceManager
 from leadcrm.process.systemd import listen_sockets, notify, watchdog_interval_s
 from leadcrm.web.node_metrics import NodeMetrics
+from tests.support.descriptors import no_descriptors
 from tests.support.server import REPOSITORY, clean_environment
 
 SERVE = """\
@@ -139,6 +140,15 @@ def test_ready_is_reported_once_when_the_last_worker_serves(
     sent_by_a_tick(service, manager)
     workers.worker(1).set("serving", 1)
     assert b"READY=1" not in sent_by_a_tick(service, manager)
+
+
+def test_what_could_not_be_sent_is_sent_at_the_next_tick(
+    manager: socket.socket, workers: NodeMetrics, environ: dict[str, str]
+) -> None:
+    service = ServiceManager(workers, environ | {"WATCHDOG_USEC": "60000000"})
+    with no_descriptors():
+        assert sent_by_a_tick(service, manager) == []
+    assert sent_by_a_tick(service, manager) == [b"READY=1", b"WATCHDOG=1"]
 
 
 @pytest.mark.parametrize("thread", ["loop_seen", "writer_seen"])
