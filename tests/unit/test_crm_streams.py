@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.feed import Feed
-from leadcrm.web.crm import export, stream, watch
+from leadcrm.errors import StoreUnavailable
+from leadcrm.web.crm import api, export, stream, watch
 from leadcrm.web.crm.caller import Caller
 from leadcrm.web.crm.declarations import Call
 from leadcrm.web.crm.export import ExportRoutes
@@ -22,6 +24,7 @@ from leadcrm.web.crm.readers import Readers, TooBusy
 from leadcrm.web.crm.stream import StreamRoutes
 from leadcrm.web.crm.watch import FeedWatch
 from tests.support.crm import keep, submission, url_of
+from tests.support.writers import until
 
 LEADS = 500
 
@@ -79,6 +82,27 @@ def database(tmp_path: Path) -> str:
     database = f"sqlite:///{tmp_path / 'leads.sqlite3'}"
     keep(database, [submission(json.dumps({"marker": str(number)}).encode()) for number in range(LEADS)])
     return database
+
+
+def test_a_stream_ends_with_its_token_though_asking_for_it_has_failed(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "RECHECK_S", 0.01)
+    answers = iter([RuntimeError("unforeseen"), StoreUnavailable("away"), True, False])
+
+    async def holds_no_more() -> bool:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def stream() -> None:
+        client = Client()
+        call = replace(client.call, caller=replace(ADMIN, holds=holds_no_more))
+        async with api._while_it_holds(call):
+            await until(lambda: client.end == "aborted", "the stream's end")
+
+    asyncio.run(stream())
 
 
 @pytest.mark.parametrize(("max_log_bytes", "end"), [(0, "aborted"), (2 * 1024**3, "complete")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -289,11 +289,18 @@ async def _while_it_holds(call: Call) -> AsyncIterator[None]:
     async def watch() -> None:
         while True:
             await asyncio.sleep(RECHECK_S)
-            # A database that is away says nothing against a token.
-            with suppress(StoreUnavailable):
-                if not await call.caller.holds():
-                    cast(asyncio.Transport, call.request.transport).abort()
-                    return
+            try:
+                holds = await call.caller.holds()
+            except StoreUnavailable:
+                # A database that is away says nothing against a token.
+                continue
+            except Exception:
+                text = "it cannot be said whether a token still holds"
+                logger.exception(text, extra={"action": "read", "repeat_key": text})
+                continue
+            if not holds:
+                cast(asyncio.Transport, call.request.transport).abort()
+                return
 
     watching = asyncio.get_running_loop().create_task(watch())
     try:
