@@ -117,7 +117,8 @@ def reach(arguments: dict[str, Any], connect: Callable[[dict[str, Any]], Reached
 
 def _rank_of_host(ranks: _Ranks, arguments: dict[str, Any]) -> float:
     host = address_of(arguments)
-    known = [rank for one, rank in ranks.items() if (one.host, one.port) == (host.host, host.port)]
+    # A copy: other threads reach for hosts meanwhile.
+    known = [rank for one, rank in list(ranks.items()) if (one.host, one.port) == (host.host, host.port)]
     return min(known, default=0.0)
 
 

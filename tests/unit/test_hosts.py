@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +13,7 @@ import psycopg2
 import pytest
 
 from leadcrm.database import hosts
-from leadcrm.database.hosts import address_of, reach, try_last
+from leadcrm.database.hosts import Address, address_of, reach, try_last
 from leadcrm.errors import StoreUnavailable
 
 THREE = {"host": "one,two,three", "hostaddr": "192.0.2.1,192.0.2.2,192.0.2.3", "port": "5001,5002,5003"}
@@ -49,6 +52,29 @@ def test_the_host_that_served_last_comes_first_and_what_failed_last_comes_last()
     network.serving = {"one"}
     assert reach(THREE, network.connect) == "one"
     assert network.order() == ["two", "three", "one"]
+
+
+def test_threads_that_reach_for_hosts_at_once_do_not_disturb_each_other() -> None:
+    network = Network("two")
+    is_over = threading.Event()
+
+    def remember_others() -> None:
+        for number in itertools.count():
+            if is_over.is_set():
+                return
+            try_last(Address("other", "", str(number)))
+
+    thread = threading.Thread(target=remember_others)
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(500):
+            assert reach(THREE, network.connect) == "two"
+    finally:
+        sys.setswitchinterval(interval_s)
+        is_over.set()
+        thread.join()
 
 
 def test_a_host_that_turns_out_to_take_no_writes_comes_last() -> None:
