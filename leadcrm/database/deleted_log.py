@@ -18,7 +18,9 @@ from pathlib import Path
 from time import sleep
 
 from leadcrm.database.descriptors import OPENING, is_same_file
-from leadcrm.errors import StoreUnavailable
+from leadcrm.database.driver_errors import DAMAGE_HINT
+from leadcrm.database.kept_before_restore import find_taken_log
+from leadcrm.errors import StoreDamaged, StoreUnavailable
 
 CLOSING_S = 0.05
 """Between two looks: what is lost is the same file at both."""
@@ -26,26 +28,31 @@ CLOSING_S = 0.05
 
 @contextmanager
 def opening(path: Path) -> Iterator[None]:
-    """Hold what all ways of opening a database hold, unless one may not be opened beside a log that was deleted.
+    """Hold what all ways of opening a database hold, unless one may not be opened since it has lost its log.
 
     Raises:
+        StoreDamaged: A restore was cut off that has taken the log away.
         StoreUnavailable: A process has it open so.
     """
     with OPENING:
-        refuse_beside_deleted_log(path)
+        refuse_without_log(path)
         yield
 
 
-def refuse_beside_deleted_log(path: Path) -> None:
-    """Refuse to open a database that is open with a log that was deleted.
+def refuse_without_log(path: Path) -> None:
+    """Refuse to open a database that lacks its log: it is open with one that was deleted, or a restore was cut off.
 
     Raises:
+        StoreDamaged: A restore was cut off that has taken the log away.
         StoreUnavailable: A process has it open so.
     """
     try:
         file = os.stat(path)
     except OSError:
         return  # SQLite tells what is wrong with the file
+    if kept := find_taken_log(path):
+        text = f"{path} lacks its log, which lies beside {kept.name}: a restore was cut off"
+        raise StoreDamaged(text, hint=DAMAGE_HINT)
     if lost := _lost_files(path, file):
         # Whoever closes the last connection deletes the index, and lets go of it a moment later.
         sleep(CLOSING_S)

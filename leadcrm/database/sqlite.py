@@ -45,6 +45,7 @@ def open_sqlite(path: Path, *, busy_timeout_s: float, create: bool = False) -> s
     """Open an autocommit connection in WAL mode that syncs every commit; the caller issues each `BEGIN`.
 
     Raises:
+        StoreDamaged: A restore was cut off that has taken the log away.
         StoreUnavailable: The file cannot be used, is open with a log that was deleted, or is missing and `create` is
             false.
     """

@@ -7,6 +7,8 @@ Invariants:
 - No file has the backup's name before it is complete, verified and on stable storage.
 - A restore overwrites nothing: the old files are kept beside the new one. It needs the server stopped, and the spool
   empty unless the database that is there is damaged.
+- Whenever a restore is cut off, the new database is in place, or the old one with all that its log held. Only of a
+  damaged one may the log lie beside the kept file then: nothing opens that database until the restore is run again.
 """
 
 from __future__ import annotations
@@ -17,17 +19,22 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 from leadcrm.configuration.config import Config
 from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_folder
-from leadcrm.database.deleted_log import refuse_beside_deleted_log
+from leadcrm.database.deleted_log import refuse_without_log
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.file_check import look_through
+from leadcrm.database.kept_before_restore import (
+    find_taken_log,
+    kept_by_unfinished_restores,
+    new_kept_before_restore,
+)
 from leadcrm.database.migrations import migrate, status
 from leadcrm.database.sessions import bind
+from leadcrm.database.sqlite import log_of
 from leadcrm.errors import BackupFailed, StoreUnavailable
 from leadcrm.ingest.opening import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
@@ -118,6 +125,9 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
         BackupFailed: The backup cannot be restored; the old database is still in its place.
     """
     target = _embedded(config)
+    if target.exists() and backup.exists() and backup.samefile(target):
+        # Perhaps under the name that a restore gave it that was cut off.
+        raise BackupFailed(f"{backup} is the database in use itself", hint="name a backup")
     make_data_dir(config.data_dir)
     with hold(config.data_dir, target, exclusively=True) as held:
         if not held:
@@ -127,11 +137,15 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             )
         prepare_spool(config)
         _require_salvaged_spools(config)
-        is_whole = _is_whole(target)
+        taken_log = find_taken_log(target)
+        is_whole = taken_log is None and _is_whole(target)
         if is_whole:
             _require_empty_spool(config)
         if target.exists() and not may_replace:
             raise BackupFailed(f"{target} holds leads", hint="to replace it, and keep it beside the new one: --yes")
+        for left in kept_by_unfinished_restores(target):
+            if not os.path.exists(log_of(left)):
+                left.unlink()
         with _temporary(target) as temporary:
             _copy(backup, temporary, on_progress)
             url = DatabaseURL(provider="sqlite", path=temporary)
@@ -142,10 +156,9 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             migrate(url)
             copy = replace(config, database=url, spool=False, min_free_bytes=0)
             rows = _verify_file(copy).rows
-            salvaged = 0 if is_whole else _salvage_into(copy, target) - rows
+            salvaged = 0 if is_whole else _salvage_into(copy, taken_log or target) - rows
             give_to_owner_of(target if target.exists() else config.data_dir, temporary)
-            kept = _set_old_aside(target)
-            _publish(temporary, target)
+            kept = _replace(target, temporary, is_whole=is_whole)
     return Restored(kept, salvaged)
 
 
@@ -188,7 +201,7 @@ def _spool_beside(temporary: Path) -> Path:
 def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:
     """Copy one snapshot of a SQLite file, which others may be writing to."""
     # The copy would lack the newest rows.
-    refuse_beside_deleted_log(source)
+    refuse_without_log(source)
     try:
         with (
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?{_reading(source)}", uri=True)) as origin,
@@ -304,25 +317,36 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _set_old_aside(target: Path) -> Path | None:
-    """Link the database and its log to the names under which they are kept, and remove the log. Durable on return."""
-    if not target.exists():
-        return None
-    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    kept = target.with_name(f"{target.name}.before-restore-{moment}")
-    beside = [
-        (target.with_name(target.name + suffix), kept.with_name(kept.name + suffix)) for suffix in ("-wal", "-shm")
-    ]
-    for part, kept_part in [(target, kept), *beside]:
-        if part.exists():
-            os.link(part, kept_part)
+def _replace(target: Path, new: Path, *, is_whole: bool) -> Path | None:
+    """Put a new file in the place of a database, and return the name under which that is kept. Durable on return.
+
+    SQLite would lay the pages of the old log over the new file. So a sound database first gets all that is in its log,
+    and has none any more. Of a damaged one the log goes beside the kept file in the last step but one.
+    """
+    _sync(new)
+    if is_whole:
+        _make_plain(target)
+    taken_log = find_taken_log(target)
+    kept = taken_log or new_kept_before_restore(target)
+    log, kept_log = Path(log_of(target)), Path(log_of(kept))
+    try:
+        if target.exists() and taken_log is None:
+            os.link(target, kept)
             # An older version made it under the umask of its start.
-            kept_part.chmod(0o600)
+            kept.chmod(0o600)
+            sync_folder(target.parent)
+        Path(f"{target}-shm").unlink(missing_ok=True)
+        if log.exists():
+            os.rename(log, kept_log)
+        os.rename(new, target)
+    except BaseException:
+        if new.exists() and taken_log is None:
+            if kept_log.exists():
+                os.rename(kept_log, log)
+            kept.unlink(missing_ok=True)
+        raise
     sync_folder(target.parent)
-    # SQLite would take the old log for that of the new file. The old file goes when the new one takes its name.
-    for part, _ in beside:
-        part.unlink(missing_ok=True)
-    return kept
+    return kept if kept.exists() else None
 
 
 @contextmanager
@@ -349,11 +373,14 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 def _publish(temporary: Path, target: Path) -> None:
     """Give the finished file its name, so that after a power cut there is either the whole file or none."""
-    for path in (temporary, target.parent):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            if path is temporary:
-                os.rename(temporary, target)
-        finally:
-            os.close(descriptor)
+    _sync(temporary)
+    os.rename(temporary, target)
+    sync_folder(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

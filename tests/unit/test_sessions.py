@@ -16,7 +16,7 @@ import pony.orm.decompiling
 import pytest
 
 from leadcrm.crm.raw import SpoolReader, list_raw
-from leadcrm.database.deleted_log import refuse_beside_deleted_log
+from leadcrm.database.deleted_log import refuse_without_log
 from leadcrm.database.sessions import bind, session
 from leadcrm.database.sqlite import open_sqlite
 from leadcrm.errors import StoreUnavailable
@@ -168,5 +168,5 @@ def test_a_process_that_closes_the_last_connection_is_in_nobodys_way(tmp_path: P
         assert process.stdout is not None
         for _ in range(200):
             process.stdout.readline()
-            refuse_beside_deleted_log(path)
+            refuse_without_log(path)
         process.kill()
