@@ -70,7 +70,7 @@ def _token_variable(name: str, help: str) -> Any:
 
 def _sqlite_in_data_dir(settings: Settings) -> DatabaseURL:
     data_dir: Path = settings.value(_VARIABLES_BY_FIELD["data_dir"])
-    return DatabaseURL(provider="sqlite", path=data_dir / "leadcrm.db")
+    return database_url.sqlite_file(data_dir / "leadcrm.db")
 
 
 def _node_env(settings: Settings) -> Environment:

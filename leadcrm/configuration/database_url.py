@@ -59,9 +59,9 @@ _ENCODE_HINT = "in a user name or password, each of @ : / ? # % is written perce
 class DatabaseURL:
     """The database that keeps the leads.
 
-    `path` is absolute, and None for PostgreSQL. `dsn` is libpq's keyword string, and empty for SQLite. `schema` is None
-    where the URL names none. `connection_limit` counts all workers' connections; None where the URL names none.
-    `connect_timeout_s` counts per host and stands in `dsn` too.
+    `path` is absolute and no link, and None for PostgreSQL. `dsn` is libpq's keyword string, and empty for SQLite.
+    `schema` is None where the URL names none. `connection_limit` counts all workers' connections; None where the URL
+    names none. `connect_timeout_s` counts per host and stands in `dsn` too.
     """
 
     provider: Literal["sqlite", "postgres"]
@@ -174,6 +174,14 @@ def parse_standby_url(text: str, *, base: Path) -> DatabaseURL:
     return replace(url, dsn=make_dsn(**keywords), max_lag_s=max_lag_s)
 
 
+def sqlite_file(path: Path) -> DatabaseURL:
+    """Return the URL of a SQLite file, which may be a link to another disk.
+
+    SQLite keeps the log beside the file itself. So all else must look there too, and not beside the link.
+    """
+    return DatabaseURL(provider="sqlite", path=Path(os.path.realpath(path)))
+
+
 def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
     if not rest.startswith("/"):
         raise ValueError("names a host: a SQLite file is written sqlite:///relative/path or sqlite:////absolute/path")
@@ -185,7 +193,7 @@ def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
         raise ValueError("names no file")
     if name == ":memory:":
         raise ValueError("a database in memory cannot keep a lead")
-    return DatabaseURL(provider="sqlite", path=Path(os.path.abspath(base / name)))
+    return sqlite_file(base / name)
 
 
 def _parse_postgres(rest: str, base: Path) -> DatabaseURL:
