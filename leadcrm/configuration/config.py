@@ -22,9 +22,12 @@ from leadcrm.errors import ConfigError
 
 __all__ = ["VARIABLES", "Config", "RateLimit", "load"]
 
+MIN_COMMIT_TIMEOUT_S = 0.1
+"""A sound database takes tens of milliseconds now and then. With less time all leads would go to the spool."""
 MAX_COMMIT_TIMEOUT_S = 2.5
 """A lead is answered within 3 s, and the rest of that time is for the spool."""
 MAX_WORKERS = 256
+MIN_TIMEOUT_S = 0.01
 CONNECTIONS_OF_WORKER = 3
 """One for leads, or to look at a standby, and two for the CRM."""
 CONNECTIONS_BESIDE = 2
@@ -69,6 +72,10 @@ def _token_variable(name: str, help: str) -> Any:
 
 
 def _sqlite_in_data_dir(settings: Settings) -> DatabaseURL:
+    if settings.is_empty("DATABASE_URL"):
+        # A lost secret would let leads go to another database, and nobody would notice.
+        fault = "is set, but empty"
+        raise ConfigError("DATABASE_URL", fault, f"{database_url.ACCEPTED}; not set at all, leads are kept in DATA_DIR")
     data_dir: Path = settings.value(_VARIABLES_BY_FIELD["data_dir"])
     return database_url.sqlite_file(data_dir / "leadcrm.db")
 
@@ -141,7 +148,7 @@ class Config:
         default="./data",
         help="SQLite file and spool; $STATE_DIRECTORY where systemd gives one",
         accepted="a directory",
-        parse=parsing.directory,
+        parse=parsing.path,
         default_value=_state_directory,
     )
     workers: int = variable(
@@ -165,22 +172,22 @@ class Config:
         "REQUEST_TIMEOUT",
         default="20",
         help="seconds for the head of a request and for its body; again, for one that brings 500 bytes a second",
-        accepted=f"more than 0 and at most {MAX_REQUEST_TIMEOUT_S:g} seconds",
-        parse=parsing.seconds(MAX_REQUEST_TIMEOUT_S),
+        accepted=f"{MIN_TIMEOUT_S:g} to {MAX_REQUEST_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MIN_TIMEOUT_S, MAX_REQUEST_TIMEOUT_S),
     )
     shutdown_timeout_s: float = variable(
         "SHUTDOWN_TIMEOUT",
         default="30",
         help="seconds to finish what is in flight",
-        accepted=f"more than 0 and at most {MAX_SHUTDOWN_TIMEOUT_S:g} seconds",
-        parse=parsing.seconds(MAX_SHUTDOWN_TIMEOUT_S),
+        accepted=f"{MIN_TIMEOUT_S:g} to {MAX_SHUTDOWN_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MIN_TIMEOUT_S, MAX_SHUTDOWN_TIMEOUT_S),
     )
     keep_alive_timeout_s: float = variable(
         "KEEP_ALIVE_TIMEOUT",
         default="75",
         help="seconds that an idle connection stays open; more than the load balancer's",
-        accepted=f"more than 0 and at most {MAX_KEEP_ALIVE_TIMEOUT_S:g} seconds",
-        parse=parsing.seconds(MAX_KEEP_ALIVE_TIMEOUT_S),
+        accepted=f"{MIN_TIMEOUT_S:g} to {MAX_KEEP_ALIVE_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MIN_TIMEOUT_S, MAX_KEEP_ALIVE_TIMEOUT_S),
     )
     min_free_bytes: int = variable(
         "MIN_FREE_BYTES",
@@ -259,8 +266,8 @@ class Config:
         "COMMIT_TIMEOUT",
         default="1.5",
         help="seconds a database has to commit before the spool takes the leads",
-        accepted=f"more than 0 and at most {MAX_COMMIT_TIMEOUT_S:g} seconds",
-        parse=parsing.seconds(MAX_COMMIT_TIMEOUT_S),
+        accepted=f"{MIN_COMMIT_TIMEOUT_S:g} to {MAX_COMMIT_TIMEOUT_S:g} seconds",
+        parse=parsing.seconds(MIN_COMMIT_TIMEOUT_S, MAX_COMMIT_TIMEOUT_S),
     )
     queue_bytes: int = variable(
         "QUEUE_BYTES",
@@ -277,7 +284,7 @@ class Config:
         default="none",
         help="TOML that describes the sources behind /in/NAME",
         accepted="the path of a file",
-        parse=parsing.directory,
+        parse=parsing.path,
         default_value=lambda _: None,
     )
     sinks_file: Path | None = variable(
@@ -285,7 +292,7 @@ class Config:
         default="none",
         help="TOML that describes where leads are delivered",
         accepted="the path of a file",
-        parse=parsing.directory,
+        parse=parsing.path,
         default_value=lambda _: None,
     )
     feed_days: int = variable(

@@ -174,6 +174,22 @@ def parse_standby_url(text: str, *, base: Path) -> DatabaseURL:
     return replace(url, dsn=make_dsn(**keywords), max_lag_s=max_lag_s)
 
 
+def require_plain_path(text: str) -> None:
+    """Refuse a path that is not meant as it is written: leads would lie in a folder of a strange name, unnoticed.
+
+    Nothing expands it, and containers take quotes and the line ends of Windows from their env files as they are.
+
+    Raises:
+        ValueError: It is none; says why.
+    """
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError(f"{text!a} holds control characters")
+    if text != text.strip() or text[0] in "\"'" or text[-1] in "\"'":
+        raise ValueError(f"{text!a} has quotes or blanks around it")
+    if text[0] in "~$%":
+        raise ValueError(f"{text!a} begins with {text[0]}, which nothing expands here")
+
+
 def sqlite_file(path: Path) -> DatabaseURL:
     """Return the URL of a SQLite file, which may be a link to another disk.
 
@@ -191,6 +207,7 @@ def _parse_sqlite(rest: str, base: Path) -> DatabaseURL:
     name = _decode(location)
     if not name or name.endswith("/"):
         raise ValueError("names no file")
+    require_plain_path(name)
     if name == ":memory:":
         raise ValueError("a database in memory cannot keep a lead")
     return sqlite_file(base / name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from leadcrm.configuration.database_url import DatabaseURL, parse_database_url, parse_standby_url
+from leadcrm.configuration.database_url import DatabaseURL, parse_database_url, parse_standby_url, require_plain_path
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Environment = Literal["production", "development"]
@@ -74,14 +74,14 @@ def size(minimum: int) -> Callable[[str, Path], int]:
     return parse
 
 
-def seconds(maximum_s: float) -> Callable[[str, Path], float]:
-    """Return a parser of durations in seconds, greater than 0."""
+def seconds(minimum_s: float, maximum_s: float) -> Callable[[str, Path], float]:
+    """Return a parser of durations in seconds within the two bounds."""
 
     def parse(text: str, _: Path) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
             raise ValueError(f"{_quoted(text)} is no number of seconds")
         duration_s = float(text)
-        if not 0 < duration_s <= maximum_s:
+        if not minimum_s <= duration_s <= maximum_s:
             raise ValueError(f"{text.strip()} is out of range")
         return duration_s
 
@@ -127,10 +127,9 @@ def host(text: str, _: Path) -> str:
         raise ValueError(f"{_quoted(text)} is no address") from None
 
 
-def directory(text: str, base: Path) -> Path:
+def path(text: str, base: Path) -> Path:
     """Parse a path and make it absolute."""
-    if "\0" in text:
-        raise ValueError("holds a NUL")
+    require_plain_path(text)
     return Path(os.path.abspath(base / text))
 
 

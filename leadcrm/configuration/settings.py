@@ -1,8 +1,9 @@
 """Where the values of variables come from: flags, environment, credentials, `.env`, and files that hold a secret.
 
 A flag takes precedence over the environment, then a systemd credential, then `.env` in the working directory, then the
-default. An empty string counts as unset, because service managers pass unset variables on as empty ones. A secret never
-stands in an error, in a `repr` or on the command line, where every user of the machine can read it.
+default. An empty string counts as unset, because service managers pass unset variables on as empty ones; but an empty
+DATABASE_URL is a fault. A secret never stands in an error, in a `repr` or on the command line, where every user of the
+machine can read it.
 """
 
 from __future__ import annotations
@@ -71,12 +72,14 @@ class Settings:
         self.directory = directory
         self.sources: dict[str, str] = {}
         """Where the values came from that were asked for, by the names of their variables."""
+        dotenv = _read_dotenv(directory / ".env")
         self._credentials = environ.get("CREDENTIALS_DIRECTORY", "")
         self._texts: tuple[tuple[str, Mapping[str, str]], ...] = (
             ("flag", {name: text for name, text in flags.items() if text}),
             ("environment", {name: text for name, text in environ.items() if text}),
-            (".env", _read_dotenv(directory / ".env")),
+            (".env", {name: text for name, text in dotenv.items() if text}),
         )
+        self._empty = {name for texts in (flags, environ, dotenv) for name, text in texts.items() if text == ""}
 
     def value(self, variable: Variable) -> Any:
         """Return the value of a variable, and record its source."""
@@ -101,6 +104,10 @@ class Settings:
         if isinstance(value, DatabaseURL) and source.startswith(("file ", "credential")):
             value = replace(value, reread=lambda: self.value(variable))
         return value
+
+    def is_empty(self, name: str) -> bool:
+        """Say whether a flag, the environment or `.env` has the variable, but without a text."""
+        return name in self._empty
 
     def misspelt(self, variables: Iterable[Variable]) -> dict[str, str]:
         """Return the names in `.env` that are nearly those of variables, with these.
@@ -189,4 +196,4 @@ def _read_dotenv(path: Path) -> dict[str, str]:
             # To skip the line could mean to keep leads in another database than the one it names.
             fault = f"line {binding.original.line} of {path} cannot be read"
             raise ConfigError(".env", fault, "lines of the form NAME=value")
-    return {binding.key: binding.value for binding in bindings if binding.key and binding.value}
+    return {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta, timezone
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -86,9 +87,46 @@ def test_a_name_in_dotenv_that_is_nearly_a_variable_is_misspelt(directory: Path)
 
 def test_an_empty_string_counts_as_unset(directory: Path) -> None:
     (directory / ".env").write_text("PORT=\nHOST\nADMIN_TOKEN=''\n")
-    config = read(directory, PORT="", LOG_LEVEL="", ADMIN_TOKEN="", ADMIN_TOKEN_FILE="", DATABASE_URL="")
+    config = read(directory, PORT="", LOG_LEVEL="", ADMIN_TOKEN="", ADMIN_TOKEN_FILE="", DATA_DIR="")
     assert (config.port, config.log_level, config.admin_token) == (3000, "info", None)
     assert config.database.provider == "sqlite"
+
+
+@pytest.mark.parametrize("set_empty", ["environment", ".env"])
+def test_a_database_url_that_is_set_but_empty_is_no_wish_for_sqlite(directory: Path, set_empty: str) -> None:
+    if set_empty == ".env":
+        (directory / ".env").write_text("DATABASE_URL=\n")
+    environ = {"DATABASE_URL": ""} if set_empty == "environment" else {}
+    fault = refusal(directory, environ)
+    assert (fault.variable, fault.fault) == ("DATABASE_URL", "is set, but empty")
+    (directory / "url").write_text("sqlite:///leads.db")
+    assert load({}, {**environ, "DATABASE_URL_FILE": "url"}, directory).database.path == directory / "leads.db"
+
+
+@pytest.mark.parametrize("name", ["DATA_DIR", "SOURCES_FILE", "SINKS_FILE", "DATABASE_URL"])
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ('"{}"', "has quotes or blanks around it"),
+        ("'{}'", "has quotes or blanks around it"),
+        (" {}", "has quotes or blanks around it"),
+        ("{} ", "has quotes or blanks around it"),
+        ("{}\r", "holds control characters"),
+        ("{}\nPORT=1", "holds control characters"),
+        ("~/{}", "begins with ~"),
+        ("$HOME/{}", "begins with $"),
+        ("%S/{}", "begins with %"),
+    ],
+)
+def test_a_path_that_is_not_meant_as_it_is_written_is_refused(
+    directory: Path, name: str, written: str, fault: str
+) -> None:
+    text = written.format("leads")
+    if name == "DATABASE_URL":
+        text = f"sqlite:///{quote(text)}"
+    refused = refusal(directory, {name: text})
+    assert refused.variable == name
+    assert fault in refused.fault
 
 
 @pytest.mark.parametrize(
@@ -211,6 +249,9 @@ def test_a_good_value_is_accepted(directory: Path, text: str, field: str, value:
         "TIME_ZONE=+25:00",
         "PROXY_PROTOCOL=on",
         "COMMIT_TIMEOUT=0",
+        "COMMIT_TIMEOUT=0.0000001",
+        "COMMIT_TIMEOUT=0.09",
+        "REQUEST_TIMEOUT=0.0000001",
         "COMMIT_TIMEOUT=2.6",
         "RATE_LIMIT=600",
         "RATE_LIMIT=0/s",
