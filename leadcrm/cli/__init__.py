@@ -79,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    for word in words:
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            # Neither a database nor an answer as JSON could hold it.
+            print(f"leadcrm: the argument {word!a} is no UTF-8 text", file=sys.stderr)
+            return EXIT_USAGE
     if words[:1] == ["help"]:
         words = [*words[1:2], "--help"]
     if not words or words[0] in ("-h", "--help"):

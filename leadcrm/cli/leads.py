@@ -81,13 +81,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the table, such as id,phone,click_id (default: what fits)",
     )
     shown.add_argument("--wide", action="store_true", help="every column, however wide the table is")
-    listing.add_argument("--sort", choices=SORTS, help="hyphen: the latest first (default: -arrived)")
+    listing.add_argument(
+        "--sort",
+        choices=SORTS,
+        metavar="KEY",
+        help=f"one of {', '.join(SORTS)}; with a hyphen the latest first, as in --sort=-status (default: -arrived)",
+    )
     listing.add_argument("--cursor", type=_parse_cursor, help="go on where a page of --json ended")
     show = actions.add_parser("show", help="one lead with its raw request and history", allow_abbrev=False)
     show.add_argument("id", type=parse_id)
     change = actions.add_parser("set", help="change status, assignment, call or the person", allow_abbrev=False)
     change.add_argument("ids", type=parse_id, nargs="+", metavar="id")
-    change.add_argument("--status", type=_parse_value)
+    change.add_argument("--status", type=_parse_status)
     change.add_argument("--assigned-to", type=_parse_value, metavar="NAME", help="'' for nobody")
     change.add_argument(
         "--call-at", type=_parse_call, default=_UNSET, metavar="TIME", help="the next call (UTC), '' for none"
@@ -135,6 +140,12 @@ def _parse_value(text: str) -> str:
     if len(text) > MAX_VALUE_CHARS or not text.isprintable():
         raise argparse.ArgumentTypeError(f"up to {MAX_VALUE_CHARS} printable characters are accepted")
     return text
+
+
+def _parse_status(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a lead has a status, such as new")
+    return _parse_value(text)
 
 
 def _parse_correction(text: str) -> str:

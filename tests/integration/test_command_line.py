@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from leadcrm.configuration.config import VARIABLES
-from tests.support.command import ROOT, leadcrm
+from tests.support.command import ENVIRONMENT, ROOT, leadcrm, run_line
 
 
 @pytest.mark.parametrize("words", [["help"], ["--help"], []], ids=" ".join)
@@ -59,3 +59,32 @@ def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("leads", "list", "-q", "\udcff"),
+        ("erase", "--email", "\udcff", "--dry-run"),
+        ("token", "add", "\udcff", "--role", "agent"),
+        ("audit", "--actor", "anna\udcff"),
+        ("deliveries", "retry", "--sink", "\udcff"),
+    ],
+)
+def test_an_argument_that_is_no_text_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = run_line([sys.executable, "-m", "leadcrm", *words], tmp_path, ENVIRONMENT)
+    assert done.returncode == 2
+    assert done.stderr.endswith("is no UTF-8 text\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_lead_is_never_without_a_status(tmp_path: Path) -> None:
+    done = leadcrm(tmp_path, "leads", "set", "0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e", "--status", "")
+    assert done.returncode == 2
+    assert "a lead has a status" in done.stderr
+
+
+def test_the_help_shows_how_a_sort_with_a_hyphen_is_written(tmp_path: Path) -> None:
+    assert "--sort=-status" in leadcrm(tmp_path, "leads", "list", "--help").stdout
+    assert leadcrm(tmp_path, "migrate").returncode == 0
+    assert leadcrm(tmp_path, "leads", "list", "--sort=-status").returncode == 0
