@@ -87,6 +87,10 @@ def list_settings(config: Config) -> list[Setting]:
         "PROXY_PROTOCOL": "on" if config.proxy_protocol else "off",
         "METRICS_TOKEN": "set" if config.metrics_token else "none",
         "SPOOL": "on" if config.spool else "off",
+        "STATUSES": ",".join(f"{one.name}:{one.meaning}:{one.colour}" for one in config.statuses),
+        "TIME_ZONE": config.time_zone.name if config.time_zone else "none",
+        "SOURCES_FILE": str(config.sources_file or "none"),
+        "SINKS_FILE": str(config.sinks_file or "none"),
         "REQUIRE_SYNC": "on" if config.require_sync else "off",
     }
     return [
@@ -107,8 +111,9 @@ def run_checks(config: Config) -> Iterator[Check]:
         yield _run("data folder", lambda: _check_data_dir(config))
     try:
         connection = open_connection(config.database, timeout_s=TIMEOUT_S)
-    except LeadcrmError as error:
-        yield Check("database", False, str(error), error.hint or "start it, or mend DATABASE_URL")
+    except (LeadcrmError, OSError) as error:
+        text, hint = _told(error)
+        yield Check("database", False, text, hint or "start it, or mend DATABASE_URL")
     else:
         try:
             yield Check("database", True, f"{config.database.redacted} answers")
@@ -138,8 +143,15 @@ def run_checks(config: Config) -> Iterator[Check]:
 def _run(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, check())
-    except LeadcrmError as error:
-        return Check(name, False, str(error), error.hint)
+    except (LeadcrmError, OSError) as error:
+        return Check(name, False, *_told(error))
+
+
+def _told(error: LeadcrmError | OSError) -> tuple[str, str]:
+    """Return what is said of an error, and what to do."""
+    if isinstance(error, LeadcrmError):
+        return str(error), error.hint
+    return f"{error.filename}: {error.strerror}", ""
 
 
 def _check_data_dir(config: Config) -> str:

@@ -180,3 +180,21 @@ def test_a_file_of_sinks_that_keeps_the_server_from_starting_fails(tmp_path: Pat
     file.write_text("[sink.a]\n")
     check = checked(leadcrm(tmp_path, "check", "--json", **given))["sinks"]
     assert (check["ok"], "line 1: sink a: url" in check["text"], check["hint"]) == (False, True, "leadcrm sinks check")
+
+
+@pytest.mark.parametrize("data_dir", ["/dev/null", "/proc/x"])
+def test_a_data_folder_that_cannot_be_one_fails_among_the_other_checks(tmp_path: Path, data_dir: str) -> None:
+    done = leadcrm(tmp_path, "check", "--json", DATA_DIR=data_dir)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    check = checked(done)["data folder"]
+    assert not check["ok"]
+    assert check["text"].startswith(f"DATA_DIR: {data_dir}: ")
+
+
+def test_values_are_shown_as_they_are_written(tmp_path: Path) -> None:
+    done = leadcrm(tmp_path, "check", "--json", STATUSES="new,won:won", TIME_ZONE="Europe/Riga")
+
+    shown = {name: one["value"] for name, one in json.loads(done.stdout)["configuration"].items()}
+    assert (shown["STATUSES"], shown["TIME_ZONE"]) == ("new:open:grey,won:won:green", "Europe/Riga")
+    assert (shown["SOURCES_FILE"], shown["SINKS_FILE"]) == ("none", "none")
