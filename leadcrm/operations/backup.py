@@ -44,6 +44,10 @@ from leadcrm.operations.verification import Verification, verify
 
 _PAGES_A_STEP = 2000
 
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+_NAME_A_BACKUP = "name a file that `leadcrm backup` wrote and that the service's user may read"
+
 MAX_LOOK_S = 600.0
 """How long the database that is to be replaced is looked through: it may be large, and nobody waits."""
 
@@ -125,9 +129,10 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
         BackupFailed: The backup cannot be restored; the old database is still in its place.
     """
     target = _embedded(config)
+    _require_backup(backup)
     if target.exists() and backup.exists() and backup.samefile(target):
         # Perhaps under the name that a restore gave it that was cut off.
-        raise BackupFailed(f"{backup} is the database in use itself", hint="name a backup")
+        raise BackupFailed(f"{backup} is the database in use itself", hint=_NAME_A_BACKUP)
     make_data_dir(config.data_dir)
     with hold(config.data_dir, target, exclusively=True) as held:
         if not held:
@@ -147,12 +152,17 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             if not os.path.exists(log_of(left)):
                 left.unlink()
         with _temporary(target) as temporary:
-            _copy(backup, temporary, on_progress)
+            try:
+                _copy(backup, temporary, on_progress)
+            except BackupFailed as error:
+                raise BackupFailed(str(error), hint="restore another backup") from error
             url = DatabaseURL(provider="sqlite", path=temporary)
             applied, _ = status(url)
             if not applied:
                 # A SQLite file of something else, or an empty one.
-                raise BackupFailed(f"{backup} is no backup of leadcrm: no migration was applied to it")
+                raise BackupFailed(
+                    f"{backup} is no backup of leadcrm: no migration was applied to it", hint=_NAME_A_BACKUP
+                )
             migrate(url)
             copy = replace(config, database=url, spool=False, min_free_bytes=0)
             rows = _verify_file(copy).rows
@@ -160,6 +170,16 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             give_to_owner_of(target if target.exists() else config.data_dir, temporary)
             kept = _replace(target, temporary, is_whole=is_whole)
     return Restored(kept, salvaged)
+
+
+def _require_backup(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE_MAGIC))
+    except OSError as error:
+        raise BackupFailed(f"{path} cannot be read: {error.strerror}", hint=_NAME_A_BACKUP) from error
+    if head != _SQLITE_MAGIC:
+        raise BackupFailed(f"{path} is no database", hint=_NAME_A_BACKUP)
 
 
 def _salvage_into(copy: Config, damaged: Path) -> int:

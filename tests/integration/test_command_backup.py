@@ -166,6 +166,25 @@ def test_a_file_that_is_no_backup_is_not_restored(tmp_path: Path) -> None:
     assert leads_in(data / "leads.db") == {"first@example.com"}
 
 
+def test_what_is_wrong_with_a_file_to_restore_is_told_without_a_circle(tmp_path: Path) -> None:
+    data = embedded(tmp_path / "data", *(f"{number}@example.com" for number in range(100)))
+    assert leadcrm(tmp_path, "backup", "torn.db", **on(data)).returncode == 0
+    with (tmp_path / "torn.db").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 40_000)
+    (tmp_path / "text.db").write_text("leads")
+    for name, fault in {
+        "gone.db": "cannot be read: No such file or directory",
+        "data": "cannot be read: Is a directory",
+        "text.db": "is no database",
+        "torn.db": "restore another backup",
+    }.items():
+        done = leadcrm(tmp_path, "restore", name, "--yes", **on(data))
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert fault in done.stderr
+        assert "restore BACKUP" not in done.stderr
+
+
 def test_the_files_of_a_killed_backup_are_removed_by_the_next_and_those_of_a_running_one_are_not(
     tmp_path: Path,
 ) -> None:
