@@ -41,6 +41,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         )
         return EXIT_DONE
     if backup.refused_beside is not None:
-        print(f"{backup.refused_beside}: a copy of the spool, for rows in it that the database refuses")
+        print(f"{backup.refused_beside}: a copy of the spool, for rows in it that the database refuses; keep both")
     print(f"{backup.path}: {backup.rows} raw rows, {backup.from_spool} of them from the spool; verified")
     return EXIT_DONE

@@ -1,7 +1,8 @@
 """Put a backup in the place of the embedded database. The old one is kept beside it.
 
 Stop the server first. Refused while the spool has rows, which belong to the database that is there now; unless that is
-damaged: then they go to the restored one, and rows that can still be read in the damaged one are added to it.
+damaged: then they go to the restored one, and rows that can still be read in the damaged one are added to it. Rows of
+FILE.spool, which the database refused when the backup was made, go to the spool.
 
 examples:
   leadcrm restore /var/backups/leadcrm-2026-01-31.db
@@ -37,5 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         print(f"{restored.salvaged} rows that the backup lacked were salvaged from the damaged one")
     if restored.kept is not None:
         print(f"the old one is kept as {restored.kept}")
+    if restored.to_spool:
+        print(f"{restored.to_spool} rows of {arguments.file}.spool are in the spool: the server tries them again")
     print("what was erased after the backup is back, and tokens that were revoked: erase and revoke them again")
     return EXIT_DONE

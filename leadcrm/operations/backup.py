@@ -7,6 +7,7 @@ Invariants:
 - No file has the backup's name before it is complete, verified and on stable storage.
 - A restore overwrites nothing: the old files are kept beside the new one. It needs the server stopped, and the spool
   empty unless the database that is there is damaged.
+- The rows beside a backup, which the database refused when it was made, are in the spool before the backup is in place.
 - Whenever a restore is cut off, the new database is in place, or the old one with all that its log held. Only of a
   damaged one may the log lie beside the kept file then: nothing opens that database until the restore is run again.
 """
@@ -19,6 +20,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from leadcrm.configuration.config import Config
@@ -39,7 +41,7 @@ from leadcrm.errors import BackupFailed, StoreUnavailable
 from leadcrm.ingest.opening import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
 from leadcrm.ingest.spool.file import unsalvaged_files
-from leadcrm.ingest.spool.salvage import salvage_database
+from leadcrm.ingest.spool.salvage import SALVAGE_ROWS, readable_rows, salvage_database
 from leadcrm.operations.verification import Verification, verify
 
 _PAGES_A_STEP = 2000
@@ -78,10 +80,12 @@ class Restored:
     Attributes:
         kept: The file in which the old database is kept, if there was one.
         salvaged: How many rows of a damaged database the backup lacked.
+        to_spool: How many rows went to the spool that the database had refused when the backup was made.
     """
 
     kept: Path | None
     salvaged: int
+    to_spool: int
 
 
 def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
@@ -107,7 +111,7 @@ def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
         copy = replace(config, database=DatabaseURL(provider="sqlite", path=temporary), min_free_bytes=0)
         from_spool, refused = _drain_into(copy)
         verification = _verify_file(copy)
-        beside = target.with_name(f"{target.name}.spool") if refused else None
+        beside = _beside(target) if refused else None
         if beside is not None:
             _publish(_spool_beside(temporary), beside)
         _publish(temporary, target)
@@ -168,8 +172,10 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             rows = _verify_file(copy).rows
             salvaged = 0 if is_whole else _salvage_into(copy, taken_log or target) - rows
             give_to_owner_of(target if target.exists() else config.data_dir, temporary)
+            # First: a restore that is cut off is run again, and rows that the old database gets are no loss.
+            to_spool = _bring_to_spool(config, _beside(backup))
             kept = _replace(target, temporary, is_whole=is_whole)
-    return Restored(kept, salvaged)
+    return Restored(kept, salvaged, to_spool)
 
 
 def _require_backup(path: Path) -> None:
@@ -180,6 +186,29 @@ def _require_backup(path: Path) -> None:
         raise BackupFailed(f"{path} cannot be read: {error.strerror}", hint=_NAME_A_BACKUP) from error
     if head != _SQLITE_MAGIC:
         raise BackupFailed(f"{path} is no database", hint=_NAME_A_BACKUP)
+
+
+def _beside(backup: Path) -> Path:
+    """Return the file beside a backup with the rows that the database refused when it was made."""
+    return backup.with_name(f"{backup.name}.spool")
+
+
+def _bring_to_spool(config: Config, refused: Path) -> int:
+    """Write the rows beside a backup to the spool, beside those that wait there, and return how many they are."""
+    if not refused.exists():
+        return 0
+    # With `--spool off` nobody asks what waits in the spool. These rows have no other place all the same.
+    spool = open_spool(replace(config, spool=True))
+    assert spool is not None
+    ids: set[str] = set()
+    rows = readable_rows(refused)
+    try:
+        while some := [*islice(rows, SALVAGE_ROWS)]:
+            spool.write(some)
+            ids.update(row.id for row in some)
+    finally:
+        spool.close()
+    return len(ids)
 
 
 def _salvage_into(copy: Config, damaged: Path) -> int:

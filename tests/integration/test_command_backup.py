@@ -10,6 +10,8 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from leadcrm.ingest.spool.spool import Spool
 from tests.conftest import StartServer
 from tests.support.command import leadcrm
@@ -112,6 +114,32 @@ def test_a_restore_over_live_data_needs_yes_and_keeps_the_old_file(tmp_path: Pat
     assert leads_in(data / "leads.db") == {"first@example.com"}
     (kept,) = data.glob("leads.db.before-restore-*Z")
     assert leads_in(kept) == {"first@example.com", "second@example.com"}
+
+
+@pytest.mark.parametrize("words", [(), ("--spool", "off")])
+def test_a_restore_brings_rows_that_the_database_refused_to_the_spool(tmp_path: Path, words: tuple[str, ...]) -> None:
+    data = embedded(tmp_path / "data", "kept@example.com")
+    spooled(data, "refused@example.com", "another@example.com")
+    with closing(sqlite3.connect(data / "leads.db")) as connection:
+        connection.execute("CREATE TRIGGER no BEFORE INSERT ON leads_raw BEGIN SELECT raise(ABORT, 'no'); END")
+        connection.commit()
+    done = leadcrm(tmp_path, "backup", "--json", "copy.db", **on(data))
+    assert json.loads(done.stdout)["refused_beside"] == str(tmp_path / "copy.db.spool")
+    new = tmp_path / "new"
+    new.mkdir()
+    if words:
+        spooled(new, "waiting@example.com")
+
+    done = leadcrm(tmp_path, "restore", "copy.db", *words, **on(new))
+
+    assert done.returncode == 0, done.stderr
+    assert "2 rows of copy.db.spool are in the spool" in done.stdout
+    with closing(sqlite3.connect(new / "leads.db")) as connection:
+        connection.execute("DROP TRIGGER no")
+        connection.commit()
+    assert leadcrm(tmp_path, "spool", "drain", **on(new)).returncode == 0
+    expected = {"kept@example.com", "refused@example.com", "another@example.com"}
+    assert leads_in(new / "leads.db") == expected | ({"waiting@example.com"} if words else set())
 
 
 def test_a_restore_onto_an_empty_machine_needs_nothing_else(start_server: StartServer, tmp_path: Path) -> None:
