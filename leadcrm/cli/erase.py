@@ -23,6 +23,7 @@ from pathlib import Path
 from leadcrm.cli import configuration, confirming, printing
 from leadcrm.cli.crm import Crm, add_person, open_crm, parse_id, parse_person
 from leadcrm.cli.who import find_actor
+from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.crm.accounts import keep_account
 from leadcrm.crm.audit import Action
 from leadcrm.crm.erasing import Erasing, Receipt
@@ -70,7 +71,7 @@ def _erase(crm: Crm, erasing: Erasing, arguments: argparse.Namespace) -> Receipt
     actor = find_actor(arguments.actor)
     receipt = erasing.plan(actor.name)
     if not arguments.dry_run and receipt.ids:
-        if not confirming.is_sure(arguments, _summary(receipt)):
+        if not confirming.is_sure(arguments, _summary(receipt, crm.config.database)):
             print("nothing was erased", file=sys.stderr)
             return None
         receipt = erasing.erase(actor.name)
@@ -78,15 +79,16 @@ def _erase(crm: Crm, erasing: Erasing, arguments: argparse.Namespace) -> Receipt
     if arguments.json:
         printing.print_json({"dryRun": arguments.dry_run, **_document(receipt)})
     else:
-        _print(receipt, is_dry_run=arguments.dry_run)
+        _print(receipt, crm.config.database, is_dry_run=arguments.dry_run)
     return receipt
 
 
-def _summary(receipt: Receipt) -> str:
+def _summary(receipt: Receipt, database: DatabaseURL) -> str:
     counts = receipt.counts
     return (
         f"{len(receipt.ids)} raw rows, {receipt.spooled} of them in the spool, with {counts.leads} leads, "
-        f"{counts.notes} notes, {counts.changes} changes and {counts.deliveries} deliveries."
+        f"{counts.notes} notes, {counts.changes} changes and {counts.deliveries} deliveries, "
+        f"in {database.redacted}."
     )
 
 
@@ -109,8 +111,8 @@ def _document(receipt: Receipt) -> dict[str, object]:
     }
 
 
-def _print(receipt: Receipt, *, is_dry_run: bool) -> None:
-    print(f"{'would be erased' if is_dry_run else receipt.trace}: {_summary(receipt)}")
+def _print(receipt: Receipt, database: DatabaseURL, *, is_dry_run: bool) -> None:
+    print(f"{'would be erased' if is_dry_run else receipt.trace}: {_summary(receipt, database)}")
     for title, values in (
         ("erased" if not is_dry_run else "would be erased", sorted(receipt.ids)),
         ("deleted file", receipt.files),

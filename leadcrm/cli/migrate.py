@@ -56,8 +56,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
         return EXIT_DONE
     for step in applied:
         print(f"applied {step.version:04} {step.name}")
-    if not applied:
-        print("nothing to apply")
+    print(f"{'migrated' if applied else 'nothing to apply'}: {config.database.redacted}")
     return EXIT_DONE
 
 
@@ -66,7 +65,8 @@ def _take_over(config: Config, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"leads": taken.leads, "without_lead": taken.without_lead}))
     else:
-        print(f"took over {taken.leads} leads, and {taken.without_lead} requests that had none")
+        told = f"took over {taken.leads} leads, and {taken.without_lead} requests that had none"
+        print(f"{told}, into {config.database.redacted}")
     return EXIT_DONE
 
 
@@ -75,7 +75,7 @@ def _reset(config: Config, *, is_sure: bool) -> int:
         print(f"This deletes every lead in {config.database.redacted}. To do it: leadcrm migrate reset --yes")
         return EXIT_USAGE
     migrations.reset(config.database)
-    print("dropped and made anew")
+    print(f"dropped and made anew: {config.database.redacted}")
     return EXIT_DONE
 
 

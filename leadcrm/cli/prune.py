@@ -26,6 +26,7 @@ from pathlib import Path
 from leadcrm.cli import configuration, confirming, printing
 from leadcrm.cli.crm import open_crm
 from leadcrm.cli.who import find_actor
+from leadcrm.configuration.database_url import DatabaseURL
 from leadcrm.crm.accounts import keep_account
 from leadcrm.crm.audit import Action, Actor
 from leadcrm.crm.prune import Due, count_due, prune, states_with
@@ -65,15 +66,15 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     with open_crm(arguments, environ, directory, reads_all=True) as crm:
         due = count_due(crm.entities, states, before)
         if arguments.dry_run:
-            _print(arguments, states, before, due)
+            _print(arguments, crm.config.database, states, before, due)
             return EXIT_DONE
-        if due.rows and not confirming.is_sure(arguments, _summary(before, due)):
+        if due.rows and not confirming.is_sure(arguments, _summary(crm.config.database, before, due)):
             print("nothing was erased", file=sys.stderr)
             return EXIT_FAILED
         actor = find_actor(arguments.actor)
         erased = _prune(crm.entities, arguments, states, due, actor)
         left = [_BACKUPS, *scrub_log(crm.config.database.path)]
-    _print(arguments, states, before, due, erased, left)
+    _print(arguments, crm.config.database, states, before, due, erased, left)
     return EXIT_DONE
 
 
@@ -108,13 +109,15 @@ def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State
     return erased
 
 
-def _summary(before: datetime, due: Due) -> str:
+def _summary(database: DatabaseURL, before: datetime, due: Due) -> str:
     worked = f", {due.worked} of which were worked on since" if due.worked else ""
-    return f"{due.rows} raw rows that arrived before {before:%Y-%m-%d %H:%M} UTC, with {due.leads} leads{worked}."
+    arrived = f"{due.rows} raw rows that arrived before {before:%Y-%m-%d %H:%M} UTC"
+    return f"{arrived}, with {due.leads} leads{worked}, in {database.redacted}."
 
 
 def _print(
     arguments: argparse.Namespace,
+    database: DatabaseURL,
     states: list[State],
     before: datetime,
     due: Due,
@@ -133,12 +136,12 @@ def _print(
         }
         printing.print_json(document)
     elif erased is None:
-        print(f"would be erased: {_summary(before, due)}")
+        print(f"would be erased: {_summary(database, before, due)}")
     else:
         print(
             f"erased: {erased.rows} raw rows that arrived before {before:%Y-%m-%d %H:%M} UTC, "
             f"with {erased.leads} leads, {erased.notes} notes, {erased.changes} changes "
-            f"and {erased.deliveries} deliveries"
+            f"and {erased.deliveries} deliveries, in {database.redacted}"
         )
         for sentence in left or ():
             print(f"not erased: {sentence}")

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     config = configuration.read(arguments, environ, directory)
     with progress("copying") as on_progress:
         restored = restore(config, (directory / arguments.file).absolute(), on_progress, may_replace=arguments.yes)
-    print(f"{config.database.path} is restored and verified")
+    print(f"{config.database.redacted} is restored and verified")
     if restored.salvaged:
         print(f"{restored.salvaged} rows that the backup lacked were salvaged from the damaged one")
     if restored.kept is not None:

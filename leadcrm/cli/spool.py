@@ -100,7 +100,7 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
     if as_json:
         print_json({"drained": done, "rows": after.depth, "refused": after.refused})
     else:
-        print(f"{done} rows went through")
+        print(f"{done} rows went into {config.database.redacted}")
         if after.refused:
             print(f"{after.refused} wait because the database refuses them: {after.refusal}")
     return EXIT_FAILED if after.refused else EXIT_DONE

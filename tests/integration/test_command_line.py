@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from leadcrm.configuration.config import VARIABLES
+from leadcrm.ingest.spool.spool import Spool
 from tests.support.command import ENVIRONMENT, ROOT, leadcrm, run_line
+from tests.support.crm import submission
 
 
 @pytest.mark.parametrize("words", [["help"], ["--help"], []], ids=" ".join)
@@ -88,3 +91,25 @@ def test_the_help_shows_how_a_sort_with_a_hyphen_is_written(tmp_path: Path) -> N
     assert "--sort=-status" in leadcrm(tmp_path, "leads", "list", "--help").stdout
     assert leadcrm(tmp_path, "migrate").returncode == 0
     assert leadcrm(tmp_path, "leads", "list", "--sort=-status").returncode == 0
+
+
+def test_commands_that_write_name_their_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/leads.db"
+    with closing(Spool(tmp_path / "data", max_bytes=1 << 30, min_free_bytes=0)) as spool:
+        (tmp_path / "data").mkdir()
+        spool.write([submission(b"{}")._replace(fields=None)])
+    unknown = "0190b5d8-6c2e-7c3a-9d5f-3a1f0c2b4d6e"
+    for words in (
+        ("migrate",),
+        ("migrate",),
+        ("spool", "drain"),
+        ("prune", "--older-than", "400d", "--dry-run"),
+        ("prune", "--older-than", "400d", "--yes"),
+        ("erase", unknown, "--yes"),
+        ("backup", "copy.db"),
+        ("restore", "copy.db", "--yes"),
+        ("migrate", "reset", "--yes"),
+    ):
+        done = leadcrm(tmp_path, *words, DATABASE_URL=url)
+        assert done.stderr == ""
+        assert url in done.stdout or words[0] == "backup", words

@@ -61,7 +61,8 @@ def test_a_person_learns_of_them_and_a_drain_takes_them_once_the_database_is_men
         code, text = run(server, database, *command)
         assert (code, told in text) == (status, True), text
     rows.execute(MEND[rows.is_sqlite])
-    assert run(server, database, "spool", "drain") == (0, "3 rows went through\n")
+    code, text = run(server, database, "spool", "drain")
+    assert (code, text.startswith("3 rows went into ")) == (0, True)
     assert {lead["id"] for lead in rows.leads()} == ids
     assert run(server, database, "check")[0] == 0
 
