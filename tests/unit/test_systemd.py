@@ -176,3 +176,18 @@ def test_the_watchdog_is_fed_only_when_due_and_where_there_is_one(
 def test_the_stop_is_reported(manager: socket.socket, workers: NodeMetrics, environ: dict[str, str]) -> None:
     ServiceManager(workers, environ).say_stopping()
     assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_sinks_reach_their_receivers_after_any_other_example() -> None:
+    examples = sorted((REPOSITORY / "systemd" / "examples").glob("*.conf"))
+    # systemd reads drop-ins in the order of their names, and the last has its way.
+    assert examples[-1].name == "sinks.conf"
+    settings = examples[-1].read_text().partition("[Service]")[2].splitlines()
+    assert {"PrivateNetwork=no", "IPAddressAllow=any"} <= {*settings}
+    assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6" in settings
+
+
+def test_no_example_sets_what_commands_must_know_too() -> None:
+    for example in (REPOSITORY / "systemd" / "examples").glob("*.conf"):
+        lines = example.read_text().splitlines()
+        assert not [line for line in lines if line.startswith("Environment=")], example
