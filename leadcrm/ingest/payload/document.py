@@ -45,6 +45,7 @@ _NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,8})")
 _PLAIN_FORM = re.compile(rb"[^\r\n=]{1,200}=[^\r\n]*(?:\r?\n|\Z)")
 _PLAIN_CHARSET = re.compile(rb"^_charset_=([\w.:-]{1,40})\r?$", re.MULTILINE)
 _TABLE_TYPES = ("csv", "comma-separated-values", "tab-separated-values", "application/vnd.ms-excel")
+_BEGINNINGS_OF_UTF16 = (BOM_UTF16_LE, BOM_UTF16_BE, b"\0")
 _UTF16_BY_ZEROS = {b"\1\0\1\0": "utf-16-le", b"\0\1\0\1": "utf-16-be"}
 _BINARY = bytes(set(range(0x20)) - set(b"\t\n\v\f\r"))
 
@@ -179,6 +180,8 @@ def _read_table(text: bytes, content_type: str, *, at_leisure: bool) -> object:
 
 
 def _without_utf16(body: bytes, *, at_leisure: bool) -> bytes:
+    if body[1:2] != b"\0" and not body.startswith(_BEGINNINGS_OF_UTF16):
+        return body
     charset = _utf16_of(body)
     if charset is None:
         return body
@@ -241,8 +244,14 @@ def _read_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: boo
     if not at_leisure:
         require_quick_mapping(text)
     exactly = exactly and len(text) <= MAX_EXACT_BYTES
-    with suppress(InvalidPayload):
+    try:
         return read_any_json(text, exactly=exactly)
+    except InvalidPayload:
+        return _read_faulty_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
+
+
+def _read_faulty_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
+    """Return what lines of JSON hold, JSON that is in another charset or has raw line breaks, or almost JSON."""
     if text.count(b"\n", 0, -1) and (lines := _lines(text)):
         with suppress(InvalidPayload):
             return [read_any_json(line, exactly=exactly) for line in lines]
