@@ -17,6 +17,7 @@ from tests.support.crm_client import ENVIRONMENT, Crm
 from tests.support.ports import free_port
 from tests.support.receiver import Receiver, answer, endless, trickle
 from tests.support.server import Server
+from tests.support.texts import replace_text
 from tests.support.waiting import wait_until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -230,14 +231,14 @@ def test_a_delivery_that_is_dead_waits_for_a_person_who_retries_or_drops_it(scen
 
 def test_a_changed_file_is_taken_in_and_a_faulty_one_refused(scene: Scene) -> None:
     text = scene.file.read_text()
-    scene.file.write_text(f"{text}\n[sink.late]\nurl = 'https://127.0.0.1/'\n")
+    replace_text(scene.file, f"{text}\n[sink.late]\nurl = 'https://127.0.0.1/'\n")
     wait_until(lambda: "SINKS_FILE has a fault" in (scene.ready()["fault"] or ""))
     checked = scene.command("sinks", "check")
     assert (checked.returncode, "private address" in checked.stdout) == (78, True)
     late = f"[sink.late]\nurl = '{scene.receiver.url}/late'\nallow_private = true\n"
     late += f"[sink.rare]\nurl = '{scene.receiver.url}/rare'\nrate = '2/h'\nallow_private = true\n"
     rare = [scene.post(), scene.post()]
-    scene.file.write_text(f"{text}\n{late}")
+    replace_text(scene.file, f"{text}\n{late}")
     lead_id = (
         wait_until(lambda: scene.crm.rows.select("SELECT 1 FROM leads_sinks WHERE name = 'late'")) and scene.post()
     )
@@ -253,7 +254,7 @@ def test_what_is_not_sent_because_of_the_file_is_said(scene: Scene) -> None:
     scene.post()
     wait_until(lambda: scene.deliveries("refused"))
     renamed = text.replace("[sink.refused]", "[sink.renamed]")
-    scene.file.write_text(renamed.replace("[sink.private]", "[sink.private]\nenabled = false"))
+    replace_text(scene.file, renamed.replace("[sink.private]", "[sink.private]\nenabled = false"))
     wait_until(lambda: "the sink refused is not in SINKS_FILE any more: " in (scene.ready()["fault"] or ""))
     told = scene.command("deliveries", "retry", "--state", "waiting").stderr
     assert "nothing is sent to refused: SINKS_FILE has no such sink any more\n" in told
@@ -265,7 +266,7 @@ def test_what_is_not_sent_because_of_the_file_is_said(scene: Scene) -> None:
     empty.write_text("\n")
     checked = scene.command("sinks", "check", str(empty))
     assert (checked.returncode, "it is empty; a comment" in checked.stdout) == (78, True)
-    scene.file.write_text(text)
+    replace_text(scene.file, text)
 
 
 def test_each_text_that_takes_effect_has_a_number(scene: Scene) -> None:
@@ -274,13 +275,13 @@ def test_each_text_that_takes_effect_has_a_number(scene: Scene) -> None:
 
     text = scene.file.read_text()
     first = wait_until(version)
-    scene.file.write_text(text.replace(NEW_SECRET, "whsec_BAECAwQFBgcICQoLDA0ODxAREhMUFRYX"))
+    replace_text(scene.file, text.replace(NEW_SECRET, "whsec_BAECAwQFBgcICQoLDA0ODxAREhMUFRYX"))
     second = wait_until(lambda: (number := version()) != first and number)
     assert second > first
     told = scene.command("sinks", "list").stdout
     assert f"version {second}, first in force at 2" in told
     # It was in force before, whatever its comments say.
-    scene.file.write_text(f"# As before.\n{text}")
+    replace_text(scene.file, f"# As before.\n{text}")
     assert f"version {first}, " in scene.command("sinks", "list").stdout
     wait_until(lambda: version() == first)
     kept = scene.crm.rows.select("SELECT version, text FROM sink_versions")
@@ -292,7 +293,7 @@ def test_each_text_that_takes_effect_has_a_number(scene: Scene) -> None:
     server = scene.crm.server
     told = leadcrm(server.directory, "sinks", "list", **{**server.environment, "SINKS_FILE": str(other)}).stdout
     assert "no server has taken these sinks yet" in told
-    scene.file.write_text(text)
+    replace_text(scene.file, text)
 
 
 def sinks_file(folder: Path, receiver: Receiver) -> str:

@@ -22,6 +22,7 @@ from tests.support.client import Answer
 from tests.support.crm import run_command
 from tests.support.rows import Row, Rows
 from tests.support.server import Server
+from tests.support.texts import replace_text
 from tests.support.waiting import wait_until
 
 TOKEN = "path-token-0123456789"
@@ -87,7 +88,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(
     request: pytest.FixtureRequest, shared_database: str, file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    file.write_text(SOURCES)
+    replace_text(file, SOURCES)
     for start in server_starter(request.node, tmp_path_factory.mktemp("server")):
         server = start(shared_database, environment={"SOURCES_FILE": str(file), "ADMIN_TOKEN": "admin"})
         # The process writes it once it knows its version, which the database has before.
@@ -320,7 +321,7 @@ def test_a_source_that_is_off_or_taken_out_keeps_requests_and_answers_as_before(
     assert (answer.status, raw_of(stored, answer)["state"]) == (202, "unrouted")
     assert post(server, "gone", {"email": "before@example.com"}).status == 201
     before, _, after = SOURCES.partition("[source.gone]")
-    file.write_text(before + after[after.index("[source.") :])
+    replace_text(file, before + after[after.index("[source.") :])
     wait_until(
         lambda: raw_of(stored, post(server, "gone", {"email": "after@example.com"}))["state"] == "unrouted",
         what="the source to be taken out",
@@ -328,10 +329,10 @@ def test_a_source_that_is_off_or_taken_out_keeps_requests_and_answers_as_before(
     answer = post(server, "gone?pass=query-secret-54321", {"email": "after@example.com"})
     assert (answer.status, raw_of(stored, answer)["target"]) == (201, "/in/gone?pass=***")
     # A file that is being written is empty for a moment.
-    file.write_text("")
+    replace_text(file, "")
     wait_until(lambda: "SOURCES_FILE" in str(server.client.get("/ready").json()["fault"]), what="the fault to be told")
     assert raw_of(stored, post(server, "open", {"email": "a@example.com"}))["state"] == "stored"
-    file.write_text(SOURCES)
+    replace_text(file, SOURCES)
     wait_until(
         lambda: raw_of(stored, post(server, "gone", {"email": "back@example.com"}))["state"] == "stored",
         what="the source to be back",
@@ -339,13 +340,13 @@ def test_a_source_that_is_off_or_taken_out_keeps_requests_and_answers_as_before(
 
 
 def test_a_faulty_text_is_refused_and_the_one_before_stays(server: Server, file: Path) -> None:
-    file.write_text(SOURCES + "\n[source.broken]\nmap.email = 'a-b'\n")
+    replace_text(file, SOURCES + "\n[source.broken]\nmap.email = 'a-b'\n")
     wait_until(lambda: "SOURCES_FILE" in str(server.client.get("/ready").json()["fault"]), what="the fault to be told")
     assert server.client.get("/health").status == 200
     assert post(server, "open", {"email": "a@example.com"}).status == 200
     warnings = [record["msg"] for record in server.log_records() if "the sources stay as they are" in record["msg"]]
     assert "source broken: map.email" in warnings[-1]
-    file.write_text(SOURCES)
+    replace_text(file, SOURCES)
     wait_until(lambda: server.client.get("/ready").json()["fault"] is None, what="the fault to be over")
 
 
@@ -355,9 +356,9 @@ def test_a_text_of_no_tables_ends_nothing(
     start_server: StartServer, database: str, tmp_path: Path, workers: str
 ) -> None:
     file = tmp_path / "sources.toml"
-    file.write_text(SOURCES)
+    replace_text(file, SOURCES)
     server = start_server(database, environment={"SOURCES_FILE": str(file), "WORKERS": workers})
-    file.write_text("[[source]]\n")
+    replace_text(file, "[[source]]\n")
     wait_until(lambda: "SOURCES_FILE" in str(server.client.get("/ready").json()["fault"]), what="the fault to be told")
     # The supervisor looks twice a second.
     time.sleep(1.5)
