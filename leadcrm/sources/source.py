@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from leadcrm.errors import TooLaborious
@@ -34,6 +35,9 @@ _TEST = "test"
 
 TEST_NAMES = frozenset(("istest", "testlead", "testmode"))
 """Members that say of any source's lead that it is a test."""
+
+_MAX_INNER = 400
+"""Members whose own are looked at for flags."""
 
 
 class TooManyLeads(ValueError):  # noqa: N818 - named by the condition
@@ -199,7 +203,7 @@ class Source:
         if type(document) is dict:
             if _has_flag(document, names):
                 return True
-            for value in document.values():
+            for value in islice(document.values(), _MAX_INNER):
                 if type(value) is dict and _has_flag(value, names):
                     return True
         return bool(inputs.query) and _has_flag(inputs.query, names)
