@@ -39,8 +39,8 @@ _PHONE_ENDS = frozenset(")0123456789")
 _SCHEME = re.compile(r"(?:p|tel|callto|sms|whatsapp):(?://)?\s*(?=[+\uff0b(\d])", re.IGNORECASE)
 """Facebook's CSV writes `p:` before each phone; the others are those of links."""
 
-MAX_SCHEME = 9
-"""Characters in which a scheme has its colon."""
+SCHEME_BEGINS = frozenset("pPtTcCsSwW")
+"""The first characters of schemes, for who counts microseconds."""
 
 _FLOAT = re.compile(r"(\+?[0-9]{5,15})\.0+")
 _EXPONENT = re.compile(r"(\+?)([1-9])(?:\.([0-9]{1,14}))?[eE](\+?)([0-9]{1,2})")

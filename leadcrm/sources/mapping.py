@@ -20,7 +20,7 @@ from leadcrm.sources.answers import Answers
 from leadcrm.sources.cleaning import (
     BEFORE_NOTHING,
     MAX_PHONE,
-    MAX_SCHEME,
+    SCHEME_BEGINS,
     bare_phone,
     has_scheme,
     is_of_test,
@@ -245,7 +245,7 @@ class LeadMapping:
                 if takes_email and is_email(value) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
-            elif takes_phone and (not value[0].isalpha() or (":" in value[:MAX_SCHEME] and has_scheme(value))):
+            elif takes_phone and (not value[0].isalpha() or (value[0] in SCHEME_BEGINS and has_scheme(value))):
                 has_plus = "+" in value and is_phone(PLUS_PHONE, value)
                 if not (has_plus or (local is None and _is_local(labels, value, effort))):
                     continue
@@ -286,7 +286,7 @@ def _with_country_code(phone: str, found: Sequence[Leaf]) -> str:
     """Return the same phone with its country's code, if another value has it: scripts of forms send both."""
     if "+" in phone or not phone.isascii():
         return phone
-    digits = "".join(filter(str.isdecimal, phone))
+    digits = phone if phone.isdecimal() else "".join(filter(str.isdecimal, phone))
     if len(digits) < _MIN_END:
         return phone
     end = digits[-max(_MIN_END, len(digits) - _MAX_TRUNK) :]

@@ -29,6 +29,8 @@ MAX_HURRIED_PARTS = 100
 _NO_KEYS = NOTHINGS | {"", "0", "false", "true", "#n/a", "empty", "(empty)", "(null)", "optional", "replace"}
 
 _TRUE = frozenset(("true", "1"))
+_MAX_TRUE = 8
+"""With blanks around it."""
 
 _TEST = "test"
 """Part of the name of each flag that is known however it is written, so that it is quick to see that there is none."""
@@ -237,7 +239,10 @@ def is_no_key(text: str) -> bool:
 def _has_flag(place: Mapping[str, Any], names: frozenset[str]) -> bool:
     if _TEST not in "\n".join(place).lower():
         return False
-    return any(plain(name) in names and _is_true(value) for name, value in place.items())
+    for name, value in place.items():
+        if value and (type(value) is not str or len(value) <= _MAX_TRUE) and plain(name) in names and _is_true(value):
+            return True
+    return False
 
 
 def _is_true(value: Any) -> bool:
