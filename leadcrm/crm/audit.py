@@ -21,6 +21,7 @@ from pony.orm import desc, select
 from uuid_utils import uuid7
 
 from leadcrm.crm.times import now
+from leadcrm.database.clock import earlier_time
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 
@@ -237,10 +238,16 @@ def prune_entries(
 ) -> int:
     """Delete the entries that are older than so many days, and return how many were deleted.
 
+    Args:
+        entities: The bound database.
+        days: How old they are.
+        at: As of when; None for the earlier of the node's and the database's time.
+        is_stopping: Asked before each transaction.
+
     Raises:
         StoreUnavailable: The database cannot be changed now.
     """
-    before = _lowest_id((at or now()) - timedelta(days=days))
+    before = _lowest_id((at or earlier_time(entities)) - timedelta(days=days))
     entry_entity = entities.audit_entry
     pruned = 0
     while not is_stopping():

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from leadcrm.configuration.config import Config
 from leadcrm.crm.feed import Feed
+from leadcrm.database.clock import now_utc
 from leadcrm.database.data_dir import lock_file
 from leadcrm.database.entities import Entities
 from leadcrm.database.migrations import status
@@ -28,7 +29,7 @@ from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.courier import Courier
-from leadcrm.delivery.ledger import backlog, count_stranded, hold_leases, now_utc, release_leases
+from leadcrm.delivery.ledger import backlog, count_stranded, hold_leases, release_leases
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.versions import take_version

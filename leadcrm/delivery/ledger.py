@@ -9,13 +9,14 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from pony.orm import count, desc, min, raw_sql, select
 from uuid_utils.compat import uuid7
 
 from leadcrm.crm.feed import FeedEvent
+from leadcrm.database.clock import database_time, now_utc
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.delivery.attempt import MAX_KEPT_BYTES, Attempt, next_attempt
@@ -86,11 +87,6 @@ class Backlog(NamedTuple):
     failing_since: datetime | None
 
 
-def now_utc() -> datetime:
-    """Return the time as the columns hold it."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)
-
-
 def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: datetime) -> set[str]:
     """Take or renew the leases of sinks that nobody else holds, and return their names. Durable on return.
 
@@ -106,7 +102,7 @@ def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: da
     """
     held = set()
     with session(entities, writes=True):
-        now = _database_time(entities)
+        now = database_time(entities)
         # Two nodes that lock in different orders would wait for each other.
         for name in sorted(names):
             row = entities.sink.get_for_update(name=name)
@@ -127,7 +123,7 @@ def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: da
 def release_leases(entities: Entities, holder: str) -> None:
     """Let other nodes take this node's sinks at once."""
     with session(entities, writes=True):
-        now = _database_time(entities)
+        now = database_time(entities)
         for row in select(row for row in entities.sink if row.holder == holder).for_update():
             row.lease_until = now
 
@@ -238,7 +234,7 @@ def backlog(entities: Entities, name: str) -> Backlog | None:
 def count_stranded(entities: Entities, names: Collection[str], holder: str) -> dict[str, int]:
     """Return how many deliveries have not arrived at sinks with other names, unless another node has them."""
     with session(entities):
-        now = _database_time(entities)
+        now = database_time(entities)
         others = [row for row in entities.sink.select() if row.name not in names]
         gone = [row.name for row in others if row.holder == holder or row.lease_until < now]
         delivery = entities.delivery
@@ -326,12 +322,3 @@ def _number_before(entities: Entities, moment: datetime) -> int:
     query = select((event.seq, event.at) for event in entities.feed_event if event.at < moment)
     newest = query.order_by(desc(1)).first()
     return newest[0] if newest else 0
-
-
-def _database_time(entities: Entities) -> datetime:
-    """Return the database's time, by which leases of nodes with different clocks can be compared."""
-    if entities.database.provider.dialect == "SQLite":
-        return now_utc()
-    (now,) = entities.database.select("clock_timestamp() AT TIME ZONE 'utc'")
-    assert isinstance(now, datetime)
-    return now

@@ -12,9 +12,10 @@ from pony.orm import desc, select
 
 from leadcrm.crm.feed import FeedEvent
 from leadcrm.crm.leads import Lead
+from leadcrm.database.clock import now_utc
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.delivery.ledger import WAITING, Backlog, backlog, count_unread, now_utc
+from leadcrm.delivery.ledger import WAITING, Backlog, backlog, count_unread
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import DROPPED, Fact, note
 

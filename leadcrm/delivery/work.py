@@ -11,10 +11,11 @@ from pony.orm import select
 from leadcrm.crm.feed import Feed, FeedEvent, complete_events
 from leadcrm.crm.leads import Lead
 from leadcrm.crm.queries import get_lead, select_leads, to_leads
+from leadcrm.database.clock import now_utc
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.delivery.attempt import LONGEST_PAUSE
-from leadcrm.delivery.ledger import WAITING, LeaseLost, now_utc
+from leadcrm.delivery.ledger import WAITING, LeaseLost
 
 
 class Work(NamedTuple):

@@ -8,12 +8,13 @@ What a sink has still to read is kept, as long as a node has had that sink withi
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from itertools import takewhile
 from time import monotonic, sleep
 
 from pony.orm import min, select
 
+from leadcrm.database.clock import earlier_time
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import upkeep_session
 
@@ -29,10 +30,16 @@ def prune_feed(
 ) -> int:
     """Delete the events that are older than so many days and return how many were deleted.
 
+    Args:
+        entities: The bound database.
+        days: How old they are.
+        now: As of when; None for the earlier of the node's and the database's time.
+        is_stopping: Asked before each transaction.
+
     Raises:
         StoreUnavailable: The database cannot be used now.
     """
-    before = (now or datetime.now(timezone.utc)).replace(tzinfo=None) - timedelta(days=days)
+    before = (earlier_time(entities) if now is None else now.replace(tzinfo=None)) - timedelta(days=days)
     pruned = 0
     while not is_stopping():
         began_at = monotonic()

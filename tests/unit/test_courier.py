@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from leadcrm.crm.feed import Feed
+from leadcrm.database.clock import now_utc
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
 from leadcrm.delivery import courier
 from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.courier import AT_ONCE, Courier
 from leadcrm.delivery.definition import parse_sinks
-from leadcrm.delivery.ledger import enable, hold_leases, now_utc
+from leadcrm.delivery.ledger import enable, hold_leases
 from leadcrm.delivery.people import Chosen, drop_deliveries, retry_deliveries
 from leadcrm.errors import StoreUnavailable
 from leadcrm.operations.sink_verification import sink_problems

@@ -13,15 +13,16 @@ from uuid import UUID
 import psycopg2
 import pytest
 
-from leadcrm.crm.audit import Actor, Via
+from leadcrm.crm.audit import Action, Actor, Via, make_entry, prune_entries, record_entries
 from leadcrm.crm.changes import change_lead, change_leads
 from leadcrm.crm.feed import Feed, FeedEvent, FeedGone
 from leadcrm.crm.raw import SpoolReader
+from leadcrm.database import clock
 from leadcrm.database.connections import open_connection
 from leadcrm.database.entities import Entities
 from leadcrm.database.feed_numbers import raise_numbers
 from leadcrm.database.migrations import migrate
-from leadcrm.database.sessions import bind
+from leadcrm.database.sessions import bind, session
 from leadcrm.feed import horizon, pruning
 from leadcrm.feed.pruning import prune_feed
 from leadcrm.ingest.replay import replay
@@ -189,6 +190,19 @@ def test_old_events_are_pruned_and_whoever_has_not_read_them_is_told(
     assert told(read_all(feed, entities)) == told([event])
     with pytest.raises(FeedGone, match="only"):
         feed.read(entities, event.seq + 1, limit=5)
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_node_whose_clock_is_ahead_deletes_nothing_that_others_need(
+    database: str, entities: Entities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(database, [lead(number="1")])
+    with session(entities, writes=True):
+        record_entries(entities, [make_entry(Actor("anna", Via.TOKEN), Action.READ)])
+    ahead = clock.now_utc() + timedelta(days=40)
+    monkeypatch.setattr(clock, "now_utc", lambda: ahead)
+    assert prune_feed(entities, days=30) == 0
+    assert prune_entries(entities, days=30) == 0
 
 
 def test_numbers_never_fall_back_where_the_database_does(database: str, entities: Entities) -> None:

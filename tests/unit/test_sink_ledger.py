@@ -19,6 +19,7 @@ import pytest
 
 from leadcrm.crm.feed import Feed, FeedEvent
 from leadcrm.crm.queries import get_lead
+from leadcrm.database.clock import now_utc
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
 from leadcrm.delivery import board as board_module
@@ -33,7 +34,6 @@ from leadcrm.delivery.ledger import (
     backlog,
     enable,
     hold_leases,
-    now_utc,
     pass_gap,
     record,
     release_leases,
