@@ -37,7 +37,7 @@ _OTHER_SPELLING = re.compile(
     rb"(?<=\r\n)(transfer-encoding:[ \t]*chunked|expect:[ \t]*100-continue)[ \t]*(?=\r\n)", re.IGNORECASE
 )
 # curl and scripts in PHP send a query as it was typed, and proxies pass it on. The framework takes ASCII alone.
-_PATH_BEYOND_ASCII = re.compile(_TOKEN + rb" (/[!-\xff]*) HTTP/1\.[01]\r\n")
+_QUERY_BEYOND_ASCII = re.compile(_TOKEN + rb" /[!->@-~]*\?([!-\xff]*) HTTP/1\.[01]\r\n")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 # RFC 9110, section 8.6. The framework strips whatever Unicode calls white space before it reads the number.
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*[0-9]+[ \t]*(?:\r\n|$)", re.IGNORECASE)
@@ -159,14 +159,14 @@ class StrictHttp(Http):
     def _respell(self) -> bool:
         """Write a refused head as the framework knows it; return whether that changed anything.
 
-        The bytes of its target that are not ASCII become escapes. Where the request ends does not depend on them.
+        The bytes of its query that are not ASCII become escapes. Where the request ends does not depend on them.
         """
         end = self.recv_buffer.find(b"\r\n\r\n") + 2
         head = bytes(self.recv_buffer[:end])
         respelled = _OTHER_SPELLING.sub(lambda field: field[1].lower(), head)
-        if path := _PATH_BEYOND_ASCII.match(respelled):
-            escaped = _BEYOND_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), path[1])
-            respelled = respelled[: path.start(1)] + escaped + respelled[path.end(1) :]
+        if query := _QUERY_BEYOND_ASCII.match(respelled):
+            escaped = _BEYOND_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), query[1])
+            respelled = respelled[: query.start(1)] + escaped + respelled[query.end(1) :]
         self.recv_buffer[:end] = respelled
         return respelled != head
 
