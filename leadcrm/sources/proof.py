@@ -32,6 +32,7 @@ MAX_AGE_S = 300
 
 _MAX_SIGNATURES = 8
 _MAX_QUOTINGS = 3
+_GLUED_QUERY = re.compile(r"[&;]|%(?:26|3b|3f)", re.IGNORECASE)
 _SOURCE_PATH = re.compile(r"(?:^|[/\\])in[/\\]+([a-z0-9-]*)(.*)", re.IGNORECASE | re.DOTALL)
 _FIELD_SEPARATOR = re.compile("([&;])")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -265,6 +266,13 @@ def credentials_in(
     return frozenset(sha256(text.encode(errors="surrogateescape")).digest() for text in found[:10] if text)
 
 
+def with_query_apart(target: str) -> str:
+    """Return a target whose query begins with `?`: trackers append `&name=value` to any URL that they are given."""
+    path, mark, query = target.partition("?")
+    path, glued, fields = path.partition("&")
+    return f"{path}?{fields}{'&' if mark else ''}{query}" if glued else target
+
+
 def query_of(target: str) -> list[tuple[str, str]]:
     """Return the fields of a target's query string."""
     _, _, query = target.partition("?")
@@ -291,7 +299,13 @@ def redacted_target(target: str, names: frozenset[str] = frozenset()) -> str:
 
 
 def redacted_path(path: str) -> str:
-    """Return a path without what follows the name of a source, however it is written: it may be a token."""
+    """Return a path without what may be a secret or tell of a person.
+
+    That is what follows the name of a source, however it is written, for it may be a token, and a query that somebody
+    has glued to the path, as in `/in/name&email=...`.
+    """
+    if glued := _GLUED_QUERY.search(path):
+        path = f"{path[: glued.end()]}***"
     plain = path
     for _ in range(_MAX_QUOTINGS):
         if (unquoted := unquote(plain)) == plain:

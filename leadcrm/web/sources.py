@@ -25,7 +25,7 @@ from leadcrm.ingest.ingestion import Ingestion
 from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.sourced import Arrival
 from leadcrm.ingest.submission import Receipt, Submission
-from leadcrm.sources.proof import TOKEN_HEADERS, credentials_in, query_of, redacted_target
+from leadcrm.sources.proof import TOKEN_HEADERS, credentials_in, query_of, redacted_target, with_query_apart
 from leadcrm.sources.replies import Reply
 from leadcrm.sources.source import Source, is_no_key
 from leadcrm.web.guesses import Guesses
@@ -85,7 +85,7 @@ class SourceIngest(LeadIngest):
         started = perf_counter()
         lead_id = str(uuid7())
         request_id = request_id_of(request) or lead_id
-        found = self._sources.get(source)
+        found = self._sources.get(source) or self._sources.get(source.partition("&")[0])
         if found is None:
             raise NotFound
         address = self._addresses.of(request)
@@ -130,6 +130,8 @@ class SourceIngest(LeadIngest):
         headers = request.headers
         content_type = headers.get("content-type")
         target = target_of(request.raw_url).decode("ascii", "surrogateescape")
+        if not token:
+            target = with_query_apart(target)
         fields = query_of(target)
         plain = joined_headers(headers, is_plain=request.head.isascii() and b"\0" not in request.head)
         secret_names = source.secret_names

@@ -128,6 +128,18 @@ def test_a_request_becomes_a_lead_of_its_source(server: Server, stored: Rows) ->
     assert TOKEN not in version["text"]
 
 
+def test_a_query_that_was_glued_to_the_path_is_read(server: Server, stored: Rows) -> None:
+    """Trackers append `&name=value` to any URL that they are given."""
+    for target in ("open&email=glued%40example.com&name=Una", "open&email=glued%40example.com?name=Una"):
+        answer = server.client.request("GET", f"/in/{target}")
+        lead, raw = stored.lead(answer.json()["lead_id"]), raw_of(stored, answer)
+        assert (lead["email"], lead["first_name"]) == ("glued@example.com", "Una")
+        assert raw["target"] == "/in/open?email=glued%40example.com&name=Una"
+    assert server.client.request("GET", "/in/nobodys&email=glued%40example.com").status == 404
+    assert server.client.request("POST", "/api/lead&email=glued%40example.com").status == 404
+    assert "glued" not in json.dumps(server.log_records())
+
+
 @pytest.mark.parametrize(
     ("target", "headers"),
     [
