@@ -46,7 +46,16 @@ def nearest_folder(path: Path) -> Path:
 
 def sync_folder(folder: Path) -> None:
     """Make a new entry of the folder durable. SQLite syncs only the folder that it writes in, not the ones above."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    _sync(path, 0)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

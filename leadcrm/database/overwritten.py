@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from time import monotonic
 
-from leadcrm.database.data_dir import sync_folder
+from leadcrm.database.data_dir import sync_file, sync_folder
 from leadcrm.database.sqlite import SQLITE_CACHE_KIB, log_of
 
 MAX_READ_S = 1.0
@@ -44,7 +44,7 @@ def keep_overwritten(connection: sqlite3.Connection, path: Path) -> Path:
         shutil.copyfile(log_of(path), log)
         _keep_rows(connection, unfinished)
         for new in (unfinished, log):
-            _sync(new)
+            sync_file(new)
         os.rename(unfinished, kept)
     except BaseException:
         for new in (unfinished, log):
@@ -109,11 +109,3 @@ def _keep_rows(connection: sqlite3.Connection, kept: Path) -> None:
                 copy.executemany(insert, some)
                 left_bytes -= sum(len(value) for row in some for value in row if isinstance(value, (bytes, str)))
         copy.execute("COMMIT")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from leadcrm.configuration.config import Config
 from leadcrm.configuration.database_url import DatabaseURL
-from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_folder
+from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_file, sync_folder
 from leadcrm.database.deleted_log import refuse_without_log
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.file_check import look_through
@@ -372,7 +372,7 @@ def _replace(target: Path, new: Path, *, is_whole: bool) -> Path | None:
     SQLite would lay the pages of the old log over the new file. So a sound database first gets all that is in its log,
     and has none any more. Of a damaged one the log goes beside the kept file in the last step but one.
     """
-    _sync(new)
+    sync_file(new)
     if is_whole:
         _make_plain(target)
     taken_log = find_taken_log(target)
@@ -422,14 +422,6 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 def _publish(temporary: Path, target: Path) -> None:
     """Give the finished file its name, so that after a power cut there is either the whole file or none."""
-    _sync(temporary)
+    sync_file(temporary)
     os.rename(temporary, target)
     sync_folder(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
