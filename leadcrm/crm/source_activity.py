@@ -12,6 +12,7 @@ from pony.orm import count, raw_sql, select
 
 from leadcrm.crm.dialects import dialect_of
 from leadcrm.crm.statistics import moment_of
+from leadcrm.crm.times import now
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.database.states import UNSTORED_STATES, State
@@ -136,11 +137,6 @@ def activity_document(activity: Activity, *, is_enabled: bool = True) -> dict[st
         "requestsOfDay": activity.day,
         "warning": None if silence is None else f"silent for {in_words(silence)}",
     }
-
-
-def now() -> datetime:
-    """Return the time as the columns hold it."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 def in_words(silence: timedelta) -> str:

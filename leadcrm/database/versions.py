@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any
 
 from pony.orm import flush, max
 
+from leadcrm.database.clock import now_utc
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
 from leadcrm.errors import StoreUnavailable, SubmissionRefused
@@ -34,8 +34,7 @@ def version_of(entities: Entities, versions: Any, sha256: bytes, text: str) -> i
                 if known is not None:
                     return int(known.version)
                 version = 1 + (max(row.version for row in versions) or 0)
-                taken_at = datetime.now(timezone.utc).replace(tzinfo=None)
-                versions(version=version, taken_at=taken_at, sha256=sha256, text=text)
+                versions(version=version, taken_at=now_utc(), sha256=sha256, text=text)
                 flush()
                 return version
         except SubmissionRefused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -180,7 +180,7 @@ def drop_deliveries(
 
 def example_event() -> FeedEvent:
     """Return the event that a test sends: a lead of nobody."""
-    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    now = now_utc()
     values: dict[str, Any] = {**dict.fromkeys(Lead._fields), "id": _TEST_ID, "status": "new", "source": "test"}
     values |= {"first_name": "Test", "last_name": "of leadcrm", "email": "test@example.com", "is_test": True}
     values |= {"created_at": now, "updated_at": now, "normalizer_version": 1}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timezone
 
-from leadcrm.crm.source_activity import Activity, now, source_activities
+from leadcrm.crm.source_activity import Activity, source_activities
+from leadcrm.crm.times import now
 from leadcrm.sources.live import LiveSources
 from leadcrm.web.crm.readers import Readers
 from leadcrm.web.crm.repeating import Repeating
