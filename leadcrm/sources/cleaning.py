@@ -39,8 +39,8 @@ _PHONE_ENDS = frozenset(")0123456789")
 _SCHEME = re.compile(r"(?:p|tel|callto|sms|whatsapp):(?://)?\s*(?=[+\uff0b(\d])", re.IGNORECASE)
 """Facebook's CSV writes `p:` before each phone; the others are those of links."""
 
-SCHEME_BEGINS = frozenset("pPtTcCsSwW")
-"""The first characters of schemes, for who counts microseconds."""
+_SCHEME_BEGINS = frozenset("pPtTcCsSwW")
+"""The first characters of schemes: so it is quick to see that a text has none."""
 
 _FLOAT = re.compile(r"(\+?[0-9]{5,15})\.0+")
 _EXPONENT = re.compile(r"(\+?)([1-9])(?:\.([0-9]{1,14}))?[eE](\+?)([0-9]{1,2})")
@@ -52,7 +52,7 @@ _MAX_ROUNDED = 6
 def says_nothing(text: str) -> bool:
     """Say whether a text stands for nothing: `null`, a macro that was not replaced, a test's dummy."""
     if text[:1] in _BEFORE_MACROS:
-        return _MACRO.fullmatch(text) is not None or text.startswith(_TEST) or text.lower() in NOTHINGS
+        return _MACRO.fullmatch(text) is not None or is_of_test(text) or text.lower() in NOTHINGS
     return len(text) <= _MAX_NOTHING and text.lower() in NOTHINGS and text not in _NAMES
 
 
@@ -67,7 +67,7 @@ def is_macro(text: str) -> bool:
 
 def is_of_test(text: str) -> bool:
     """Say whether a text is a dummy of Meta's testing tool."""
-    return text[:1] == "<" and text.startswith(_TEST)
+    return text.startswith(_TEST)
 
 
 def visible(text: str) -> str:
@@ -77,7 +77,7 @@ def visible(text: str) -> str:
 
 def has_scheme(text: str) -> bool:
     """Say whether a text is a number behind the scheme of a link or a like mark."""
-    return _SCHEME.match(text) is not None
+    return text[:1] in _SCHEME_BEGINS and _SCHEME.match(text) is not None
 
 
 def bare_phone(text: str) -> str:

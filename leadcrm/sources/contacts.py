@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 from urllib.parse import unquote
 
-from leadcrm.sources.cleaning import MAX_PHONE, SCHEME_BEGINS, bare_phone, has_scheme, visible
+from leadcrm.sources.cleaning import MAX_PHONE, bare_phone, has_scheme, visible
 from leadcrm.sources.labels import (
     KNOWN_FOR_CONTACTS,
     NAME,
@@ -71,7 +71,7 @@ def is_contact(value: Any) -> TypeGuard[str]:
     if len(value) < MIN_DIGITS:
         return False
     if value.lstrip()[:1] not in _PHONE_BEGINS:
-        if value[0].isalpha() and not (value[0] in SCHEME_BEGINS and has_scheme(value)):
+        if value[0].isalpha() and not has_scheme(value):
             return False
         value = bare_phone(value)
         if not (value[:1] in _PHONE_BEGINS or value[:1].isdecimal()):

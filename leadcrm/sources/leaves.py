@@ -108,7 +108,7 @@ def _flat(document: Any) -> list[Leaf] | None:
 def is_one_lead(items: list[Any]) -> bool:
     """Say whether a list is one lead's names and values, not a lead each."""
     labels: set[str] = set()
-    titles: list[Any] = []
+    titles: list[str] = []
     has_contact = False
     for item in items[:MAX_LEAVES]:
         if type(item) is not dict or len(item) > MAX_PAIR_MEMBERS:
@@ -124,9 +124,7 @@ def is_one_lead(items: list[Any]) -> bool:
             has_contact = has_contact or is_contact(pair[value])
     # Labels that say nothing, such as numbers, are those of one lead where none comes twice.
     is_of_one = has_contact and 1 < len(titles) == len(items) == len(set(titles))
-    return is_of_one or any(
-        (meant := meaning(label)) is not None and meant.field in ("email", "phone") for label in labels
-    )
+    return is_of_one or any((meant := meaning(label)) is not None and meant.field in FIELDS for label in labels)
 
 
 def leads_within(document: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -285,7 +283,7 @@ def _is_persons(label: str, value: dict[str, Any], effort: Effort | None) -> boo
 
 
 def _tells_of_person(label: str) -> bool:
-    return _known_to_tell(label) if len(label) <= MAX_NAME else False
+    return len(label) <= MAX_NAME and _known_to_tell(label)
 
 
 @lru_cache(4_096)

@@ -20,7 +20,6 @@ from leadcrm.sources.answers import Answers
 from leadcrm.sources.cleaning import (
     BEFORE_NOTHING,
     MAX_PHONE,
-    SCHEME_BEGINS,
     bare_phone,
     has_scheme,
     is_of_test,
@@ -245,7 +244,7 @@ class LeadMapping:
                 if takes_email and is_email(value) and not is_of_others(label, effort):
                     columns[_EMAIL_INDEX] = value
                     takes_email = False
-            elif takes_phone and (not value[0].isalpha() or (value[0] in SCHEME_BEGINS and has_scheme(value))):
+            elif takes_phone and (not value[0].isalpha() or has_scheme(value)):
                 has_plus = "+" in value and is_phone(PLUS_PHONE, value)
                 if not (has_plus or (local is None and _is_local(labels, value, effort))):
                     continue

@@ -111,7 +111,7 @@ def whole(label: str, value: dict[str, Any], effort: Effort | None, *, is_in_lis
     return (
         _phone_with_code(label, value)
         or _pair(label, value, effort, is_in_list=is_in_list)
-        or phone_in_pieces(label, value)
+        or _phone_in_parts(label, value)
         or _contact(label, value)
     )
 
@@ -157,9 +157,12 @@ def _begins_with_code(number: str, code: str) -> bool:
 
 
 def phone_in_pieces(label: str, value: dict[str, Any]) -> Leaf | None:
-    """Return a number that is sent in pieces, as Jotform and Squarespace send it, or None."""
-    if leaf := _phone_with_code(label, value):
-        return leaf
+    """Return a number that is sent in pieces, or None."""
+    return _phone_with_code(label, value) or _phone_in_parts(label, value)
+
+
+def _phone_in_parts(label: str, value: dict[str, Any]) -> Leaf | None:
+    """Return a number that is sent as Jotform and Squarespace send it, with its area or as a whole, or None."""
     if not _AREAS.isdisjoint(value) and not any(name in value for name in _CONTACT_MEMBERS[:5]):
         pieces = {plain(name): member for name, member in value.items()}
         if any(is_text(pieces.get(name)) for name in _PHONE_PIECES[-3:]):
