@@ -61,6 +61,7 @@ def test_a_lead_that_is_announced_during_a_load_shows_after_it(studio: Studio) -
     lead_id = studio.post(lastName="Loadedlate")
     asked, listed = studio.hold(STREAM), studio.hold("**/api/leads?limit=100")
     studio.enter()
+    wait_until(lambda: studio.page.evaluate("true") and listed, what="the page to load the list")
     announce(studio, asked, another(studio, lead_id, "Announcedearly"))
     listed[0].fulfill(json={"leads": [studio.ask("GET", f"/api/leads/{lead_id}")["lead"]], "next": None})
     expect(studio.page.get_by_role("link", name="Loadedlate")).to_be_visible()
