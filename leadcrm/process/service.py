@@ -79,6 +79,7 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
                 f"{config.data_dir} is held by another command: a restore is under way",
                 hint=f"wait for it; `fuser {config.data_dir / LOCK_FILE}` names it",
             )
+        logger.info("leads go to %s", config.database.place, extra={"action": "start"})
         prepare_spool(config)
         passed_listeners = systemd.listen_sockets(environ)
         listeners = passed_listeners or (_listen(config.host, config.port),)

@@ -17,6 +17,7 @@ from tests.support.command import leadcrm
 from tests.support.crm_client import BEARER, ENVIRONMENT
 from tests.support.ports import free_port
 from tests.support.postgres import PASSWORD, PostgresServer
+from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import worker_pids
 
@@ -147,6 +148,17 @@ def test_two_servers_with_two_databases_share_no_data_folder(start_server: Start
     second = start_server(environment=other)
     (warning,) = [record for record in second.log_records() if "was last used with another database" in record["msg"]]
     assert warning["level"] == "warn"
+
+
+def named_at_the_start(server: Server) -> str:
+    """Return the database that the log of the start names."""
+    (told,) = [record["msg"] for record in server.log_records() if record["msg"].startswith("leads go to ")]
+    return str(told).removeprefix("leads go to ")
+
+
+def test_the_start_names_the_database(start_server: StartServer, database: str) -> None:
+    server = start_server(database)
+    assert named_at_the_start(server) == re.sub("//[^/]*@", "//", database)
 
 
 def test_a_spool_of_a_newer_version_keeps_no_lead_from_its_database(start_server: StartServer, database: str) -> None:
