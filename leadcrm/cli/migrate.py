@@ -24,6 +24,7 @@ from leadcrm.configuration.config import Config
 from leadcrm.database import migrations
 from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.migrations.original import take_over
+from leadcrm.database.used_databases import note_renewal
 from leadcrm.errors import EXIT_DONE, EXIT_USAGE
 
 
@@ -75,6 +76,7 @@ def _reset(config: Config, *, is_sure: bool) -> int:
         print(f"This deletes every lead in {config.database.redacted}. To do it: leadcrm migrate reset --yes")
         return EXIT_USAGE
     migrations.reset(config.database)
+    note_renewal(config.data_dir, config.database.place)
     print(f"dropped and made anew: {config.database.redacted}")
     return EXIT_DONE
 

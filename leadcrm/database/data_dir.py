@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,8 +15,6 @@ DATABASE_FILE = "database.lock"
 """Names the database whose leads wait in the folder; the servers that use it hold it."""
 
 _MAX_PLACE_BYTES = 4_096
-
-logger = logging.getLogger("leadcrm.database.data_dir")
 
 
 def make_data_dir(data_dir: Path) -> None:
@@ -94,8 +91,10 @@ def hold(data_dir: Path, database: Path | None, *, exclusively: bool = False) ->
 
 
 @contextmanager
-def claim(data_dir: Path, database: str) -> Iterator[None]:
+def claim(data_dir: Path, database: str) -> Iterator[str]:
     """Hold the data folder for the leads of one database: another server would drain them into its own.
+
+    Yields the place of the database that was used last; empty for a new folder.
 
     Args:
         data_dir: The folder.
@@ -114,19 +113,15 @@ def claim(data_dir: Path, database: str) -> Iterator[None]:
     try:
         is_alone = _is_alone(descriptor)
         before = os.pread(descriptor, _MAX_PLACE_BYTES, 0).decode(errors="replace")
-        if before not in ("", database):
-            if not is_alone:
-                problem = f"{data_dir} is used by a server with another database: {before}"
-                raise ConfigError("DATA_DIR", problem, "a folder of its own for each server")
-            text = "%s was last used with another database: %s, and now with %s"
-            hint = "leads that were stored there stay there, and those that wait in the spool go to the present one"
-            logger.warning(text, data_dir, before, database, extra={"action": "start", "hint": hint})
+        if before not in ("", database) and not is_alone:
+            problem = f"{data_dir} is used by a server with another database: {before}"
+            raise ConfigError("DATA_DIR", problem, "a folder of its own for each server")
         if is_alone and before != database:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, database.encode(), 0)
         # From here on others may hold it too.
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
+        yield before
     finally:
         os.close(descriptor)
 

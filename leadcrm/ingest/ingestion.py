@@ -16,6 +16,7 @@ from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.database.sqlite import file_bytes, free_bytes, log_of
+from leadcrm.database.used_databases import describe_change, note_use, what_to_do
 from leadcrm.errors import (
     ForeignTables,
     LeadcrmError,
@@ -188,6 +189,8 @@ class Ingestion:
             faults.append("the latest leads could not be kept")
         if config.database.path is not None and (overwriting := describe_overwriting(config.database.path)):
             faults.append(overwriting)
+        if config.uses_data_dir and (change := describe_change(config.data_dir)):
+            faults.append(f"{change}; {what_to_do(config.data_dir)}")
         if self._rewinding.fault:
             faults.append(self._rewinding.fault)
         if has_no_room := _is_recent(self.budget.refused_at):
@@ -275,7 +278,20 @@ class Ingestion:
         self._require_same_file()
         # After a loss to damage, nothing less than the whole file will do: the leads wait in the spool.
         self._inspect(MAX_INSPECTION_S if isinstance(self.writer.loss, StoreDamaged) else INSPECTION_S)
-        return open_store(self._config, self._rewinding.look)
+        store = open_store(self._config, self._rewinding.look)
+        self._note_use(store.standing.made_at)
+        return store
+
+    def _note_use(self, made_at: str) -> None:
+        """Note which database the node's leads go to."""
+        if not self._config.uses_data_dir:
+            return
+        try:
+            note_use(self._config.data_dir, self._config.database.place, made_at)
+        except OSError as error:
+            # Leads come first: the folder may be gone while the database is elsewhere.
+            text = "it cannot be noted which database is used: %s"
+            logger.warning(text, error.strerror, extra={"action": "recover", "repeat_key": text})
 
     def _inspect(self, timeout_s: float = INSPECTION_S) -> None:
         """Look through the embedded database; raise `StoreDamaged` if it is damaged."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from leadcrm.configuration.config import Config
 from leadcrm.database.connections import open_connection
 from leadcrm.database.feed_numbers import raise_numbers
-from leadcrm.database.migrations import require_current
+from leadcrm.database.migrations import made_at, require_current
 from leadcrm.database.postgres import (
     COMPLETE_ENCODINGS,
     NOT_REPLICATED,
@@ -54,6 +54,7 @@ def open_store(config: Config, look: Callable[[PostgresConnection], None] = lamb
         # Without the deadline, a server that stops responding here would block this thread for ever.
         with deadline(config.commit_timeout_s):
             schema_version = require_current(connection, url)
+            known_by = made_at(connection, url)
             raise_numbers(connection, url)
             if isinstance(connection, PostgresConnection):
                 look(connection)
@@ -73,7 +74,7 @@ def open_store(config: Config, look: Callable[[PostgresConnection], None] = lamb
         else:
             assert url.path is not None
             store = SqliteStore(connection, url.path, min_free_bytes=config.min_free_bytes)
-        store.standing = store.standing._replace(schema_version=schema_version)
+        store.standing = store.standing._replace(schema_version=schema_version, made_at=known_by)
     except BaseException:
         connection.close()
         raise

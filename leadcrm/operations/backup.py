@@ -37,6 +37,7 @@ from leadcrm.database.kept_before_restore import (
 from leadcrm.database.migrations import migrate, status
 from leadcrm.database.sessions import bind
 from leadcrm.database.sqlite import log_of
+from leadcrm.database.used_databases import note_renewal
 from leadcrm.errors import BackupFailed, StoreUnavailable
 from leadcrm.ingest.opening import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
@@ -175,6 +176,7 @@ def restore(config: Config, backup: Path, on_progress: OnProgress, *, may_replac
             # First: a restore that is cut off is run again, and rows that the old database gets are no loss.
             to_spool = _bring_to_spool(config, _beside(backup))
             kept = _replace(target, temporary, is_whole=is_whole)
+            note_renewal(config.data_dir, config.database.place)
     return Restored(kept, salvaged, to_spool)
 
 

@@ -18,10 +18,11 @@ from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.data_dir import make_data_dir
 from leadcrm.database.file_check import require_whole
 from leadcrm.database.hints import hint_for
-from leadcrm.database.migrations import KEY_INDEX, SchemaConnection, require_current
+from leadcrm.database.migrations import KEY_INDEX, SchemaConnection, made_at, require_current
 from leadcrm.database.overwritten import describe_overwriting
 from leadcrm.database.postgres import COMPLETE_ENCODINGS, PostgresConnection, server_encoding
 from leadcrm.database.sqlite import free_bytes, may_create_files
+from leadcrm.database.used_databases import describe_change, describe_change_to, what_to_do
 from leadcrm.errors import LeadcrmError, SourcesFault, StoreDamaged, StoreUnavailable
 from leadcrm.ingest.driving import block
 from leadcrm.ingest.opening import open_spool, open_store
@@ -114,9 +115,11 @@ def run_checks(config: Config) -> Iterator[Check]:
     except (LeadcrmError, OSError) as error:
         text, hint = _told(error)
         yield Check("database", False, text, hint or "start it, or mend DATABASE_URL")
+        yield from _check_same_database(config, None)
     else:
         try:
             yield Check("database", True, f"{config.database.redacted} answers")
+            yield from _check_same_database(config, connection)
             yield _run("schema", lambda: _check_schema(connection, config))
             yield _run("database write", lambda: _check_write(connection, config))
             if isinstance(connection, sqlite3.Connection):
@@ -157,6 +160,25 @@ def _told(error: LeadcrmError | OSError) -> tuple[str, str]:
 def _check_data_dir(config: Config) -> str:
     make_data_dir(config.data_dir)
     return f"{config.data_dir} is writable"
+
+
+def _check_same_database(config: Config, connection: Connection | None) -> Iterator[Check]:
+    """Fail where former leads lie in another database than a server with this configuration would use."""
+    if not config.uses_data_dir:
+        return
+    folder, url = config.data_dir, config.database
+    try:
+        if connection is not None:
+            change = describe_change_to(folder, url.place, made_at(connection, url))
+        elif url.path is not None and not url.path.exists():
+            change = describe_change_to(folder, url.place, "")
+        else:
+            change = describe_change(folder)
+    except LeadcrmError:
+        # Another check tells of it.
+        return
+    if change is not None:
+        yield Check("former leads", False, change, what_to_do(folder))
 
 
 def _check_schema(connection: Connection, config: Config) -> str:

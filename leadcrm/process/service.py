@@ -17,6 +17,7 @@ from leadcrm.database.data_dir import LOCK_FILE, claim, hold, make_data_dir
 from leadcrm.database.migrations import migrate, migrations_for, status
 from leadcrm.database.postgres import deadline
 from leadcrm.database.slots import slots_of, slots_of_standby
+from leadcrm.database.used_databases import note_place
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, AddressInUse, ConfigError, DataDirInUse, StoreUnavailable
@@ -72,7 +73,10 @@ def serve(config: Config, log: LogWriter, environ: Mapping[str, str], *, may_mig
     with ExitStack() as stack:
         held = True
         if config.uses_data_dir:
-            stack.enter_context(claim(config.data_dir, config.database.place))
+            before = stack.enter_context(claim(config.data_dir, config.database.place))
+            if before:
+                with suppress(OSError):  # a full disk must not prevent the start
+                    note_place(config.data_dir, before)
             held = stack.enter_context(hold(config.data_dir, config.database.path))
         if not held:
             raise DataDirInUse(

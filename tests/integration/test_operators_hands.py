@@ -161,6 +161,76 @@ def test_the_start_names_the_database(start_server: StartServer, database: str) 
     assert named_at_the_start(server) == re.sub("//[^/]*@", "//", database)
 
 
+def test_a_server_that_goes_on_in_another_database_says_so_until_it_is_back(
+    start_server: StartServer, whole_database: str
+) -> None:
+    """As where a line of the settings is lost. Leads are taken all the same."""
+    first = start_server(whole_database)
+    place = named_at_the_start(first)
+    assert first.client.get("/ready").json()["fault"] is None
+    first.terminate()
+
+    lost = {"DATA_DIR": str(first.data_dir)}
+    foreseen = leadcrm(first.directory, "check", **lost)
+    assert foreseen.returncode == 1
+    assert "FAILED  former leads" in foreseen.stdout
+    second = start_server(environment={**lost, "WORKERS": "2"})
+    assert second.client.post_lead({}).status == 201
+    ready = second.client.get("/ready")
+    assert ready.status == 200
+    file = first.data_dir / "databases.json"
+    for text in (f"lie in another database: {place}, made ", f"delete {file}"):
+        assert text in ready.json()["fault"]
+    check = leadcrm(first.directory, "check", **lost)
+    assert (check.returncode, "FAILED  former leads" in check.stdout) == (1, True)
+    assert f"delete {file}" in check.stdout
+    assert PASSWORD not in file.read_text() + ready.json()["fault"] + check.stdout
+    second.terminate()
+
+    third = start_server(whole_database, environment=lost)
+    assert third.client.get("/ready").json()["fault"] is None
+    (warning,) = [record for record in third.log_records() if "the former database is used again" in record["msg"]]
+    assert str(first.data_dir / "leadcrm.db") in warning["msg"]
+    check = leadcrm(first.directory, "check", DATABASE_URL=whole_database, **lost)
+    assert (check.returncode, "former leads" in check.stdout) == (0, False)
+
+
+@pytest.mark.parametrize("deliberate", [False, True], ids=["lost", "reset"])
+def test_a_database_that_was_made_anew_is_another_one(
+    start_server: StartServer, database: str, deliberate: bool
+) -> None:
+    """As where its disk is not mounted. What a command has made anew, a person wanted."""
+    server = start_server(database)
+    assert server.client.post_lead({}).status == 201
+    server.terminate()
+    elsewhere = {} if deliberate else {"DATA_DIR": str(server.directory / "elsewhere")}
+    environment = {**server.environment, **elsewhere}
+    assert leadcrm(server.directory, "migrate", "reset", "--yes", **environment).returncode == 0
+    server.start()
+    fault = server.client.get("/ready").json()["fault"] or ""
+    assert ("lie in another database" in fault) is not deliberate
+    if not deliberate:
+        (server.data_dir / "databases.json").unlink()
+        wait_until(lambda: server.client.get("/ready").json()["fault"] is None)
+
+
+def test_a_backup_that_was_put_in_the_place_of_a_database_is_no_other_one(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """As where leads are moved to another machine, whose service has been started before."""
+    old, new = start_server(), start_server()
+    old.client.post_lead({})
+    for server, command in (
+        (old, ["backup", str(tmp_path / "b.db")]),
+        (new, ["restore", str(tmp_path / "b.db"), "--yes"]),
+    ):
+        server.terminate()
+        done = leadcrm(server.directory, *command, DATA_DIR=str(server.data_dir))
+        assert done.returncode == 0, done.stderr
+    new.start()
+    assert new.client.get("/ready").json()["fault"] is None
+
+
 def test_a_spool_of_a_newer_version_keeps_no_lead_from_its_database(start_server: StartServer, database: str) -> None:
     first = start_server(database)
     with closing(sqlite3.connect(first.data_dir / "spool.db")) as spool, spool:

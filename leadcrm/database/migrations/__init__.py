@@ -200,6 +200,19 @@ def require_current(connection: Connection, url: DatabaseURL) -> int:
     return version
 
 
+def made_at(connection: Connection, url: DatabaseURL) -> str:
+    """Return the time of the first migration, by which a database is known wherever it is; empty without a schema.
+
+    Raises:
+        ForeignTables: Another program made the tables.
+        StoreUnavailable: The database cannot be used now.
+    """
+    try:
+        return next((row.applied_at for row in SchemaConnection(connection, url.schema).applied()), "")
+    except (psycopg2.Error, sqlite3.Error) as error:
+        raise store_error(error, url.path) from error
+
+
 def _require_served(applied: Sequence[Applied], newest: int) -> None:
     """Require that every migration which this program does not know serves it."""
     for row in applied:

@@ -49,11 +49,13 @@ class Standing(NamedTuple):
         replication: `synchronous` if a commit waits for a standby, `asynchronous` if a standby only follows, else
             `none`.
         schema_version: The last migration of its database.
+        made_at: The time of its database's first migration.
     """
 
     host: str = ""
     replication: str = "none"
     schema_version: int = 0
+    made_at: str = ""
 
 
 class Store(Protocol):
