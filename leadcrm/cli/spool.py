@@ -17,6 +17,7 @@ from pathlib import Path
 from leadcrm.cli import configuration
 from leadcrm.cli.printing import print_json, print_record, progress
 from leadcrm.configuration.config import Config
+from leadcrm.database.used_databases import require_used
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED
 from leadcrm.ingest.opening import open_sources, open_spool, open_store, prepare_spool
 from leadcrm.ingest.spool.drain import drain_batch
@@ -86,6 +87,7 @@ def _drain(config: Config, spool: Spool, *, as_json: bool) -> int:
         sources = open_sources(config)
         store = open_store(config)
         try:
+            require_used(config.data_dir, config.database.place, store.standing.made_at)
             done = 0
             with progress("draining") as on_progress:
                 while count := drain_batch(spool, store, max_decoded_bytes=config.max_body_bytes, sources=sources):

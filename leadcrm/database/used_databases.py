@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from leadcrm.database.data_dir import give_to_owner_of, sync_folder
+from leadcrm.errors import ConfigError
 
 USED_DATABASES_FILE = "databases.json"
 
@@ -97,6 +98,19 @@ def describe_change(data_dir: Path) -> str | None:
 def describe_change_to(data_dir: Path, place: str, made_at: str) -> str | None:
     """Say the same as if a server used a database now; `made_at` is empty for one without a schema."""
     return _describe(_with(_read(data_dir), place, made_at))
+
+
+def require_used(data_dir: Path, place: str, made_at: str) -> None:
+    """Require that the folder's leads went to a database before, so that a command moves none into another one.
+
+    Raises:
+        ConfigError: It is another one.
+    """
+    before = _read(data_dir)
+    if before and len(_with(before, place, made_at)) > len(before):
+        fault = f"leads in {data_dir} are meant for {_name(before[-1])}, and {place} is another database"
+        accepted = f"the server's; if the change was meant, delete {data_dir / USED_DATABASES_FILE}"
+        raise ConfigError("DATABASE_URL", fault, accepted)
 
 
 def what_to_do(data_dir: Path) -> str:

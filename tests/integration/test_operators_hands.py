@@ -231,6 +231,19 @@ def test_a_backup_that_was_put_in_the_place_of_a_database_is_no_other_one(
     assert new.client.get("/ready").json()["fault"] is None
 
 
+def test_the_spool_is_drained_into_no_other_database(start_server: StartServer, whole_database: str) -> None:
+    """As by a command in a shell that lacks the service's settings."""
+    server = start_server(whole_database)
+    server.terminate()
+    lost = {"DATA_DIR": str(server.data_dir)}
+    assert leadcrm(server.directory, "migrate", **lost).returncode == 0
+    refused = leadcrm(server.directory, "spool", "drain", **lost)
+    assert refused.returncode == 78
+    assert "DATABASE_URL: leads in" in refused.stderr
+    drained = leadcrm(server.directory, "spool", "drain", DATABASE_URL=whole_database, **lost)
+    assert drained.returncode == 0, drained.stderr
+
+
 def test_a_spool_of_a_newer_version_keeps_no_lead_from_its_database(start_server: StartServer, database: str) -> None:
     first = start_server(database)
     with closing(sqlite3.connect(first.data_dir / "spool.db")) as spool, spool:

@@ -16,7 +16,9 @@ from leadcrm.database.used_databases import (
     note_place,
     note_renewal,
     note_use,
+    require_used,
 )
+from leadcrm.errors import ConfigError
 
 A = ("postgresql://db/leadcrm", "2026-01-01T00:00:00.000+00:00")
 A_RENAMED = ("postgresql://db.example.com/leadcrm", A[1])
@@ -102,3 +104,12 @@ def test_a_file_that_is_not_ours_is_written_anew(tmp_path: Path, text: str) -> N
     assert describe_change(tmp_path) is None
     note_use(tmp_path, *A)
     assert noted(tmp_path) == [A]
+
+
+def test_leads_are_moved_only_to_a_database_that_was_used(tmp_path: Path) -> None:
+    require_used(tmp_path, *B)
+    note_use(tmp_path, *A)
+    require_used(tmp_path, *A_RENAMED)
+    for other in (B, (A[0], "")):
+        with pytest.raises(ConfigError, match=rf"meant for {A[0]}, made .*delete .*{USED_DATABASES_FILE}"):
+            require_used(tmp_path, *other)
