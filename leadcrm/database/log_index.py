@@ -24,8 +24,9 @@ _HEAD_BYTES = 2 * _COPY_BYTES
 """Two copies of the header."""
 
 
-_FIELDS = struct.Struct("=16xI12x4s60xI28xI")
-"""The number of pages, the first of the round's salts, which counts up, and how many pages were and are to be moved."""
+_FIELDS = struct.Struct("=8xI4xI12x4s60xI28xI")
+"""The counter of commits, the number of pages, the first of the round's salts, which counts up, and how many pages were
+and are to be moved."""
 
 _INDEX_BYTES = _FIELDS.size
 
@@ -61,8 +62,8 @@ class LogIndex:
         """Return how far the pages of the log have been moved."""
         return self.look()[0]
 
-    def look(self) -> tuple[Checkpoints, int]:
-        """Return how far the pages of the log have been moved, and their number."""
+    def look(self) -> tuple[Checkpoints, int, int]:
+        """Return how far the pages of the log have been moved, their number, and the counter of commits."""
         return _read(os.pread(self._descriptor, _INDEX_BYTES, 0))
 
     def commits(self) -> bytes:
@@ -74,9 +75,9 @@ class LogIndex:
         os.pwrite(self._descriptor, bytes(_HEAD_BYTES), 0)
 
 
-def _read(index: bytes) -> tuple[Checkpoints, int]:
-    pages, round, moved, moving = _FIELDS.unpack(index[:_INDEX_BYTES])
-    return Checkpoints(int.from_bytes(round, "big"), moved, moving), pages
+def _read(index: bytes) -> tuple[Checkpoints, int, int]:
+    commits, pages, round, moved, moving = _FIELDS.unpack(index[:_INDEX_BYTES])
+    return Checkpoints(int.from_bytes(round, "big"), moved, moving), pages, commits
 
 
 def read_index(index: bytes, log_head: bytes) -> Checkpoints:

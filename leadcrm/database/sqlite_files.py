@@ -81,7 +81,7 @@ class SqliteFiles:
     def fault(self) -> str | None:
         """Return what has happened to the files, or None if they are those that were opened; some microseconds."""
         # Before the file's times: a checkpoint that has ended by now has changed them already.
-        checkpoints, self._pages = self._index.look()
+        checkpoints, self._pages, _ = self._index.look()
         try:
             file = os.stat(self._path)
         except OSError as error:
@@ -99,6 +99,10 @@ class SqliteFiles:
     def commits(self) -> bytes:
         """Return what every commit changes, by any process, in a microsecond. Raises `OSError`."""
         return self._index.commits()
+
+    def count_commits(self) -> int:
+        """Return a number that every commit raises by one, by any process, in a microsecond. Raises `OSError`."""
+        return self._index.look()[2]
 
     @property
     def is_checkpoint_due(self) -> bool:

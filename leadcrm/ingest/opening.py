@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from leadcrm.configuration.config import Config
-from leadcrm.database.connections import open_connection
+from leadcrm.database.connections import Connection, open_connection
 from leadcrm.database.feed_numbers import raise_numbers
 from leadcrm.database.migrations import made_at, require_current
 from leadcrm.database.postgres import (
@@ -35,12 +35,12 @@ def open_spool(config: Config) -> Spool | None:
     return Spool(config.data_dir, max_bytes=config.spool_bytes, min_free_bytes=config.min_free_bytes)
 
 
-def open_store(config: Config, look: Callable[[PostgresConnection], None] = lambda _connection: None) -> Store:
+def open_store(config: Config, look: Callable[[Connection], None] = lambda _connection: None) -> Store:
     """Connect to the database and return a store for use by one thread.
 
     Args:
         config: The configuration.
-        look: Is given a connection to PostgreSQL before it is used.
+        look: Is given the connection before it is used.
 
     Raises:
         StoreUnavailable: The database cannot be used now.
@@ -56,10 +56,9 @@ def open_store(config: Config, look: Callable[[PostgresConnection], None] = lamb
             schema_version = require_current(connection, url)
             known_by = made_at(connection, url)
             raise_numbers(connection, url)
-            if isinstance(connection, PostgresConnection):
-                look(connection)
-                if config.require_sync:
-                    strengthen_commits(connection, url, NOT_REPLICATED)
+            look(connection)
+            if isinstance(connection, PostgresConnection) and config.require_sync:
+                strengthen_commits(connection, url, NOT_REPLICATED)
         if isinstance(connection, PostgresConnection):
             if (encoding := server_encoding(connection)) not in COMPLETE_ENCODINGS:
                 text = f"the database's encoding is {encoding}: leads with letters that it lacks are kept as failed"

@@ -1,14 +1,17 @@
-"""Tells if PostgreSQL has come back without what it had confirmed: restored, or another server that lacks the end."""
+"""Tells if a database has come back without what it had confirmed: restored, or another server that lacks the end."""
 
 from __future__ import annotations
 
 import logging
+import sqlite3
 from datetime import datetime, timezone
 
 import psycopg2
 
+from leadcrm.database.connections import Connection
 from leadcrm.database.driver_errors import store_error
-from leadcrm.database.postgres import PostgresConnection, schema_prefix
+from leadcrm.database.migrations import SchemaConnection
+from leadcrm.ingest.raw_row import uuid_bytes
 from leadcrm.ingest.writer import Writer
 
 logger = logging.getLogger("leadcrm.ingest.rewinding")
@@ -20,11 +23,11 @@ class Rewinding:
     def __init__(self, writer: Writer, schema: str | None) -> None:
         """Set whose rows are looked for."""
         self._writer = writer
-        self._raw = f"{schema_prefix(schema)}leads_raw"
+        self._schema = schema
         self.fault = ""
         """What is missing since when, in words that anyone may read; it stays until the process ends."""
 
-    def look(self, connection: PostgresConnection) -> None:
+    def look(self, connection: Connection) -> None:
         """Look for the row, over a connection in autocommit mode whose waits are bounded.
 
         Raises:
@@ -34,11 +37,11 @@ class Rewinding:
         if not id:
             return
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(f"SELECT 1 FROM {self._raw} WHERE id = %s", (id,))  # noqa: S608 - names of ours
-                if cursor.fetchone():
-                    return
-        except psycopg2.Error as error:
+            database = SchemaConnection(connection, self._schema)
+            value = id if database.is_postgres else uuid_bytes(id)
+            if database.execute(f"SELECT 1 FROM {database.prefix}leads_raw WHERE id = %s", (value,)):  # noqa: S608
+                return
+        except (psycopg2.Error, sqlite3.Error) as error:
             raise store_error(error) from error
         self._writer.stored_id = ""
         stored_at = datetime.fromtimestamp(self._writer.stored_at, timezone.utc)

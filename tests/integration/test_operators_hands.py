@@ -244,6 +244,39 @@ def test_the_spool_is_drained_into_no_other_database(start_server: StartServer, 
     assert drained.returncode == 0, drained.stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_backup_that_is_restored_beside_a_running_server_hides_no_lead(
+    start_server: StartServer, tmp_path: Path, workers: str
+) -> None:
+    """With SQLite's shell: for SQLite a commit like any other. Readers of the feed see all that comes then."""
+    server = start_server(environment={**ENVIRONMENT, "WORKERS": workers})
+    path, backup = server.data_dir / "leadcrm.db", tmp_path / "backup.db"
+
+    def post() -> str:
+        return str(server.client.post_lead({}).json()["lead_id"])
+
+    def read(after: int) -> tuple[list[str], int]:
+        page = server.client.get(f"/api/feed?after={after}", headers=[BEARER]).json()
+        return [event["leadId"] for event in page["events"]], page["next"]
+
+    def copy(origin: Path, target: Path) -> None:
+        with closing(sqlite3.connect(origin)) as one, closing(sqlite3.connect(target, timeout=10)) as other:
+            one.backup(other)
+
+    kept = [post()]
+    copy(path, backup)
+    lost = [post() for _ in range(20)]
+    events, passed = read(0)
+    assert events == [*kept, *lost]
+    copy(backup, path)
+    later = [post() for _ in range(20)]
+    wait_until(lambda: {*read(passed)[0]} == {*later})
+    fault = wait_until(lambda: server.client.get("/ready").json()["fault"])
+    assert "the database lacks what it had confirmed by 20" in fault
+    (error,) = [one for one in server.log_records() if one["msg"].startswith("the database lacks")][:1]
+    assert "let senders repeat" in error["hint"]
+
+
 def test_a_spool_of_a_newer_version_keeps_no_lead_from_its_database(start_server: StartServer, database: str) -> None:
     first = start_server(database)
     with closing(sqlite3.connect(first.data_dir / "spool.db")) as spool, spool:

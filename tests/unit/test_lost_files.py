@@ -116,6 +116,53 @@ def test_no_batch_is_begun_on_a_file_that_is_not_as_it_should_be(
     assert written == []
 
 
+def restore_into(path: Path, backup: Path) -> None:
+    """Do what `.restore` of SQLite's shell does: a commit whose content is another file's."""
+    with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(path, timeout=5)) as target:
+        source.backup(target)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "none"])
+def test_no_batch_is_begun_on_a_database_that_lacks_what_it_had_committed(
+    database: str, tmp_path: Path, kind: str
+) -> None:
+    keys = KINDS[kind][1] if kind in KINDS else []
+    path, backup = sqlite_path(database), tmp_path / "backup.db"
+    store, connection = open_sqlite(database)
+    block(store.write(batch_of([b"earlier"])))
+    restore_into(backup, path)
+    # Others' commits and checkpoints lose nothing, nor does the restore of what is there.
+    keep(database, batch_of([b"others"]))
+    block(store.write(batch_of([b"later"])))
+    same = tmp_path / "same.db"
+    restore_into(same, path)
+    restore_into(path, same)
+    block(store.write([]))
+    restore_into(path, backup)
+    written: list[str] = []
+    connection.set_trace_callback(lambda sql: written.append(sql) if sql.startswith("INSERT") else None)
+    with closing(store), pytest.raises(StoreUnavailable, match="lacks a row that was committed"):
+        block(store.write(batch_of(keys)))
+    assert written == []
+
+
+def test_a_batch_that_is_committed_right_after_a_restore_goes_to_the_spool(database: str, tmp_path: Path) -> None:
+    path, backup = sqlite_path(database), tmp_path / "backup.db"
+    restore_into(backup, path)
+    store, connection = open_sqlite(database)
+    block(store.write(batch_of([b"earlier"])))
+    restored: list[str] = []
+
+    def restore(statement: str) -> None:
+        if statement.startswith("INSERT") and not restored:
+            restored.append(statement)
+            restore_into(path, backup)
+
+    connection.set_trace_callback(restore)
+    assert sends_to_the_spool(store, batch_of([b"new"]), tmp_path / "spool")
+    assert restored
+
+
 def overwrite_head(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(24)

@@ -16,6 +16,7 @@ class SpoolStore(SqliteStore):
     stored = "spool"
     width = len(RAW_COLUMNS)
     is_connection_shared = True
+    keeps_rows = False
 
     @staticmethod
     def incoming_sql() -> tuple[str, str]:

@@ -87,6 +87,9 @@ class SqliteStore:
     is_connection_shared = False
     """Whether other code reads over the connection too and relies on its busy timeout."""
 
+    keeps_rows = True
+    """Whether no row ever leaves it again."""
+
     standing = Standing()
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, min_free_bytes: int) -> None:
@@ -103,6 +106,8 @@ class SqliteStore:
         self._has_room_until = 0.0  # monotonic
         self._ledger = Ledger()
         self._expects_taken_keys = False
+        self._last_id = ""  # of a row that was committed
+        self._commits = 0  # up to which commit that row was there
         try:
             # Else SQLite would put the statement journal into a temporary file in another folder.
             connection.execute("PRAGMA temp_store = MEMORY")
@@ -185,13 +190,14 @@ class SqliteStore:
         """Commit the rows and return True; return False and keep none if a row or its key exists already."""
         statements = self._statements(rows)
         try:
-            yield InThread(partial(self._commit, statements))
+            yield InThread(partial(self._commit, statements, rows))
         except sqlite3.IntegrityError:
             return False
         return True
 
     def _insert_settled(self, batch: Sequence[Submission]) -> dict[str, Submission]:
         """Commit the batch's rows that do not exist yet, and return all of its rows as settled."""
+        self._require_last_row(self._commits)
         with self._transaction():
             rows = settle(batch, self._known([row.key_sha256 for row in batch if row.key_sha256]))
             stored = self._stored_ids([*rows])
@@ -201,9 +207,32 @@ class SqliteStore:
             if not new:
                 # A killed process may have written the rows without a sync; only a commit that changes something syncs.
                 self._connection.execute(REWRITE_SQL.format(schema=""))
+        self._remember_last(batch)
         return rows
 
-    def _commit(self, statements: Sequence[Statement]) -> None:
+    def _commit(self, statements: Sequence[Statement], rows: Sequence[Submission]) -> None:
+        # Before the commit: else its events would get numbers that readers of the feed have passed.
+        self._require_last_row(self._commits)
+        self._execute(statements)
+        self._remember_last(rows)
+
+    def _require_last_row(self, commits: int) -> None:
+        """Raise `StoreUnavailable` if others have committed and the last row is gone: another content was restored."""
+        now = self.files.count_commits()
+        if now != commits and self._last_id and not self._stored_ids([self._last_id]):
+            raise StoreUnavailable(
+                f"{self._path} lacks a row that was committed: another content was restored into it while leadcrm ran",
+                hint="replace a database with `leadcrm restore` alone",
+            )
+        self._commits = now
+
+    def _remember_last(self, rows: Sequence[Submission]) -> None:
+        if self.keeps_rows and rows:
+            # It may have been restored right before this commit too.
+            self._require_last_row(self._commits + 1)
+            self._last_id = rows[-1].id
+
+    def _execute(self, statements: Sequence[Statement]) -> None:
         if len(statements) == 1 and not self.is_connection_shared:
             try:
                 # The statement is its own transaction, which saves BEGIN and COMMIT.
