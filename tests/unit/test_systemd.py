@@ -187,6 +187,14 @@ def test_sinks_reach_their_receivers_after_any_other_example() -> None:
     assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6" in settings
 
 
+def test_data_on_a_disk_of_its_own_is_waited_for() -> None:
+    """`StateDirectory=` of a dynamic user lies in `/var/lib/private`."""
+    unit = (REPOSITORY / "systemd" / "leadcrm.service").read_text()
+    assert {"DynamicUser=yes", "StateDirectory=leadcrm"} <= {*unit.splitlines()}
+    example = (REPOSITORY / "systemd" / "examples" / "own-disk.conf").read_text()
+    assert example.partition("[Unit]\n")[2] == "RequiresMountsFor=/var/lib/private/leadcrm\n"
+
+
 def test_no_example_sets_what_commands_must_know_too() -> None:
     for example in (REPOSITORY / "systemd" / "examples").glob("*.conf"):
         lines = example.read_text().splitlines()
