@@ -27,7 +27,8 @@ LEASE_S = 30.0
 """For how long a node that died keeps its sinks; others take them within 45 s."""
 
 GIVE_UP = timedelta(days=5)
-"""A sink that has failed for so long is disabled."""
+"""A sink that has failed for so long is disabled. After as long without an attempt, the count begins anew: the node was
+off, or its clock was set forward, which says nothing of the receiver."""
 
 BACKDATED = timedelta(seconds=10)
 """How much earlier than its first reading a sink begins: the clocks of node and database differ."""
@@ -188,10 +189,11 @@ def _record(entities: Entities, name: str, holder: str, results: list[Result], c
         note(entities, name, arrived, DELIVERED, now)
         attempts = [result.attempt for result in results if result.attempt is not None]
         if attempts:
+            was_tried = sink.last_at is not None and sink.last_at > now - GIVE_UP
             sink.set(last_at=now, last_answer=str(attempts[-1])[:MAX_KEPT_BYTES])
             if any(attempt.is_success or attempt.is_partial for attempt in attempts):
                 sink.failing_since = None
-            elif sink.failing_since is None:
+            elif sink.failing_since is None or not was_tried:
                 sink.failing_since = now
             if any(attempt.is_final for attempt in attempts):
                 sink.disabled = "its receiver answered 410: it wants nothing any more"

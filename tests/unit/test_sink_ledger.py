@@ -81,6 +81,7 @@ class Ledger(NamedTuple):
         for table, column in (
             ("leads_deliveries", "next_at"),
             ("leads_sinks", "failing_since"),
+            ("leads_sinks", "last_at"),
             ("leads_sinks", "lease_until"),
         ):
             for row in self.rows.select(f"SELECT DISTINCT {column} AS at FROM {table} WHERE {column} IS NOT NULL"):
@@ -163,6 +164,19 @@ def test_a_sink_that_has_failed_for_five_days_is_disabled_until_it_is_enabled(le
     ledger.deal(ledger.take(), SUCCESS)
     ledger.turn_clock(days=1)
     assert ledger.deal(ledger.take(), FAILURE).disabled == ""
+
+
+def test_a_sink_is_not_disabled_for_a_time_in_which_nothing_was_tried(ledger: Ledger) -> None:
+    """The node was off, or its clock was set forward."""
+    ledger.deal(ledger.take(), FAILURE)
+    ledger.turn_clock(days=1)
+    ledger.deal(ledger.take(), FAILURE)
+    ledger.turn_clock(days=3650)
+    for _ in range(2):
+        assert ledger.deal(ledger.take(), FAILURE).disabled == ""
+        ledger.turn_clock(days=2.4)
+    ledger.turn_clock(days=0.3)
+    assert "five days" in ledger.deal(ledger.take(), FAILURE).disabled
 
 
 def test_a_receiver_that_takes_what_it_gets_for_some_is_not_given_up(ledger: Ledger) -> None:
