@@ -33,6 +33,7 @@ from leadcrm.crm.prune import Due, count_due, prune, states_with
 from leadcrm.crm.scrubbing import scrub_log
 from leadcrm.crm.times import now
 from leadcrm.crm.tombstones import Counts, forget_answers, trace_of
+from leadcrm.database.clock import earlier_time
 from leadcrm.database.entities import Entities
 from leadcrm.database.states import State
 from leadcrm.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
@@ -60,10 +61,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
     """Prune, and print the receipt."""
     if not confirming.may_ask(arguments):
         return EXIT_USAGE
-    before = arguments.older_than
     states = [State(state) for state in arguments.state]
     os.nice(_NICENESS)
     with open_crm(arguments, environ, directory, reads_all=True) as crm:
+        before = earlier_time(crm.entities) - arguments.older_than
         due = count_due(crm.entities, states, before)
         if arguments.dry_run:
             _print(arguments, crm.config.database, states, before, due)
@@ -72,22 +73,25 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
             print("nothing was erased", file=sys.stderr)
             return EXIT_FAILED
         actor = find_actor(arguments.actor)
-        erased = _prune(crm.entities, arguments, states, due, actor)
+        erased = _prune(crm.entities, states, before, due, actor)
         left = [_BACKUPS, *scrub_log(crm.config.database.path)]
     _print(arguments, crm.config.database, states, before, due, erased, left)
     return EXIT_DONE
 
 
-def _parse_age(text: str) -> datetime:
+def _parse_age(text: str) -> timedelta:
     if re.fullmatch(r"[1-9][0-9]{0,5}d", text, re.ASCII):
         try:
-            return now() - timedelta(days=int(text[:-1]))
+            age = timedelta(days=int(text[:-1]))
+            now() - age
         except OverflowError:
             pass
+        else:
+            return age
     raise argparse.ArgumentTypeError(f"{text!r} is no number of days, such as 400d")
 
 
-def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State], due: Due, actor: Actor) -> Counts:
+def _prune(entities: Entities, states: list[State], before: datetime, due: Due, actor: Actor) -> Counts:
     """Prune with a progress bar; what was erased is told even if it is interrupted, perhaps without the last batch."""
     erased = Counts()
     try:
@@ -98,7 +102,7 @@ def _prune(entities: Entities, arguments: argparse.Namespace, states: list[State
                 erased = counts
                 on_progress(counts.rows, max(due.rows, counts.rows))
 
-            prune(entities, states, arguments.older_than, trace_of(actor.name), on_batch)
+            prune(entities, states, before, trace_of(actor.name), on_batch)
     except BaseException:
         print(f"at least {erased.rows} of {due.rows} raw rows were erased: run it again for the rest", file=sys.stderr)
         raise

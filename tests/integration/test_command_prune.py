@@ -13,11 +13,13 @@ from uuid import UUID
 
 import pytest
 
+from leadcrm.cli import prune as prune_command
 from leadcrm.cli.prune import add_arguments
 from leadcrm.crm.audit import Actor, Via
 from leadcrm.crm.changes import change_leads
 from leadcrm.crm.prune import BATCH_S, IDLE_S, LEAST_REST, MOST_REST, Due, Pace, count_due, prune, states_with
 from leadcrm.crm.tombstones import ERASED_AT_ONCE, Counts, trace_of
+from leadcrm.database import clock
 from leadcrm.database.sessions import bind, session
 from leadcrm.database.states import State
 from leadcrm.ingest.submission import Submission
@@ -152,6 +154,22 @@ def test_it_rests_while_a_sink_that_is_served_has_many_events_before_it(
     rows.execute("UPDATE leads_sinks SET lease_until = '2020-01-01 00:00:00.000000'")
     assert clock.rest_after(pace, IDLE_S) == 0, "nobody serves it: it may never get on"
     entities.database.disconnect()
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_node_whose_clock_is_ahead_erases_nothing_that_is_young(
+    database: str, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(database, [row("old"), row("young", at=NOW)])
+    ahead = clock.now_utc() + timedelta(days=3650)
+    for module, name in ((clock, "now_utc"), (prune_command, "now")):
+        monkeypatch.setattr(module, name, lambda: ahead)
+    monkeypatch.setattr(prune_command, "_NICENESS", 0)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = parser.parse_args(["--older-than", "400d", "--yes"])
+    assert prune_command.run(arguments, {"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, tmp_path) == 0
+    assert [lead["email"] for lead in rows.leads()] == ["young@example.com"]
 
 
 @pytest.mark.parametrize("age", ["400", "0d", "-1d", "999999d", "d", "1.5d"])
