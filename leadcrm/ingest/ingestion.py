@@ -49,6 +49,10 @@ INSPECTION_S = 0.5
 MAX_INSPECTION_S = 60.0
 """The same after a batch has met damage."""
 
+FIRST_PRUNE_S = 60.0
+"""When old events of the feed are first deleted after a start. What a sink has still to read stays while a node has
+that sink: one that was off for long, or whose clock was set forward, must have taken its sinks back before."""
+
 REPLAY_WAIT_S = 5.0
 """How long a replay waits for an answer of the database: the writer waits for the same thread to reconnect it."""
 
@@ -143,6 +147,7 @@ class Ingestion:
             sources=self.source_rows,
             slots=slots,
             prune_feed=self._prune_feed,
+            first_prune_s=FIRST_PRUNE_S,
         )
         self.leisure = Leisure(max_decoded_bytes=config.max_body_bytes)
 

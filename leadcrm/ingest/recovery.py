@@ -102,6 +102,7 @@ class Recovery:
         sources: SourceReader | None = None,
         slots: ConnectionSlots | None = None,
         prune_feed: Callable[[Callable[[], bool]], int] = lambda _is_stopping: 0,
+        first_prune_s: float = 0.0,
     ) -> None:
         """Assemble the recovery; nothing runs before `start`.
 
@@ -117,6 +118,7 @@ class Recovery:
             sources: What reads the spooled bodies of sources; None if there are none.
             slots: For the connection of the drain and of the replay; None if they are not limited.
             prune_feed: Deletes old events until its argument returns True, and returns how many.
+            first_prune_s: How long after the start it first does.
         """
         self._writer = writer
         self._spool = spool
@@ -132,7 +134,7 @@ class Recovery:
         self._postponed_look_at = 0.0  # monotonic
         self._rest_s = POSTPONED_PAUSE_S
         self._prune_feed = prune_feed
-        self._prune_at = 0.0  # monotonic; at the start too
+        self._prune_at = monotonic() + first_prune_s
         self._pruned = 0  # since it was last done
         self._max_decoded_bytes = max_decoded_bytes
         self._sources = sources

@@ -134,6 +134,22 @@ def test_old_events_are_deleted_in_turns_between_which_the_spool_is_drained(
         wait_until(lambda: len(turns) > 1 and rows.leads())
 
 
+def test_old_events_are_deleted_once_sinks_can_have_been_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery_module, "IDLE_PAUSE_S", 0.05)
+    began_at = time.monotonic()
+    turns: list[float] = []
+
+    def prune(_is_stopping: Callable[[], bool]) -> int:
+        turns.append(time.monotonic())
+        return 0
+
+    with running(recovery_of(tmp_path, prune_feed=prune, first_prune_s=1.0)):
+        wait_until(lambda: turns, what="the first turn")
+    assert turns[0] - began_at >= 1.0
+
+
 def recovery_of(tmp_path: Path, **given: Any) -> Recovery:
     """Return a recovery with a writer and a spool of its own."""
     (tmp_path / "spool").mkdir(exist_ok=True)
