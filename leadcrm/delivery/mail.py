@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import socket
 import ssl
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
+from email.header import Header
 from email.message import EmailMessage
+from email.policy import Policy
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -118,6 +121,23 @@ def _send(
         return refused
 
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class _Subject(str):
+    """A subject that is shown as it is, by the protocol of `email.policy` for values that fold themselves.
+
+    Its default reads a lead's text as a header's: of `=?utf-8?q?=0ABcc:_a?=` it would make a header of its own.
+    """
+
+    name = "Subject"
+
+    def fold(self, *, policy: Policy) -> str:
+        charset = "us-ascii" if self.isascii() and "=?" not in self else "utf-8"
+        text = Header(self, charset, header_name=self.name).encode(linesep=policy.linesep)
+        return f"{self.name}: {text}{policy.linesep}"
+
+
 def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
     """Return the mail, whose Message-ID stays the same at every attempt."""
     query = parse_qs(sink.url.query)
@@ -125,7 +145,8 @@ def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
     mail = EmailMessage()
     mail["From"] = query["from"][0]
     mail["To"] = ", ".join(_recipients_of(sink))
-    mail["Subject"] = " ".join((text.splitlines() or [""])[0].split())[:200]
+    first_line = _CONTROLS.sub(" ", (text.splitlines() or [""])[0])
+    mail["Subject"] = _Subject(" ".join(first_line.split())[:200])
     mail["Message-ID"] = f"<{message_id(event)}.{event.lead_id}@leadcrm>"
     mail.set_content(text)
     return mail

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
+from email import message_from_bytes
+from email.policy import SMTP, default
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -329,6 +331,31 @@ def test_a_mail_is_sent_and_what_the_server_answers_is_kept() -> None:
     assert make_mail(sink, example_event())["Message-ID"] in "\n".join(said)
     refused = deliver(sink, example_event())
     assert refused == Attempt(None, "it refused the connection")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("=?utf-8?q?x=0ABcc:_evil@a.example?=", None),
+        ("=?utf-8?b?DQpCY2M6IHg=?=", None),
+        ("=?utf-8?q?a?= =?utf-8?q?=0D=0A=0D=0A?=", None),
+        ("=?utf-8?q?J=C3=B6rg?=", None),
+        ("J\u00f6rg " * 30 + "M", None),
+        ("\N{GRINNING FACE}" * 190, None),
+        ("a\x07b\x1b[31m\x7f\x9b", "a b [31m"),
+        ("a\r\nBcc: b@a.example", "a"),
+    ],
+)
+def test_a_mails_subject_shows_a_leads_text_as_it_is_and_makes_no_header(name: str, shown: str | None) -> None:
+    event: Any = example_event()
+    event = event._replace(lead=event.lead._replace(first_name=name))
+    sink = sink_of("kind = 'email'\nurl = 'smtp://a.example?from=a@a.example&to=b@a.example'\ntext = 'By {firstName}'")
+    sent = message_from_bytes(make_mail(sink, event).as_bytes(policy=SMTP), policy=default)
+    assert sent["Subject"] == f"By {name if shown is None else shown}"
+    assert {name.lower() for name in sent} == {
+        *("from", "to", "subject", "message-id", "content-type", "content-transfer-encoding", "mime-version")
+    }
+    assert sent.get_content().splitlines()[0].startswith(f"By {name[:1]}")
 
 
 def test_a_mail_server_that_takes_its_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
