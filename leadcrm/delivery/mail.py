@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from email.header import Header
 from email.message import EmailMessage
 from email.policy import Policy
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote
 
 from leadcrm.crm.feed import FeedEvent
@@ -29,6 +29,9 @@ MAIL_S = 60.0
 """The limit for the whole of it, until the mail is taken."""
 
 QUIT_S = 2.0
+
+MAX_ANSWER_BYTES = 65_536
+"""Of one answer, which may have any number of lines: smtplib keeps all of them."""
 
 _FIRST_REFUSAL = 400
 
@@ -92,6 +95,8 @@ def send_mail(sink: Sink, event: FeedEvent, context: ssl.SSLContext) -> Attempt:
         has_some = len(error.recipients) < len(_recipients_of(sink))
         return _refusal(error.recipients, is_partial=has_some)
     except smtplib.SMTPServerDisconnected as error:
+        if isinstance(error.__context__, _EndlessAnswer):
+            return Attempt(None, "its answer has no end")
         is_late = isinstance(error.__context__, TimeoutError)
         return Attempt(None, "it did not answer in time" if is_late else "it ended the connection")
     except smtplib.SMTPException as error:
@@ -163,6 +168,28 @@ def _connection(addresses: Sequence[str], port: int) -> socket.socket:
     raise failure or OSError("the host has no address")
 
 
+class _EndlessAnswer(OSError):  # noqa: N818 - named by the condition
+    """An answer has more than `MAX_ANSWER_BYTES`."""
+
+
+class _Lines:
+    """The lines that a mail server says, of which one answer has a limit."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.left = MAX_ANSWER_BYTES
+
+    def readline(self, limit: int) -> bytes:
+        line = self._stream.readline(limit)
+        self.left -= len(line)
+        if self.left < 0:
+            raise _EndlessAnswer
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 def _server(sink: Sink, connection: socket.socket, context: ssl.SSLContext) -> smtplib.SMTP:
     """Speak over a connection to an address that was checked; the certificate is of the host's name all the same."""
 
@@ -172,6 +199,14 @@ def _server(sink: Sink, connection: socket.socket, context: ssl.SSLContext) -> s
             if sink.url.scheme == "smtps":
                 return context.wrap_socket(connection, server_hostname=sink.host)
             return connection
+
+        # Nor is the file that it reads answers from.
+        def getreply(self) -> tuple[int, bytes]:
+            if self.file is None:
+                assert self.sock is not None
+                self.file = _Lines(self.sock.makefile("rb"))
+            self.file.left = MAX_ANSWER_BYTES
+            return super().getreply()
 
         def data(self, msg: Any) -> tuple[int, bytes]:
             # It looks at the mail before it answers, often for longer, and another attempt would be another mail.

@@ -148,6 +148,27 @@ def test_a_mail_server_may_look_at_the_mail_for_longer_than_at_anything_else(
     assert (made.status, made.answer) == attempt
 
 
+def test_a_mail_servers_answer_without_an_end_is_given_up_before_it_takes_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mail, "MAIL_S", 2.0)
+    sent = 0
+
+    def serve(connection: socket.socket) -> None:
+        nonlocal sent
+        connection.sendall(b"220 here\r\n")
+        while True:
+            sent += connection.send(b"250-go on\r\n" * 1_000)
+
+    with listening(serve) as port:
+        url = f"smtp://127.0.0.1:{port}?from=a@a.example&to=b@a.example"
+        assert deliver(sink_of(f"kind = 'email'\nurl = '{url}'"), example_event()) == Attempt(
+            None, "its answer has no end"
+        )
+    # The rest of it is what the connection holds.
+    assert sent < 16 * 1024 * 1024
+
+
 @pytest.mark.parametrize(
     ("text", "quoted"),
     [
