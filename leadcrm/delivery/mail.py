@@ -9,9 +9,10 @@ import ssl
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
+from datetime import timezone
 from email.header import Header
 from email.message import EmailMessage
-from email.policy import Policy
+from email.policy import Policy, default
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote
 
@@ -147,11 +148,13 @@ def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
     """Return the mail, whose Message-ID stays the same at every attempt."""
     query = parse_qs(sink.url.query)
     text = text_of(sink, event)
-    mail = EmailMessage()
+    # A server that takes no eight bits has not said so, and would have to change them.
+    mail = EmailMessage(default.clone(cte_type="7bit"))
     mail["From"] = query["from"][0]
     mail["To"] = ", ".join(_recipients_of(sink))
     first_line = _CONTROLS.sub(" ", (text.splitlines() or [""])[0])
     mail["Subject"] = _Subject(" ".join(first_line.split())[:200])
+    mail["Date"] = event.at.replace(tzinfo=timezone.utc)
     mail["Message-ID"] = f"<{message_id(event)}.{event.lead_id}@leadcrm>"
     mail.set_content(text)
     return mail
