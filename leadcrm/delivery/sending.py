@@ -221,8 +221,11 @@ def _says_no(answer: str) -> bool:
     """Say whether a service's answer is an error, which some of them send with status 200.
 
     Slack and Telegram say `"ok": false` (https://core.telegram.org/bots/api#making-requests), Bitrix24 an `error`
-    instead of a `result` (https://apidocs.bitrix24.com/error-codes.html).
+    instead of a `result` (https://apidocs.bitrix24.com/error-codes.html). A page for people comes from where no hook
+    is, or from something on the way: to sign in, to pay, or that all will be back soon.
     """
+    if answer.lstrip().startswith("<"):
+        return True
     with suppress(ValueError, RecursionError):
         document = json.loads(answer)
         if isinstance(document, dict):

@@ -98,7 +98,12 @@ def test_an_answer_counts_that_comes_before_the_request_was_read_but_is_no_conse
         ("telegram", b'{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}', False),
         ("bitrix24", b'{"result":7,"time":{}}', True),
         ("bitrix24", b'{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}', False),
+        ("slack", b"<!DOCTYPE html><title>Sign in</title>", False),
+        ("telegram", b"\r\n <html>", False),
+        ("bitrix24", b"<html><body>The portal is blocked</body></html>", False),
+        ("bitrix24", b"", True),
         ("webhook", b'{"ok":false}', True),
+        ("webhook", b"<html>", True),
     ],
 )
 def test_a_service_may_refuse_with_status_200(receiver: Receiver, kind: str, body: bytes, is_taken: bool) -> None:
