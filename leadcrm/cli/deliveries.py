@@ -1,7 +1,8 @@
 """List what has not arrived at a sink, have it tried again, or drop it.
 
 A delivery waits while it is tried again by the schedule; after the last attempt it is dead, and stays until it is
-retried or dropped here. `retry --since` takes all of the events from a time on.
+retried or dropped here. `retry --since` takes all of the events from a time on. `drop --sink` alone also gives up what
+a sink had not read that SINKS_FILE does not have any more.
 
 examples:
   leadcrm deliveries list --sink crm --state dead
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from leadcrm.cli import configuration, printing
@@ -61,12 +63,13 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], directory: Pa
             elif documents:
                 printing.print_table(_COLUMNS, ([document[name] for name in _COLUMNS] for document in documents))
             return EXIT_DONE
-        change = retry_deliveries if arguments.action == "retry" else drop_deliveries
+        sinks = sinks_of(crm.config)
+        change = retry_deliveries if arguments.action == "retry" else partial(drop_deliveries, sinks=sinks)
         since = arguments.since and arguments.since(crm.zone)
         chosen = Chosen(arguments.ids, arguments.sink, arguments.state, since)
         record_reading(crm, Action.RETRY if arguments.action == "retry" else Action.DROP, arguments)
         changed = change(crm.entities, chosen).number
-        hindered = hindrances(crm.entities, sinks_of(crm.config), chosen) if arguments.action == "retry" else {}
+        hindered = hindrances(crm.entities, sinks, chosen) if arguments.action == "retry" else {}
     if arguments.json:
         printing.print_json({"changed": changed})
     else:

@@ -29,7 +29,7 @@ from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.courier import Courier
-from leadcrm.delivery.ledger import backlog, count_stranded, hold_leases, release_leases
+from leadcrm.delivery.ledger import backlog, find_stranded, hold_leases, release_leases
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.versions import take_version
@@ -198,10 +198,9 @@ class Dispatcher:
                 "oldest": state.oldest.replace(tzinfo=timezone.utc).timestamp() if is_behind else None,
                 "disabled": state.disabled if state is not None else "",
             }
-        stranded = self._call(count_stranded, self._sinks.sinks.keys(), self._holder)
+        stranded = self._call(find_stranded, self._sinks.sinks.keys(), self._holder)
         faults = [self._sinks.fault] + [
-            f"the sink {name} is not in SINKS_FILE any more: {number} deliveries have not arrived there"
-            for name, number in sorted(stranded.items())
+            f"the sink {name} is not in SINKS_FILE any more: {what}" for name, what in sorted(stranded.items())
         ]
         self._board.tell(told, "; ".join(filter(None, faults)))
 

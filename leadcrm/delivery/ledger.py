@@ -65,6 +65,24 @@ class Record(NamedTuple):
     last_at: datetime | None
 
 
+class Stranded(NamedTuple):
+    """What has not arrived at a sink that no file has any more.
+
+    Attributes:
+        deliveries: How many have failed and wait.
+        unread_since: The time of the first event that it had not read, naive UTC; None if it had read all.
+    """
+
+    deliveries: int
+    unread_since: datetime | None
+
+    def __str__(self) -> str:
+        told = [f"{self.deliveries} deliveries have not arrived there"] if self.deliveries else []
+        if self.unread_since is not None:
+            told.append(f"what was stored from {self.unread_since:%Y-%m-%d %H:%M:%S} UTC on was not read for it")
+        return " and ".join(told)
+
+
 class Backlog(NamedTuple):
     """What has not arrived at a sink.
 
@@ -209,16 +227,11 @@ def backlog(entities: Entities, name: str) -> Backlog | None:
         row = entities.sink.get(name=name)
         if row is None:
             return None
-        delivery, feed_event, cursor = entities.delivery, entities.feed_event, row.cursor_seq
+        delivery = entities.delivery
         waiting = count(d for d in delivery if d.sink == name and d.state == WAITING)
         dead = count(d for d in delivery if d.sink == name and d.state == DEAD)
         oldest = min(d.event_at for d in delivery if d.sink == name and d.state == WAITING)
-        unread = (
-            select((event.seq, event.at) for event in feed_event if event.seq > cursor and event.type != "kept")
-            .order_by(1)
-            .first()
-        )
-        times = [time for time in (oldest, unread and unread[1]) if time is not None]
+        times = [time for time in (oldest, _first_unread_at(entities, row.cursor_seq)) if time is not None]
         return Backlog(
             sorted(times)[0] if times else None,
             waiting,
@@ -233,14 +246,34 @@ def backlog(entities: Entities, name: str) -> Backlog | None:
         )
 
 
-def count_stranded(entities: Entities, names: Collection[str], holder: str) -> dict[str, int]:
-    """Return how many deliveries have not arrived at sinks with other names, unless another node has them."""
+def find_stranded(entities: Entities, names: Collection[str], holder: str) -> dict[str, Stranded]:
+    """Return what has not arrived at sinks with other names, unless another node has them."""
     with session(entities):
         now = database_time(entities)
         others = [row for row in entities.sink.select() if row.name not in names]
-        gone = [row.name for row in others if row.holder == holder or row.lease_until < now]
-        delivery = entities.delivery
-        return dict(select((d.sink, count()) for d in delivery if d.sink in gone)) if gone else {}
+        gone = {row.name: row for row in others if row.holder == holder or row.lease_until < now}
+        if not gone:
+            return {}
+        delivery, gone_names = entities.delivery, list(gone)
+        waiting = dict(select((d.sink, count()) for d in delivery if d.sink in gone_names))
+        found = {name: Stranded(waiting.get(name, 0), unread_since(entities, row)) for name, row in gone.items()}
+        return {name: stranded for name, stranded in found.items() if stranded != Stranded(0, None)}
+
+
+def unread_since(entities: Entities, sink: Any) -> datetime | None:
+    """Return when the first event was stored that a sink has not read though a node had it; None if there is none.
+
+    What was stored in the lease's last seconds is left out: whoever had it may have been gone. The caller holds the
+    session.
+    """
+    first_at = _first_unread_at(entities, sink.cursor_seq)
+    return first_at if first_at is not None and first_at <= had_until(sink) else None
+
+
+def had_until(sink: Any) -> datetime:
+    """Return when a sink's lease was renewed last, naive UTC."""
+    until: datetime = sink.lease_until
+    return until - timedelta(seconds=LEASE_S)
 
 
 def count_unread(entities: Entities, cursor: int) -> int:
@@ -317,6 +350,14 @@ def _keep(entities: Entities, sink: Any, result: Result, now: datetime) -> str:
             event_at=event.at, **values,
         )  # fmt: skip
     return DEAD if next_at is None else "failed"
+
+
+def _first_unread_at(entities: Entities, cursor: int) -> datetime | None:
+    """Return the time of the first event after a cursor; None if there is none."""
+    feed_event = entities.feed_event
+    query = select((event.seq, event.at) for event in feed_event if event.seq > cursor and event.type != "kept")
+    first: tuple[int, datetime] | None = query.order_by(1).first()
+    return None if first is None else first[1]
 
 
 def _number_before(entities: Entities, moment: datetime) -> int:

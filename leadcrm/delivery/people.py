@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from pony.orm import desc, select
 
-from leadcrm.crm.feed import FeedEvent
+from leadcrm.crm.feed import Feed, FeedEvent
 from leadcrm.crm.leads import Lead
 from leadcrm.database.clock import now_utc
 from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import session
-from leadcrm.delivery.ledger import WAITING, Backlog, backlog, count_unread
+from leadcrm.delivery.ledger import WAITING, Backlog, backlog, count_unread, had_until, unread_since
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.whereabouts import DROPPED, Fact, note
 
 CHANGED_AT_ONCE = 500
 """Deliveries of one transaction: on SQLite leads wait meanwhile."""
+
+NOBODY = "nobody"
+"""Who has a sink that was given up, until a node takes it."""
 
 _TEST_ID = UUID(int=0)
 
@@ -160,9 +165,18 @@ def hindrances(entities: Entities, sinks: Mapping[str, Sink], chosen: Chosen) ->
 
 
 def drop_deliveries(
-    entities: Entities, chosen: Chosen, *, after: UUID | None = None, seconds: float | None = None
+    entities: Entities,
+    chosen: Chosen,
+    *,
+    after: UUID | None = None,
+    seconds: float | None = None,
+    sinks: Mapping[str, Sink] = MappingProxyType({}),
 ) -> Changed:
-    """Give deliveries up. Takes, returns and raises what `retry_deliveries` does."""
+    """Give deliveries up, and what a sink had not read that is not among the sinks any more.
+
+    Takes, returns and raises what `retry_deliveries` does. `sinks` are those of the file; where there are none, nothing
+    can be said of it.
+    """
 
     def drop(rows: Sequence[Any]) -> None:
         dropped: dict[str, list[Fact]] = {}
@@ -175,7 +189,12 @@ def drop_deliveries(
                 sink.dropped += len(facts)
             note(entities, name, facts, DROPPED, now_utc())
 
-    return _change(entities, chosen, after, seconds, drop)
+    changed = _change(entities, chosen, after, seconds, drop)
+    name = chosen.sink
+    is_narrowed = bool(chosen.ids or chosen.state or chosen.since)
+    if changed.next is not None or name is None or is_narrowed or not sinks or name in sinks:
+        return changed
+    return changed._replace(number=changed.number + _give_up_unread(entities, name, seconds))
 
 
 def example_event() -> FeedEvent:
@@ -208,6 +227,34 @@ def _change(
         after = found[-1][0]
         if ends_at is not None and monotonic() > ends_at:
             return Changed(changed, after)
+
+
+def _give_up_unread(entities: Entities, name: str, seconds: float | None) -> int:
+    """Move a sink's cursor past what it had not read while a node had it, and return how many events that are."""
+    ends_at = None if seconds is None else monotonic() + seconds
+    feed, given_up = Feed(), 0
+    while ends_at is None or monotonic() < ends_at:
+        with session(entities):
+            row = entities.sink.get(name=name)
+            if row is None or unread_since(entities, row) is None:
+                break
+            cursor, until = row.cursor_seq, had_until(row)
+        page = feed.read(entities, cursor, limit=CHANGED_AT_ONCE, thin=True)
+        unread = [
+            Fact(event.seq, event.lead_id, event.type)
+            for event in takewhile(lambda event: event.at <= until, page.events)  # noqa: B023 - read at once
+        ]
+        if not unread:
+            break
+        with session(entities, writes=True):
+            row = entities.sink.get_for_update(name=name)
+            if row.cursor_seq == cursor:
+                # Whoever still delivers to it keeps nothing of that, and begins anew behind the cursor.
+                row.set(holder=NOBODY, cursor_seq=unread[-1].seq)
+                row.set(taken=row.taken + len(unread), dropped=row.dropped + len(unread))
+                note(entities, name, unread, DROPPED, now_utc())
+                given_up += len(unread)
+    return given_up
 
 
 def _find(entities: Entities, chosen: Chosen, after: UUID | None) -> list[tuple[UUID, str]]:

@@ -33,6 +33,7 @@ from leadcrm.delivery.ledger import (
     Result,
     backlog,
     enable,
+    find_stranded,
     hold_leases,
     pass_gap,
     record,
@@ -279,6 +280,38 @@ def test_deliveries_are_changed_in_pages_and_those_of_a_state_or_sink_alone(
     assert (document["unread"], document["failingSince"] is None) == (1, False)
     assert drop_deliveries(ledger.entities, Chosen(state="waiting")) == (3, None)
     assert (ledger.take().due, ledger.problems()) == ([], [])
+
+
+def test_what_a_sink_that_is_taken_out_has_not_read_is_told_until_it_is_given_up(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "CHANGED_AT_ONCE", 1)
+    sinks = {"other": Sink("other", "webhook", urlsplit("https://example.com"))}
+
+    def told() -> str:
+        return ", ".join(map(str, find_stranded(ledger.entities, ["other"], "a").values()))
+
+    ledger.rows.execute("UPDATE leads_feed SET at = '2024-01-15 10:30:00.000000'")
+    unread = "what was stored from 2024-01-15 10:30:00 UTC on was not read for it"
+    assert told() == unread
+    # Another node may deliver to it, as what has no file may.
+    assert find_stranded(ledger.entities, ["other"], "b") == {}
+    for kept in ({}, {NAME: sinks["other"]}):
+        assert drop_deliveries(ledger.entities, Chosen(sink=NAME), sinks=kept).number == 0
+    ledger.deal(ledger.take(), FAILURE)
+    assert told() == f"1 deliveries have not arrived there and {unread}"
+    assert drop_deliveries(ledger.entities, Chosen(sink=NAME, state="dead"), sinks=sinks).number == 0
+    # Of what is stored when nobody has it nothing is said.
+    later = submission(b"{}")
+    keep(ledger.database, [later])
+    assert drop_deliveries(ledger.entities, Chosen([], NAME), sinks=sinks).number == 3
+    assert (told(), ledger.problems()) == ("", [])
+    with pytest.raises(LeaseLost):
+        ledger.take()
+    # Put back, it goes on with what came since.
+    ledger.turn_clock(minutes=1)
+    assert hold_leases(ledger.entities, [NAME], "b", now_utc()) == {NAME}
+    assert [str(event.lead_id) for event in ledger.take("b").fresh] == [later.id]
 
 
 def test_what_a_sink_has_not_read_is_not_pruned_and_a_gap_is_told(ledger: Ledger) -> None:

@@ -222,7 +222,8 @@ DROP = Route(
     "drop_deliveries",
     "Give deliveries up",
     _CHANGED,
-    "Those that `POST /api/deliveries/retry` would try again. Their events never arrive at the sink.",
+    "Those that `POST /api/deliveries/retry` would try again. Their events never arrive at the sink. Of a sink alone "
+    "that SINKS_FILE does not have any more, what it had not read is given up as well.",
     (ACTOR,),
     _CHOSEN,
     right=Right.OPERATE,
@@ -274,7 +275,12 @@ class SinkRoutes:
 
     async def drop(self, call: Call) -> HTTPResponse:
         """Give up."""
-        return await self._change(call, "dropped", drop_deliveries)
+        sinks = self._sinks
+        if sinks is None:
+            return await self._change(call, "dropped", drop_deliveries)
+        return await self._change(
+            call, "dropped", lambda *given, **more: drop_deliveries(*given, **more, sinks=sinks.now())
+        )
 
     async def _change(self, call: Call, what: str, change: Callable[..., Changed]) -> HTTPResponse:
         chosen, after = call.body
