@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlunsplit
@@ -22,6 +23,9 @@ MAX_TELEGRAM = 4_096
 
 MAX_SLACK = 40_000
 """Characters after which Slack cuts a text (https://docs.slack.dev/reference/methods/chat.postMessage)."""
+
+_PART_OF_ENTITY = re.compile(r"&\w*…\Z")
+"""What a cut leaves of an escaped character: every other `&` has its semicolon."""
 
 _BITRIX_METHOD = "crm.lead.add.json"
 
@@ -52,8 +56,8 @@ def make_message(sink: Sink, event: FeedEvent, now: datetime | None = None) -> M
         return Message(path, {**headers, **signature_headers(sink, event, body, now)}, body)
     if sink.kind == "slack":
         # https://docs.slack.dev/messaging/formatting-message-text: these three are special.
-        text = _cut(text_of(sink, event), MAX_SLACK).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        return Message(path, headers, encode({"text": text}))
+        text = text_of(sink, event).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return Message(path, headers, encode({"text": _PART_OF_ENTITY.sub("…", _cut(text, MAX_SLACK))}))
     if sink.kind == "telegram":
         document = {"chat_id": parse_qs(sink.url.query)["chat_id"][0], "text": _cut(text_of(sink, event), MAX_TELEGRAM)}
         return Message(f"{base}/bot{sink.secrets[0].decode()}/sendMessage", headers, encode(document))

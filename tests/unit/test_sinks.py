@@ -424,6 +424,11 @@ def test_texts_of_people_are_put_in_and_nothing_else(receiver: Receiver) -> None
     deliver(sink_of(f"kind = 'slack'\nurl = '{receiver.url}/slack'\n{text}"), event)
     (request,) = receiver.received["/slack"]
     assert request.document == {"text": "{email} &lt;b&gt; "}
+    # Slack cuts what it is sent, in the middle of an escaped character as well.
+    for length in range(5):
+        long = event._replace(lead=event.lead._replace(first_name="x" * length + "&" * 10_000, last_name=None))
+        body = make_message(sink_of("kind = 'slack'\nurl = 'https://a.example/'\ntext = '{firstName}'"), long).body
+        assert json.loads(body)["text"] == "x" * length + "&amp;" * 7_999 + "…"
     # Telegram refuses what is longer or empty.
     lead = event.lead._replace(first_name="\N{GRINNING FACE}" * 4_096, phone=" ")
     for name, text in (("firstName", "\N{GRINNING FACE}" * 2_047 + "…"), ("phone", f"lead.created {event.lead_id}")):
