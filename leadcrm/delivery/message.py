@@ -80,7 +80,7 @@ def text_of(sink: Sink, event: FeedEvent) -> str:
     """Return the text for people; what is unknown is left out."""
     values: dict[str, Any] = {
         "type": f"lead.{event.type}",
-        "at": event.at.isoformat(" ", "seconds"),
+        "at": event.at,
         "id": event.lead_id,
     }
     if event.lead is not None:
@@ -88,6 +88,8 @@ def text_of(sink: Sink, event: FeedEvent) -> str:
 
     def value_of(name: str) -> str:
         value = values.get(name)
+        if isinstance(value, datetime):
+            return f"{value.isoformat(' ', 'seconds')} UTC"
         return "" if value is None else str(value)
 
     text = PLACEHOLDER.sub(lambda match: value_of(match[1]), sink.text or DEFAULT_TEXT)

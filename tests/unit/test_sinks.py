@@ -424,6 +424,11 @@ def test_texts_of_people_are_put_in_and_nothing_else(receiver: Receiver) -> None
     deliver(sink_of(f"kind = 'slack'\nurl = '{receiver.url}/slack'\n{text}"), event)
     (request,) = receiver.received["/slack"]
     assert request.document == {"text": "{email} &lt;b&gt; "}
+    # A time is told with its zone, to the second.
+    at = datetime(2026, 1, 15, 10, 30, 0, 123_456)
+    told = event._replace(at=at, lead=event.lead._replace(created_at=at - timedelta(hours=2)))
+    body = make_message(sink_of("kind = 'slack'\nurl = 'https://a.example/'\ntext = '{createdAt}, {at}'"), told).body
+    assert json.loads(body)["text"] == "2026-01-15 08:30:00 UTC, 2026-01-15 10:30:00 UTC"
     # Slack cuts what it is sent, in the middle of an escaped character as well.
     for length in range(5):
         long = event._replace(lead=event.lead._replace(first_name="x" * length + "&" * 10_000, last_name=None))
