@@ -129,11 +129,40 @@ def _connect(destination: Destination) -> OpenConnection:
     raise failure
 
 
+class _Head:
+    """The lines of a head, of which the last is empty, but for its end, unless the connection has ended."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.last_line = b""
+
+    def readline(self, limit: int) -> bytes:
+        self.last_line = self._stream.readline(limit)
+        return self.last_line
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 class _Answer(http.client.HTTPResponse):
     """The final answer: what a receiver says before it, such as 103, would else be taken for the answer.
 
-    The one that follows would then be taken for that of the next request.
+    The one that follows would then be taken for that of the next request. And of one that ends within its head nobody
+    knows what it would have been (RFC 9112, section 8).
     """
+
+    def begin(self) -> None:
+        stream = self.fp
+        head: Any = _Head(stream)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            # A status that is none has closed it.
+            if self.fp is head:
+                self.fp = stream
+        if not head.last_line:
+            raise http.client.IncompleteRead(b"")
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:

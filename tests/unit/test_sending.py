@@ -90,6 +90,26 @@ def test_an_answer_counts_that_comes_before_the_request_was_read_but_is_no_conse
 
 
 @pytest.mark.parametrize(
+    ("head", "fault"),
+    [
+        ("HTTP/1.1 200 OK", "IncompleteRead"),
+        ("HTTP/1.1 200 OK\r\n", "IncompleteRead"),
+        ("HTTP/1.1 200 OK\r\ncontent-le", "IncompleteRead"),
+        ("HTTP/1.1 410 ", "IncompleteRead"),
+        ("hello", "BadStatusLine"),
+    ],
+)
+def test_an_answer_that_ends_within_its_head_is_none(head: str, fault: str) -> None:
+    def begin_to_answer(connection: socket.socket) -> None:
+        connection.recv(100_000)
+        connection.sendall(head.encode())
+
+    with listening(begin_to_answer) as port:
+        attempt = deliver(sink_of(f"url = 'http://127.0.0.1:{port}/'"), example_event(), Connections())
+    assert attempt == Attempt(None, f"it did not answer as HTTP does: {fault}")
+
+
+@pytest.mark.parametrize(
     ("kind", "body", "is_taken"),
     [
         ("slack", b"ok", True),
