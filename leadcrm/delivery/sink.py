@@ -62,4 +62,5 @@ class Sink:
             return self.kind == "webhook" and not self.only
         if lead.is_test and not self.tests:
             return False
-        return all(getattr(lead, column) in values for column, values in self.only.items())
+        # As in the filter of the API, an empty value means none.
+        return all((getattr(lead, column) or "") in values for column, values in self.only.items())

@@ -417,6 +417,23 @@ def serve_mail(listener: socket.socket, said: list[str]) -> None:
             answer("250 ok")
 
 
+@pytest.mark.parametrize(
+    ("only", "assigned_to", "is_wanted"),
+    [
+        ("['anna']", "anna", True),
+        ("['anna']", None, False),
+        ("['anna']", "Anna", False),
+        ("''", None, True),
+        ("['', 'anna']", "", True),
+        ("''", "anna", False),
+    ],
+)
+def test_an_empty_value_means_none(only: str, assigned_to: str | None, is_wanted: bool) -> None:
+    sink = sink_of(f"url = 'https://a.example/'\ntests = true\nonly = {{ assignedTo = {only} }}")
+    event: Any = example_event()
+    assert sink.wants(event._replace(lead=event.lead._replace(assigned_to=assigned_to))) is is_wanted
+
+
 def test_texts_of_people_are_put_in_and_nothing_else(receiver: Receiver) -> None:
     event: Any = example_event()
     event = event._replace(lead=event.lead._replace(first_name="{email}", last_name="<b>"))
