@@ -47,12 +47,14 @@ class FeedPage(NamedTuple):
     """Some events in order.
 
     Attributes:
-        next: The number to go on from.
+        next: The number to go on from, that of the last event.
+        passed: Up to where nothing is left out; requests that became no lead have numbers too.
         until: Up to where the feed could be read.
     """
 
     events: list[FeedEvent]
     next: int
+    passed: int
     until: int
 
 
@@ -90,7 +92,8 @@ class Feed:
             # After the rows: they may have been pruned meanwhile.
             after = self._checked(entities, after)
             events = complete_events(entities, rows, thin=thin)
-        return FeedPage(events, events[-1].seq if events else after, settled)
+        next = events[-1].seq if events else after
+        return FeedPage(events, next, next if len(events) == limit else max(next, settled), settled)
 
     def begin(self, entities: Entities, after: int | None) -> int:
         """Find out what is settled, and return the number to read on from. Opens sessions of its own.

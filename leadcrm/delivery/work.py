@@ -85,8 +85,7 @@ def take_work(
         )
         retries = complete_events(entities, [row for row in due if row[0] not in under_way][:limit])
     page = feed.read(entities, cursor, limit=limit)
-    # Requests that became no lead have numbers too: a page that is not full has read past them.
-    return Work(retries, page.events, page.next if len(page.events) == limit else max(page.next, page.until))
+    return Work(retries, page.events, page.passed)
 
 
 def read_wish(entities: Entities, name: str, holder: str, last_at: datetime | None) -> Wish:

@@ -20,6 +20,7 @@ from leadcrm.web.crm import api, export, stream, watch
 from leadcrm.web.crm.caller import Caller
 from leadcrm.web.crm.declarations import Call
 from leadcrm.web.crm.export import ExportRoutes
+from leadcrm.web.crm.feed import FeedRoutes
 from leadcrm.web.crm.readers import Readers, TooBusy
 from leadcrm.web.crm.stream import StreamRoutes
 from leadcrm.web.crm.watch import FeedWatch
@@ -166,3 +167,34 @@ def test_a_listener_that_comes_back_goes_on_where_he_was_and_gets_each_lead_once
     assert [lines[0] for lines in events] == [f"id: {seq}" for seq in range(4, LEADS + 1)]
     assert {lines[1] for lines in events} == {"event: lead.created"}
     assert [json.loads(lines[2][6:])["lead"]["marker"] for lines in events] == [str(n) for n in range(3, LEADS)]
+
+
+def test_requests_that_became_no_lead_are_passed_once(
+    routes: StreamRoutes, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(database, [submission(b"bad") for _ in range(3)])
+    read_after: list[int] = []
+    read = Feed.read
+
+    def note(self: Feed, entities: Any, after: int, **how: Any) -> Any:
+        page = read(self, entities, after, **how)
+        read_after.append(after)
+        return page
+
+    monkeypatch.setattr(Feed, "read", note)
+    client = Client(last_event_id=LEADS, stops_after=3)
+    asyncio.run(asyncio.wait_for(routes.listen(client.call), 20))
+    assert (read_after[:2], set(read_after[2:])) == ([LEADS, LEADS], {LEADS + 3})
+
+    async def poll() -> Any:
+        call = replace(client.call, parameters=defaultdict(lambda: None, {"after": LEADS, "wait": 20}))
+        client.app.config.KEEP_ALIVE = True
+        polling = asyncio.ensure_future(FeedRoutes(FeedWatch(Readers(url_of(database)), Feed())).read(call))
+        await until(lambda: LEADS in read_after, "the first reading")
+        await asyncio.to_thread(keep, database, [submission(b"{}")])
+        return json.loads((await polling).body)
+
+    read_after.clear()
+    page = asyncio.run(asyncio.wait_for(poll(), 20))
+    assert ([event["seq"] for event in page["events"]], page["next"]) == ([LEADS + 4], LEADS + 4)
+    assert read_after == [LEADS, LEADS + 3]

@@ -92,7 +92,9 @@ class FeedRoutes:
         try:
             while not page.events and (left := ends_at - monotonic()) > 0 and not ends(call.request):
                 await self._watch.wait(page.until, left, call.request)
-                page, document = await read(page.next, shared=True)
+                page, later = await read(page.passed, shared=True)
+                if page.events:
+                    document = later
         finally:
             self._watch.leave()
         return json_response(200, document)

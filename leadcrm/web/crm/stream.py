@@ -101,7 +101,7 @@ class StreamRoutes:
             piece, until, is_full = b"", after, False
             try:
                 page, piece = await self._watch.read(after, _encode, limit=MAX_EVENTS, shared=True)
-                after, until, is_full = page.next, page.until, len(page.events) == MAX_EVENTS
+                after, until, is_full = page.passed, page.until, len(page.events) == MAX_EVENTS
             except FeedGone as error:
                 await response.send(b"event: gone\ndata: %s\n\n" % encode({"oldest": error.oldest}))
                 return
