@@ -264,6 +264,31 @@ def test_keys_change_the_lead_that_is_shown(studio: Studio) -> None:
     expect(studio.page.locator("#drawer")).to_be_hidden()
 
 
+@pytest.mark.parametrize("control", ["link", "checkbox"])
+def test_keys_change_the_lead_whose_row_has_the_focus(studio: Studio, control: str) -> None:
+    marker = f"focused {control}"
+    ids = [studio.post(lastName=f"Focus{number}", marker=marker) for number in range(3)]
+    studio.sign_in(f"?marker={marker}")
+    rows = studio.page.locator("tr[data-id]")
+    expect(rows).to_have_count(3)
+    studio.page.keyboard.press("j")
+    expect(rows.filter(has_text="Focus2").get_by_role("link", name="Focus2")).to_be_focused()
+    if control == "link":
+        rows.filter(has_text="Focus0").get_by_role("link", name="Focus0").focus()
+    else:
+        rows.filter(has_text="Focus0").get_by_role("checkbox").check()
+        expect(rows.filter(has_text="Focus0").get_by_role("checkbox")).to_be_checked()
+    expect(studio.page.locator("tr[data-current]")).to_contain_text("Focus0")
+    studio.page.keyboard.press("e")
+    expect(studio.page.locator(".chooser")).to_contain_text("Status of Focus0")
+    studio.choose("called")
+    expect(rows.filter(has_text="Focus0")).to_contain_text("called")
+    statuses = [studio.ask("GET", f"/api/leads/{lead_id}")["lead"]["status"] for lead_id in ids]
+    assert statuses == ["called", "new", "new"]
+    studio.page.keyboard.press("k")
+    expect(rows.filter(has_text="Focus1").get_by_role("link", name="Focus1")).to_be_focused()
+
+
 def test_rows_that_are_no_answer_are_marked_until_the_answer_comes(studio: Studio) -> None:
     studio.post(lastName="Olderanswer", marker="answer")
     studio.sign_in("?marker=answer")

@@ -276,6 +276,9 @@ const SHORTCUTS = {
 	5: () => place.visit("?view=sinks"),
 };
 
+// Where letters are typed they are no shortcuts. A box that is checked takes none.
+const TYPED = 'input:not([type="checkbox"]), textarea';
+
 const NEEDED_RIGHTS = { n: "work", x: "bulk", E: "bulk", A: "bulk", 4: "operate", 5: "operate" };
 
 function pressKey(event) {
@@ -283,11 +286,11 @@ function pressKey(event) {
 	const isStudioOpen = views && !byId("studio").hidden && !document.querySelector("dialog[open]");
 	if (!isStudioOpen || event.metaKey || event.ctrlKey || event.altKey) return;
 	if (key === "Escape") {
-		if (target.matches("input, textarea")) target.blur();
+		if (target.matches(TYPED)) target.blur();
 		else if (place.open) place.go({ open: null });
 		return;
 	}
-	if (target.matches("input, select, textarea")) return;
+	if (target.matches(`${TYPED}, select`)) return;
 	// Enter on a control belongs to that control.
 	if (key === "Enter" && target.closest("a, button, summary")) return;
 	if (NEEDED_RIGHTS[key] && !session.may(NEEDED_RIGHTS[key])) return;

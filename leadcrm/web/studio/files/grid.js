@@ -14,7 +14,7 @@ export class Grid {
 		Object.assign(this, { rows, cells, more, open, empty });
 		this.above = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
 		this.below = this.above.cloneNode(true);
-		this.body = h("tbody", { role: "rowgroup" });
+		this.body = h("tbody", { role: "rowgroup", onfocusin: (event) => this.follow(event.target) });
 		this.head = h("tr", { role: "row" });
 		this.setColumns(columns);
 		const table = { class: "grid", "data-kind": kind, role: "table", "aria-label": label, "aria-rowcount": "-1" };
@@ -74,7 +74,9 @@ export class Grid {
 		const rows = items.slice(first, last).map((item, index) => this.drawRow(item, first + index));
 		this.note.replaceChildren(...(items.length || hasMore ? [] : [this.empty()]));
 		this.body.replaceChildren(...(first ? [this.above] : []), ...rows, this.below);
+		this.isRefocusing = true;
 		refocus();
+		this.isRefocusing = false;
 		if (hasMore && !this.isPrinted && last > items.length - FETCH_AHEAD_ROWS) this.fetch();
 	}
 
@@ -86,6 +88,14 @@ export class Grid {
 		return () => {
 			this.body.querySelector(`tr[data-id="${id}"] [data-control="${control}"]`)?.focus({ preventScroll: true });
 		};
+	}
+
+	// Keys act on the row that has the focus. It is marked as it is: drawn anew, it would be gone before a click has ended.
+	follow(focused) {
+		const row = focused.closest("tr");
+		if (this.isRefocusing || row.hasAttribute("data-current")) return;
+		this.rows.current = this.rows.items.findIndex((item) => item.id === row.dataset.id);
+		for (const each of this.body.children) each.toggleAttribute("data-current", each === row);
 	}
 
 	drawRow(item, index) {
