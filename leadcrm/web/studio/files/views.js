@@ -1,7 +1,6 @@
 // Views of the leads by one click, each with its number of leads.
 
 import { api, session } from "./api.js";
-import { tell } from "./attention.js";
 import { h, notice } from "./dom.js";
 import { dayOf, formatNumber } from "./format.js";
 import { place } from "./place.js";
@@ -73,11 +72,14 @@ export class ViewTabs {
 		this.countedAt = Date.now();
 		const dueQuery = queryOf(DUE);
 		const before = this.counts.get(dueQuery)?.leads;
+		let tell;
 		try {
 			const filters = viewsOf(session.actor, new Date()).map(({ filter }) => filter);
 			const own = saved.views.map(({ query }) => filterOf(query));
 			const counted = [...filters, ...own.filter((filter) => !filter.some(([name]) => name === "q"))];
-			const counts = await Promise.all(counted.map((filter) => api.count(filter)));
+			const asked = Promise.all(counted.map((filter) => api.count(filter)));
+			const [counts, attention] = await Promise.all([asked, import("./attention.js")]);
+			tell = attention.tell;
 			this.counts = new Map(counted.map((filter, index) => [queryOf(filter), counts[index]]));
 		} catch {
 			// The rows themselves tell that the server is away.
