@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { api, session } from "../../leadcrm/web/studio/files/api.js";
-import { json, reset, server } from "./browser.js";
+import { json, listeners, reset, server } from "./browser.js";
 
 beforeEach(() => {
 	reset();
@@ -11,7 +11,7 @@ beforeEach(() => {
 test("the token is in the tab's storage alone and in a header, never in an address", async () => {
 	await api.leads([["q", "a"]]);
 	assert.deepEqual([...localStorage.items.values()], ["Jānis"]);
-	assert.deepEqual([...sessionStorage.items.values()], ["the-token"]);
+	assert.deepEqual([...sessionStorage.items.values()], ["the-token", "Jānis"]);
 	assert.equal(server.requests[0].headers.authorization, "Bearer the-token");
 	assert.equal(server.requests[0].path, "api/leads?q=a");
 });
@@ -20,6 +20,30 @@ test("signing out forgets the token and keeps the name", () => {
 	session.end();
 	assert.deepEqual([session.token, session.actor], [null, "Jānis"]);
 	assert.equal(sessionStorage.items.size, 0);
+});
+
+test("another tab's name changes nobody's name here, and a new tab begins with the last one", async () => {
+	session.who = { name: null, role: null, rights: ["work"] };
+	localStorage.setItem("leadcrm.actor", "Anna");
+	await api.changeMany(["a"], { status: "won" });
+	assert.deepEqual([session.actor, server.requests[0].headers["X-Actor"]], ["Jānis", "J%C4%81nis"]);
+	sessionStorage.items.clear();
+	assert.equal(session.actor, "Anna");
+});
+
+test("a tab that relies on the cookie is told that another tab has changed it", () => {
+	const told = [];
+	session.whenChangedElsewhere(() => told.push(session.actor));
+	const change = (key) => listeners.get("storage")({ key });
+	change("leadcrm.kept");
+	assert.deepEqual(told, []);
+	session.keep();
+	change("leadcrm.views");
+	assert.deepEqual(told, []);
+	change("leadcrm.kept");
+	// As where all is cleared.
+	change(null);
+	assert.deepEqual(told, ["Jānis", "Jānis"]);
 });
 
 test("a browser that stays signed in has no token, and sends the header beside its cookie", async () => {
@@ -32,6 +56,15 @@ test("a browser that stays signed in has no token, and sends the header beside i
 	assert.deepEqual([session.may("work"), session.may("export")], [true, false]);
 	session.end();
 	assert.deepEqual([session.isOpen, session.may("work")], [false, false]);
+});
+
+test("a token that is refused in one tab signs no other tab out, which has the cookie", () => {
+	session.keep();
+	session.begin("a-wrong-token", "Jānis");
+	session.end();
+	assert.deepEqual([session.token, session.isOpen], [null, true]);
+	session.end({ inBrowser: true });
+	assert.equal(session.isOpen, false);
 });
 
 test("the person's name is sent with a change, encoded for a header", async () => {

@@ -71,7 +71,11 @@ globalThis.history = {
 	},
 };
 
+/** What the window calls back, by the name of the event. */
+export const listeners = new Map();
+
 globalThis.addEventListener = (name, callback) => {
+	listeners.set(name, callback);
 	if (name === "popstate") addressBar.onPop = callback;
 };
 

@@ -18,6 +18,9 @@ export class ApiError extends Error {
 
 let onUnauthorized = () => {};
 
+/** The name that was typed in this tab, else in this browser: tabs may be signed in as different people. */
+const typedName = () => sessionStorage.getItem(ACTOR) ?? localStorage.getItem(ACTOR) ?? "";
+
 export const session = {
 	get token() {
 		return sessionStorage.getItem(TOKEN);
@@ -32,26 +35,33 @@ export const session = {
 	},
 	set who(who) {
 		sessionStorage.setItem(WHO, JSON.stringify(who));
+		sessionStorage.setItem(ACTOR, typedName());
 	},
 	/** The name for histories and assignments. */
 	get actor() {
-		return this.who?.name ?? (localStorage.getItem(ACTOR) || "");
+		return this.who?.name ?? typedName();
 	},
 	may(right) {
 		return Boolean(this.who?.rights.includes(right));
 	},
 	begin(token, actor) {
 		sessionStorage.setItem(TOKEN, token);
-		localStorage.setItem(ACTOR, actor);
+		for (const storage of [sessionStorage, localStorage]) storage.setItem(ACTOR, actor);
 	},
 	/** From now on the cookie stands in for the token. */
 	keep() {
 		sessionStorage.removeItem(TOKEN);
-		localStorage.setItem(KEPT, "yes");
+		// Never the same text again: that would be no change, of which other tabs are told.
+		localStorage.setItem(KEPT, String(Date.now()));
 	},
-	end() {
-		for (const key of [TOKEN, WHO]) sessionStorage.removeItem(key);
-		localStorage.removeItem(KEPT);
+	/** Call back when another tab has changed who the cookie, on which this tab relies, stands for. */
+	whenChangedElsewhere(callback) {
+		addEventListener("storage", ({ key }) => (key === KEPT || key === null) && !this.token && callback());
+	},
+	/** Forget who was signed in: in this tab, and in the browser where the tab relied on the cookie. */
+	end({ inBrowser = !this.token } = {}) {
+		for (const key of [TOKEN, WHO, ACTOR]) sessionStorage.removeItem(key);
+		if (inBrowser) localStorage.removeItem(KEPT);
 	},
 	whenUnauthorized(callback) {
 		onUnauthorized = callback;

@@ -143,7 +143,7 @@ function begin() {
 	byId("sign-in").hidden = true;
 	byId("studio").hidden = false;
 	showWho();
-	if (!views) makeViews();
+	makeViews();
 	let isShown = false;
 	const known = loadChoices();
 	const showOnce = async () => {
@@ -203,12 +203,13 @@ async function resume() {
 }
 
 function askForToken(message = "") {
+	const { actor } = session;
 	session.end();
 	byId("studio").hidden = true;
 	byId("sign-in").hidden = false;
 	byId("sign-in-error").hidden = !message;
 	byId("sign-in-error").textContent = message;
-	byId("actor").value = session.actor;
+	byId("actor").value = actor;
 	byId("token").value = "";
 	byId("token").focus();
 }
@@ -216,6 +217,7 @@ function askForToken(message = "") {
 async function signIn(event) {
 	event.preventDefault();
 	const token = byId("token").value;
+	session.begin(token.trim(), byId("actor").value.trim());
 	// A header cannot hold other characters: the browser would not even send the request.
 	if (/[^\x20-\x7e]/.test(token)) {
 		askForToken(WRONG_TOKEN);
@@ -223,14 +225,15 @@ async function signIn(event) {
 	}
 	const button = event.target.querySelector("button");
 	button.disabled = true;
-	session.begin(token.trim(), byId("actor").value.trim());
 	try {
 		session.who = await api.whoAmI();
 		if (byId("keep").checked) {
 			await api.staySignedIn();
 			session.keep();
 		}
-		begin();
+		// What an earlier person left, and what came while nobody was signed in, is not to be told apart.
+		if (views) location.reload();
+		else begin();
 	} catch (error) {
 		askForToken(/wrong/.test(error.message) ? WRONG_TOKEN : error.message);
 	}
@@ -240,7 +243,7 @@ async function signIn(event) {
 async function signOut() {
 	// Where the server is away, the cookie ends with its time.
 	await api.signOut().catch(() => {});
-	session.end();
+	session.end({ inBrowser: true });
 	location.reload();
 }
 
@@ -302,6 +305,7 @@ function pressKey(event) {
 traffic.whenSlow((isSlow) => {
 	byId("slow").hidden = !isSlow;
 });
+session.whenChangedElsewhere(() => views && location.reload());
 session.whenUnauthorized((message) => byId("sign-in").hidden && askForToken(message));
 byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
