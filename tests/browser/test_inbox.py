@@ -61,6 +61,13 @@ def test_a_request_is_corrected_and_becomes_a_lead_that_says_who_did_it(studio: 
     drawer.get_by_role("button", name="Make the lead").click()
     expect(drawer.get_by_role("alert")).to_contain_text("Still invalid")
     body.fill('{"email":"corrected@example.com","lastName":"Corrected"}')
+    # What is typed stays where the drawer is drawn anew, and where the page is.
+    drawer.get_by_role("button", name="Replay").click()
+    expect(page.locator(".notice")).to_contain_text("Still invalid")
+    expect(drawer.get_by_role("alert")).to_be_hidden()
+    expect(body).to_have_value('{"email":"corrected@example.com","lastName":"Corrected"}')
+    page.reload()
+    expect(body).to_have_value('{"email":"corrected@example.com","lastName":"Corrected"}')
     drawer.get_by_role("button", name="Make the lead").click()
     expect(drawer.get_by_role("heading", name="Corrected", exact=True)).to_be_visible()
     expect(drawer.get_by_label("History")).to_contain_text("The body was corrected to")

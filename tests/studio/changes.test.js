@@ -48,6 +48,20 @@ test("another person's change of the same field is not overwritten, and is told"
 	assert.equal((await changeLead(done.lead, { status: "won" })).isSaved, true);
 });
 
+test("what somebody else has saved is told as it reads", async () => {
+	const cases = [
+		["callAt", "2026-12-24T09:00:00Z", "24 Dec 2026, "],
+		["callAt", null, "“none”"],
+		["email", null, "“none”"],
+		["assignedTo", null, "“nobody”"],
+	];
+	for (const [field, theirs, told] of cases) {
+		serve({ ...later, [field]: theirs });
+		const done = await changeLead({ ...lead, [field]: "before" }, { [field]: "mine" });
+		assert.ok(done.message.includes(told), `${field}: ${done.message}`);
+	}
+});
+
 test("two people who make the same change do not disturb each other", async () => {
 	serve({ ...later, status: "won" });
 	assert.equal((await changeLead(lead, { status: "won" })).isSaved, true);

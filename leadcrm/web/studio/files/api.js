@@ -7,6 +7,8 @@ const TOKEN = "leadcrm.token";
 const ACTOR = "leadcrm.actor";
 const KEPT = "leadcrm.kept";
 const WHO = "leadcrm.who";
+/** Where drafts.js keeps what is typed. */
+export const DRAFTS = "leadcrm.drafts";
 
 export class ApiError extends Error {
 	constructor(status, document) {
@@ -58,7 +60,7 @@ export const session = {
 	whenChangedElsewhere(callback) {
 		addEventListener("storage", ({ key }) => (key === KEPT || key === null) && !this.token && callback());
 	},
-	/** Forget who was signed in: in this tab, and in the browser where the tab relied on the cookie. */
+	/** Forget who was signed in: in this tab, and in the browser where the tab relied on the cookie. Drafts stay. */
 	end({ inBrowser = !this.token } = {}) {
 		for (const key of [TOKEN, WHO, ACTOR]) sessionStorage.removeItem(key);
 		if (inBrowser) localStorage.removeItem(KEPT);

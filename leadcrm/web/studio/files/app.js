@@ -1,6 +1,6 @@
 // The studio: signing in, the views, the drawer beside them, the keyboard and live updates.
 
-import { api, session, traffic } from "./api.js";
+import { api, DRAFTS, session, traffic } from "./api.js";
 import { choices } from "./changes.js";
 import { closeChooser } from "./chooser.js";
 import { byId, h, notice } from "./dom.js";
@@ -244,6 +244,7 @@ async function signOut() {
 	// Where the server is away, the cookie ends with its time.
 	await api.signOut().catch(() => {});
 	session.end({ inBrowser: true });
+	sessionStorage.removeItem(DRAFTS);
 	location.reload();
 }
 

@@ -1,8 +1,15 @@
 // Changing leads without overwriting another person's change, and taking a change back.
 
 import { api, session } from "./api.js";
+import { longTime } from "./format.js";
 
 const MAX_MERGES = 5;
+
+const NOTHING = { assignedTo: "nobody" };
+
+/** How a value of a lead's field reads. */
+export const valueText = (field, value) =>
+	field === "callAt" && value ? longTime(value) : value || NOTHING[field] || "none";
 
 const NOBODY = { value: null, label: "nobody" };
 
@@ -60,7 +67,7 @@ export async function changeLead(lead, changes) {
 			choices.learn([seen]);
 			const contested = Object.keys(changes).find((name) => seen[name] !== lead[name] && seen[name] !== changes[name]);
 			if (contested || merges === MAX_MERGES) {
-				const theirs = contested ? `: it is “${seen[contested] ?? "nobody"}” now` : "";
+				const theirs = contested ? `: it is “${valueText(contested, seen[contested])}” now` : "";
 				return { lead: seen, isSaved: false, message: `Somebody else has changed this lead${theirs}.` };
 			}
 		}

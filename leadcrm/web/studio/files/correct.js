@@ -3,6 +3,7 @@
 import { session } from "./api.js";
 import { changeLead } from "./changes.js";
 import { button, h } from "./dom.js";
+import { draftOf } from "./drafts.js";
 import { takeBack } from "./edit.js";
 import { LABELS } from "./place.js";
 import { offerUndo } from "./undo.js";
@@ -10,9 +11,6 @@ import { offerUndo } from "./undo.js";
 const MAX_CHARS = 320;
 const CORRECTABLE = ["firstName", "lastName", "email", "phone", "country", "lang"];
 const OTHERS = ["ip", "offer", "marker", "sourcetype", "domain", "creo", "click_id", "description"];
-
-// What is typed, by lead and field: it stays until it is saved or given up, whatever is drawn meanwhile.
-const drafts = new Map();
 
 /** The fields of a lead. `events` tell what was sent where it was corrected, `redraw` shows a field that is edited. */
 export function fieldsSection(lead, events, { redraw, onChanged }) {
@@ -39,12 +37,12 @@ export function sentValue(lead, name, events) {
 }
 
 function correctable(lead, name, events, reactions) {
-	const key = `${lead.id}/${name}`;
+	const draft = draftOf(lead, name);
 	const mayCorrect = session.may("work");
-	if (mayCorrect && drafts.has(key)) return editor(lead, name, reactions);
+	if (mayCorrect && draft.text !== undefined) return editor(lead, name, reactions);
 	const label = `Correct ${LABELS[name].toLowerCase()}`;
 	const open = () => {
-		drafts.set(key, lead[name] ?? "");
+		draft.type(lead[name] ?? "");
 		reactions.redraw(`correct-${name}`);
 	};
 	const sent = sentValue(lead, name, events);
@@ -62,13 +60,13 @@ function correctable(lead, name, events, reactions) {
 }
 
 function editor(lead, name, { redraw, onChanged }) {
-	const key = `${lead.id}/${name}`;
+	const draft = draftOf(lead, name);
 	const input = h("input", {
-		value: drafts.get(key),
+		value: draft.text,
 		maxlength: MAX_CHARS,
 		"aria-label": LABELS[name],
 		"data-control": `correct-${name}`,
-		oninput: () => drafts.set(key, input.value),
+		oninput: () => draft.type(input.value),
 		onkeydown: (event) => {
 			if (event.key === "Enter") save();
 			else if (event.key === "Escape") end();
@@ -80,7 +78,7 @@ function editor(lead, name, { redraw, onChanged }) {
 	const fault = h("span", { class: "error", role: "alert" });
 
 	function end() {
-		drafts.delete(key);
+		draft.end();
 		redraw(`correct-${name}`);
 	}
 
@@ -90,17 +88,19 @@ function editor(lead, name, { redraw, onChanged }) {
 			end();
 			return;
 		}
+		const { seen } = draft;
 		input.readOnly = true;
-		const done = await changeLead(lead, { [name]: value });
+		const done = await changeLead(seen, { [name]: value });
 		input.readOnly = false;
 		if (!done.isSaved) {
 			fault.textContent = done.message;
+			if (done.lead) draft.tell(done.lead);
 			return;
 		}
-		drafts.delete(key);
+		draft.end();
 		onChanged(done.lead);
 		redraw(`correct-${name}`);
-		offerUndo("Corrected", () => takeBack(done.lead, { [name]: lead[name] }, onChanged));
+		offerUndo("Corrected", () => takeBack(done.lead, { [name]: seen[name] }, onChanged));
 	}
 
 	return h(

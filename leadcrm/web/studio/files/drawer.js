@@ -1,6 +1,7 @@
 // The details of one lead, or of one request that is not a lead.
 
 import { api } from "./api.js";
+import { valueText } from "./changes.js";
 import { emailLinks, phoneLinks } from "./contact.js";
 import { fieldsSection } from "./correct.js";
 import { correction } from "./correct_request.js";
@@ -223,13 +224,11 @@ function othersSection(others) {
 
 const HISTORY_LABELS = { ...LABELS, callAt: "Next call" };
 const CORRECTIONS = { body: "The body was corrected to", fields: "What the request means was typed" };
-const NOTHING = { assignedTo: "nobody", callAt: "none" };
 
 function eventText({ field, from, to }) {
 	if (field === "note") return h("p", { class: "note-text" }, to);
 	if (CORRECTIONS[field]) return [CORRECTIONS[field], h("pre", { class: "body", tabindex: "0" }, to)];
-	const show = (value) => (field === "callAt" && value ? longTime(value) : (value ?? NOTHING[field] ?? "none"));
-	return `${HISTORY_LABELS[field] ?? field}: ${show(from)} → ${show(to)}`;
+	return `${HISTORY_LABELS[field] ?? field}: ${valueText(field, from)} → ${valueText(field, to)}`;
 }
 
 function historySection(lead, events, duplicates) {

@@ -3,14 +3,12 @@
 import { api, session } from "./api.js";
 import { changeLead } from "./changes.js";
 import { button, h, notice } from "./dom.js";
+import { draftOf, drafts } from "./drafts.js";
 import { dayOf, fromLocalText, localText, longTime } from "./format.js";
 
 const HOUR_MS = 3600000;
 const DAY_MS = 24 * HOUR_MS;
 const MAX_CHARS = 10000;
-
-// By lead, and by lead and field.
-const drafts = new Map();
 
 /** The field for a note. `onSaved` is called once it is kept. */
 export function noteField(lead, onSaved) {
@@ -57,24 +55,24 @@ export function tomorrowMorning(now) {
 /** The field for the next call. `onChanged` gets the lead as it is then. */
 export function callField(lead, onChanged) {
 	if (!session.may("work")) return lead.callAt && h("p", { class: "muted" }, `Next call: ${longTime(lead.callAt)}`);
-	const draft = `${lead.id}/call`;
+	const draft = draftOf(lead, "callAt");
 	const input = h("input", {
 		type: "datetime-local",
 		"aria-label": "Next call",
 		"data-control": "call",
-		value: drafts.get(draft) ?? localText(lead.callAt),
-		oninput: () => drafts.set(draft, input.value),
+		value: draft.text ?? localText(lead.callAt),
+		oninput: () => draft.type(input.value),
 	});
 
-	async function save(at) {
-		const done = await changeLead(lead, { callAt: at?.toISOString() ?? null });
+	async function save(at, seen = lead) {
+		const done = await changeLead(seen, { callAt: at?.toISOString() ?? null });
 		notice(done.message, done.isSaved ? "info" : "error");
-		if (!done.isSaved) return;
-		drafts.delete(draft);
-		onChanged(done.lead);
+		if (done.isSaved) draft.end();
+		else if (done.lead && draft.text !== undefined) draft.tell(done.lead);
+		if (done.lead) onChanged(done.lead);
 	}
 
-	const set = () => input.value && save(fromLocalText(input.value));
+	const set = () => input.value && save(fromLocalText(input.value), draft.seen);
 	return h(
 		"div",
 		{ class: "call-field" },
