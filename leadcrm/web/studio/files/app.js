@@ -265,13 +265,17 @@ function followLink(event) {
 	place.visit(link.getAttribute("href"));
 }
 
+async function showShortcuts() {
+	(await import("./shortcuts.js")).showShortcuts();
+}
+
 const SHORTCUTS = {
 	"/": () => {
 		if (place.view !== "leads") place.visit("?");
 		views.leads.search.focus();
 		views.leads.search.select();
 	},
-	"?": () => byId("shortcuts").showModal(),
+	"?": showShortcuts,
 	z: undoLast,
 	1: () => place.visit("?"),
 	2: () => place.visit("?view=inbox"),
@@ -310,7 +314,7 @@ session.whenChangedElsewhere(() => views && location.reload());
 session.whenUnauthorized((message) => byId("sign-in").hidden && askForToken(message));
 byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
-byId("help").addEventListener("click", () => byId("shortcuts").showModal());
+byId("help").addEventListener("click", showShortcuts);
 byId("theme").addEventListener("click", switchTheme);
 byId("tell").addEventListener("click", async () => (await import("./wishes.js")).askWishes());
 document.addEventListener("click", followLink);
