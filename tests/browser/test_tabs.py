@@ -76,3 +76,25 @@ def test_who_signs_in_again_sees_what_came_meanwhile(studio: Studio) -> None:
     expect(studio.page.get_by_role("link", name="Afterwards")).to_be_visible()
     expect(studio.page.locator(".count")).to_have_text("3 leads")
     studio.faults.clear()  # 401
+
+
+def test_many_tabs_open_and_one_that_is_looked_at_again_shows_what_came(studio: Studio) -> None:
+    """A browser has six connections to a server, and each of these tabs would keep one."""
+    sign_in(studio, give(studio, "Many Tabs", "agent"), "?marker=many", stays=True)
+    studio.post(lastName="Seen", marker="many")
+    pages = [studio.page]
+    for _ in range(7):
+        # No tab behind another is hidden where nobody sees the browser.
+        pages[-1].evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+        pages.append(studio.page.context.new_page())
+        pages[-1].goto(f"http://{studio.server.host}:{studio.server.port}/studio?marker=many")
+        expect(pages[-1].get_by_role("link", name="Seen")).to_be_visible()
+        expect(pages[-1].locator("#live")).to_have_text("live")
+    first = pages[0]
+    expect(first.locator("#live")).to_have_text("reconnecting")
+    studio.post(lastName="Unseen", marker="many")
+    expect(pages[-1].get_by_role("link", name="Unseen")).to_be_visible()
+    first.evaluate("delete document.hidden")
+    first.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(first.get_by_role("link", name="Unseen")).to_be_visible()
+    expect(first.locator("#live")).to_have_text("live")

@@ -141,6 +141,43 @@ test("after a connection that stood, the next try comes soon again", async () =>
 	assert.deepEqual(pauses, [1000, 2000, 1000, 2000]);
 });
 
+test("a connection on which nothing is heard any more is given up, and the next one goes on where it was", async () => {
+	const { setInterval } = globalThis;
+	const { now } = Date;
+	let clock = now();
+	Date.now = () => clock;
+	let look;
+	globalThis.setInterval = (callback) => {
+		look = callback;
+	};
+	try {
+		const sleep = () => {
+			clock += 3_600_000;
+			look();
+		};
+		const chunks = [ENCODER.encode(": listening\nid: 6\n\n")];
+		const silent = () =>
+			new Response(
+				new ReadableStream({
+					start(controller) {
+						const { signal } = server.requests.at(-1);
+						signal.addEventListener("abort", () => controller.error(signal.reason));
+					},
+					pull(controller) {
+						if (chunks.length) controller.enqueue(chunks.pop());
+						else sleep();
+					},
+				}),
+			);
+		const seen = await listenTo(silent, away);
+		assert.deepEqual(seen, ["live", "away", "away"]);
+		assert.deepEqual(places(), [null, "6"]);
+	} finally {
+		Date.now = now;
+		globalThis.setInterval = setInterval;
+	}
+});
+
 test("a token that is refused ends the listening", async () => {
 	for (const status of [401, 403]) {
 		session.begin("a-token", "");

@@ -4,6 +4,10 @@ import { request, session } from "./api.js";
 
 const FIRST_PAUSE_MS = 1000;
 const MAX_PAUSE_MS = 15000;
+const LOOK_MS = 5000;
+/** The server says something every 15 s: after that long it is not there, whatever the browser believes, as after a sleep. */
+const MAX_SILENCE_MS = 40_000;
+const CHANNEL = "leadcrm.stream";
 
 /** What the list takes one by one; after more than that at once it is read again. */
 const MAX_AT_ONCE = 100;
@@ -15,16 +19,19 @@ const MAX_AT_ONCE = 100;
  */
 export async function listen(handlers) {
 	const { onState, onMissed } = handlers;
+	const turns = new Turns();
 	let pause = FIRST_PAUSE_MS;
 	let place = null;
 	let isFirst = true;
 	while (session.isOpen) {
+		const turn = await turns.take();
 		try {
-			const response = await request("api/leads/stream", place ? { headers: { "Last-Event-ID": place } } : {});
+			const headers = place ? { "Last-Event-ID": place } : {};
+			const response = await request("api/leads/stream", { headers, signal: turn.signal });
 			onState("live");
 			if (!(isFirst || place)) onMissed();
 			pause = FIRST_PAUSE_MS;
-			for await (const events of readEvents(response.body)) {
+			for await (const events of readEvents(response.body, turn.heard)) {
 				place = events.findLast(({ id }) => id)?.id ?? place;
 				if (events.some(({ name }) => name === "gone")) place = null;
 				announce(events, handlers);
@@ -32,12 +39,53 @@ export async function listen(handlers) {
 		} catch (error) {
 			if (error.status === 401 || error.status === 403) return;
 			if (error.status === 410) place = null;
+		} finally {
+			turn.end();
 		}
 		isFirst = false;
 		onState("away");
 		const delay = pause;
 		await new Promise((resume) => setTimeout(resume, delay));
 		pause = Math.min(pause * 2, MAX_PAUSE_MS);
+	}
+}
+
+/**
+ * The turns of a tab to listen. A browser has six connections to a server for all its tabs, unless a proxy speaks HTTP/2:
+ * a tab that nobody looks at leaves its own to the next one that listens, and takes a turn once it is looked at.
+ */
+class Turns {
+	constructor() {
+		this.isLeft = false;
+		this.leave = () => {};
+		this.tabs = new BroadcastChannel(CHANNEL);
+		this.tabs.onmessage = () => {
+			if (!document.hidden) return;
+			this.isLeft = true;
+			this.leave();
+		};
+		// In Node it would keep a test from ending.
+		this.tabs.unref?.();
+	}
+
+	/** Wait for a turn. Its signal ends what is under way; `heard` is to be called for whatever comes. */
+	async take() {
+		while (this.isLeft && document.hidden) {
+			await new Promise((looked) => document.addEventListener("visibilitychange", looked, { once: true }));
+		}
+		this.isLeft = false;
+		this.tabs.postMessage("listening");
+		const ending = new AbortController();
+		this.leave = () => ending.abort();
+		let heardAt = Date.now();
+		const looking = setInterval(() => Date.now() - heardAt > MAX_SILENCE_MS && ending.abort(), LOOK_MS);
+		return {
+			signal: ending.signal,
+			heard: () => {
+				heardAt = Date.now();
+			},
+			end: () => clearInterval(looking),
+		};
 	}
 }
 
@@ -54,12 +102,13 @@ function announce(events, { onLeads, onChanges }) {
 const createdLead = ({ lead, at }) => lead && { ...lead, storedAt: at };
 
 /** Yield the events of a stream of bytes, those together that came together, however the bytes are cut into chunks. */
-export async function* readEvents(bytes) {
+export async function* readEvents(bytes, onHeard = () => {}) {
 	const reader = bytes.pipeThrough(new TextDecoderStream()).getReader();
 	let incomplete = "";
 	for (;;) {
 		const { done, value } = await reader.read();
 		if (done) return;
+		onHeard();
 		const blocks = (incomplete + value).split("\n\n");
 		incomplete = blocks.pop();
 		const events = blocks.map(parseEvent).filter(({ id, name }) => id || name);
