@@ -93,3 +93,7 @@ export function formatBytes(count) {
 }
 
 export const fullName = (lead) => [lead.firstName, lead.lastName].filter((part) => part?.trim()).join(" ");
+
+/** How far a filter has looked. */
+export const reachText = (searched) =>
+	searched?.from ? `, looked at ${formatNumber(searched.leads)}, to ${longTime(searched.from)}` : "";

@@ -2,14 +2,14 @@
 
 import { api, session } from "./api.js";
 import { arrangement, COLUMNS, columnHead } from "./columns.js";
-import { button, emptyNote, h, notice } from "./dom.js";
+import { button, h, notice } from "./dom.js";
 import { edit, editButton } from "./edit.js";
 import { FilterBar } from "./filters.js";
-import { formatNumber, fullName, longTime } from "./format.js";
+import { formatNumber, fullName, reachText } from "./format.js";
 import { Grid } from "./grid.js";
 import { lazyMenu } from "./lazy.js";
 import { LeadList } from "./lead_list.js";
-import { FILTERS, NEWEST_FIRST, place } from "./place.js";
+import { NEWEST_FIRST, place } from "./place.js";
 import { Rows } from "./rows.js";
 import { SelectionBar } from "./selection.js";
 import { countText, ViewTabs } from "./views.js";
@@ -35,7 +35,7 @@ export class LeadsView {
 			cells: (lead) => this.cells(lead),
 			more: () => this.loadMore(),
 			open: (lead) => openLead(lead.id),
-			empty: () => (place.filter.length ? noMatch(this.list.searched) : noLeadYet()),
+			empty: () => this.emptyNote(),
 		});
 		this.filters = new FilterBar();
 		this.views = new ViewTabs(() => this.arrange());
@@ -182,6 +182,13 @@ export class LeadsView {
 			clearTimeout(waiting);
 		}
 		if (this.list.hasNews) this.offerArrivals();
+	}
+
+	emptyNote() {
+		const note = h("div");
+		const { searched } = this.list;
+		import("./empty_list.js").then(({ noteOf }) => note.replaceChildren(noteOf(place.filter, searched)));
+		return note;
 	}
 
 	/** Tell that the rows are not what was asked for; null takes that back. */
@@ -333,24 +340,3 @@ export class LeadsView {
 }
 
 const titleOf = (lead) => fullName(lead) || lead.email || lead.phone || "no name";
-
-/** How far a filter has looked. */
-const reachText = (searched) =>
-	searched?.from ? `, looked at ${formatNumber(searched.leads)}, to ${longTime(searched.from)}` : "";
-
-function noMatch(searched) {
-	const nothing = Object.fromEntries(FILTERS.map((name) => [name, null]));
-	const clear = button("Clear search and filters", () => place.go(nothing));
-	const how =
-		"Search finds how an email, a phone or a last name begins, and any id, key or click id. Offers, countries and others " +
-		"are filters.";
-	const reach = searched?.from && h("p", {}, `L${reachText(searched).slice(3)}.`);
-	return emptyNote("No lead is like that", how, reach, clear);
-}
-
-function noLeadYet() {
-	const address = new URL("api/lead", location.href.split("?")[0]);
-	const lines = [`curl ${address}`, "-H 'Content-Type: application/json'", `-d '{"email": "first@example.com"}'`];
-	const command = h("pre", { class: "body" }, lines.join(" \\\n  "));
-	return emptyNote("No lead has arrived yet", "The first one shows here by itself:", command);
-}
