@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Studio
+from tests.support.command import leadcrm
 from tests.support.crm import keep, submission
 from tests.support.waiting import wait_until
 
@@ -135,3 +136,16 @@ def test_the_keyboards_place_stays_on_its_lead_when_others_arrive(studio: Studio
     studio.page.keyboard.press("Enter")
     expect(studio.page.get_by_role("button", name="Status: called. Edit")).to_be_focused()
     assert studio.ask("GET", f"/api/leads/{lead_id}")["lead"]["status"] == "called"
+
+
+def test_a_lead_that_is_erased_leaves_the_list_and_its_number(studio: Studio) -> None:
+    ids = [studio.post(lastName=f"Erase{number}", marker="erasing") for number in range(3)]
+    studio.sign_in("?marker=erasing")
+    expect(studio.page.locator(".count")).to_have_text("3 leads")
+    studio.page.get_by_label("Select Erase1").check()
+    erased = leadcrm(studio.server.directory, "erase", ids[1], "--yes", **studio.server.environment)
+    assert erased.returncode == 0
+    expect(studio.page.locator("tr[data-id]")).to_have_count(2)
+    expect(studio.page.get_by_role("link", name="Erase1")).to_have_count(0)
+    expect(studio.page.locator(".count")).to_have_text("2 leads")
+    expect(studio.page.get_by_role("region", name="Change the selected leads")).to_be_hidden()

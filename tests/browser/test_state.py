@@ -5,6 +5,7 @@ The databases have no part in it, so one is enough.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -17,6 +18,12 @@ from tests.support.crm import keep, submission
 from tests.support.waiting import wait_until
 
 STREAM = "**/api/leads/stream"
+WATCH_DRAWER = """() => {
+    window.drawn = [];
+    const drawer = document.getElementById("drawer");
+    const look = () => window.drawn.push(drawer.querySelector(".work").textContent);
+    new MutationObserver(look).observe(drawer, { childList: true });
+}"""
 
 pytestmark = pytest.mark.parametrize("studio_server", ["sqlite"], indirect=True)
 
@@ -343,6 +350,31 @@ def test_a_late_answer_about_another_lead_does_not_replace_the_open_one(studio: 
     studio.page.evaluate("new Promise(requestAnimationFrame)")
     expect(heading).to_have_text("Quicklead")
     assert quick in studio.page.url
+
+
+def test_an_older_answer_about_the_open_lead_does_not_replace_a_newer_one(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Twice changed", marker="twice changed")
+    # The list does not hold it: all that asks is the drawer.
+    studio.sign_in(f"?marker=nothing&open={lead_id}")
+    status = studio.page.get_by_role("button", name="Change Status")
+    expect(status).to_have_text("new")
+    held = studio.hold(f"**/api/leads/{lead_id}")
+    for count, value in enumerate(("called", "won"), 1):
+        studio.ask("PATCH", f"/api/leads/{lead_id}", json.dumps({"status": value}).encode())
+        # Evaluating lets Playwright report requests.
+        wait_until(lambda least=count: studio.page.evaluate("true") and len(held) >= least)  # type: ignore[misc]
+        if value == "called":
+            late = held[0].fetch()
+    held[1].continue_()
+    expect(status).to_have_text("won")
+    studio.page.evaluate(WATCH_DRAWER)
+    with studio.page.expect_response(f"**/api/leads/{lead_id}"):
+        held[0].fulfill(response=late)
+    # A newer answer comes behind it, and is drawn.
+    studio.page.unroute_all()
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"status":"lost"}')
+    expect(status).to_have_text("lost")
+    assert not [text for text in studio.page.evaluate("window.drawn") if "called" in text]
 
 
 def test_the_chosen_colours_are_kept_for_the_next_visit(studio: Studio) -> None:

@@ -244,6 +244,37 @@ test("only changed leads that the list holds are read again", async () => {
 	assert.deepEqual(rows.items, [lead("b"), lead("a", "won")]);
 });
 
+test("a lead that was erased is held no more, neither in the list nor among those that wait", async () => {
+	await load([lead("b"), lead("a")]);
+	await list.announce({ leads: [lead("d"), lead("c")], more: false });
+	rows.selectOnly(["a", "b"]);
+	server.respond = () => json({ lead: null, raw: { erased: true } });
+	assert.equal(await list.refresh(["a", "c", "x"]), 1);
+	assert.deepEqual([ids(), [...rows.selected], list.waiting.map(({ id }) => id)], [["b"], ["b"], ["d"]]);
+});
+
+test("a lead that changes before it is shown is shown as it is then", async () => {
+	await load([lead("a")]);
+	await list.announce({ leads: [{ ...lead("b"), storedAt: "then" }], more: false });
+	server.respond = () => json({ lead: lead("b", "won") });
+	await list.refresh(["b"]);
+	list.showWaiting();
+	assert.deepEqual(rows.items, [{ ...lead("b", "won"), storedAt: "then" }, lead("a")]);
+});
+
+test("an older answer that comes late changes nothing", async () => {
+	const at = (second, status) => ({ ...lead("a", status), updatedAt: `2026-01-02T03:04:${second}Z` });
+	await load([at("05", "new")]);
+	const late = deferred();
+	server.respond = () => late.promise;
+	const first = list.refresh(["a"]);
+	server.respond = () => json({ lead: at("06.5", "won") });
+	await list.refresh(["a"]);
+	late.resolve(json({ lead: at("06", "called") }));
+	await first;
+	assert.deepEqual(rows.items, [at("06.5", "won")]);
+});
+
 test("a changed lead that cannot be read stays as it is", async () => {
 	await load([lead("b"), lead("a")]);
 	server.respond = (path) => (path.endsWith("b") ? json({}, 503) : json({ lead: lead("a", "won") }));

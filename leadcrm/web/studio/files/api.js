@@ -154,6 +154,10 @@ const segment = (id) => {
 /** A lead's version for If-Match: the digits of its time of change, to the microsecond. */
 const versionOf = (lead) => `"${lead.updatedAt.replace(/\D/g, "").padEnd(20, "0")}"`;
 
+/** Whether what is known of a lead is older than something else that is known of it. */
+export const isOlder = (lead, other) =>
+	Boolean(lead.updatedAt && other.updatedAt && versionOf(lead) < versionOf(other));
+
 export const api = {
 	leads: (parameters, signal) => requestJson(`api/leads${query(zoned(parameters))}`, { signal }),
 	lead: (id) => requestJson(`api/leads/${segment(id)}`),

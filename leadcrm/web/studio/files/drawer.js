@@ -30,6 +30,9 @@ export class Drawer {
 			id: null,
 			lead: null,
 			others: h("div"),
+			// Questions are numbered, so that no late answer replaces a newer one.
+			asked: 0,
+			answered: 0,
 		});
 	}
 
@@ -41,10 +44,14 @@ export class Drawer {
 			this.show({ lead: listed, raw: null, events: [], duplicates: {}, way: [] }, null, { isWhole: false });
 			this.element.scrollTop = 0;
 		}
+		this.asked += 1;
+		const { asked } = this;
 		try {
 			const found = await api.lead(id);
 			const duplicate = found.way.length ? await api.raw(found.way[0]).catch(() => null) : null;
-			if (this.id === id) this.show(found, duplicate);
+			if (this.id !== id || asked < this.answered) return;
+			this.answered = asked;
+			this.show(found, duplicate);
 		} catch (error) {
 			if (this.id !== id) return;
 			notice(error.message, "error");

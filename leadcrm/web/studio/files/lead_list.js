@@ -49,13 +49,28 @@ export class LeadList extends Pages {
 		this.waiting = [];
 	}
 
-	/** Reload the changed leads that are in the list. */
+	/** Reload the changed leads that are in the list or wait to be, and return how many of the list are erased. */
 	async refresh(ids) {
-		const held = new Set(this.rows.items.map((lead) => lead.id));
+		const held = new Set([...this.rows.items, ...this.waiting].map((lead) => lead.id));
+		let erased = 0;
 		for (const id of ids.filter((each) => held.has(each))) {
 			const found = await api.lead(id).catch(() => null);
-			if (found?.lead) this.rows.update(found.lead);
+			if (found?.lead) this.update(found.lead);
+			else if (found?.raw?.erased) erased += this.remove(id);
 		}
+		return erased;
+	}
+
+	update(lead) {
+		this.rows.update(lead);
+		this.waiting = this.waiting.map((each) => (each.id === lead.id ? { ...each, ...lead } : each));
+	}
+
+	remove(id) {
+		const { length } = this.rows.items;
+		this.waiting = this.waiting.filter((lead) => lead.id !== id);
+		this.rows.remove(id);
+		return length - this.rows.items.length;
 	}
 }
 

@@ -293,10 +293,17 @@ export class LeadsView {
 		this.offerArrivals();
 	}
 
-	othersChanged({ ids, more }) {
+	async othersChanged({ ids, more }) {
 		this.views.countSoon();
-		if (more) this.missed();
-		else this.list.refresh(ids);
+		if (more) {
+			this.missed();
+			return;
+		}
+		const erased = await this.list.refresh(ids);
+		if (!erased) return;
+		if (this.total) this.total.leads -= erased;
+		this.selection.show();
+		this.showLoaded();
 	}
 
 	changed(lead) {

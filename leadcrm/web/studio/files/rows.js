@@ -1,5 +1,7 @@
 // The rows of a list, apart from how they are drawn: what is loaded, which row is current, selected or new.
 
+import { isOlder } from "./api.js";
+
 const NEW_MS = 3000;
 
 export class Rows {
@@ -51,11 +53,20 @@ export class Rows {
 		return items.filter((item) => !known.has(item.id));
 	}
 
+	/** Hold an item as it is now; an answer that comes late changes nothing. */
 	update(item) {
 		const index = this.items.findIndex((other) => other.id === item.id);
-		if (index < 0) return;
+		if (index < 0 || isOlder(item, this.items[index])) return;
 		this.items[index] = item;
 		this.onChange();
+	}
+
+	remove(id) {
+		this.selected.delete(id);
+		this.replace(
+			this.items.filter((item) => item.id !== id),
+			this.hasMore,
+		);
 	}
 
 	setCurrent(index) {
