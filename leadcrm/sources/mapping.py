@@ -90,6 +90,9 @@ BY_ANOTHER_LABEL = 1_500
 IMPLAUSIBLE = 9_000
 """The rank of a value that its label surely means, such as an email that is `-`."""
 
+_SURE_LABELS = {NAME: 8}
+"""How many of a field's labels surely mean it, where it is not the first alone."""
+
 _PEOPLES_FIELDS = frozenset(("email", "phone", "ip", NAME, "first_name", "last_name"))
 _CONTACT_FIELDS = frozenset(("email", "phone"))
 _PEOPLES_INDICES = frozenset(map(INDEX_OF_COLUMN.__getitem__, _PEOPLES_FIELDS))
@@ -368,7 +371,11 @@ def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | No
         text = text_of(value, inputs)
         if text is not None and _PLAUSIBLE[field](text):
             return text, rank
-    if rank < 1 and type(value) is not bool and not (type(value) is dict and field in _PEOPLES_FIELDS):
+    if (
+        rank < _SURE_LABELS.get(field, 1)
+        and type(value) is not bool
+        and not (type(value) is dict and field in _PEOPLES_FIELDS)
+    ):
         # Better than nothing, where nothing else is found.
         return text_of(value, inputs), IMPLAUSIBLE
     return None, rank
