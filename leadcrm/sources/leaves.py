@@ -49,7 +49,7 @@ _PERSONS = frozenset((
 _CONTAINERS = frozenset((
     "answer", "attribute", "body", "content", "data", "detail", "document", "entry", "field", "info", "information",
     "input", "json", "main", "name", "object", "param", "parameter", "payload", "personal", "post", "profile",
-    "property", "query", "record", "request", "response", "result", "row", "submission", "value", "variable",
+    "properties", "query", "record", "request", "response", "result", "row", "submission", "value", "variable",
 ))  # fmt: skip
 _WHOSE_NAME = _PERSONS | _CONTAINERS
 """The last words of the names of objects whose `name` is somebody's. That of any other, such as a status or a city, is
@@ -62,15 +62,24 @@ _LISTS_OF_LEADS = frozenset((
 ))  # fmt: skip
 """Lists of which each object is a lead. Others are of one lead: its contacts, its guests."""
 
-_OTHER_PEOPLE = frozenset((
-    "account", "admin", "agent", "assignedto", "assigneduser", "assignee", "broker", "business", "clinic",
-    "company", "createdby", "dealer", "doctor", "employer", "eventmemberships", "from", "fromfull", "headers",
-    "host", "hotel", "landlord", "manager", "operator", "organisation", "organization", "organizer", "owner",
-    "physician", "provider", "realtor", "recipient", "reference", "replyto", "restaurant", "salesperson",
-    "salesrep", "school", "seller", "sender", "shop", "staff", "store", "supplier", "teacher", "to", "tofull",
-    "updatedby", "user", "vendor"
+_PERHAPS_OTHERS = frozenset(("account", "from", "fromfull", "replyto", "sender", "user"))
+_OTHER_PEOPLE = _PERHAPS_OTHERS | frozenset((
+    "admin", "advertiser", "advisor", "agency", "agent", "assignedto", "assigneduser", "assignee", "branch", "broker",
+    "business", "clinic", "company", "consultant", "createdby", "dealer", "dealership", "department", "doctor",
+    "employer", "eventmemberships", "headers", "host", "hotel", "landlord", "manager", "modifiedby", "office",
+    "operator", "organisation", "organization", "organizer", "owner", "physician", "portal", "provider", "publisher",
+    "realtor", "recipient", "recruiter", "reference", "responsible", "responsibleuser", "restaurant", "salesperson",
+    "salesrep", "school", "seller", "shop", "showroom", "staff", "store", "supplier", "teacher", "to", "tofull",
+    "updatedby", "vendor"
 ))  # fmt: skip
-"""Objects that tell whom a lead goes to. They count only where no other contact stands."""
+"""Objects that tell whom a lead goes to. They count only where no other contact stands, those that may be the lead's
+own before the others."""
+
+_LAST_OF_OTHERS = frozenset((
+    "advisor", "agency", "agent", "assignee", "branch", "broker", "dealer", "manager", "office", "owner", "recruiter",
+    "rep", "seller"
+))  # fmt: skip
+"""The last words of names of such objects, as of `listing_agent`."""
 
 _OF_THINGS = frozenset(("name", "description"))
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
@@ -157,8 +166,12 @@ whether it is a list's."""
 def _walk(document: Any, effort: Effort | None) -> list[Leaf]:
     aside: list[_Waiting] = []
     found = _walked(deque([("", document, 0, False, False)]), aside, effort)
-    if aside and not any(reaches_lead(labels, value, effort) for labels, value in found):
-        found += _walked(deque(aside), [], effort)
+    if aside:
+        perhaps = [waiting for waiting in aside if plain(waiting[0]) in _PERHAPS_OTHERS]
+        surely = [waiting for waiting in aside if plain(waiting[0]) not in _PERHAPS_OTHERS]
+        for others in (perhaps, surely):
+            if others and not any(reaches_lead(labels, value, effort) for labels, value in found):
+                found += _walked(deque(others), [], effort)
     return found
 
 
@@ -188,7 +201,7 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                     member, member_kind = member[0], str  # noqa: PLW2901 - a list of one is that one
                 if member_kind is dict or (member_kind is list and _holds_objects(member)):
                     if depth < MAX_DEPTH:
-                        place = aside if may_be_aside and plain(name) in _OTHER_PEOPLE else queue
+                        place = aside if may_be_aside and _tells_of_others(name) else queue
                         place.append((beside or name, member, depth + 1, bool(beside), False))
                 elif (
                     member_kind is str
@@ -280,6 +293,15 @@ def _is_persons(label: str, value: dict[str, Any], effort: Effort | None) -> boo
         for name, member in islice(value.items(), MAX_LEAVES)
         if member
     )
+
+
+def _tells_of_others(name: str) -> bool:
+    return len(name) <= MAX_NAME and _known_of_others(name)
+
+
+@lru_cache(4_096)
+def _known_of_others(name: str) -> bool:
+    return plain(name) in _OTHER_PEOPLE or not _LAST_OF_OTHERS.isdisjoint(words_in(name)[-1:])
 
 
 def _tells_of_person(label: str) -> bool:
