@@ -13,7 +13,10 @@ from leadcrm.sources.labels import KNOWN_MEANINGS, Effort, is_of_others, meaning
 MAX_NAME = 40
 """Longer names of members are no words that are looked for here."""
 
-LABELS = ("label", "title", "question", "name", "field", "column_name", "column_id", "key", "ref", "id", "type")
+LABELS = (
+    "label", "title", "question", "name", "field", "column_name", "column_id", "caption", "prompt", "heading",
+    "placeholder", "key", "slug", "code", "ref", "id", "type"
+)  # fmt: skip
 TITLE_NAMES = LABELS[:4]
 VALUES = ("value", "values", "answer", "string_value", "raw_value", "text", "content", "response")
 VALUE_NAMES = frozenset(VALUES)
@@ -58,6 +61,10 @@ _SPELLED_VALUES = frozenset().union(
 _MAX_SPELLED = 12
 """Members of an object that may be a pair whose members are spelled otherwise."""
 
+_SHORT_PAIRS = (("q", "a"), ("k", "v"))
+_OF_QUESTIONS = ("label", "title", "text", "name", "question", "slug", "key")
+"""Members of a question that is an object, the best first."""
+
 MAX_PAIR_MEMBERS = 5
 _MAX_BESIDE = 60
 """Members of an object that are looked at for what they mean, where one of them might be the value of a pair."""
@@ -98,7 +105,7 @@ _PHONE_MEMBERS = frozenset((
 _DIAL_CODE = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}")
 _MAX_PHONE_MEMBERS = 12
 
-MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS, _NUMBER_NAMES, ("q",))
+MARKS_OF_WHOLES = _SPELLED_VALUES.union(_CONTACT_MEMBERS, _AREAS, _NUMBER_NAMES, ("q", "k"))
 """An object without any of these is neither a pair nor a contact in pieces."""
 
 
@@ -204,15 +211,22 @@ def _value_name(value: dict[str, Any]) -> str:
 
 def _labels_in(value: dict[str, Any]) -> list[str]:
     """Return the texts of a pair's members that are labels, the best first."""
-    return [text for member in LABELS if member in value and type(text := value[member]) is str and text]
+    texts: list[str] = []
+    for member in LABELS:
+        if member in value:
+            text = value[member]
+            if type(text) is dict:
+                text = next((text[name] for name in _OF_QUESTIONS if is_text(text.get(name))), None)
+            if is_text(text):
+                texts.append(text)
+    return texts
 
 
 def _pair(label: str, value: dict[str, Any], effort: Effort | None, *, is_in_list: bool) -> Leaf | None:
     """Return an object's labels and value if it is a pair, else None."""
     members = value
     if _SPELLED_VALUES.isdisjoint(value):
-        question = value.get("q")
-        return ((question,), values_within(value["a"])) if is_text(question) and "a" in value else None
+        return _short_pair(value, effort)
     name = _value_name(value)
     has_labels = len(value) > 1 or not name
     labels = _labels_in(value) if name and has_labels else []
@@ -232,7 +246,7 @@ def _pair(label: str, value: dict[str, Any], effort: Effort | None, *, is_in_lis
             return None
     found = value[name]
     if type(found) is not str:
-        found = values_within(found)
+        found = _text_within(values_within(found))
         if type(found) is dict:
             return None
     if label:
@@ -242,6 +256,23 @@ def _pair(label: str, value: dict[str, Any], effort: Effort | None, *, is_in_lis
         elif not any(is_text(value.get(name)) for name in TITLE_NAMES):
             labels.append(label)
     return tuple(labels), found
+
+
+def _short_pair(value: dict[str, Any], effort: Effort | None) -> Leaf | None:
+    """Return the label and value of a pair whose members have a letter each, or None."""
+    for key, of in _SHORT_PAIRS:
+        if key in value and of in value:
+            label = value[key]
+            is_pair = is_text(label) and not _is_record(value, effort, most=1)
+            return ((label,), values_within(value[of])) if is_pair else None
+    return None
+
+
+def _text_within(found: Any) -> Any:
+    """Return the text of an answer that is an object with nothing else but what tells of the answer."""
+    if type(found) is dict and found.keys() <= PAIR_NAMES and is_text(text := found.get(_value_name(found))):
+        return text
+    return found
 
 
 def _is_record(value: dict[str, Any], effort: Effort | None, *, most: int) -> bool:
