@@ -81,6 +81,15 @@ _LAST_OF_OTHERS = frozenset((
 ))  # fmt: skip
 """The last words of names of such objects, as of `listing_agent`."""
 
+_LABELS_APART = frozenset((
+    "columns", "fieldLabels", "fieldNames", "field_labels", "field_names", "fields", "header", "headers", "keys",
+    "labels", "names", "questions", "titles"
+))  # fmt: skip
+"""Members that hold the labels of what stands in another, by the same keys or in the same order."""
+
+_MAX_BESIDE_LABELS, _MAX_LABELS_APART = 12, 100
+"""Members that are looked at for such labels, and labels."""
+
 _OF_THINGS = frozenset(("name", "description"))
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
 
@@ -190,6 +199,8 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                 if leaf is not None:
                     found.append(leaf)
                     continue
+            if not _LABELS_APART.isdisjoint(value):
+                found += _labelled_apart(value, effort)
             beside = label if is_given else _label_beside(value, effort)
             may_be_aside = depth > 0 or len(value) > 1
             for name, member in value.items():
@@ -275,6 +286,34 @@ def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:
         if is_text(text := value.get(name)) and meaning(text, effort) is not None:
             return text
     return ""
+
+
+def _labelled_apart(value: dict[str, Any], effort: Effort | None) -> list[Leaf]:
+    """Return the values of a member whose labels stand in another: `{"headers": ["Name", …], "row": ["Anna", …]}`."""
+    members = list(islice(value.items(), _MAX_BESIDE_LABELS))
+    for name, labels in members:
+        if name not in _LABELS_APART or type(labels) not in (dict, list) or len(labels) > _MAX_LABELS_APART:
+            continue
+        for other, values in members:
+            if other != name and type(values) is type(labels):
+                pairs = _pairs_of(labels, values)
+                if _are_labelled(pairs, effort):
+                    return [((label,), scalar) for label, scalar in pairs]
+    return []
+
+
+def _pairs_of(labels: Any, values: Any) -> list[tuple[Any, Any]]:
+    if type(labels) is list:
+        return list(zip(labels, values, strict=True)) if len(labels) == len(values) else []
+    return [(labels[key], values[key]) for key in labels if key in values] if values.keys() <= labels.keys() else []
+
+
+def _are_labelled(pairs: list[tuple[Any, Any]], effort: Effort | None) -> bool:
+    """Say whether all are a label and a scalar, and one is a contact and its label asks for one."""
+    return all(is_text(label) and not is_contact(label) and _is_scalar(scalar) for label, scalar in pairs) and any(
+        is_contact(scalar) and (meant := meaning(label, effort)) is not None and meant.field in FIELDS
+        for label, scalar in pairs
+    )
 
 
 def _label_of(name: str, label: str, value: dict[str, Any], effort: Effort | None, *, is_given: bool) -> str:
