@@ -29,6 +29,8 @@ def test_a_label_means_the_field_that_it_asks_for(field: str) -> None:
         (["Teléfono alternativo", "¿A qué teléfono podemos llamarte?"], 1),
         (["Second phone", "Phone 1"], 1),
         (["Email", "Work email"], 0),
+        (["Secondary email", "And your own email?"], 1),
+        (["Traveller's name", "How should we call you?"], 1),
     ],
 )
 def test_the_surest_of_several_labels_is_the_persons_own_and_first(labels: list[str], surest: int) -> None:
