@@ -310,10 +310,10 @@ def names_surname_first(label: str) -> bool | None:
     found: bool | None = _orders.get(label, _UNKNOWN)
     if found is _UNKNOWN:
         names = _names()
-        first = next((word for word in words_in(label[:MAX_LABEL]) if word not in names.beside), "")
-        meant = names.meanings.get(first)
+        words = [word for word in words_in(label[:MAX_LABEL]) if word not in names.beside]
+        meant = names.meanings.get(words[0]) if words else None
         found = meant is not None and meant.field == "last_name"
-        if _folded_anew(label[:MAX_LABEL]) in names.surname_first:
+        if not names.surname_first.isdisjoint(("".join(words), _folded_anew(label[:MAX_LABEL]))):
             found = None
         if len(label) <= MAX_LABEL:
             _remember(_orders, label, found)
