@@ -22,6 +22,7 @@ from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.payload.amplification import MAX_RATIO, are_blown_up, within_ratio
 from leadcrm.ingest.payload.content_coding import is_gzip
 from leadcrm.ingest.payload.document import read_document
+from leadcrm.ingest.payload.members import may_hold_leads, read_members
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
 from leadcrm.sources.live import LiveSources
 from leadcrm.sources.proof import Evidence, Verdict, query_of
@@ -148,16 +149,20 @@ class Arrival:
         assert self.row.body is not None
         fields = _fields_of_query(self.source, self.query, self.target, at_leisure=at_leisure)
         parse = _parse_member if at_leisure else _parse_short_member
+        body, coding = self.row.body or b"", self.headers.get("content-encoding", "")
+        has_members = bool(coding) or may_hold_leads(body)
 
         def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
-            document = read_document(
-                self.row.body or b"",
+            document: Any = read_document(
+                body,
                 content_type=self.row.content_type or "",
-                content_encoding=self.headers.get("content-encoding", ""),
+                content_encoding=coding,
                 max_decoded_bytes=self.max_decoded_bytes,
                 exactly=exactly,
                 at_leisure=at_leisure,
             )
+            if has_members and type(document) is dict:
+                document = read_members(document, at_leisure=at_leisure)
             return document, self.source.leads(document, fields, self.headers, parse, at_leisure=at_leisure)
 
         document: Any = None
@@ -220,7 +225,10 @@ def _fields_of_query(
         )
     except InvalidPayload:
         return fields
-    return source.without_secrets(form) if isinstance(form, dict) else fields
+    if not isinstance(form, dict):
+        return fields
+    form = read_members(form, at_leisure=at_leisure) if may_hold_leads(text) else form
+    return source.without_secrets(form)
 
 
 def _failing(row: Submission, error: Exception) -> Submission:

@@ -167,6 +167,17 @@ def reaches_lead(labels: tuple[str, ...], value: Any, effort: Effort | None) -> 
     return is_sure_contact(value) or (is_numbered(labels[-1]) and is_phone(PHONE, value))
 
 
+def is_asked_contact(labels: tuple[str, ...], value: Any, effort: Effort | None) -> bool:
+    """Say whether a value is a contact, and a label asks for one.
+
+    Raises:
+        TooLaborious: That is more effort than there may be.
+    """
+    if not is_contact(str(value) if type(value) is int else value):
+        return False
+    return any((meant := meaning(label, effort)) is not None and meant.field in FIELDS for label in labels)
+
+
 def is_about_person(label: str, effort: Effort | None) -> bool:
     """Say whether a label asks who the lead is or how to reach it.
 
