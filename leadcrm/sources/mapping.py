@@ -57,7 +57,7 @@ from leadcrm.sources.labels import (
 )
 from leadcrm.sources.leaves import is_part_of_name, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
-from leadcrm.sources.wholes import phone_in_pieces
+from leadcrm.sources.wholes import DIAL_CODE_LABELS, dial_code, phone_in_pieces, with_dial_code
 
 MAX_JOINED = 100
 """Values of a list that are joined to one text, such as several choices."""
@@ -291,13 +291,15 @@ def _with_country_code(phone: str, found: Sequence[Leaf]) -> str:
     digits = phone if phone.isdecimal() else "".join(filter(str.isdecimal, phone))
     if len(digits) < _MIN_END:
         return phone
-    end = digits[-max(_MIN_END, len(digits) - _MAX_TRUNK) :]
-    for _, value in found:
-        if type(value) is str and len(value) <= MAX_PHONE and "+" in value and is_phone(PLUS_PHONE, value):
+    end, code = digits[-max(_MIN_END, len(digits) - _MAX_TRUNK) :], ""
+    for labels, value in found:
+        if type(value) is str and "+" in value and len(value) <= MAX_PHONE and is_phone(PLUS_PHONE, value):
             whole = bare_phone(value)
             if "".join(filter(str.isdecimal, whole)).endswith(end):
                 return whole
-    return phone
+        if labels[0] in DIAL_CODE_LABELS:
+            code = code or dial_code(value)
+    return with_dial_code(code, phone) if code else phone
 
 
 def _is_misled(meant: Meaning, value: Any) -> bool:

@@ -93,6 +93,14 @@ _NUMBER_NAMES = frozenset().union(*map(_spellings_of, ("number", "phone_number",
 _NUMBER_NAMES |= {"phone", "national", "value"}
 """Of both it has one, in the spellings that there are."""
 
+DIAL_CODE_LABELS = frozenset().union(
+    *map(_spellings_of, ("country_calling_code", "calling_code", "dial_code", "dialing_code", "country_dial_code")),
+    *map(_spellings_of, ("country_code", "phone_code", "isd_code", "prefix", "phone_prefix", "phone_country_code")),
+    *map(_spellings_of, ("tel_prefix", "telephone_prefix", "mobile_prefix", "mobile_code", "phone_dial_code")),
+    *map(_spellings_of, ("country_phone_code", "mobile_country_code", "phone_number_prefix")),
+)
+"""Labels of a code beside a phone that is no object. The code of a country may be its letters: `dial_code` tells."""
+
 _MIN_NATIONAL, _MIN_NATIONAL_OF_LARGE = 8, 10
 """Digits of a number without its country's code, which is short for the large countries."""
 
@@ -147,14 +155,25 @@ def _phone_with_code(label: str, value: dict[str, Any]) -> Leaf | None:
     pieces = {plain(name): str(member) for name, member in value.items() if member and type(member) in (str, int)}
     if not pieces.keys() <= _PHONE_MEMBERS:
         return None
-    code = next((text for name in _DIAL_CODES if _DIAL_CODE.fullmatch(text := pieces.get(name, "").strip())), "")
+    code = next((code for name in _DIAL_CODES if (code := dial_code(pieces.get(name)))), "")
     name, number = next(((name, text) for name in _NUMBERS if (text := pieces.get(name, "").strip())), ("", ""))
     digits = digits_in(number)
     if not code or "@" in number or digits < MIN_ASKED_DIGITS or digits * 2 < len(number):
         return None
-    is_whole = number[:1] == "+" or _begins_with_code(number, code.lstrip("+0"))
     labels = (label, "phone") if name.startswith("phone") else (label,)
-    return labels, number if is_whole else f"{code} {number}"
+    return labels, with_dial_code(code, number)
+
+
+def dial_code(value: Any) -> str:
+    """Return the code of a country, as it is dialled; empty if a value is none."""
+    code = str(value).strip() if type(value) in (str, int) else ""
+    return code if _DIAL_CODE.fullmatch(code) else ""
+
+
+def with_dial_code(code: str, number: str) -> str:
+    """Return a number with its country's code in front, which it may have already."""
+    is_whole = number.startswith(("+", "00")) or _begins_with_code(number, code.lstrip("+0"))
+    return number if is_whole else f"{code} {number}"
 
 
 def _begins_with_code(number: str, code: str) -> bool:

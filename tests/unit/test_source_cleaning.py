@@ -129,6 +129,27 @@ def test_an_email_is_taken_without_what_is_around_it(label: str, sent: str, colu
 
 
 @pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"phone_prefix": "+371", "phone": "20000001"}, "+371 20000001"),
+        ({"phone": "2000 0001", "dialCode": "371"}, "371 2000 0001"),
+        ({"phone": 20000001, "Phone Country Code": 371}, "371 20000001"),
+        ({"phone": "20000001", "country_code": "+371"}, "+371 20000001"),
+        ({"phone": "20000001", "country_code": "LV"}, "20000001"),
+        ({"phone": "37120000001", "country_code": "371"}, "37120000001"),
+        ({"phone": "0037120000001", "prefix": "+371"}, "0037120000001"),
+        ({"phone": "+37120000001", "prefix": "+371"}, "+37120000001"),
+        ({"phone": "20000001", "prefix": "Mr"}, "20000001"),
+        ({"phone": "20000001", "code": "1234"}, "20000001"),
+        ({"phone": "20000001", "prefix": "+371", "international": "+371 20000001"}, "+371 20000001"),
+    ],
+)
+def test_a_country_code_in_a_field_of_its_own_is_joined_to_the_phone(document: Any, expected: str) -> None:
+    assert columns({**OWN, **document})["phone"] == expected
+    assert columns({"lead": {**OWN, **document}})["phone"] == expected
+
+
+@pytest.mark.parametrize(
     ("document", "column", "expected"),
     [
         ({"utm_source": "null", "source": "Google"}, "sourcetype", "Google"),
