@@ -30,6 +30,13 @@ PERSONS_FIELDS = FIELDS | {NAME, "first_name", "last_name"}
 
 EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}\.[^\s@,;<>\".]{2,24}")
 _EMAIL_OF = re.compile(rf"[^<>]*<\s*{EMAIL.pattern}\s*>")
+_BESIDE_EMAIL = re.compile(r"\s*\"?([^<>\"]*[^<>\"\s])\"?\s*<[^<>]*>")
+_BETWEEN_EMAILS = re.compile(r"[\s,;]+")
+_BETWEEN_PHONES = tuple(map(re.compile, (r"[,;|\n]", r"[,;|\n/]", r"[,;|\n/\s]*(?=\+)")))
+"""What stands between numbers, the surest first: a slash may stand within one."""
+
+MIN_SEVERAL = 2 * 7 + 1
+"""The fewest characters of two numbers."""
 _IN_PHONE = r"[\d\s().\-/\u2010-\u2015\u2212\uff08\uff09\uff0d]"
 PHONE = re.compile(rf"[+\uff0b]?{_IN_PHONE}{{6,24}}(?:\s*(?:x|ext\.?)\s*\d{{1,6}})?")
 PLUS_PHONE = re.compile(rf"[+\uff0b]\d{_IN_PHONE}{{6,22}}")
@@ -122,19 +129,39 @@ def begins_with_word(text: str) -> bool:
 
 def bare_email(text: str) -> str:
     """Return an email without what senders put around it; any other text as it is."""
-    if text[:1].isalnum() and text[-1:].isalnum() and "@" in text and text[: len(_MAILTO)].lower() != _MAILTO:
+    if text[:1].isalnum() and text[-1:].isalnum() and text.count("@") == 1 and ":" not in text:
         return text
     if len(text) > MAX_CONTACT:
         return text
     bare = visible(text)
-    if bare[:1] == "<" and bare[-1:] == ">":
-        bare = bare[1:-1].strip()
+    if bare[-1:] == ">" and bare.count("<") == 1:
+        # Perhaps behind a name.
+        bare = bare[bare.index("<") + 1 : -1].strip()
     if bare[: len(_MAILTO)].lower() == _MAILTO:
         bare = bare[len(_MAILTO) :].partition("?")[0].strip()
     if "@" not in bare and _ESCAPED_AT in bare:
         # A form that was encoded twice.
         bare = unquote(bare)
+    elif bare.count("@") > 1 and all(map(EMAIL.fullmatch, emails := _BETWEEN_EMAILS.split(bare))):
+        bare = emails[0]
     return bare if EMAIL.fullmatch(bare) else text
+
+
+def name_beside_email(text: str) -> str:
+    """Return the name in front of an email in `<>`, empty if there is none."""
+    beside = _BESIDE_EMAIL.fullmatch(text) if len(text) <= MAX_CONTACT else None
+    return "" if beside is None or is_contact(beside[1]) else beside[1]
+
+
+def first_phone(text: str) -> str:
+    """Return the first of several whole numbers; any other text as it is."""
+    if len(text) > MAX_PHONE:
+        return text
+    for between in _BETWEEN_PHONES:
+        phones = list(filter(None, map(str.strip, between.split(text))))
+        if len(phones) > 1 and all(is_phone(PHONE, phone) for phone in phones):
+            return phones[0]
+    return text
 
 
 def is_numbered(label: str) -> bool:

@@ -26,8 +26,10 @@ from leadcrm.sources.cleaning import (
     says_nothing,
 )
 from leadcrm.sources.contacts import (
+    EMAIL,
     MAX_CONTACT,
     MIN_DIGITS,
+    MIN_SEVERAL,
     PHONE,
     PLUS_PHONE,
     Leaf,
@@ -35,6 +37,7 @@ from leadcrm.sources.contacts import (
     begins_with_word,
     contacts_at_last,
     digits_in,
+    first_phone,
     has_email_at_end,
     is_asked_phone,
     is_email,
@@ -42,6 +45,7 @@ from leadcrm.sources.contacts import (
     is_phone,
     is_sure_contact,
     may_be_asked_phone,
+    name_beside_email,
 )
 from leadcrm.sources.fullnames import surname_apart
 from leadcrm.sources.labels import (
@@ -95,8 +99,12 @@ _SURE_LABELS = {NAME: 8}
 
 _PEOPLES_FIELDS = frozenset(("email", "phone", "ip", NAME, "first_name", "last_name"))
 _CONTACT_FIELDS = frozenset(("email", "phone"))
+_CONTACT_INDICES = frozenset((_EMAIL_INDEX, _PHONE_INDEX))
 _PEOPLES_INDICES = frozenset(map(INDEX_OF_COLUMN.__getitem__, _PEOPLES_FIELDS))
 _FIRST_INDEX, _LAST_INDEX = INDEX_OF_COLUMN["first_name"], INDEX_OF_COLUMN["last_name"]
+_NAME_FIELDS = frozenset((NAME, "first_name", "last_name"))
+_NAME_INDEX = INDEX_OF_COLUMN[NAME]
+_NAME_INDICES = (_FIRST_INDEX, _LAST_INDEX, _NAME_INDEX)
 
 _WHOLES = ("e164", "international", "full", "formatted", "normal", "phone", "number", "email", "address", "text", "raw")
 _WHOLE_NAMES = ("full", "full_name", "fullName", "formatted", "name", "text")
@@ -154,6 +162,8 @@ class LeadMapping:
             if value is not None:
                 text = value if type(value) is str else _text_at(index, value, inputs)
                 columns[index] = None if not text or (text[0] in BEFORE_NOTHING and says_nothing(text)) else text
+        if self.paths:
+            self._mend(columns)
         found = leaves(inputs.document, inputs.effort) if answers is None else answers
         self._fill(columns, found, inputs)
         if self.with_query and inputs.query:
@@ -164,10 +174,13 @@ class LeadMapping:
             found = [*found, *asked]
         if _says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX]):
             self._fill_at_last(columns, found, inputs)
-        if email := columns[_EMAIL_INDEX]:
-            columns[_EMAIL_INDEX] = bare_email(email)
-        if phone := columns[_PHONE_INDEX]:
-            columns[_PHONE_INDEX] = _with_country_code(bare_phone(phone) or phone, found)
+        email, phone = columns[_EMAIL_INDEX], columns[_PHONE_INDEX]
+        if email and (bare := bare_email(email)) is not email:
+            columns[_EMAIL_INDEX] = bare
+            self._take_name_beside(columns, email)
+        if phone:
+            phone = bare_phone(phone) or phone
+            columns[_PHONE_INDEX] = _with_country_code(phone if len(phone) < MIN_SEVERAL else first_phone(phone), found)
         if name := columns.pop():
             _split_name(columns, name, self.own)
         for index, constant in self.constants:
@@ -212,8 +225,8 @@ class LeadMapping:
                     if text and (known is None or rank < known):
                         columns[index] = surname_apart(text, label) if field == NAME else text
                         ranks[index] = rank
-                    elif not text and field in _CONTACT_FIELDS:
-                        # A way to reach somebody, although not the one that was asked for.
+                    elif not text and field in _PEOPLES_FIELDS:
+                        # Perhaps a way to reach somebody, although not what was asked for.
                         unlabelled.append((labels, value))
                 break
             else:
@@ -231,6 +244,27 @@ class LeadMapping:
             index = INDEX_OF_COLUMN[field]
             if _says_nothing(columns[index]) and index not in self.own and is_others in (None, is_anothers):
                 columns[index], is_others = scalar_of(value, inputs), is_anothers
+
+    def _mend(self, columns: list[str | None]) -> None:
+        """Mend what paths have led to: a contact as a name, an email as a phone, a phone as an email."""
+        for index in _NAME_INDICES:
+            text = columns[index]
+            if text and index not in self.own and not _may_be_name(text) and _is_contact(text):
+                columns[index] = None
+        email, phone = columns[_EMAIL_INDEX], columns[_PHONE_INDEX]
+        if not (email or phone) or not self.own.isdisjoint(_CONTACT_INDICES):
+            return
+        if phone and _is_other_contact("phone", phone):
+            columns[_PHONE_INDEX] = None
+            columns[_EMAIL_INDEX] = email if email and "@" in email else phone
+        if email and _is_other_contact("email", email):
+            columns[_PHONE_INDEX] = columns[_PHONE_INDEX] or email
+            columns[_EMAIL_INDEX] = None if columns[_EMAIL_INDEX] == email else columns[_EMAIL_INDEX]
+
+    def _take_name_beside(self, columns: list[str | None], email: str) -> None:
+        """Take the name in front of an email, where no other came."""
+        if not any(columns[index] or index in self.own for index in _NAME_INDICES):
+            columns[_NAME_INDEX] = name_beside_email(email) or None
 
     def _recognize(self, columns: list[str | None], unlabelled: Sequence[Leaf], effort: Effort | None) -> None:
         """Recognize an email and a phone by themselves, where no label says what they are."""
@@ -276,7 +310,10 @@ def _is_used(columns: Sequence[str | None], indices: Sequence[int], index: int, 
 
 
 def _is_local(labels: tuple[str, ...], text: str, effort: Effort | None) -> bool:
-    return is_phone(PHONE, text) if is_numbered(labels[-1]) else is_asked_phone(labels[0], text, effort)
+    meant = KNOWN_MEANINGS.get(labels[0])
+    # In place of an email or a name, nobody writes a number that is none of a phone.
+    is_in_place = meant is not None and meant.field in _PEOPLES_FIELDS
+    return is_phone(PHONE, text) if is_in_place or is_numbered(labels[-1]) else is_asked_phone(labels[0], text, effort)
 
 
 def _says_nothing(contact: str | None) -> bool:
@@ -373,6 +410,8 @@ def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | No
         text = text_of(value, inputs)
         if text is not None and _PLAUSIBLE[field](text):
             return text, rank
+        if text is not None and _is_else(field, text):
+            return None, rank
     if (
         rank < _SURE_LABELS.get(field, 1)
         and type(value) is not bool
@@ -386,6 +425,22 @@ def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | No
 def _may_be_email_with_words(text: str) -> bool:
     text = text.strip()
     return text.count(" ") <= MAX_BLANKS_OF_EMAIL or (len(text) <= MAX_CONTACT and has_email_at_end(text))
+
+
+def _is_else(field: str, text: str) -> bool:
+    """Say whether a text that is implausible in a field is a contact, which another field takes."""
+    return _is_contact(text) if field in _NAME_FIELDS else field in _CONTACT_FIELDS and _is_other_contact(field, text)
+
+
+def _is_contact(text: str) -> bool:
+    return EMAIL.fullmatch(bare_email(text)) is not None or is_phone(PHONE, text)
+
+
+def _is_other_contact(field: str, text: str) -> bool:
+    """Say whether a text is surely no email but a phone, or no phone but an email."""
+    if ("@" in text) is (field == "email"):
+        return False
+    return is_phone(PHONE, text) if field == "email" else EMAIL.fullmatch(bare_email(text)) is not None
 
 
 def _may_be_name(text: str) -> bool:

@@ -119,13 +119,92 @@ def test_what_no_number_is_stays_as_it_is(text: str) -> None:
         ("<anna@example.com>", "anna@example.com"),
         ("\u200banna@example.com\ufeff", "anna@example.com"),
         ("anna%40example.com", "anna@example.com"),
-        ("Anna <anna@example.com>", "Anna <anna@example.com>"),
+        ("Anna <anna@example.com>", "anna@example.com"),
+        ('"Ozola, Anna" <mailto:anna@example.com> ', "anna@example.com"),
+        ("anna@example.com, juris@example.com", "anna@example.com"),
+        ("anna@example.com;anna@example.org", "anna@example.com"),
+        ("<a> <anna@example.com>", "<a> <anna@example.com>"),
+        ("write anna@example.com, not a@b", "write anna@example.com, not a@b"),
         ("100% anna@example.com", "100% anna@example.com"),
     ],
 )
 @pytest.mark.parametrize("label", ["email", "Jūsu e-pasts"])
 def test_an_email_is_taken_without_what_is_around_it(label: str, sent: str, column: str) -> None:
     assert columns({"phone": "+37120000001", label: sent})["email"] == column
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"phone": "anna@example.com"}, {"email": "anna@example.com", "phone": None}),
+        ({"phone": "Anna <anna@example.com>", "email": ""}, {"email": "anna@example.com", "phone": None}),
+        ({"email": "+371 2000 0001"}, {"email": None, "phone": "+371 2000 0001"}),
+        ({"email": "20000001", "phone": ""}, {"email": None, "phone": "20000001"}),
+        ({"email": "20000001", "phone": "anna@example.com"}, {"email": "anna@example.com", "phone": "20000001"}),
+        ({"email": "20000001", "phone": "29999999"}, {"email": None, "phone": "29999999"}),
+        ({"phone": "anna@example.com", "email": "a@b.lv"}, {"email": "a@b.lv", "phone": None}),
+        ({"phone": "anna@example.com", "Call us at": "x", "mobile": "20000001"}, {"phone": "20000001"}),
+        ({"email": "no", "phone": "write to anna@example.com"}, {"email": "no", "phone": "write to anna@example.com"}),
+    ],
+)
+def test_a_contact_in_the_field_of_the_other_is_put_into_its_own(document: Any, expected: dict[str, str]) -> None:
+    for found in (columns({"text": "x", **document}), columns({"properties": document}, "hubspot-workflow")):
+        assert {field: found[field] for field in expected} == expected
+
+
+def test_a_column_that_a_source_maps_itself_is_left_to_its_path() -> None:
+    mapped = source_of('map.phone = "a"\nmap.email = "b"\nmap.firstName = "c"')
+    found = filled(arrival(mapped, b'{"a":"a@b.lv","b":"20000001","c":"20000002"}').interpreted())
+    assert (found["phone"], found["email"], found["firstName"]) == ("a@b.lv", "20000001", "20000002")
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"email": "Anna Ozola <a@b.lv>"}, ("Anna", "Ozola")),
+        ({"email": '"Ozola, Anna" <a@b.lv>'}, ("Anna", "Ozola")),
+        ({"email": "Anna Ozola <a@b.lv>", "name": "Juris"}, ("Juris", None)),
+        ({"email": "a@b.lv <a@b.lv>"}, (None, None)),
+        ({"email": "a@b.lv", "name": "a@b.lv"}, (None, None)),
+        ({"email": "a@b.lv", "name": "+371 20000001"}, (None, None)),
+        ({"email": "a@b.lv", "phone": "29999999", "firstname": "20000001", "lastname": "Ozola"}, (None, "Ozola")),
+        ({"email": "a@b.lv", "name": "@anna"}, ("@anna", None)),
+        ({"email": "a@b.lv", "name": "007"}, ("007", None)),
+    ],
+)
+def test_a_name_is_no_contact_and_may_stand_beside_an_email(document: Any, expected: tuple[str | None, ...]) -> None:
+    for found in (columns(document), columns({"properties": document}, "hubspot-workflow")):
+        assert (found["firstName"], found["lastName"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("anna@example.com", "email"), ("+371 20000001", "phone"), ("20000001", "phone")]
+)
+def test_a_contact_in_place_of_a_name_is_taken_where_there_is_no_other(name: str, field: str) -> None:
+    assert columns({"Vārds": name, "text": "x"})[field] == name
+    assert columns({"Vārds": name, "email": "a@b.lv", "phone": "29999999"})[field] in ("a@b.lv", "29999999")
+
+
+@pytest.mark.parametrize(
+    ("sent", "column"),
+    [
+        (["+37120000001", "+37120000002"], "+37120000001"),
+        ([20000001, 20000002], "20000001"),
+        ("+37120000001, +37120000002", "+37120000001"),
+        ("2000 0001; 2000 0002", "2000 0001"),
+        ("+37120000001 / +37120000002", "+37120000001"),
+        ("67000000/20000002", "67000000"),
+        ("+37120000001+37120000002", "+37120000001"),
+        ("(020) 7946 0001 | (020) 7946 0002", "(020) 7946 0001"),
+        ("030/1234567, 0171/7654321", "030/1234567"),
+        ("030 / 12345678", "030 / 12345678"),
+        ("0171/1234567", "0171/1234567"),
+        ("20000001, call after 18", "20000001, call after 18"),
+    ],
+)
+def test_the_first_of_several_phones_is_taken(sent: Any, column: str) -> None:
+    assert columns({**OWN, "Tālrunis": sent})["phone"] == column
+    assert columns({"properties": {"phone": sent}}, "hubspot-workflow")["phone"] == column
 
 
 @pytest.mark.parametrize(
