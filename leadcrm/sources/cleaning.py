@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
+from socket import AF_INET, inet_pton
 
 MAX_PHONE = 100
 """A longer text is no phone."""
@@ -34,6 +36,10 @@ _INVISIBLE = dict.fromkeys((0xAD, 0x61C, 0x180E, 0xFEFF, *range(0x200B, 0x2010),
 """Marks of a direction and blanks without a width, as contact books and spreadsheets copy them."""
 
 _AROUND_PHONE = _BLANKS + "'\u2019\"<>"
+_AROUND_IP = _BLANKS + "'\""
+_MAX_IPS = 400
+"""Of a list of addresses, the characters that are looked at."""
+
 _PHONE_BEGINS = frozenset("+(0123456789")
 _PHONE_ENDS = frozenset(")0123456789")
 _SCHEME = re.compile(r"(?:p|tel|callto|sms|whatsapp):(?://)?\s*(?=[+\uff0b(\d])", re.IGNORECASE)
@@ -90,6 +96,31 @@ def bare_phone(text: str) -> str:
         bare = visible(text).strip(_AROUND_PHONE)
         text = _SCHEME.sub("", bare, count=1) if bare[:1].isalpha() else bare
     return _without_exponent(text) if "." in text or "E" in text or "e" in text else text
+
+
+def bare_ip(text: str) -> str | None:
+    """Return the first address of those that proxies list, without a port; None if there is none."""
+    for listed in text[:_MAX_IPS].split(","):
+        bare = listed.strip(_AROUND_IP)
+        if bare[:1] == "[":
+            bare = bare[1:].partition("]")[0]
+        elif bare.count(":") == 1:
+            bare = bare.partition(":")[0]
+        if is_ip(bare):
+            return bare
+    return None
+
+
+def is_ip(text: str) -> bool:
+    """Say whether a text is the address of a host."""
+    try:
+        inet_pton(AF_INET, text)
+    except (OSError, ValueError):
+        try:
+            ip_address(text)
+        except ValueError:
+            return False
+    return True
 
 
 def _without_exponent(text: str) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
-from socket import AF_INET, inet_pton
 from typing import Any
 
 import orjson
@@ -20,8 +18,10 @@ from leadcrm.sources.answers import Answers
 from leadcrm.sources.cleaning import (
     BEFORE_NOTHING,
     MAX_PHONE,
+    bare_ip,
     bare_phone,
     has_scheme,
+    is_ip,
     is_of_test,
     says_nothing,
 )
@@ -103,7 +103,7 @@ _CONTACT_INDICES = frozenset((_EMAIL_INDEX, _PHONE_INDEX))
 _PEOPLES_INDICES = frozenset(map(INDEX_OF_COLUMN.__getitem__, _PEOPLES_FIELDS))
 _FIRST_INDEX, _LAST_INDEX = INDEX_OF_COLUMN["first_name"], INDEX_OF_COLUMN["last_name"]
 _NAME_FIELDS = frozenset((NAME, "first_name", "last_name"))
-_NAME_INDEX = INDEX_OF_COLUMN[NAME]
+_NAME_INDEX, _IP_INDEX = INDEX_OF_COLUMN[NAME], INDEX_OF_COLUMN["ip"]
 _NAME_INDICES = (_FIRST_INDEX, _LAST_INDEX, _NAME_INDEX)
 
 _WHOLES = ("e164", "international", "full", "formatted", "normal", "phone", "number", "email", "address", "text", "raw")
@@ -246,11 +246,13 @@ class LeadMapping:
                 columns[index], is_others = scalar_of(value, inputs), is_anothers
 
     def _mend(self, columns: list[str | None]) -> None:
-        """Mend what paths have led to: a contact as a name, an email as a phone, a phone as an email."""
+        """Mend what paths have led to: a contact as a name, an email as a phone or a phone as an email, ports."""
         for index in _NAME_INDICES:
             text = columns[index]
             if text and index not in self.own and not _may_be_name(text) and _is_contact(text):
                 columns[index] = None
+        if (text := columns[_IP_INDEX]) and not text.replace(".", "").isdecimal():
+            columns[_IP_INDEX] = bare_ip(text)
         email, phone = columns[_EMAIL_INDEX], columns[_PHONE_INDEX]
         if not (email or phone) or not self.own.isdisjoint(_CONTACT_INDICES):
             return
@@ -412,6 +414,8 @@ def _likely(field: str, value: Any, rank: int, inputs: Inputs) -> tuple[str | No
             return text, rank
         if text is not None and _is_else(field, text):
             return None, rank
+        if text is not None and field == "ip":
+            return bare_ip(text), rank
     if (
         rank < _SURE_LABELS.get(field, 1)
         and type(value) is not bool
@@ -447,24 +451,13 @@ def _may_be_name(text: str) -> bool:
     return text.isalpha() or ("@" not in text and any(map(str.isalpha, text)))
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        inet_pton(AF_INET, text)
-    except (OSError, ValueError):
-        try:
-            ip_address(text.strip())
-        except ValueError:
-            return False
-    return True
-
-
 _PLAUSIBLE: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(INDEX_OF_COLUMN, len),
     "email": lambda text: (
         (" " not in text or _may_be_email_with_words(text)) if "@" in text else "@" in bare_email(text)
     ),
     "phone": may_be_asked_phone,
-    "ip": _is_ip,
+    "ip": is_ip,
     "country": lambda text: text.isalpha() or not _COUNTRY_CODE.fullmatch(text),
     **dict.fromkeys((NAME, "first_name", "last_name"), _may_be_name),
 }

@@ -208,6 +208,26 @@ def test_the_first_of_several_phones_is_taken(sent: Any, column: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "column"),
+    [
+        ("203.0.113.9:51000", "203.0.113.9"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("203.0.113.9, 10.0.0.1", "203.0.113.9"),
+        (["203.0.113.9", "10.0.0.1"], "203.0.113.9"),
+        ("unknown, 203.0.113.9", "203.0.113.9"),
+        (' "203.0.113.9" ', "203.0.113.9"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("unknown", None),
+        ("localhost:80", None),
+    ],
+)
+def test_an_address_is_taken_without_its_port_and_its_proxies(sent: Any, column: str | None) -> None:
+    assert columns({**OWN, "Your IP": sent})["ip"] == column
+    assert columns({**OWN, "_remote_ip": sent}, "cf7")["ip"] == column
+
+
+@pytest.mark.parametrize(
     ("document", "expected"),
     [
         ({"phone_prefix": "+371", "phone": "20000001"}, "+371 20000001"),
