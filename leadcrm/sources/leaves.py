@@ -123,8 +123,12 @@ def _flat(document: Any) -> list[Leaf] | None:
     return found
 
 
-def is_one_lead(items: list[Any]) -> bool:
-    """Say whether a list is one lead's names and values, not a lead each."""
+def is_one_lead(items: list[Any], effort: Effort | None) -> bool:
+    """Say whether a list is one lead's names and values, not a lead each.
+
+    Raises:
+        TooLaborious: There are more labels that were never met than there may be.
+    """
     labels: set[str] = set()
     titles: list[str] = []
     has_contact = False
@@ -142,27 +146,42 @@ def is_one_lead(items: list[Any]) -> bool:
             has_contact = has_contact or is_contact(pair[value])
     # Labels that say nothing, such as numbers, are those of one lead where none comes twice.
     is_of_one = has_contact and 1 < len(titles) == len(items) == len(set(titles))
-    return is_of_one or any((meant := meaning(label)) is not None and meant.field in FIELDS for label in labels)
+    return is_of_one or any((meant := meaning(label, effort)) is not None and meant.field in FIELDS for label in labels)
 
 
-def leads_within(document: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the leads of an object that holds a list of them, each with a contact of its own; None of any other."""
+def leads_within(document: dict[str, Any], effort: Effort | None) -> list[dict[str, Any]] | None:
+    """Return the leads of an object that holds a list of them, each with a contact of its own; None of any other.
+
+    Raises:
+        TooLaborious: There are more labels that were never met than there may be.
+    """
     while len(document) == 1 and type(only := next(iter(document.values()))) is dict:
         document = only
     lists = [(name, member) for name, member in islice(document.items(), MAX_LEAVES) if type(member) is list]
-    if len(lists) != 1 or _has_contact(document):
+    if len(lists) != 1 or has_contact(document, effort):
         return None
     ((name, items),) = lists
-    if len(items) < 2 or plain(name) not in _LISTS_OF_LEADS:
-        return None
-    are_leads = all(type(item) is dict and _has_contact(item) for item in items) and not is_one_lead(items)
-    return items if are_leads else None
+    is_list_of_leads = len(items) > 1 and plain(name) in _LISTS_OF_LEADS
+    return items if is_list_of_leads and are_leads(items, effort) else None
 
 
-def _has_contact(value: dict[str, Any]) -> bool:
-    """Say whether a member is called as emails and phones are, and looks so."""
+def are_leads(items: list[Any], effort: Effort | None) -> bool:
+    """Say whether each element of a list is a lead with a contact of its own.
+
+    Raises:
+        TooLaborious: There are more labels that were never met than there may be.
+    """
+    return all(type(item) is dict and has_contact(item, effort) for item in items) and not is_one_lead(items, effort)
+
+
+def has_contact(value: dict[str, Any], effort: Effort | None) -> bool:
+    """Say whether a member is called as emails and phones are, and looks so.
+
+    Raises:
+        TooLaborious: There are more labels that were never met than there may be.
+    """
     return any(
-        is_contact(member) and (meant := meaning(name)) is not None and meant.field in FIELDS
+        is_contact(member) and (meant := meaning(name, effort)) is not None and meant.field in FIELDS
         for name, member in islice(value.items(), MAX_LEAVES)
     )
 

@@ -158,31 +158,33 @@ class Source:
         """
         if not is_part and self.json and parse is not None:
             _parse_members(document, self.json, parse)
-        items = [document] if is_part else self._items(document, query, headers)
+        effort = None if at_leisure else Effort()
+        items = [document] if is_part else self._items(document, query, headers, effort)
         if len(items) > MAX_PARTS:
             raise TooManyLeads(f"the body holds {len(items)} leads, at most {MAX_PARTS} are taken")
         if len(items) > MAX_HURRIED_PARTS and not at_leisure:
             raise TooLaborious
-        effort = None if at_leisure else Effort()
         return [lead for item in items if (lead := self._lead(item, query, headers, effort)) is not None]
 
-    def _items(self, document: Any, query: Mapping[str, Any], headers: Mapping[str, str]) -> list[Any]:
+    def _items(
+        self, document: Any, query: Mapping[str, Any], headers: Mapping[str, str], effort: Effort | None
+    ) -> list[Any]:
         if self.each is not None:
             found = self.each(Inputs(document, query, headers))
             found = found if type(found) is list else [found]
-        elif type(document) is list and not is_one_lead(document):
+        elif type(document) is list and not is_one_lead(document, effort):
             found = document
-        elif type(document) is dict and (found := self._leads_within(document, query, headers)):
+        elif type(document) is dict and (found := self._leads_within(document, query, headers, effort)):
             pass
         else:
             return [document]
         return [item for item in found if type(item) is dict]
 
     def _leads_within(
-        self, document: dict[str, Any], query: Mapping[str, str], headers: Mapping[str, str]
+        self, document: dict[str, Any], query: Mapping[str, str], headers: Mapping[str, str], effort: Effort | None
     ) -> list[dict[str, Any]] | None:
         """Return the leads of an object that holds several and that the source's own rules do not know."""
-        found = None if self.mapping.answers or self.only is not None else leads_within(document)
+        found = None if self.mapping.answers or self.only is not None else leads_within(document, effort)
         # What has a key as a whole is one lead: its tries would not be known again by its parts.
         is_whole = found and self.keys and self._key(Inputs(document, query, headers)) is not None
         return None if is_whole else found

@@ -104,6 +104,13 @@ HOSTILE = {
     "lone surrogates": ('{"message":"' + filled("\\ud800") + '"}', JSON),
     "escaped quotes": ('{"message":"' + filled('\\"') + '"}', JSON),
     "pairs": ('{"fields":[' + ",".join(numbered('{"label":"a%(n)d","value":"x"}')) + "]}", JSON),
+    "leads of new labels": (
+        json.dumps(
+            {"data": [{**{LABEL % {"n": n * 9 + m}: "a@b.co" for m in range(9)}, "tel": "a@b.co"} for n in range(60)]}
+        ),
+        JSON,
+    ),
+    "pairs of new labels": (json.dumps([{"label": LABEL % {"n": n}, "value": "x"} for n in range(390)]), JSON),
     "JSON in JSON": ("{" + ",".join(f'"a{n}":"{filled("[],", 60_000)[:-1]}"' for n in range(16)) + "}", JSON),
     "a text of JSON": (json.dumps("{" + ",".join(numbered('"a%(n)d":1')) + "}"), JSON),
     "a form": ("&".join(numbered("a%(n)d=x")), FORM),
