@@ -148,9 +148,9 @@ class Arrival:
     def _read(self, *, at_leisure: bool) -> Submission:
         assert self.row.body is not None
         fields = _fields_of_query(self.source, self.query, self.target, at_leisure=at_leisure)
-        parse = _parse_member if at_leisure else _parse_short_member
+        source, parse = self.source, _parse_member if at_leisure else _parse_short_member
         body, coding = self.row.body or b"", self.headers.get("content-encoding", "")
-        has_members = bool(coding) or may_hold_leads(body)
+        has_members = bool(coding) or is_gzip(body) or may_hold_leads(body)
 
         def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
             document: Any = read_document(
@@ -162,8 +162,13 @@ class Arrival:
                 at_leisure=at_leisure,
             )
             if has_members and type(document) is dict:
-                document = read_members(document, at_leisure=at_leisure)
-            return document, self.source.leads(document, fields, self.headers, parse, at_leisure=at_leisure)
+                document = read_members(
+                    document,
+                    takes_several=source.takes_several,
+                    has_keys=bool(source.keys),
+                    at_leisure=at_leisure,
+                )
+            return document, source.leads(document, fields, self.headers, parse, at_leisure=at_leisure)
 
         document: Any = None
         leads: list[Lead] = []
@@ -227,8 +232,8 @@ def _fields_of_query(
         return fields
     if not isinstance(form, dict):
         return fields
-    form = read_members(form, at_leisure=at_leisure) if may_hold_leads(text) else form
-    return source.without_secrets(form)
+    found = read_members(form, takes_several=False, at_leisure=at_leisure) if may_hold_leads(text) else form
+    return source.without_secrets(found if isinstance(found, dict) else form)
 
 
 def _failing(row: Submission, error: Exception) -> Submission:

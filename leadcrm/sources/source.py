@@ -119,6 +119,11 @@ class Source:
         """The headers and fields of a query that hold its secret, in lower case."""
         return frozenset((self.proof.name,)) if self.proof.kind in ("header", "query") else frozenset()
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether leads may take the place of a document: the source's own rules look for nothing in it."""
+        return self.each is None and self.only is None and self.proof.kind != "body"
+
     def reopened(self) -> Source:
         """Return the source as if it were switched on."""
         return replace(self, enabled=True)

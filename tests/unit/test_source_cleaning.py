@@ -541,3 +541,50 @@ def test_the_number_that_calendly_has_of_the_host_is_none_of_the_lead(type: str,
     for contact in ({"email": "a@b.lv"}, {}):
         invitee = {"uri": "u", "name": "Anna", "scheduled_event": event, **contact}
         assert columns({"event": "invitee.created", "payload": invitee}, "calendly")["phone"] == phone
+
+
+CSV = "name,email\r\nAnna Ozola,anna@example.com\r\n\r\nJuris,juris@example.com\r\n"
+TWO_LEADS = '[{"name":"Anna Ozola","email":"anna@example.com"},{"name":"Juris","email":"juris@example.com"}]'
+TWO_ELEMENTS = (
+    "<leads><lead><name>Anna Ozola</name><email>anna@example.com</email></lead>"
+    "<lead><name>Juris</name><email>juris@example.com</email></lead></leads>"
+)
+
+
+@pytest.mark.parametrize("text", [CSV, CSV.replace(",", ";"), TWO_LEADS, TWO_ELEMENTS])
+def test_several_leads_in_a_file_or_a_field_are_a_lead_each_with_what_stands_beside(text: str) -> None:
+    file = multipart([("campaign", "Autumn"), ("file", text)]).replace(b'"file"', b'"file"; filename="leads.csv"')
+    beside = {"campaign": "Autumn", "data": text}
+    for body, content_type in (
+        (file, MULTIPART),
+        (urlencode(beside).encode(), FORM),
+        (json.dumps(beside).encode(), ""),
+    ):
+        row = arrival(PRESETS["generic"], body, content_type).interpreted(at_leisure=False)
+        assert row.state is State.BATCH
+        leads = [filled(part) for part in row.parts]
+        assert [(lead["firstName"], lead["lastName"], lead["email"], lead["offer"]) for lead in leads] == [
+            ("Anna", "Ozola", "anna@example.com", "Autumn"),
+            ("Juris", None, "juris@example.com", "Autumn"),
+        ]
+
+
+def test_several_leads_in_a_member_are_one_where_the_sources_rules_look_for_others() -> None:
+    body = json.dumps({"lead_id": "5", "event": "new", "file": CSV}).encode()
+    keyed = arrival(source_of('key = ["lead_id"]'), body).interpreted()
+    assert [part.key_sha256 for part in keyed.parts] == [None, None], "the key of the whole is none of each"
+    for rules in (
+        'only = { path = "event", is = ["new"] }',
+        'verify = { kind = "body", path = "event" }\nsecret = "new"',
+    ):
+        row = arrival(source_of(rules), body).interpreted()
+        assert (row.state, filled(row)["email"]) == (State.STORED, "anna@example.com")
+
+
+def test_what_stands_beside_several_leads_is_not_repeated_if_it_is_long() -> None:
+    body = json.dumps({"campaign": "Autumn", "note": "n" * 1_000, "file": CSV}).encode()
+    parts = arrival(PRESETS["generic"], body).interpreted().parts
+    assert [json.loads(part.body or b"") for part in parts] == [
+        {"name": "Anna Ozola", "email": "anna@example.com"},
+        {"name": "Juris", "email": "juris@example.com"},
+    ]

@@ -1,4 +1,4 @@
-"""ADF, the format of car dealers' leads, within JSON: as a text of XML, or as a converter made an object of the XML.
+"""ADF, the format of car dealers' leads, as a converter made an object of its XML.
 
 Converters agree on elements, not on attributes and texts: `{"@part": "first", "#text": "Anna"}` of one is
 `{"$": {"part": "first"}, "_": "Anna"}` of another.
@@ -6,11 +6,9 @@ Converters agree on elements, not on attributes and texts: `{"@part": "first", "
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
-from leadcrm.errors import InvalidPayload
-from leadcrm.ingest.payload.xml import MAX_NESTING, add_element, named_part, read_xml
+from leadcrm.ingest.payload.xml import MAX_NESTING, add_element, named_part
 
 _ROOT = "adf"
 _INNER_ROOT = "prospect"
@@ -22,18 +20,9 @@ _TEXTS = ("#text", "_", "__text", "_text", "$t", "#", "content", "text", "value"
 _PREFIXES = "@-_$"
 
 
-def read_adf(document: dict[str, Any], *, at_leisure: bool) -> dict[str, Any]:
-    """Return a document with its ADF as `read_xml` reads it; unchanged if it has none.
-
-    A text that cannot be read is one that a person wrote.
-
-    Raises:
-        TooLaborious: Without leisure, it cannot be read.
-    """
+def read_adf(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document with its ADF as `read_xml` reads that of a text; unchanged if it has none."""
     for name, value in document.items():
-        if type(value) is str and value.lstrip()[:1] == "<" and "<adf" in value[:300].lower():
-            with suppress(InvalidPayload):
-                return {**document, name: read_xml(value.strip().encode(errors="replace"), at_leisure=at_leisure)}
         if type(value) is dict and _is_root(name.lower(), value):
             return {**document, name: _element(value, 0)[1]}
     return document

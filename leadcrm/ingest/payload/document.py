@@ -104,11 +104,10 @@ def _read(  # noqa: PLR0911 - a line for each format
         return {}
     media_type = content_type.partition(";")[0].strip().lower()
     if begins_as_json(text):
-        return _unfolded(_read_json(text, content_type, exactly=exactly, at_leisure=at_leisure), at_leisure=at_leisure)
+        return _unfolded(_read_json(text, content_type, exactly=exactly, at_leisure=at_leisure))
     if begins_as_almost_json(text):
         with suppress(InvalidPayload):
-            document = _read_almost_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
-            return _unfolded(document, at_leisure=at_leisure)
+            return _unfolded(_read_almost_json(text, content_type, exactly=exactly, at_leisure=at_leisure))
     if media_type.startswith("multipart/") or text.startswith(b"--"):
         return _with_nested(_read_multipart(body, content_type, at_leisure=at_leisure))
     if len(text.translate(None, _BINARY)) != len(text):
@@ -165,11 +164,11 @@ def _in_utf8(text: bytes, named: str | None, *, at_leisure: bool) -> bytes:
     return text if charset == "utf-8" and is_utf8(text) else text.decode(charset, "replace").encode()
 
 
-def _unfolded(document: object, *, at_leisure: bool) -> object:
+def _unfolded(document: object) -> object:
     """Return JSON with what stands in it instead of a lead's object, as far as it can be told what that means."""
     if type(document) is list and document and type(document[0]) is not dict:
         return read_list(document) or document
-    return read_adf(document, at_leisure=at_leisure) if type(document) is dict else document
+    return read_adf(document) if type(document) is dict else document
 
 
 def _read_table(text: bytes, content_type: str, *, at_leisure: bool) -> object:

@@ -14,7 +14,7 @@ from typing import Any
 
 from leadcrm.ingest.payload.json import read_any_json
 from leadcrm.sources.contacts import is_contact
-from leadcrm.sources.labels import meaning
+from leadcrm.sources.labels import Effort, meaning
 from leadcrm.sources.texts import lines_in
 
 MAX_ROWS = 2_000
@@ -32,6 +32,20 @@ SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[ \t]*\r?\n', re.IGNORECASE)
 _CONTACT_FIELDS = frozenset(("email", "phone", "first_name", "last_name", "name"))
 
 Row = Sequence[Any]
+
+
+def begins_as_table(text: str, effort: Effort | None) -> bool:
+    """Say whether the first line of a text is the head of a table with a contact, or the line for Excel.
+
+    Raises:
+        TooLaborious: There are more labels that were never met than there may be.
+    """
+    if SEPARATOR_LINE.match(text):
+        return True
+    head = text.split("\n", 1)[0]
+    delimiter = max(_DELIMITERS, key=head.count)
+    labels = [cell.strip(' \t\r"') for cell in head.split(delimiter, MAX_COLUMNS)]
+    return len(labels) > 1 and _share_of_labels(labels, effort) > 0
 
 
 def read_csv(text: str) -> object:
@@ -93,11 +107,11 @@ def _by_label(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _share_of_labels(texts: Row) -> float:
+def _share_of_labels(texts: Row, effort: Effort | None = None) -> float:
     """Return how many of the texts are labels with a meaning; 0 if none says how to reach somebody or who it is."""
     if len(texts) > MAX_COLUMNS or not all(type(text) is str and len(text) <= MAX_LABEL for text in texts):
         return 0
-    fields = [meant.field for text in texts if (meant := meaning(text)) is not None]
+    fields = [meant.field for text in texts if (meant := meaning(text, effort)) is not None]
     return 0 if _CONTACT_FIELDS.isdisjoint(fields) or any(map(is_contact, texts)) else len(fields) / len(texts)
 
 
