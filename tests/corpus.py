@@ -292,6 +292,11 @@ def _forms() -> Iterator[Case]:
         yield form(name, body, charset=charset, first_name=text)
     yield form("a charset that is none", b"email=%C4%81", charset=b"; charset=rot13", email="\u0101")
     yield form("a latin-1 parameter", b"email=a", charset=b"; caf\xe9=\xe9", email="a")
+    anna = b"".join(b"%%26%%23%d%%3B" % ord(letter) for letter in "\u0410\u043d\u043d\u0430")
+    yield form("references to characters", b"firstName=" + anna, first_name="\u0410\u043d\u043d\u0430")
+    of_script = b"firstName=%26%2355357%3B%26%2356832%3B%26%2355357%3B!"
+    yield form("references to surrogates", of_script, first_name=f"\U0001f600{REPLACED}!")
+    yield form("typed references", b"email=%26%2365%3B%26amp%3B%26%231040", email="&#65;&amp;&#1040")
     for name, front in _FRONTS.items():
         yield form(f"{name} in front", front + b"email=a&phone=1", email="a", phone="1")
     yield form("a line break at the end", b"email=a&phone=1\r\n", email="a", phone="1")
@@ -361,6 +366,9 @@ def _multipart_forms() -> Iterator[Case]:
     yield form("a charset in the type", cyrillic + _END, media_type=in_1251, email="\u041f")
     own = charset + _part("email", b"caf\xe9", headers=latin_1) + _END
     yield form("a part's charset before the field's", own, email="caf\u00e9")
+    in_1252 = _part("firstName", b"&#256;nna caf\xe9") + _END
+    in_charset = _MULTIPART + b"; charset=windows-1252"
+    yield form("a reference to a character", in_1252, media_type=in_charset, first_name="\u0100nna caf\u00e9")
     yield form("a text file", file("\u0101".encode()) + _END, phone="\u0101")
     yield form("a binary file", file(b"\x89PNG\xff") + _END, phone="\u0101.txt")
     yield form("a file with NULs", file(b"a\x00b") + _END, phone="\u0101.txt")

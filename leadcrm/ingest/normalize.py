@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from leadcrm.database.entities import FIELDS
 
-NORMALIZER_VERSION = 3
+NORMALIZER_VERSION = 4
 
 # PostgreSQL's text type rejects NUL, and UTF-8, which every driver uses, cannot encode surrogates.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlencode
 
 import pytest
 
@@ -87,6 +87,22 @@ def test_names_and_values_of_any_form_are_in_the_charset_that_is_named(is_in_fie
         found = _document(text.replace("+", "%2B" if text is pairs else "+").encode("cp1251"), content_type + parameter)
         assert found == NAMED
     assert _document((parts + file).encode("cp1251"), MULTIPART + parameter) == {**NAMED, "f": "Анна.png"}
+
+
+REFERRED = {"&#1048;&#1084;&#1103;": "&#1040;&#1085;&#1085;&#1072; caf\xe9 &#128512;", "phone": "+37120000001"}
+
+
+def test_references_to_what_a_charset_lacks_are_read_in_names_and_values_of_any_form() -> None:
+    parts = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in REFERRED.items()
+    )
+    lines = "".join(f"{name}={value}\r\n" for name, value in REFERRED.items())
+    pairs = urlencode([*REFERRED.items(), ("a[]", "&#1041;"), ("a[]", "&#8364;")], encoding="cp1252")
+    expected = {"Имя": "Анна café 😀", "phone": "+37120000001"}
+    for text, content_type in ((parts + "--b--", MULTIPART), (lines, "text/plain"), (pairs, URLENCODED)):
+        found = _document(text.encode("cp1252"), f"{content_type}; charset=windows-1252")
+        assert found == ({**expected, "a": ["Б", "€"]} if text is pairs else expected)
+    assert _document(b'{"a":"&#1040;"}', "application/json") == {"a": "&#1040;"}
 
 
 def test_texts_tables_and_xml_are_in_the_charset_that_the_type_names() -> None:

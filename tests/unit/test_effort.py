@@ -50,6 +50,9 @@ LABORIOUS = {
     "bytes without a meaning": (b"email=" + b"\xaa" * 1_000_000, _FORM + "; charset=windows-1253", ""),
     "bytes that are not UTF-8": (b"email=" + b"\xff" * 1_000_000, _FORM, ""),
     "escaped bytes that are not UTF-8": (b"email=" + b"\xff" * 50_000 + b"%ff", _FORM, ""),
+    "references in a form": (b"email=" + b"%26#1040;+" * 100_000, _FORM, ""),
+    "references in a part": (_parts(1, value=b"&#1040; " * 125_000), _MULTI, ""),
+    "references in a text": (b"email=1\r\nphone=" + b"&#1040; " * 125_000, "text/plain", ""),
     "many parts": (_parts(900), _MULTI, ""),
     "many parameters in many parts": (_parts(500, b"; a*1=b" * 240), _MULTI, ""),
     "a part in another charset": (

@@ -27,8 +27,8 @@ def test_the_columns_are_the_fields_in_snake_case_in_the_same_order() -> None:
     )
 
 
-def test_the_normalizer_version_is_2() -> None:
-    assert NORMALIZER_VERSION == 3
+def test_the_normalizer_version_is_4() -> None:
+    assert NORMALIZER_VERSION == 4
 
 
 def test_each_field_goes_to_its_own_column() -> None:

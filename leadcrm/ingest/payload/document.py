@@ -20,6 +20,7 @@ from leadcrm.ingest.payload.content_coding import decode_body, is_gzip, possible
 from leadcrm.ingest.payload.effort import (
     is_utf8,
     require_few_lines,
+    require_few_references,
     require_quick_almost_json,
     require_quick_charset,
     require_quick_mapping,
@@ -30,6 +31,7 @@ from leadcrm.ingest.payload.json import read_any_json
 from leadcrm.ingest.payload.lenient_form import read_multipart_leniently
 from leadcrm.ingest.payload.lenient_json import with_breaks_escaped
 from leadcrm.ingest.payload.reader import begins_as_json
+from leadcrm.ingest.payload.references import with_characters_in
 from leadcrm.ingest.payload.table import read_csv, read_list
 from leadcrm.ingest.payload.xml import declared_charset, read_xml
 from leadcrm.sources.texts import lines_in
@@ -128,6 +130,7 @@ def _read(  # noqa: PLR0911 - a line for each format
     if media_type == "text/plain" and (b"\n" in text or b"&" not in text) and _PLAIN_FORM.match(text):
         if not at_leisure:
             require_few_lines(text, MAX_HURRIED_LINES)
+            require_few_references(text)
         return _with_nested(_read_plain_form(text, content_type, at_leisure=at_leisure))
     return _read_text(text, media_type, content_type, at_leisure=at_leisure)
 
@@ -297,7 +300,7 @@ def _read_plain_form(text: bytes, content_type: str, *, at_leisure: bool) -> dic
             # Of a text of several lines.
             fields[last] = f"{fields[last]}\n{name}{equals}{value}"
     fields.pop("_charset_", None)
-    return fields
+    return with_characters_in(fields)
 
 
 def _with_nested(form: dict[str, object]) -> dict[str, object]:

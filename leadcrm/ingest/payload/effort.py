@@ -22,6 +22,7 @@ _PIECES = b"[]{},:\"'\\/\xc2\xe2" + bytes(range(32))
 
 _MAX_PAIRS = 1_000
 _MAX_ESCAPES = 20_000
+_MAX_REFERENCES = 5_000
 _MAX_PARTS = 50
 _MAX_DECODED_BYTES = 131_072
 """A compressed body costs its sender next to nothing."""
@@ -97,6 +98,11 @@ def require_quick_multipart(body: bytes, boundary: bytes) -> None:
 def require_quick_quoted_printable(data: bytes) -> None:
     """Raise `TooLaborious` unless quoted-printable is undone in a moment."""
     _require(data.count(b"=") <= _MAX_ESCAPES)
+
+
+def require_few_references(form: bytes) -> None:
+    """Raise `TooLaborious` unless the references to characters in a form, as it was sent, are resolved in a moment."""
+    _require(form.count(b"&#") + form.count(b"%26") <= _MAX_REFERENCES)
 
 
 def require_quick_charset(body: bytes, charset: str) -> None:

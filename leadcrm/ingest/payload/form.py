@@ -4,6 +4,7 @@ The last of a repeated field counts. Text is UTF-8 unless the sender names anoth
 part's own, or in the field `_charset_`, in which browsers tell the charset of the page (RFC 7578, section 4.6). Names
 are in the form's charset too. See `charset` for one that is not true.
 Undecodable bytes become U+FFFD: a lead with a wrong letter is better than none, and the raw body is kept anyway.
+What its charset lacks a browser writes as references: see `references`.
 """
 
 import re
@@ -22,11 +23,13 @@ from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.charset import codec_of, true_charset
 from leadcrm.ingest.payload.effort import (
+    require_few_references,
     require_quick_charset,
     require_quick_multipart,
     require_quick_quoted_printable,
     require_quick_urlencoded,
 )
+from leadcrm.ingest.payload.references import with_characters, with_characters_in
 
 _CHARSET_FIELD = "_charset_"
 _FIELDS = {name.encode(): name for name in (*FIELDS, _CHARSET_FIELD)}
@@ -46,6 +49,9 @@ _PLAIN_PART = re.compile(rb'\r\n(?i:content-disposition): form-data; name="([^"\
 _LIST_MARK = b"[]"
 _BLANKS = b" \t\r\n"
 _PLUS_AS_BLANK = bytes.maketrans(b"+", b" ")
+# To look for one byte by its number or for several by `find` takes a fraction of `in`, which asks for a number first.
+_ESCAPED_AMPERSAND = b"%26"
+_HASH = ord("#")
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _ESCAPED_SEPARATOR = b"&amp;"
@@ -117,7 +123,13 @@ def _read_pairs(body: bytes, content_type: str, separator: bytes, *, at_leisure:
     fields: dict[str, object] = {name: value.decode(charset, "replace") for name, value in decoded.items()}
     if values.get("phone", b"").startswith(b"+"):
         fields["phone"] = _with_plus(str(fields["phone"]))
-    return fields
+    return _resolved(fields, body, at_leisure=at_leisure) if body.find(_ESCAPED_AMPERSAND) >= 0 else fields
+
+
+def _resolved(fields: dict[str, object], form: bytes, *, at_leisure: bool) -> dict[str, object]:
+    if not at_leisure:
+        require_few_references(form)
+    return with_characters_in(fields)
 
 
 def _with_plus(phone: str) -> str:
@@ -149,7 +161,7 @@ def read_lines(body: bytes, content_type: str) -> dict[str, object]:
     # The last line break ends the field.
     texts = {name: _without_line_break(b"".join(value)) for name, value in values.items()}
     charset = true_charset(form_charset(content_type, texts.pop(_CHARSET_FIELD, b"")), texts.values())
-    return {name: text.decode(charset, "replace") for name, text in texts.items()}
+    return {name: with_characters(text.decode(charset, "replace")) for name, text in texts.items()}
 
 
 def _without_line_break(text: bytes) -> bytes:
@@ -200,7 +212,7 @@ def read_whole_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = 
     for name, several in lists.items():
         texts_of_list = [text_of(_percent_decoded(value.replace(b"+", b" ")), value) for value in several]
         fields[name.decode(charset, "replace")] = texts_of_list
-    return fields
+    return _resolved(fields, body, at_leisure=at_leisure) if body.find(_ESCAPED_AMPERSAND) >= 0 else fields
 
 
 def after_mark(body: bytes) -> bytes:
@@ -271,7 +283,7 @@ def read_parts(
     }
     for name, several in parts.lists.items():
         fields[name.decode(charset, "replace")] = [part.text(charset) for part in several]
-    return fields
+    return _resolved(fields, body, at_leisure=at_leisure) if _HASH in body else fields
 
 
 class _Part:

@@ -5,6 +5,7 @@ A form is taken for one only if it has a field of a lead: nearly any bytes could
 
 import re
 
+from leadcrm.ingest.payload.effort import require_few_references
 from leadcrm.ingest.payload.form import (
     DELIMITER,
     boundary_of,
@@ -53,6 +54,8 @@ def read_untyped_form(
         return read_escaped_urlencoded(text, content_type, at_leisure=at_leisure)
     fields = read_urlencoded(text, content_type, at_leisure=at_leisure)
     if _LATER_LINE.search(text):
+        if not at_leisure:
+            require_few_references(text)
         lines = read_lines(text, content_type)
         fields = lines if len(lines) >= len(fields) else fields
     return fields or None
