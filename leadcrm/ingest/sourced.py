@@ -23,6 +23,7 @@ from leadcrm.ingest.payload.amplification import MAX_RATIO, are_blown_up, within
 from leadcrm.ingest.payload.content_coding import is_gzip
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.ingest.payload.members import may_hold_leads, read_members
+from leadcrm.ingest.payload.references import Unescaping, may_refer
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
 from leadcrm.sources.live import LiveSources
 from leadcrm.sources.proof import Evidence, Verdict, query_of
@@ -149,8 +150,13 @@ class Arrival:
         assert self.row.body is not None
         fields = _fields_of_query(self.source, self.query, self.target, at_leisure=at_leisure)
         source, parse = self.source, _parse_member if at_leisure else _parse_short_member
-        body, coding = self.row.body or b"", self.headers.get("content-encoding", "")
-        has_members = bool(coding) or is_gzip(body) or may_hold_leads(body)
+        body, coding = self.row.body, self.headers.get("content-encoding", "")
+        is_compressed = bool(coding) or is_gzip(body)
+        has_members = is_compressed or may_hold_leads(body)
+        may_be_escaped = is_compressed or may_refer(body)
+        if fields and not may_be_escaped:
+            may_be_escaped = may_refer(self.target.encode(errors="surrogateescape"))
+        unescape = Unescaping(at_leisure=at_leisure) if may_be_escaped else None
 
         def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
             document: Any = read_document(
@@ -168,7 +174,8 @@ class Arrival:
                     has_keys=bool(source.keys),
                     at_leisure=at_leisure,
                 )
-            return document, source.leads(document, fields, self.headers, parse, at_leisure=at_leisure)
+            leads = source.leads(document, fields, self.headers, parse, unescape=unescape, at_leisure=at_leisure)
+            return document, leads
 
         document: Any = None
         leads: list[Lead] = []
@@ -185,7 +192,7 @@ class Arrival:
         if any(lead.is_inexact for lead in leads):
             _, exact = read(exactly=True)
             leads = exact if len(exact) == len(leads) else leads
-        return _judged(self.row, self.source, document, leads, fault, fields, self.headers)
+        return _judged(self.row, self.source, document, leads, fault, fields, self.headers, is_compressed=is_compressed)
 
     def _fault(self, document: Any, *, has_key: bool) -> str | None:
         proof = self.source.proof
@@ -266,6 +273,8 @@ def _judged(
     fault: str | None,
     fields: Mapping[str, Any],
     headers: Mapping[str, str],
+    *,
+    is_compressed: bool,
 ) -> Submission:
     """Return the row of a request that is proved, with its lead or leads."""
     assert row.body is not None
@@ -276,7 +285,7 @@ def _judged(
     if not leads:
         return _without_lead(row, source)
     if len(leads) == 1:
-        return _as_lead(row, source, leads[0], is_compressed="content-encoding" in headers or is_gzip(row.body))
+        return _as_lead(row, source, leads[0], is_compressed=is_compressed)
     parts = tuple(_part(row, source, lead, headers, number) for number, lead in enumerate(leads))
     if are_blown_up(sum(map(_characters, parts)), len(row.body) + len(row.target)):
         error = f"its leads are more than {MAX_RATIO} times as long as the request"
@@ -301,7 +310,8 @@ def _as_part(row: Submission, source: Source) -> Submission:
     assert row.body is not None
     try:
         fields = _fields_of_query(source, query_of(row.target), row.target, at_leisure=True)
-        leads = source.leads(orjson.loads(row.body), fields, row.headers, is_part=True)
+        unescape = Unescaping(at_leisure=True)
+        leads = source.leads(orjson.loads(row.body), fields, row.headers, is_part=True, unescape=unescape)
     except Exception as error:
         return row.failing(f"mapping failed: {type(error).__name__}")
     # Its key stays: it may have come with the whole request.

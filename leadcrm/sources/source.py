@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
@@ -144,6 +144,7 @@ class Source:
         headers: Mapping[str, str],
         parse: Any = None,
         *,
+        unescape: Callable[[Any], Any] | None = None,
         is_part: bool = False,
         at_leisure: bool = True,
     ) -> list[Lead]:
@@ -154,6 +155,7 @@ class Source:
             query: The fields of the query string.
             headers: By name in lower case.
             parse: Parses the JSON in a text, or returns None.
+            unescape: Undoes an escaping in the values of which columns are made; None where there is none.
             is_part: The document is one of the leads already.
             at_leisure: Whether the mapping may take long. Otherwise others wait for it.
 
@@ -169,7 +171,7 @@ class Source:
             raise TooManyLeads(f"the body holds {len(items)} leads, at most {MAX_PARTS} are taken")
         if len(items) > MAX_HURRIED_PARTS and not at_leisure:
             raise TooLaborious
-        return [lead for item in items if (lead := self._lead(item, query, headers, effort)) is not None]
+        return [lead for item in items if (lead := self._lead(item, query, headers, effort, unescape)) is not None]
 
     def _items(
         self, document: Any, query: Mapping[str, Any], headers: Mapping[str, str], effort: Effort | None
@@ -195,7 +197,12 @@ class Source:
         return None if is_whole else found
 
     def _lead(
-        self, item: Any, query: Mapping[str, Any], headers: Mapping[str, str], effort: Effort | None
+        self,
+        item: Any,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        effort: Effort | None,
+        unescape: Callable[[Any], Any] | None,
     ) -> Lead | None:
         inputs = Inputs(item, query, headers, effort)
         answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
@@ -203,6 +210,12 @@ class Source:
             return None
         is_test = (self.test is not None and _is_true(self.test(inputs))) or self._is_flagged(inputs)
         key = self._key(inputs) if self.keys else None
+        if unescape is not None:
+            # The key stays as it was sent, and so does what is kept as one of several leads.
+            sent, inputs = inputs, Inputs(unescape(item), unescape(query), headers, effort)
+            answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
+            inputs.answers = {**sent.answers, **inputs.answers}
+            inputs.is_inexact = sent.is_inexact
         columns = self.mapping.columns(inputs, answers)
         return Lead(item, columns, key, is_test or inputs.is_test, inputs.is_inexact)
 

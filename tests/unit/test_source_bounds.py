@@ -150,6 +150,8 @@ HOSTILE = {
     "texts of JSON": ("[" + ",".join(numbered('"{\\"a%(n)d\\":1}"')) + "]", JSON),
     "ADF": (json.dumps({"adf": {f"a{n}": [{"@part": "first", "#text": "x"}] * 9 for n in range(3_000)}}), JSON),
     "ADF of XML": (json.dumps({"adf": "<adf>" + filled("<b/>") + "</adf>"}), JSON),
+    "escapes of a page": (json.dumps({"message": filled("&amp;"), "name": filled("&#1040; ")}), JSON),
+    "escapes of a page in a list": (json.dumps({"message": ["&lt;" * 900] * 200}), JSON),
     "no format at all": (filled("ab cd "), "text/plain"),
     "blanks": (filled(" "), JSON),
 }

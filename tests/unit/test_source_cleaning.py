@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,6 +14,7 @@ import pytest
 
 from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import State
+from leadcrm.ingest.sourced import SourceRows
 from leadcrm.ingest.submission import Submission, process
 from leadcrm.sources.cleaning import bare_phone, says_nothing
 from leadcrm.sources.proof import query_of
@@ -430,6 +433,63 @@ def test_the_last_of_a_repeated_field_counts_where_leads_come_as_such() -> None:
         processed = process(body, content_type=content_type, content_encoding="", max_decoded_bytes=1_000)
         assert processed.fields is not None
         assert processed.fields[FIELDS.index("phone")] == ""
+
+
+ESCAPED = [
+    ("O&#039;Zola", "O'Zola"),
+    ("O&#39;Zola", "O'Zola"),
+    ("O&#x27;Zola", "O'Zola"),
+    ("O&apos;Zola", "O'Zola"),
+    ("&quot;Tom&quot;", '"Tom"'),
+    ("A&amp;B", "A&B"),
+    ("Tom &lt;3&gt;", "Tom <3>"),
+    ("Tom&nbsp;A", "Tom\xa0A"),
+    ("&#256;nna&#x101;", "Ānnaā"),
+    ("Tom&#55357;&#56832;", "Tom😀"),
+    ("&amp;lt;", "&lt;"),
+    ("A&copy=1&amp", "A&copy=1&amp"),
+    ("A&B;C", "A&B;C"),
+]
+
+
+@pytest.mark.parametrize(("sent", "column"), ESCAPED)
+def test_what_was_escaped_for_a_page_is_read_in_columns(sent: str, column: str) -> None:
+    fields = [("first_name", sent), ("email", "a@b.lv"), ("user_agent", "Mozilla (X11; Linux)")]
+    document = json.dumps(dict(fields))
+    table = f"first_name\temail\tuser_agent\n{sent}\ta@b.lv\tMozilla (X11; Linux)"
+    for body, content_type in (
+        (document.encode(), "application/json"),
+        (document.replace("&", "\\u0026").encode(), "application/json"),
+        (gzip.compress(document.encode()), "application/json"),
+        (urlencode(fields).encode(), FORM),
+        (multipart(fields), MULTIPART),
+        (table.encode(), "text/tab-separated-values"),
+    ):
+        row = arrival(PRESETS["generic"], body, content_type).interpreted()
+        assert filled(row)["firstName"] == column, content_type
+        assert row.body == body
+    assert filled(asked(urlencode(fields)))["firstName"] == column
+
+
+def test_what_was_escaped_for_a_page_is_told_by_its_characters() -> None:
+    found = columns({"What&#039;s your name?": "", "fields": [{"label": "What&#039;s your name?", "value": "Anna"}]})
+    assert found["firstName"] == "Anna"
+    found = columns({"email": "&quot;Anna&quot; &lt;anna@example.com&gt;", "phone": "&#43;37120000001"})
+    assert (found["email"], found["phone"]) == ('"Anna" <anna@example.com>', "+37120000001")
+    for inner in ('{"name":"Anna &quot;A&quot; O","email":"a@b.lv"}', "{&quot;name&quot;:&quot;Anna O&quot;}"):
+        assert columns({"payload": inner, "phone": "+37120000001"})["firstName"] == "Anna"
+
+
+def test_a_key_and_a_lead_of_several_stay_as_they_were_sent() -> None:
+    leads = [{"id": f"a&amp;{n}", "email": f"a{n}@b.lv", "full_name": "&amp;lt;"} for n in (1, 2)]
+    batch = read(leads, "meta-lead")
+    assert [part.idempotency_key for part in batch.parts] == ["a&amp;1", "a&amp;2"]
+    assert [json.loads(part.body or b"") for part in batch.parts] == leads
+    sources = SourceRows(SimpleNamespace(get=PRESETS.get, version=1), max_decoded_bytes=1_000)  # type: ignore[arg-type]
+    for part in batch.parts:
+        again = sources.reread(part._replace(source="meta-lead"), at_leisure=True)
+        assert again is not None
+        assert filled(part)["firstName"] == filled(again)["firstName"] == "&lt;"
 
 
 @pytest.mark.parametrize(
