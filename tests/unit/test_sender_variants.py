@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from leadcrm.database.entities import FIELDS
+from leadcrm.database.states import State
 from tests.unit.test_source_bounds import FORM, JSON, PRESETS, arrival
 
 VARIANTS = {
@@ -48,6 +49,11 @@ TEXT = '{"Vārds":"Anna","email":"a@example.com"}'
         (PARTS, ""),
         (b"preamble\r\n" + PARTS, "multipart/form-data; boundary=B"),
         (PARTS.replace(b"\r\n", b"\n"), "multipart/form-data; boundary=B"),
+        *((PARTS[:end], "multipart/form-data; boundary=B") for end in range(-9, -1)),
+        (PARTS[:-4] + b"\r\n", "multipart/form-data; boundary=B"),
+        (PARTS[:-4] + b"\r\nContent-Disposition: form-data; na", "multipart/form-data; boundary=B"),
+        (PARTS.replace(b"\r\n", b"\n")[:-6], "multipart/form-data; boundary=C"),
+        (PARTS.replace(b'"email"', b'"email"; x="y"')[:-7], "multipart/form-data; boundary=B"),
         (TEXT.encode("utf-16"), JSON),
         (TEXT.encode("cp1257"), f"{JSON}; charset=windows-1257"),
         (TEXT.replace("}", ',"city":"R\\u0101"}').encode() + b"\0\n", JSON),
@@ -61,6 +67,12 @@ def test_a_body_that_its_sender_describes_or_encodes_badly_is_read(body: bytes, 
     row = arrival(PRESETS["generic"], body, content_type).interpreted()
     filled = dict(zip(FIELDS, row.fields or (None,) * len(FIELDS), strict=True))
     assert (filled["firstName"], filled["email"]) == ("Anna", "a@example.com")
+
+
+def test_a_form_that_ends_before_its_first_value_is_invalid() -> None:
+    for end in (3, 5, 30):
+        row = arrival(PRESETS["generic"], PARTS[:end], "multipart/form-data; boundary=B").interpreted()
+        assert (row.state, row.error) == (State.INVALID, "the multipart form has no closing boundary")
 
 
 @pytest.mark.parametrize(

@@ -241,8 +241,8 @@ def read_multipart(
         whole: All fields by their names, not those of a lead alone.
 
     Raises:
-        InvalidPayload: The boundary is missing, a part is malformed, there are too many parts, or the closing boundary
-            is missing: the rest of the body may have been lost.
+        InvalidPayload: The boundary is missing, a part is malformed, there are too many parts, or of the fields of a
+            lead alone the closing boundary is missing: the rest of the body may have been lost.
         TooLaborious: Without leisure, the body cannot be read.
     """
     boundary = boundary_of(content_type)
@@ -269,7 +269,7 @@ def read_parts(
         require_quick_multipart(body, boundary)
     parts = _Parts(whole=whole, at_leisure=at_leisure)
     if not parts.take_plain(body, boundary):
-        parts.parse(body, boundary)
+        parts.parse(_closed(body, boundary) if whole else body, boundary)
     named = parts.fields.pop(_CHARSET_FIELD.encode(), None)
     charset = form_charset(content_type, named.data if named else b"")
     if not at_leisure:
@@ -284,6 +284,24 @@ def read_parts(
     for name, several in parts.lists.items():
         fields[name.decode(charset, "replace")] = [part.text(charset) for part in several]
     return _resolved(fields, body, at_leisure=at_leisure) if _HASH in body else fields
+
+
+def _closed(body: bytes, boundary: bytes) -> bytes:
+    """Return a form with the closing delimiter that it lacks, and without a last part whose head is cut off.
+
+    The sender has said that this is all: a body that is shorter than its length is none.
+    """
+    delimiter = b"--" + boundary
+    start = body.rfind(delimiter)
+    if start < 0 or delimiter + b"--" in body:
+        return body
+    before = b"\r\n" + delimiter
+    if b"\r\n\r\n" not in body[start:]:
+        body = body[:start].removesuffix(b"\r\n")
+    else:
+        cut = next((size for size in range(len(before), 0, -1) if body.endswith(before[:size])), 0)
+        body = body[: len(body) - cut]
+    return body + before + b"--\r\n" if body else body
 
 
 class _Part:
