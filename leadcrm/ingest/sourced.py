@@ -164,6 +164,7 @@ class Arrival:
                 content_type=self.row.content_type or "",
                 content_encoding=coding,
                 max_decoded_bytes=self.max_decoded_bytes,
+                default=self.source.charset,
                 exactly=exactly,
                 at_leisure=at_leisure,
             )
@@ -233,7 +234,12 @@ def _fields_of_query(
     text = target.partition("?")[2].encode(errors="surrogateescape")
     try:
         form = read_document(
-            text, content_type=_FORM, content_encoding="", max_decoded_bytes=len(text), at_leisure=at_leisure
+            text,
+            content_type=_FORM,
+            content_encoding="",
+            max_decoded_bytes=len(text),
+            default=source.charset,
+            at_leisure=at_leisure,
         )
     except InvalidPayload:
         return fields

@@ -10,6 +10,7 @@ from typing import Any
 from leadcrm.configuration.tables import DefinitionFault, read_secrets
 from leadcrm.database.entities import COLUMN_OF_FIELD
 from leadcrm.sources.answers import Answers, Titles
+from leadcrm.sources.charset_labels import UTF_8, codec_of
 from leadcrm.sources.labels import NAME, fold
 from leadcrm.sources.mapping import INDEX_OF_COLUMN, LeadMapping
 from leadcrm.sources.paths import Path, PathFault, Within, compile_path, compile_within, headers_in, names_in
@@ -19,7 +20,7 @@ from leadcrm.sources.source import TEST_NAMES, Only, Source
 from leadcrm.sources.wholes import plain
 
 KEYS = frozenset(
-    ("preset", "secret", "secret_file", "verify", "json", "each", "answers", "query", "key", "test", "only")
+    ("preset", "secret", "secret_file", "verify", "charset", "json", "each", "answers", "query", "key", "test", "only")
 ) | {"set", "map", "respond", "enabled"}
 """What a source's table may hold."""
 
@@ -89,6 +90,7 @@ def compile_source(name: str, own: Mapping[str, Any], preset: Mapping[str, Any],
         mapping=mapping,
         replies=_replies(table.get("respond", {})),
         enabled=_boolean(table, "enabled", default=True),
+        charset=_charset(table),
         json=tuple(_members(table.get("json", []))),
         each=paths.first(table["each"], "each", plain=True) if table.get("each") else None,
         keys=keys,
@@ -149,6 +151,14 @@ def _boolean(table: Mapping[str, Any], key: str, *, default: bool) -> bool:
     if not isinstance(value, bool):
         raise DefinitionFault(key, "it is neither true nor false")
     return value
+
+
+def _charset(table: Mapping[str, Any]) -> str:
+    label = _text(table.get("charset", UTF_8), "charset")
+    codec = codec_of(label.encode())
+    if codec is None:
+        raise DefinitionFault("charset", f"{label!r} is no charset's label, such as windows-1251 or shift_jis")
+    return codec
 
 
 def _text(value: Any, key: str) -> str:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from leadcrm.errors import TooLaborious
+from leadcrm.sources.charset_labels import UTF_8
 from leadcrm.sources.cleaning import NOTHINGS, is_macro
 from leadcrm.sources.labels import Effort
 from leadcrm.sources.leaves import is_one_lead, leads_within
@@ -91,6 +92,7 @@ class Source:
         mapping: How a document becomes a lead.
         replies: What its sender is told.
         enabled: It makes leads; else it only keeps requests.
+        charset: The codec of text that is not UTF-8 and for which the sender names no charset.
         json: The members that hold JSON as text.
         each: The list of leads in a body; None where a body is one lead, or a list of them.
         keys: Alternatives, of each the paths whose values together are the key.
@@ -106,6 +108,7 @@ class Source:
     mapping: LeadMapping
     replies: Replies
     enabled: bool = True
+    charset: str = UTF_8
     json: Sequence[Sequence[str]] = ()
     each: Path | None = None
     keys: Sequence[Sequence[Path]] = ()

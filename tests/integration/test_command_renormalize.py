@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from uuid_utils import uuid7
 
 from leadcrm.crm import renormalize as module
 from leadcrm.crm.renormalize import renormalize
+from leadcrm.database.entities import FIELD_COLUMNS
 from leadcrm.database.sessions import bind, session
 from leadcrm.ingest.normalize import NORMALIZER_VERSION
 from leadcrm.ingest.submission import Submission
@@ -102,6 +104,30 @@ def test_columns_follow_the_mapping_of_now_and_people_keep_theirs(database: str,
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.endswith("leadcrm: SOURCES_FILE has no source 'land'; there are: api, other\n")
     assert run()["columns"] == {}, "without a mapping they stay as they are"
+
+
+def test_a_sources_charset_mends_what_was_kept_without_it(database: str, rows: Rows, tmp_path: Path) -> None:
+    def run(command: str, *words: str) -> None:
+        done = run_command(tmp_path, database, command, f"--sources-file={tmp_path / 'sources.toml'}", *words)
+        assert done.returncode == 0, done.stderr
+
+    def of_form(form: dict[str, str], state: str) -> Submission:
+        row = submission(urlencode(form, encoding="cp1251").encode(), state=state)
+        return row._replace(source="land", target="/in/land", content_type="application/x-www-form-urlencoded")
+
+    lead = of_form({"firstName": "Анна", "email": "a@b.ru"}, "stored")
+    lead = lead._replace(fields=tuple({"first_name": "\ufffd" * 4}.get(column) for column in FIELD_COLUMNS))
+    invalid = of_form({"Имя": "Ольга"}, "invalid")
+    keep(database, [lead, invalid])
+    (tmp_path / "sources.toml").write_text("[source.land]\n")
+    run("renormalize", "--source=land")
+    assert rows.lead(lead.id)["first_name"] == "\ufffd" * 4
+    (tmp_path / "sources.toml").write_text('[source.land]\ncharset = "windows-1251"\n')
+    run("renormalize", "--source=land")
+    run("replay", "--state=invalid")
+    assert rows.lead(lead.id)["first_name"] == "Анна"
+    assert rows.lead(invalid.id)["first_name"] == "Ольга"
+    assert rows.raw_row(invalid.id)["state"] == "stored"
 
 
 def test_leads_of_the_api_are_read_again_once_by_each_version(

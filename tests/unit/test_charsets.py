@@ -50,8 +50,10 @@ def test_a_charset_of_several_bytes_stays_as_it_is_named() -> None:
         assert true_charset(codec, ["Анна".encode()]) == codec
 
 
-def _document(body: bytes, content_type: str) -> object:
-    return read_document(body, content_type=content_type, content_encoding="", max_decoded_bytes=10_000)
+def _document(body: bytes, content_type: str, default: str = "utf-8") -> object:
+    return read_document(
+        body, content_type=content_type, content_encoding="", max_decoded_bytes=10_000, default=default
+    )
 
 
 def _payload(body: bytes, content_type: str) -> object:
@@ -87,6 +89,33 @@ def test_names_and_values_of_any_form_are_in_the_charset_that_is_named(is_in_fie
         found = _document(text.replace("+", "%2B" if text is pairs else "+").encode("cp1251"), content_type + parameter)
         assert found == NAMED
     assert _document((parts + file).encode("cp1251"), MULTIPART + parameter) == {**NAMED, "f": "Анна.png"}
+
+
+@pytest.mark.parametrize("codec", ["cp1251", "koi8_r", "gb18030"])
+def test_what_names_no_charset_is_in_that_of_the_source_unless_it_is_utf8(codec: str) -> None:
+    parts = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in NAMED.items()
+    )
+    pairs = urlencode({"Имя": "X", "Телефон": "+79160000001"}, encoding=codec)
+    for text, content_type in (
+        (pairs.replace("X", quote_plus("Анна", encoding=codec)), URLENCODED),
+        (parts + "--b--", MULTIPART),
+        ("".join(f"{name}={value}\r\n" for name, value in NAMED.items()), "text/plain"),
+        ("Имя;Телефон\r\nАнна;+79160000001\r\n", "text/csv"),
+        ('{"Имя":"Анна","Телефон":"+79160000001"}', "application/json"),
+        ("{'Имя':'Анна','Телефон':'+79160000001',}", "application/json"),
+        ("<a><Имя>Анна</Имя><Телефон>+79160000001</Телефон></a>", "text/xml"),
+    ):
+        assert _document(text.encode(codec), content_type, default=codec) == NAMED
+    assert _document(urlencode(NAMED).encode(), URLENCODED, default=codec) == NAMED
+    assert _document("Имя: Анна\nphone: 20000001".encode(codec), "", default=codec) == {
+        "text": "Имя: Анна\nphone: 20000001"
+    }
+    for name in ("; charset=windows-1252", "&_charset_=windows-1252"):
+        body, parameter = (b"a=%C0", name) if name[0] == ";" else (b"a=%C0" + name.encode(), "")
+        assert _document(body, URLENCODED + parameter, default=codec) == {"a": "À"}
+    declared = '<?xml version="1.0" encoding="windows-1252"?><a><b>À</b></a>'
+    assert _document(declared.encode("cp1252"), "", default=codec) == {"b": "À"}
 
 
 REFERRED = {"&#1048;&#1084;&#1103;": "&#1040;&#1085;&#1085;&#1072; caf\xe9 &#128512;", "phone": "+37120000001"}

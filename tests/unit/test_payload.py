@@ -20,10 +20,11 @@ from leadcrm.database.states import State
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest import submission
 from leadcrm.ingest.normalize import normalize
-from leadcrm.ingest.payload import charset, form
+from leadcrm.ingest.payload import form
 from leadcrm.ingest.payload import json as json_payload
 from leadcrm.ingest.payload.reader import read_payload
 from leadcrm.ingest.submission import process
+from leadcrm.sources import charset_labels
 from tests.corpus import MAX_BODY_BYTES, Case, cases
 
 MEDIA_TYPES = (
@@ -129,7 +130,7 @@ def test_any_bytes_give_storable_columns_or_are_refused(body: bytes, content_typ
         assert text is None or (text.encode() is not None and "\x00" not in text)
 
 
-@given(st.sampled_from(sorted(charset._CODECS)), st.binary())
+@given(st.sampled_from(sorted(charset_labels._CODECS)), st.binary())
 def test_any_bytes_in_any_charset_give_storable_columns(label: bytes, value: bytes) -> None:
     encoded = b"".join(b"%%%02x" % byte for byte in value)
     columns = columns_of(b"email=" + encoded + b"&_charset_=" + label, "application/x-www-form-urlencoded")

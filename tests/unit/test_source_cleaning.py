@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from leadcrm.database.entities import FIELDS
 from leadcrm.database.states import State
 from leadcrm.ingest.sourced import SourceRows
 from leadcrm.ingest.submission import Submission, process
+from leadcrm.sources.catalogue import parse_catalogue
 from leadcrm.sources.cleaning import bare_phone, says_nothing
 from leadcrm.sources.proof import query_of
 from tests.unit.test_source_bounds import FORM, PRESETS, arrival, source_of
@@ -469,6 +471,21 @@ def test_what_was_escaped_for_a_page_is_read_in_columns(sent: str, column: str) 
         assert filled(row)["firstName"] == column, content_type
         assert row.body == body
     assert filled(asked(urlencode(fields)))["firstName"] == column
+
+
+def test_a_sources_charset_counts_in_bodies_and_queries() -> None:
+    source = source_of('charset = "Windows-1251"')
+    form = urlencode({"Имя": "Анна", "email": "a@b.lv"}, encoding="cp1251")
+    found = arrival(source, form.encode(), FORM).interpreted()
+    assert (filled(found)["firstName"], found.state) == ("Анна", State.STORED)
+    assert filled(arrival(PRESETS["generic"], form.encode(), FORM).interpreted())["firstName"] is None
+    waiting = arrival(source, b"")
+    target = f"/in/s?{form}"
+    row = waiting.row._replace(method="GET", target=target)
+    asked_again = replace(waiting, row=row, query=query_of(target), target=target)
+    assert filled(asked_again.interpreted())["firstName"] == "Анна"
+    merged = parse_catalogue('[source.a]\npreset = "cf7"\ncharset = "koi8-r"', Path("x.toml")).sources["a"]
+    assert merged.charset == "koi8_r"
 
 
 def test_what_was_escaped_for_a_page_is_told_by_its_characters() -> None:

@@ -1,8 +1,4 @@
-"""The charsets that a sender may name, and the codecs that decode them.
-
-The names are the labels of the Encoding standard (https://encoding.spec.whatwg.org/#names-and-labels), by which
-browsers read forms. Missing are its UTF-16 and "replacement", in which no form is encoded, and the names of ASCII: a
-sender that names it and sends other bytes means UTF-8 more often than windows-1252.
+"""The charset of a text, whatever its sender says of it.
 
 jQuery and XMLHttpRequest send UTF-8, whatever charset a page's code names. So bytes that are UTF-8 are read as such
 where a charset of one byte a character is named. Natural text in such a charset is hardly ever UTF-8 by chance: each
@@ -13,50 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-_LABELS = {
-    "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
-    "cp866": "866 cp866 csibm866 ibm866",
-    "iso8859_2": "csisolatin2 iso-8859-2 iso-ir-101 iso8859-2 iso88592 iso_8859-2 iso_8859-2:1987 l2 latin2",
-    "iso8859_3": "csisolatin3 iso-8859-3 iso-ir-109 iso8859-3 iso88593 iso_8859-3 iso_8859-3:1988 l3 latin3",
-    "iso8859_4": "csisolatin4 iso-8859-4 iso-ir-110 iso8859-4 iso88594 iso_8859-4 iso_8859-4:1988 l4 latin4",
-    "iso8859_5": "csisolatincyrillic cyrillic iso-8859-5 iso-ir-144 iso8859-5 iso88595 iso_8859-5 iso_8859-5:1988",
-    "iso8859_6": "arabic asmo-708 csiso88596e csiso88596i csisolatinarabic ecma-114 iso-8859-6 iso-8859-6-e"
-    " iso-8859-6-i iso-ir-127 iso8859-6 iso88596 iso_8859-6 iso_8859-6:1987",
-    "iso8859_7": "csisolatingreek ecma-118 elot_928 greek greek8 iso-8859-7 iso-ir-126 iso8859-7 iso88597 iso_8859-7"
-    " iso_8859-7:1987 sun_eu_greek",
-    "iso8859_8": "csiso88598e csisolatinhebrew hebrew iso-8859-8 iso-8859-8-e iso-ir-138 iso8859-8 iso88598 iso_8859-8"
-    " iso_8859-8:1988 visual csiso88598i iso-8859-8-i logical",
-    "iso8859_10": "csisolatin6 iso-8859-10 iso-ir-157 iso8859-10 iso885910 l6 latin6",
-    "iso8859_13": "iso-8859-13 iso8859-13 iso885913",
-    "iso8859_14": "iso-8859-14 iso8859-14 iso885914",
-    "iso8859_15": "csisolatin9 iso-8859-15 iso8859-15 iso885915 iso_8859-15 l9",
-    "iso8859_16": "iso-8859-16",
-    "koi8_r": "cskoi8r koi koi8 koi8-r koi8_r",
-    "koi8_u": "koi8-ru koi8-u",
-    "mac_roman": "csmacintosh mac macintosh x-mac-roman",
-    "cp874": "dos-874 iso-8859-11 iso8859-11 iso885911 tis-620 windows-874",
-    "cp1250": "cp1250 windows-1250 x-cp1250",
-    "cp1251": "cp1251 windows-1251 x-cp1251",
-    "cp1252": "cp1252 cp819 csisolatin1 ibm819 iso-8859-1 iso-ir-100 iso8859-1 iso88591 iso_8859-1"
-    " iso_8859-1:1987 l1 latin1 windows-1252 x-cp1252",
-    "cp1253": "cp1253 windows-1253 x-cp1253",
-    "cp1254": "cp1254 csisolatin5 iso-8859-9 iso-ir-148 iso8859-9 iso88599 iso_8859-9 iso_8859-9:1989 l5 latin5"
-    " windows-1254 x-cp1254",
-    "cp1255": "cp1255 windows-1255 x-cp1255",
-    "cp1256": "cp1256 windows-1256 x-cp1256",
-    "cp1257": "cp1257 windows-1257 x-cp1257",
-    "cp1258": "cp1258 windows-1258 x-cp1258",
-    "mac_cyrillic": "x-mac-cyrillic x-mac-ukrainian",
-    "gb18030": "chinese csgb2312 csiso58gb231280 gb18030 gb2312 gb_2312 gb_2312-80 gbk iso-ir-58 x-gbk",
-    "big5hkscs": "big5 big5-hkscs cn-big5 csbig5 x-x-big5",
-    "euc_jp": "cseucpkdfmtjapanese euc-jp x-euc-jp",
-    "iso2022_jp": "csiso2022jp iso-2022-jp",
-    "cp932": "csshiftjis ms932 ms_kanji shift-jis shift_jis sjis windows-31j x-sjis",
-    "cp949": "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 ksc5601 ksc_5601"
-    " windows-949",
-}
+from leadcrm.sources.charset_labels import UTF_8
 
-_OF_SEVERAL_BYTES = frozenset(("utf-8", "gb18030", "big5hkscs", "euc_jp", "iso2022_jp", "cp932", "cp949"))
+_OF_SEVERAL_BYTES = frozenset(("gb18030", "big5hkscs", "euc_jp", "iso2022_jp", "cp932", "cp949"))
 
 _MAX_BY_CHANCE = 16
 """The bytes above ASCII that a text in another charset may have and still be UTF-8 by chance: a few words."""
@@ -70,28 +25,29 @@ _COMMON = re.compile(
     r"\u0451-\u045f\u0490\u0491\u05d0-\u05ea\u0621-\u064a\U0001f300-\U0001faff]*"
 )
 
-_CODECS = {label.encode(): codec for codec, labels in _LABELS.items() for label in labels.split()}
 
+def true_charset(named: str | None, texts: Iterable[bytes], default: str = UTF_8) -> str:
+    """Return the codec of texts: that of the charset that the sender names, or UTF-8.
 
-def codec_of(charset: bytes) -> str | None:
-    """Return the codec of a charset by its label, which has no case, or None if no form is encoded in it."""
-    return _CODECS.get(charset.strip(b" \t\r\n\x0c'").lower())
-
-
-def true_charset(named: str, texts: Iterable[bytes]) -> str:
-    """Return the codec of what a sender sent as texts in the charset that it named: the one named, or UTF-8."""
-    if named in _OF_SEVERAL_BYTES:
-        return named
+    Args:
+        named: The codec of the charset that is named; None if none is.
+        texts: What the sender sent.
+        default: The codec of texts that are not UTF-8 and for which no charset is named.
+    """
+    codec = named or default
+    if codec == UTF_8 or (named and named in _OF_SEVERAL_BYTES):
+        return codec
     joined = b"\n".join(texts)
     if joined.isascii():
-        return named
+        return codec
     try:
         text = joined.decode()
     except UnicodeDecodeError:
-        return named
-    if len(joined.translate(None, _ASCII)) > _MAX_BY_CHANCE or _is_natural(text, is_common=_COMMON.fullmatch):
-        return "utf-8"
-    return named if _is_natural(joined.decode(named, "replace"), is_common=str.isalpha) else "utf-8"
+        return codec
+    is_utf8 = codec in _OF_SEVERAL_BYTES or len(joined.translate(None, _ASCII)) > _MAX_BY_CHANCE
+    if is_utf8 or _is_natural(text, is_common=_COMMON.fullmatch):
+        return UTF_8
+    return codec if _is_natural(joined.decode(codec, "replace"), is_common=str.isalpha) else UTF_8
 
 
 def _is_natural(text: str, *, is_common: Callable[[str], object]) -> bool:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.adf import read_adf
 from leadcrm.ingest.payload.almost_json import begins_as_almost_json, json_of
-from leadcrm.ingest.payload.charset import codec_of, true_charset
+from leadcrm.ingest.payload.charset import true_charset
 from leadcrm.ingest.payload.content_coding import decode_body, is_gzip, possible_bodies
 from leadcrm.ingest.payload.effort import (
     is_utf8,
@@ -34,6 +34,7 @@ from leadcrm.ingest.payload.reader import begins_as_json
 from leadcrm.ingest.payload.references import with_characters_in
 from leadcrm.ingest.payload.table import read_csv, read_list
 from leadcrm.ingest.payload.xml import declared_charset, read_xml
+from leadcrm.sources.charset_labels import UTF_8, codec_of
 from leadcrm.sources.texts import lines_in
 
 MAX_EXACT_BYTES = 262_144
@@ -58,6 +59,7 @@ def read_document(
     content_type: str,
     content_encoding: str,
     max_decoded_bytes: int,
+    default: str = UTF_8,
     exactly: bool = False,
     at_leisure: bool = True,
 ) -> object:
@@ -68,6 +70,7 @@ def read_document(
         content_type: The header's value, empty if it is missing.
         content_encoding: The header's value, empty if it is missing.
         max_decoded_bytes: The limit of the body's length once its content codings are undone.
+        default: The codec of text that is not UTF-8 and for which no charset is named.
         exactly: Numbers are the texts that the sender wrote.
         at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
@@ -80,7 +83,7 @@ def read_document(
         if decoded is not body and not at_leisure:
             require_short(decoded)
         try:
-            return _read(decoded, content_type, exactly=exactly, at_leisure=at_leisure)
+            return _read(decoded, content_type, default=default, exactly=exactly, at_leisure=at_leisure)
         except InvalidPayload as error:
             fault = fault or error
     raise fault or InvalidPayload("nothing can be read from the body")
@@ -98,7 +101,7 @@ def _decoded(body: bytes, content_encoding: str, max_decoded_bytes: int) -> Iter
 
 
 def _read(  # noqa: PLR0911 - a line for each format
-    body: bytes, content_type: str, *, exactly: bool, at_leisure: bool
+    body: bytes, content_type: str, *, default: str, exactly: bool, at_leisure: bool
 ) -> object:
     body = _without_utf16(body, at_leisure=at_leisure)
     text = body.removeprefix(BOM_UTF8).strip(b" \t\r\n")
@@ -106,24 +109,25 @@ def _read(  # noqa: PLR0911 - a line for each format
         return {}
     media_type = content_type.partition(";")[0].strip().lower()
     if begins_as_json(text):
-        return _unfolded(_read_json(text, content_type, exactly=exactly, at_leisure=at_leisure))
+        return _unfolded(_read_json(text, content_type, default=default, exactly=exactly, at_leisure=at_leisure))
     if begins_as_almost_json(text):
         with suppress(InvalidPayload):
-            return _unfolded(_read_almost_json(text, content_type, exactly=exactly, at_leisure=at_leisure))
+            document = _read_almost_json(text, content_type, default=default, exactly=exactly, at_leisure=at_leisure)
+            return _unfolded(document)
     if media_type.startswith("multipart/") or text.startswith(b"--"):
-        return _with_nested(_read_multipart(body, content_type, at_leisure=at_leisure))
+        return _with_nested(_read_multipart(body, content_type, default=default, at_leisure=at_leisure))
     if len(text.translate(None, _BINARY)) != len(text):
         raise InvalidPayload("the body is neither JSON nor a form")
     if text[:1] == b'"':
         inner = _string(text)
         if inner is not None and begins_as_json(inner):
-            return _read_json(inner, "", exactly=exactly, at_leisure=at_leisure)
+            return _read_json(inner, "", default=default, exactly=exactly, at_leisure=at_leisure)
         text = text if inner is None else inner
     if text[:1] == b"<":
         charset = codec_of(declared_charset(text)) or charset_of(content_type)
-        return read_xml(_in_utf8(text, charset, at_leisure=at_leisure), at_leisure=at_leisure)
+        return read_xml(_in_utf8(text, charset, default, at_leisure=at_leisure), at_leisure=at_leisure)
     is_table = media_type.endswith(_TABLE_TYPES) or text.startswith((b'"', b"sep=", b"SEP="))
-    if is_table and (table := _read_table(text, content_type, at_leisure=at_leisure)):
+    if is_table and (table := _read_table(text, content_type, default=default, at_leisure=at_leisure)):
         return table
     if text[:1] == b'"':
         raise InvalidPayload("the body is no JSON")
@@ -131,8 +135,8 @@ def _read(  # noqa: PLR0911 - a line for each format
         if not at_leisure:
             require_few_lines(text, MAX_HURRIED_LINES)
             require_few_references(text)
-        return _with_nested(_read_plain_form(text, content_type, at_leisure=at_leisure))
-    return _read_text(text, media_type, content_type, at_leisure=at_leisure)
+        return _with_nested(_read_plain_form(text, content_type, default=default, at_leisure=at_leisure))
+    return _read_text(text, media_type, content_type, default=default, at_leisure=at_leisure)
 
 
 def _string(text: bytes) -> bytes | None:
@@ -144,27 +148,26 @@ def _string(text: bytes) -> bytes | None:
     return inner.strip().encode(errors="replace") if isinstance(inner, str) else None
 
 
-def _read_text(text: bytes, media_type: str, content_type: str, *, at_leisure: bool) -> object:
+def _read_text(text: bytes, media_type: str, content_type: str, *, default: str, at_leisure: bool) -> object:
     """Return what a form or a text holds, whatever its type says."""
     if b"=" in text:
-        form = read_whole_urlencoded(text, content_type, at_leisure=at_leisure)
+        form = read_whole_urlencoded(text, content_type, default=default, at_leisure=at_leisure)
         return _json_sent_as_name(form, at_leisure=at_leisure) or _with_nested(form)
     if media_type in ("", "text/plain"):
-        lines = _in_utf8(text, charset_of(content_type), at_leisure=at_leisure).decode()
+        lines = _in_utf8(text, charset_of(content_type), default, at_leisure=at_leisure).decode()
         if lines_in(lines) is not None:
             return {"text": lines}
-    if table := _read_table(text, content_type, at_leisure=at_leisure):
+    if table := _read_table(text, content_type, default=default, at_leisure=at_leisure):
         return table
     raise InvalidPayload("the body is neither JSON nor a form")
 
 
-def _in_utf8(text: bytes, named: str | None, *, at_leisure: bool) -> bytes:
+def _in_utf8(text: bytes, named: str | None, default: str, *, at_leisure: bool) -> bytes:
     """Return a text in UTF-8 without bytes that have no meaning."""
-    charset = named or "utf-8"
     if not at_leisure:
-        require_quick_charset(text, charset)
-    charset = true_charset(charset, (text,))
-    return text if charset == "utf-8" and is_utf8(text) else text.decode(charset, "replace").encode()
+        require_quick_charset(text, named)
+    charset = true_charset(named, (text,), default)
+    return text if charset == UTF_8 and is_utf8(text) else text.decode(charset, "replace").encode()
 
 
 def _unfolded(document: object) -> object:
@@ -174,11 +177,11 @@ def _unfolded(document: object) -> object:
     return read_adf(document) if type(document) is dict else document
 
 
-def _read_table(text: bytes, content_type: str, *, at_leisure: bool) -> object:
+def _read_table(text: bytes, content_type: str, *, default: str, at_leisure: bool) -> object:
     if not at_leisure:
         require_few_lines(text, MAX_HURRIED_LINES)
         require_short(text)
-    return read_csv(_in_utf8(text, charset_of(content_type), at_leisure=at_leisure).decode())
+    return read_csv(_in_utf8(text, charset_of(content_type), default, at_leisure=at_leisure).decode())
 
 
 def _without_utf16(body: bytes, *, at_leisure: bool) -> bytes:
@@ -199,13 +202,15 @@ def _utf16_of(body: bytes) -> str | None:
     return _UTF16_BY_ZEROS.get(bytes(map(bool, body[:4])))
 
 
-def _read_multipart(body: bytes, content_type: str, *, at_leisure: bool) -> dict[str, object]:
+def _read_multipart(body: bytes, content_type: str, *, default: str, at_leisure: bool) -> dict[str, object]:
     try:
-        return read_multipart(body, content_type, whole=True, at_leisure=at_leisure)
+        return read_multipart(body, content_type, whole=True, default=default, at_leisure=at_leisure)
     except InvalidPayload:
         if not at_leisure:
             require_short(body)
-        form = read_multipart_leniently(after_mark(body), content_type, [], whole=True, at_leisure=at_leisure)
+        form = read_multipart_leniently(
+            after_mark(body), content_type, [], whole=True, default=default, at_leisure=at_leisure
+        )
         if form is None:
             raise
         return form
@@ -218,12 +223,12 @@ def _json_sent_as_name(form: dict[str, object], *, at_leisure: bool) -> object:
         return None
     text = f"{name}={value}" if value else name
     try:
-        return _read_json(text.encode(errors="replace"), "", exactly=False, at_leisure=at_leisure)
+        return _read_json(text.encode(errors="replace"), "", default=UTF_8, exactly=False, at_leisure=at_leisure)
     except InvalidPayload:
         return None
 
 
-def _mended(text: bytes, content_type: str, *, at_leisure: bool) -> bytes | None:
+def _mended(text: bytes, content_type: str, *, default: str, at_leisure: bool) -> bytes | None:
     """Return JSON without what its senders do to it, or None if nothing of that kind is found."""
     if not at_leisure:
         require_short(text)
@@ -232,41 +237,41 @@ def _mended(text: bytes, content_type: str, *, at_leisure: bool) -> bytes | None
         mended.decode()
     except UnicodeDecodeError:
         # A lead with a wrong letter is better than none.
-        charset = charset_of(content_type) or "utf-8"
+        named = charset_of(content_type)
         if not at_leisure:
-            require_quick_charset(mended, charset)
-        mended = mended.decode(charset, "replace").encode()
+            require_quick_charset(mended, named)
+        mended = mended.decode(named or default, "replace").encode()
     if len(mended.translate(None, _BINARY)) != len(mended):
         return None
     mended = with_breaks_escaped(mended) or mended
     return None if mended == text else mended
 
 
-def _read_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
+def _read_json(text: bytes, content_type: str, *, default: str, exactly: bool, at_leisure: bool) -> object:
     if not at_leisure:
         require_quick_mapping(text)
     exactly = exactly and len(text) <= MAX_EXACT_BYTES
     try:
         return read_any_json(text, exactly=exactly)
     except InvalidPayload:
-        return _read_faulty_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
+        return _read_faulty_json(text, content_type, default=default, exactly=exactly, at_leisure=at_leisure)
 
 
-def _read_faulty_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
+def _read_faulty_json(text: bytes, content_type: str, *, default: str, exactly: bool, at_leisure: bool) -> object:
     """Return what lines of JSON hold, JSON that is in another charset or has raw line breaks, or almost JSON."""
     if text.count(b"\n", 0, -1) and (lines := _lines(text)):
         with suppress(InvalidPayload):
             return [read_any_json(line, exactly=exactly) for line in lines]
-    if mended := _mended(text, content_type, at_leisure=at_leisure):
+    if mended := _mended(text, content_type, default=default, at_leisure=at_leisure):
         with suppress(InvalidPayload):
             return read_any_json(mended, exactly=exactly)
-    return _read_almost_json(text, content_type, exactly=exactly, at_leisure=at_leisure)
+    return _read_almost_json(text, content_type, default=default, exactly=exactly, at_leisure=at_leisure)
 
 
-def _read_almost_json(text: bytes, content_type: str, *, exactly: bool, at_leisure: bool) -> object:
+def _read_almost_json(text: bytes, content_type: str, *, default: str, exactly: bool, at_leisure: bool) -> object:
     if not at_leisure:
         require_quick_almost_json(text)
-    meant = json_of(_in_utf8(text, charset_of(content_type), at_leisure=at_leisure).decode())
+    meant = json_of(_in_utf8(text, charset_of(content_type), default, at_leisure=at_leisure).decode())
     return read_any_json(meant.encode(), exactly=exactly and len(text) <= MAX_EXACT_BYTES)
 
 
@@ -283,14 +288,14 @@ def _lines(text: bytes) -> list[bytes]:
     return [line.strip() for line in lines] if is_json else []
 
 
-def _read_plain_form(text: bytes, content_type: str, *, at_leisure: bool) -> dict[str, object]:
+def _read_plain_form(text: bytes, content_type: str, *, default: str, at_leisure: bool) -> dict[str, object]:
     """Read `enctype="text/plain"`: a line for each field, nothing encoded."""
     named = _PLAIN_CHARSET.search(text)
     charset = form_charset(content_type, named[1] if named else b"")
     fields: dict[str, object] = {}
     last = ""
     # Lines of bytes: Unicode has more line breaks, which are no ends of a field.
-    for line in _in_utf8(text, charset, at_leisure=at_leisure).splitlines()[:MAX_LINES]:
+    for line in _in_utf8(text, charset, default, at_leisure=at_leisure).splitlines()[:MAX_LINES]:
         name, equals, value = line.decode().partition("=")
         if equals and name:
             last = name

@@ -5,6 +5,7 @@ is kept all the same, and read at leisure.
 """
 
 from leadcrm.errors import TooLaborious
+from leadcrm.sources.charset_labels import UTF_8
 
 _MAX_BRACKETS = 10_000
 _MAX_MEMBERS = 20_000
@@ -105,9 +106,9 @@ def require_few_references(form: bytes) -> None:
     _require(form.count(b"&#") + form.count(b"%26") <= _MAX_REFERENCES)
 
 
-def require_quick_charset(body: bytes, charset: str) -> None:
-    """Raise `TooLaborious` unless the body's fields are decoded from the charset in a moment."""
-    _require(len(body) <= _MAX_RECODED_BYTES or (charset == "utf-8" and is_utf8(body)))
+def require_quick_charset(body: bytes, named: str | None) -> None:
+    """Raise `TooLaborious` unless the body's fields are decoded in a moment, from the charset if one is named."""
+    _require(len(body) <= _MAX_RECODED_BYTES or (named in (None, UTF_8) and is_utf8(body)))
 
 
 def is_utf8(body: bytes) -> bool:

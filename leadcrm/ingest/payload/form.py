@@ -21,7 +21,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
-from leadcrm.ingest.payload.charset import codec_of, true_charset
+from leadcrm.ingest.payload.charset import true_charset
 from leadcrm.ingest.payload.effort import (
     require_few_references,
     require_quick_charset,
@@ -30,6 +30,7 @@ from leadcrm.ingest.payload.effort import (
     require_quick_urlencoded,
 )
 from leadcrm.ingest.payload.references import with_characters, with_characters_in
+from leadcrm.sources.charset_labels import UTF_8, codec_of
 
 _CHARSET_FIELD = "_charset_"
 _FIELDS = {name.encode(): name for name in (*FIELDS, _CHARSET_FIELD)}
@@ -42,8 +43,6 @@ _MAX_WHOLE_PAIRS = 2_000
 _MAX_PART_HEADER_BYTES = 2_048
 # Far more than any real header has. A browser puts at most two into one.
 _MAX_PARAMETERS = 64
-
-_DEFAULT_CHARSET = "utf-8"
 
 _PLAIN_PART = re.compile(rb'\r\n(?i:content-disposition): form-data; name="([^"\\\r\n]{1,200})"\r\n\r\n')
 _LIST_MARK = b"[]"
@@ -115,11 +114,11 @@ def _read_pairs(body: bytes, content_type: str, separator: bytes, *, at_leisure:
             name = _percent_decoded(name)
         if name in _FIELDS:
             values[_FIELDS[name]] = value
-    charset = form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD, b"")))
+    named = form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD, b"")))
     decoded = {name: _percent_decoded(value.translate(_PLUS_AS_BLANK)) for name, value in values.items()}
     if not at_leisure:
-        require_quick_charset(b"".join(decoded.values()), charset)
-    charset = true_charset(charset, decoded.values())
+        require_quick_charset(b"".join(decoded.values()), named)
+    charset = true_charset(named, decoded.values())
     fields: dict[str, object] = {name: value.decode(charset, "replace") for name, value in decoded.items()}
     if values.get("phone", b"").startswith(b"+"):
         fields["phone"] = _with_plus(str(fields["phone"]))
@@ -168,10 +167,18 @@ def _without_line_break(text: bytes) -> bytes:
     return text[:-1].removesuffix(b"\r") if text.endswith(b"\n") else text.removesuffix(b"\r")
 
 
-def read_whole_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = True) -> dict[str, object]:
+def read_whole_urlencoded(
+    body: bytes, content_type: str, *, default: str = UTF_8, at_leisure: bool = True
+) -> dict[str, object]:
     """Return all of the form's fields by their names; of a name such as `service[]`, the list of its values.
 
     An empty value replaces none: forms may have a field twice, once for a small screen.
+
+    Args:
+        body: The form.
+        content_type: The header's value.
+        default: The codec of text that is not UTF-8 and for which no charset is named.
+        at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
     Raises:
         InvalidPayload: The body has no `name=value` pair, or too many.
@@ -194,12 +201,12 @@ def read_whole_urlencoded(body: bytes, content_type: str, *, at_leisure: bool = 
                 lists.setdefault(name, []).append(value)
             if value or name not in values:
                 values[name] = value
-    charset = form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD.encode(), b"")))
+    named = form_charset(content_type, _percent_decoded(values.pop(_CHARSET_FIELD.encode(), b"")))
     if not at_leisure:
         texts = (*values, *values.values(), *(text for several in lists.values() for text in several))
-        require_quick_charset(_percent_decoded(b"".join(texts)), charset)
+        require_quick_charset(_percent_decoded(b"".join(texts)), named)
     decoded = {name: _percent_decoded(value.replace(b"+", b" ")) for name, value in values.items()}
-    charset = true_charset(charset, chain(decoded, decoded.values()))
+    charset = true_charset(named, chain(decoded, decoded.values()), default)
 
     def text_of(data: bytes, value: bytes) -> str:
         text = data.decode(charset, "replace")
@@ -229,7 +236,7 @@ def _percent_decoded(text: bytes) -> bytes:
 
 
 def read_multipart(
-    body: bytes, content_type: str, *, whole: bool = False, at_leisure: bool = True
+    body: bytes, content_type: str, *, whole: bool = False, default: str = UTF_8, at_leisure: bool = True
 ) -> dict[str, object]:
     """Return the form's fields; a file counts as its text, or as its name if it is binary.
 
@@ -239,6 +246,8 @@ def read_multipart(
         body: The form.
         content_type: The header's value, with the boundary.
         whole: All fields by their names, not those of a lead alone.
+        default: The codec of text that is not UTF-8 and for which no charset is named.
+        at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
     Raises:
         InvalidPayload: The boundary is missing, a part is malformed, there are too many parts, or of the fields of a
@@ -248,7 +257,7 @@ def read_multipart(
     boundary = boundary_of(content_type)
     if not boundary:
         raise InvalidPayload("the multipart form's Content-Type names no boundary")
-    return read_parts(after_mark(body), content_type, boundary, whole=whole, at_leisure=at_leisure)
+    return read_parts(after_mark(body), content_type, boundary, whole=whole, default=default, at_leisure=at_leisure)
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -257,7 +266,13 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def read_parts(
-    body: bytes, content_type: str, boundary: bytes, *, whole: bool = False, at_leisure: bool = True
+    body: bytes,
+    content_type: str,
+    boundary: bytes,
+    *,
+    whole: bool = False,
+    default: str = UTF_8,
+    at_leisure: bool = True,
 ) -> dict[str, object]:
     """Return the fields of a multipart form that begins with its boundary; see `read_multipart`.
 
@@ -270,14 +285,14 @@ def read_parts(
     parts = _Parts(whole=whole, at_leisure=at_leisure)
     if not parts.take_plain(body, boundary):
         parts.parse(_closed(body, boundary) if whole else body, boundary)
-    named = parts.fields.pop(_CHARSET_FIELD.encode(), None)
-    charset = form_charset(content_type, named.data if named else b"")
+    field = parts.fields.pop(_CHARSET_FIELD.encode(), None)
+    named = form_charset(content_type, field.data if field else b"")
     if not at_leisure:
         kept = (*parts.fields.values(), *(part for several in parts.lists.values() for part in several))
-        texts = [part for part in kept if not part.is_utf8_file(charset)]
-        for of_part in {part.charset or charset for part in texts}:
+        texts = [part for part in kept if not part.is_utf8_file(named)]
+        for of_part in {part.charset or named for part in texts}:
             require_quick_charset(b"".join(part.data for part in texts), of_part)
-    charset = true_charset(charset, parts.in_charset_of_form())
+    charset = true_charset(named, parts.in_charset_of_form(), default)
     fields: dict[str, object] = {
         name.decode(charset, "replace"): part.text(charset) for name, part in parts.fields.items()
     }
@@ -323,9 +338,9 @@ class _Part:
             pass
         return file_name.decode(true_charset(form_charset, (file_name,)), "replace")
 
-    def is_utf8_file(self, form_charset: str) -> bool:
+    def is_utf8_file(self, named: str | None) -> bool:
         """Say whether the part is a file that is text only if it is valid UTF-8, which shows quickly."""
-        return b"filename" in self.disposition and (self.charset or form_charset) == _DEFAULT_CHARSET
+        return b"filename" in self.disposition and (self.charset or named) in (None, UTF_8)
 
     @cached_property
     def charset(self) -> str | None:
@@ -473,9 +488,9 @@ def _parameters(header: bytes) -> dict[bytes, bytes]:
     return parse_options_header(header)[1] if 0 < header.count(b";") <= _MAX_PARAMETERS else {}
 
 
-def form_charset(content_type: str, named: bytes) -> str:
-    """Return the codec of a form by its Content-Type, else by the label in its field `_charset_`, else UTF-8."""
-    return _charset(_options(content_type)) or codec_of(named) or _DEFAULT_CHARSET
+def form_charset(content_type: str, named: bytes) -> str | None:
+    """Return the codec of a form by its Content-Type, else by the label in its field `_charset_`, if any is known."""
+    return _charset(_options(content_type)) or codec_of(named)
 
 
 def _charset(options: dict[bytes, bytes]) -> str | None:

@@ -16,6 +16,7 @@ from leadcrm.ingest.payload.form import (
     read_urlencoded,
 )
 from leadcrm.ingest.payload.reader import URLENCODED, media_type_of
+from leadcrm.sources.charset_labels import UTF_8
 
 # The first name of a form. JSON, markup, a path and a URL begin with other characters before their first equals sign.
 _FIRST_PAIR = re.compile(rb'[^<>{}"\\/?\r\n=]{0,200}=')
@@ -62,7 +63,13 @@ def read_untyped_form(
 
 
 def read_multipart_leniently(
-    body: bytes, content_type: str, mistakes: list[str], *, whole: bool = False, at_leisure: bool
+    body: bytes,
+    content_type: str,
+    mistakes: list[str],
+    *,
+    whole: bool = False,
+    default: str = UTF_8,
+    at_leisure: bool,
 ) -> dict[str, object] | None:
     """Return the lead's fields of a multipart form that the strict reading refused; None if it is none or has none.
 
@@ -71,6 +78,8 @@ def read_multipart_leniently(
         content_type: The header's value. A body of another type is a form if it begins as one.
         mistakes: Gets the mistakes that were found.
         whole: All fields by their names, not those of a lead alone.
+        default: The codec of text that is not UTF-8 and for which no charset is named.
+        at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
     Raises:
         InvalidPayload: It is such a form, but malformed or cut off.
@@ -95,9 +104,9 @@ def read_multipart_leniently(
     mistakes += found
     if _LINE_FEEDS in found:
         form = form.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        fields = read_parts(form, content_type, boundary, whole=whole, at_leisure=at_leisure)
+        fields = read_parts(form, content_type, boundary, whole=whole, default=default, at_leisure=at_leisure)
         return {name: str(text).replace("\r\n", "\n") for name, text in fields.items()} or None
-    return read_parts(form, content_type, boundary, whole=whole, at_leisure=at_leisure) or None
+    return read_parts(form, content_type, boundary, whole=whole, default=default, at_leisure=at_leisure) or None
 
 
 def _first_delimiter(body: bytes, boundary: bytes) -> int:
