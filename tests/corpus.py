@@ -294,6 +294,12 @@ def _forms() -> Iterator[Case]:
     yield form("a latin-1 parameter", b"email=a", charset=b"; caf\xe9=\xe9", email="a")
     anna = b"".join(b"%%26%%23%d%%3B" % ord(letter) for letter in "\u0410\u043d\u043d\u0430")
     yield form("references to characters", b"firstName=" + anna, first_name="\u0410\u043d\u043d\u0430")
+    escaped = b"firstName=%u0410%u043D%u043d%u0430+J%F6rg&lastName=%uD83D%uDE00%u0026%ud83d&email=%u041&phone=%u002B371"
+    of_escape = {"first_name": "\u0410\u043d\u043d\u0430 J\xf6rg", "last_name": f"\U0001f600&{REPLACED}"}
+    yield form("escapes of a script", escaped, **of_escape, email="%u041", phone="+371")
+    in_both = b"firstName=%u0410%C4%81&_charset_=utf-8"
+    yield form("escapes of a script in UTF-8", in_both, first_name="\u0410\u0101")
+    yield form("%u in a charset", b"email=%u0410", charset=b"; charset=koi8-r", email="%u0410")
     of_script = b"firstName=%26%2355357%3B%26%2356832%3B%26%2355357%3B!"
     yield form("references to surrogates", of_script, first_name=f"\U0001f600{REPLACED}!")
     yield form("typed references", b"email=%26%2365%3B%26amp%3B%26%231040", email="&#65;&amp;&#1040")

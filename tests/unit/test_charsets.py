@@ -114,6 +114,8 @@ def test_what_names_no_charset_is_in_that_of_the_source_unless_it_is_utf8(codec:
     for name in ("; charset=windows-1252", "&_charset_=windows-1252"):
         body, parameter = (b"a=%C0", name) if name[0] == ";" else (b"a=%C0" + name.encode(), "")
         assert _document(body, URLENCODED + parameter, default=codec) == {"a": "À"}
+    mixed = f"name=%u0410&city={quote_plus('Рига', encoding=codec)}".encode()
+    assert _document(mixed, URLENCODED, default=codec) == {"name": "А", "city": "Рига"}
     declared = '<?xml version="1.0" encoding="windows-1252"?><a><b>À</b></a>'
     assert _document(declared.encode("cp1252"), "", default=codec) == {"b": "À"}
 

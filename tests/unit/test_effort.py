@@ -51,6 +51,7 @@ LABORIOUS = {
     "bytes that are not UTF-8": (b"email=" + b"\xff" * 1_000_000, _FORM, ""),
     "escaped bytes that are not UTF-8": (b"email=" + b"\xff" * 50_000 + b"%ff", _FORM, ""),
     "references in a form": (b"email=" + b"%26#1040;+" * 100_000, _FORM, ""),
+    "escapes of a script": (b"email=" + b"%u0410+" * 15_000, _FORM, ""),
     "references in a part": (_parts(1, value=b"&#1040; " * 125_000), _MULTI, ""),
     "references in a text": (b"email=1\r\nphone=" + b"&#1040; " * 125_000, "text/plain", ""),
     "many parts": (_parts(900), _MULTI, ""),

@@ -367,6 +367,7 @@ def asked(query: str, preset: str = "generic") -> Submission:
         ("form[name]=Anna+Ozola&form[email]=a%40b.lv", {"firstName": "Anna", "lastName": "Ozola", "email": "a@b.lv"}),
         ("lead%5Bname%5D=Anna&utm_source=g", {"firstName": "Anna", "sourcetype": "g"}),
         ("_charset_=windows-1257&name=%C2nna&email=a@b.lv", {"firstName": "Ānna", "email": "a@b.lv"}),
+        ("%u0418%u043C%u044F=%u0410%u043D%u043D%u0430&email=a@b.lv", {"firstName": "Анна", "email": "a@b.lv"}),
         ("phone=%2B37120000001&phone=", {"phone": "+37120000001"}),
         ("service[]=A&service[]=B&email=a@b.lv", {"offer": "A, B"}),
         ("name=Anna&token=+37129999999&api_key=x@y.lv", {"firstName": "Anna", "phone": None, "email": None}),

@@ -102,8 +102,8 @@ def require_quick_quoted_printable(data: bytes) -> None:
 
 
 def require_few_references(form: bytes) -> None:
-    """Raise `TooLaborious` unless the references to characters in a form, as it was sent, are resolved in a moment."""
-    _require(form.count(b"&#") + form.count(b"%26") <= _MAX_REFERENCES)
+    """Raise `TooLaborious` unless the characters to which a form, as it was sent, refers are put in in a moment."""
+    _require(form.count(b"&#") + form.count(b"%26") + form.count(b"%u") <= _MAX_REFERENCES)
 
 
 def require_quick_charset(body: bytes, named: str | None) -> None:

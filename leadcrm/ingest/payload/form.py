@@ -23,6 +23,7 @@ from leadcrm.database.entities import FIELDS
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest.payload.charset import true_charset
 from leadcrm.ingest.payload.effort import (
+    is_utf8,
     require_few_references,
     require_quick_charset,
     require_quick_multipart,
@@ -62,6 +63,11 @@ _NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
 # RFC 2046, section 5.1.1, allows 70 characters. .NET writes a part's Content-Type before its Content-Disposition.
 DELIMITER = re.compile(rb"^--([^\r\n]{1,70})\r?\nContent-[A-Za-z-]{1,20}:", re.MULTILINE | re.IGNORECASE)
 """The first line of a part of a multipart form, whose boundary it holds."""
+
+# Code units of UTF-16, as JavaScript's `escape()` writes them, and other escapes of what is above ASCII.
+_CODE_UNITS = re.compile(rb"(?:%u[0-9A-Fa-f]{4})+")
+_OF_ESCAPE = re.compile(rb"(?:%u[0-9A-Fa-f]{4})+|(?:%[89A-Fa-f][0-9A-Fa-f])+")
+_CHARSET_PAIR = re.compile(rb"(?:\A|&)_charset_=([^&]*)")
 
 # Where a number begins behind a plus that its sender did not encode, so that it was decoded as a blank.
 _NUMBER_WITHOUT_PLUS = re.compile(r" [ (]*\d")
@@ -107,6 +113,8 @@ def _read_pairs(body: bytes, content_type: str, separator: bytes, *, at_leisure:
         raise InvalidPayload(f"the form has more than {_MAX_PAIRS} fields")
     if not at_leisure:
         require_quick_urlencoded(body)
+    if body.find(b"%u") >= 0:
+        body = _with_code_units(body, content_type, UTF_8, at_leisure=at_leisure)
     values: dict[str, bytes] = {}
     for pair in body.split(separator):
         name, _, value = pair.partition(b"=")
@@ -191,6 +199,8 @@ def read_whole_urlencoded(
         raise InvalidPayload(f"the form has more than {_MAX_WHOLE_PAIRS} fields")
     if not at_leisure:
         require_quick_urlencoded(body)
+    if body.find(b"%u") >= 0:
+        body = _with_code_units(body, content_type, default, at_leisure=at_leisure)
     values: dict[bytes, bytes] = {}
     lists: dict[bytes, list[bytes]] = {}
     for pair in body.split(b"&"):
@@ -225,6 +235,30 @@ def read_whole_urlencoded(
 def after_mark(body: bytes) -> bytes:
     """Return a form without the byte order mark and the blanks in front, which would become part of its first name."""
     return body.lstrip(_BLANKS).removeprefix(BOM_UTF8).lstrip(_BLANKS)
+
+
+def _with_code_units(form: bytes, content_type: str, default: str, *, at_leisure: bool) -> bytes:
+    """Return a form in UTF-8 with what `escape()` made of its texts escaped as UTF-8 is: `%u0410` is `%D0%90`.
+
+    Classic ASP reads such forms, and pages have been made for it.
+    """
+    if not at_leisure:
+        require_few_references(form)
+    field = _CHARSET_PAIR.search(form)
+    if form_charset(content_type, _percent_decoded(field[1]) if field else b"") not in (None, UTF_8):
+        return form
+    if is_utf8(_percent_decoded(_CODE_UNITS.sub(b"", form))):
+        return _CODE_UNITS.sub(_as_utf8, form)
+    # What is no UTF-8 beside them is Latin-1, as `escape()` writes it, or in the charset of the source.
+    codec = "latin-1" if default == UTF_8 else default
+    return _OF_ESCAPE.sub(lambda escapes: _as_utf8(escapes, codec), form)
+
+
+def _as_utf8(escapes: re.Match[bytes], codec: str = UTF_8) -> bytes:
+    is_of_units = escapes[0].startswith(b"%u")
+    units = bytes.fromhex(escapes[0].translate(None, b"%u").decode())
+    text = units.decode("utf-16-be" if is_of_units else codec, "replace")
+    return b"".join([b"%%%02X" % byte for byte in text.encode()])
 
 
 def _percent_decoded(text: bytes) -> bytes:
