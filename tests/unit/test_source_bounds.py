@@ -150,6 +150,8 @@ HOSTILE = {
     "texts of JSON": ("[" + ",".join(numbered('"{\\"a%(n)d\\":1}"')) + "]", JSON),
     "ADF": (json.dumps({"adf": {f"a{n}": [{"@part": "first", "#text": "x"}] * 9 for n in range(3_000)}}), JSON),
     "ADF of XML": (json.dumps({"adf": "<adf>" + filled("<b/>") + "</adf>"}), JSON),
+    "a form that is encoded twice": ("&".join(["a=" + "%2541" * 9] * 900) + "&b=%2520" + filled("=%2520", 9_000), FORM),
+    "a long form that may be encoded twice": (filled("=%2520%2541"), FORM),
     "escapes of a page": (json.dumps({"message": filled("&amp;"), "name": filled("&#1040; ")}), JSON),
     "escapes of a page in a list": (json.dumps({"message": ["&lt;" * 900] * 200}), JSON),
     "no format at all": (filled("ab cd "), "text/plain"),

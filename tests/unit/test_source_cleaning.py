@@ -379,6 +379,35 @@ def test_a_query_is_read_as_a_form_is(query: str, expected: dict[str, str | None
     assert {field: found[field] for field in expected} == expected
 
 
+TWICE = [
+    ("firstName=Anna%2520Ozola&phone=%252B37120000001", {"firstName": "Anna Ozola", "phone": "+37120000001"}),
+    ("name=Anna%2BOzola&email=a%2540b.lv&x=1", {"firstName": "Anna", "lastName": "Ozola", "email": "a@b.lv"}),
+    ("%25D0%2598%25D0%25BC%25D1%258F=%25D0%2590&email=a@b.lv", {"firstName": "А"}),
+    ("name=%25u0410%25u043D&email=a@b.lv", {"firstName": "Ан"}),
+    ("name=Anna+Ozola&phone=%252b37120000001", {"lastName": "Ozola", "phone": "+37120000001"}),
+    ("name=Anna%2520O&utm_campaign=https%253A%252F%252Fx.lv%252F%253Fa%253D1", {"offer": "https://x.lv/?a=1"}),
+]
+ONCE = [
+    ("firstName=Anna%2520Ozola&email=a%40b.lv", {"firstName": "Anna%20Ozola"}),
+    ("name=Anna&utm_campaign=https%253A%252F%252Fx.lv%252Fa%252520b", {"offer": "https%3A%2F%2Fx.lv%2Fa%2520b"}),
+    ("name=Anna&phone=%2B37120000001&offer=50%2520", {"phone": "+37120000001", "offer": "50%20"}),
+    ("name=Anna&email=a@b.lv&offer=100%25CASH", {"offer": "100%CASH"}),
+    ("name=Anna&email=a@b.lv&offer=100%25", {"offer": "100%"}),
+    ("name=Anna&email=a@b.lv&offer=5%2520and+more", {"offer": "5%20and more"}),
+    ("name=Anna&gclid=a%252Fb&email=a@b.lv", {"click_id": "a%2Fb"}),
+]
+
+
+@pytest.mark.parametrize(("form", "expected"), [*TWICE, *ONCE])
+def test_a_form_that_was_encoded_twice_is_decoded_twice(form: str, expected: dict[str, str]) -> None:
+    for row in (arrival(PRESETS["generic"], form.encode(), FORM).interpreted(), asked(form)):
+        found = filled(row)
+        assert {field: found[field] for field in expected} == expected
+    processed = process(form.encode(), content_type=FORM, content_encoding="", max_decoded_bytes=1_000)
+    assert processed.state is State.STORED
+    assert "Anna Ozola" not in (processed.fields or ())
+
+
 def test_a_postback_keeps_the_plus_of_a_phone() -> None:
     row = asked("click_id=c1&phone=+37120000001&tid=5&status=lead", "postback")
     assert (filled(row)["phone"], filled(row)["click_id"]) == ("+37120000001", "c1")

@@ -64,6 +64,14 @@ _NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
 DELIMITER = re.compile(rb"^--([^\r\n]{1,70})\r?\nContent-[A-Za-z-]{1,20}:", re.MULTILINE | re.IGNORECASE)
 """The first line of a part of a multipart form, whose boundary it holds."""
 
+# Of a form that was encoded as a whole once more, each escape is an escaped percent sign before the rest of another
+# one, or a plus that stands for a blank. It is one if a text has a blank, a plus, an at sign or letters above ASCII so,
+# and nothing of a link: one link of a form may well be encoded for its own sake.
+_NOT_TWICE = re.compile(rb"%(?!25(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})|2[Bb])|=%2[Bb]")
+_TEXT_TWICE = re.compile(
+    rb"=(?:[^&=%+]*%25(?:20|2[Bb]|40|[89A-Fa-f][0-9A-Fa-f]|u[0-9A-Fa-f]{4}))+(?:[^&=%+]|%2[Bb])*(?:&|\Z)"
+)
+
 # Code units of UTF-16, as JavaScript's `escape()` writes them, and other escapes of what is above ASCII.
 _CODE_UNITS = re.compile(rb"(?:%u[0-9A-Fa-f]{4})+")
 _OF_ESCAPE = re.compile(rb"(?:%u[0-9A-Fa-f]{4})+|(?:%[89A-Fa-f][0-9A-Fa-f])+")
@@ -199,6 +207,8 @@ def read_whole_urlencoded(
         raise InvalidPayload(f"the form has more than {_MAX_WHOLE_PAIRS} fields")
     if not at_leisure:
         require_quick_urlencoded(body)
+    if body.find(b"%25") >= 0:
+        body = _encoded_once(body)
     if body.find(b"%u") >= 0:
         body = _with_code_units(body, content_type, default, at_leisure=at_leisure)
     values: dict[bytes, bytes] = {}
@@ -235,6 +245,14 @@ def read_whole_urlencoded(
 def after_mark(body: bytes) -> bytes:
     """Return a form without the byte order mark and the blanks in front, which would become part of its first name."""
     return body.lstrip(_BLANKS).removeprefix(BOM_UTF8).lstrip(_BLANKS)
+
+
+def _encoded_once(form: bytes) -> bytes:
+    """Return a form without the second encoding of all of its values, if it is beyond doubt that it has one."""
+    if _NOT_TWICE.search(form) or not _TEXT_TWICE.search(form):
+        return form
+    once = form.replace(b"%2B", b"+").replace(b"%2b", b"+").replace(b"%25", b"%")
+    return once if is_utf8(_percent_decoded(once)) else form
 
 
 def _with_code_units(form: bytes, content_type: str, default: str, *, at_leisure: bool) -> bytes:
