@@ -152,11 +152,6 @@ class Arrival:
         source, parse = self.source, _parse_member if at_leisure else _parse_short_member
         body, coding = self.row.body, self.headers.get("content-encoding", "")
         is_compressed = bool(coding) or is_gzip(body)
-        has_members = is_compressed or may_hold_leads(body)
-        may_be_escaped = is_compressed or may_refer(body)
-        if fields and not may_be_escaped:
-            may_be_escaped = may_refer(self.target.encode(errors="surrogateescape"))
-        unescape = Unescaping(at_leisure=at_leisure) if may_be_escaped else None
 
         def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
             document: Any = read_document(
@@ -168,13 +163,18 @@ class Arrival:
                 exactly=exactly,
                 at_leisure=at_leisure,
             )
-            if has_members and type(document) is dict:
+            # A laborious body has been put off by now: to look through one takes long as well.
+            if type(document) is dict and (is_compressed or may_hold_leads(body)):
                 document = read_members(
                     document,
                     takes_several=source.takes_several,
                     has_keys=bool(source.keys),
                     at_leisure=at_leisure,
                 )
+            may_be_escaped = is_compressed or may_refer(body)
+            if fields and not may_be_escaped:
+                may_be_escaped = may_refer(self.target.encode(errors="surrogateescape"))
+            unescape = Unescaping(at_leisure=at_leisure) if may_be_escaped else None
             leads = source.leads(document, fields, self.headers, parse, unescape=unescape, at_leisure=at_leisure)
             return document, leads
 
