@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -29,7 +29,7 @@ from leadcrm.database.sessions import bind
 from leadcrm.database.slots import ConnectionSlots
 from leadcrm.delivery.board import DeliveryBoard
 from leadcrm.delivery.courier import Courier
-from leadcrm.delivery.ledger import backlog, find_stranded, hold_leases, release_leases
+from leadcrm.delivery.ledger import LeaseShared, backlog, find_stranded, hold_leases, release_leases
 from leadcrm.delivery.live import LiveSinks
 from leadcrm.delivery.sink import Sink
 from leadcrm.delivery.versions import take_version
@@ -100,6 +100,7 @@ class Dispatcher:
         self._holder = holder
         self._slots = slots
         self._slot: int | None = None
+        self._renewed: dict[str, datetime] = {}
         self._since = now_utc()
         self._numbered: Mapping[str, Sink] | None = None
         """The sinks whose version the database has."""
@@ -155,7 +156,15 @@ class Dispatcher:
     def _renew(self) -> None:
         """Renew the leases, and let the couriers be those of the sinks that this node holds."""
         sinks = self._sinks.sinks
-        held: set[str] = self._call(hold_leases, sinks, self._holder, self._since)
+        try:
+            held: set[str] = self._call(hold_leases, sinks, self._holder, self._since, self._renewed)
+        except LeaseShared:
+            # The other keeps the sinks.
+            self._holder, held = _take_new_name(self._config), set()
+            self._renewed.clear()
+            text = "another node delivers under this node's name, so that events were delivered twice: it has a new one"
+            hint = "a DATA_DIR was copied: give each node an empty one, and its own NODE_NAME"
+            logger.warning(text, extra={"action": "deliver", "hint": hint})
         for name, courier in list(self._couriers.items()):
             if name in held and courier.is_alive:
                 courier.sink = sinks[name]
@@ -246,10 +255,14 @@ class Dispatcher:
 
 def _holder(config: Config, lock: Path) -> str:
     """Return this node's name for leases, the same after a restart: nobody else can lock its file."""
-    text = lock.read_text().strip()
-    if not text:
-        text = _new_holder(config)
-        lock.write_text(f"{text}\n")
+    return lock.read_text().strip() or _take_new_name(config)
+
+
+def _take_new_name(config: Config) -> str:
+    """Return another name for this node's leases, the same after a restart."""
+    text = _new_holder(config)
+    if config.uses_data_dir:
+        (config.data_dir / LOCK_FILE).write_text(f"{text}\n")
     return text
 
 

@@ -43,6 +43,10 @@ class LeaseLost(Exception):  # noqa: N818 - named by the condition
     """Another node has the sink now."""
 
 
+class LeaseShared(Exception):  # noqa: N818 - named by the condition
+    """Another process renews leases under the same name: a node's folder was copied together with its name."""
+
+
 class Result(NamedTuple):
     """What became of an event; `attempt` is None where the sink does not want it."""
 
@@ -106,7 +110,13 @@ class Backlog(NamedTuple):
     failing_since: datetime | None
 
 
-def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: datetime) -> set[str]:
+def hold_leases(
+    entities: Entities,
+    names: Iterable[str],
+    holder: str,
+    since: datetime,
+    renewed: dict[str, datetime] | None = None,
+) -> set[str]:
     """Take or renew the leases of sinks that nobody else holds, and return their names. Durable on return.
 
     Args:
@@ -114,14 +124,18 @@ def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: da
         names: The sinks.
         holder: This node.
         since: When this node has read of them: a sink that is new begins there.
+        renewed: Up to when the calling process has renewed each; brought up to date.
 
     Raises:
+        LeaseShared: Somebody else renews them under this node's name.
         StoreUnavailable: The database cannot be used now.
         SubmissionRefused: Another node has made the same sink at the same time.
     """
     held = set()
+    renewed = {} if renewed is None else renewed
     with session(entities, writes=True):
         now = database_time(entities)
+        until = now + timedelta(seconds=LEASE_S)
         # Two nodes that lock in different orders would wait for each other.
         for name in sorted(names):
             row = entities.sink.get_for_update(name=name)
@@ -133,8 +147,12 @@ def hold_leases(entities: Entities, names: Iterable[str], holder: str, since: da
                 )
             # Nobody takes it for so long: the clock has been set back since.
             is_free = row.lease_until <= now or row.lease_until > now + timedelta(seconds=2 * LEASE_S)
+            if row.holder == holder and row.lease_until > renewed.get(name, row.lease_until):
+                raise LeaseShared
             if row.holder == holder or is_free:
-                row.set(holder=holder, lease_until=now + timedelta(seconds=LEASE_S))
+                row.set(holder=holder, lease_until=until)
+                # Before the commit: one whose answer is lost may have been made.
+                renewed[name] = until
                 held.add(name)
     return held
 

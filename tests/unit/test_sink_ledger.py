@@ -24,6 +24,7 @@ from leadcrm.database.entities import Entities
 from leadcrm.database.sessions import bind, session
 from leadcrm.delivery import board as board_module
 from leadcrm.delivery import dispatch, people, whereabouts
+from leadcrm.delivery import ledger as ledger_module
 from leadcrm.delivery.attempt import Attempt
 from leadcrm.delivery.board import BEHIND_S, DeliveryBoard
 from leadcrm.delivery.dispatch import Dispatcher
@@ -395,6 +396,49 @@ def test_a_sink_that_is_put_back_waits_for_what_is_under_way(
             thread.join()
         assert len(receiver.received["/"]) == 3
     assert ledger.problems() == []
+
+
+def test_of_two_nodes_with_one_name_one_goes_on_under_another(
+    ledger: Ledger, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a machine is copied together with its DATA_DIR: both delivered every event."""
+    monkeypatch.setattr(dispatch, "LEASE_RENEWAL_S", 0.1)
+    monkeypatch.setattr(ledger_module, "LEASE_S", 1.0)
+    ledger.turn_clock(days=1)
+    stopping = threading.Event()
+    with Receiver() as receiver:
+        file = tmp_path / "sinks.toml"
+        file.write_text(f"[sink.{NAME}]\nurl = '{receiver.url}/'\nallow_private = true\n")
+        folders = [tmp_path / "one", tmp_path / "copy"]
+        for folder in folders:
+            folder.mkdir()
+            (folder / dispatch.LOCK_FILE).write_text("a\n")
+        configs: list[Any] = [
+            SimpleNamespace(database=url_of(database), data_dir=folder, uses_data_dir=True, node_name="a")
+            for folder in folders
+        ]
+        threads = [
+            threading.Thread(target=Dispatcher(config, LiveSinks(file), DeliveryBoard(), "a").run, args=(stopping,))
+            for config in configs
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: "delivers under this node's name" in caplog.text)
+            # What its couriers have under way ends.
+            unread = "SELECT 1 FROM leads_feed WHERE seq > (SELECT cursor_seq FROM leads_sinks)"
+            keep(database, [submission(b"{}")])
+            wait_until(lambda: not ledger.rows.select(unread))
+            receiver.received["/"].clear()
+            keep(database, [submission(b"{}") for _ in range(50)])
+            wait_until(lambda: not ledger.rows.select(unread))
+        finally:
+            stopping.set()
+            for thread in threads:
+                thread.join()
+        assert len(receiver.received["/"]) == 50
+    names = [(folder / dispatch.LOCK_FILE).read_text() for folder in folders]
+    assert len({*names}) == 2
 
 
 def test_it_is_told_when_nothing_is_heard_of_what_delivers(
