@@ -23,6 +23,9 @@ def make_data_dir(data_dir: Path) -> None:
     Raises:
         ConfigError: The service cannot write to the folder.
     """
+    if data_dir.is_symlink() and not data_dir.exists():
+        fault = f"{data_dir} leads to {data_dir.readlink()}, which is not there"
+        raise ConfigError("DATA_DIR", fault, "a folder that the service may write to, whose disk is mounted")
     try:
         missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)

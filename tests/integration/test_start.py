@@ -53,6 +53,13 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(
     assert PASSWORD not in line
 
 
+def test_a_folder_whose_disk_is_not_mounted_is_named(start_server: StartServer, tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "disk" / "data"
+    link.symlink_to(target)
+    status, line = refused_with(start_server(environment={"DATA_DIR": str(link)}, wait=False))
+    assert (status, f"DATA_DIR: {link} leads to {target}, which is not there" in line) == (EXIT_CONFIG, True)
+
+
 @pytest.mark.parametrize("kind", ["source", "sink"])
 def test_a_file_that_names_no_tables_is_refused_with_the_command_that_checks_it(
     start_server: StartServer, tmp_path: Path, kind: str
