@@ -152,8 +152,9 @@ def make_mail(sink: Sink, event: FeedEvent) -> EmailMessage:
     mail = EmailMessage(default.clone(cte_type="7bit"))
     mail["From"] = query["from"][0]
     mail["To"] = ", ".join(_recipients_of(sink))
-    first_line = _CONTROLS.sub(" ", (text.splitlines() or [""])[0])
-    mail["Subject"] = _Subject(" ".join(first_line.split())[:200])
+    lines = (" ".join(_CONTROLS.sub(" ", line).split()) for line in text.splitlines())
+    # A lead may lack all that the first line names.
+    mail["Subject"] = _Subject(next(filter(None, lines), "")[:200])
     mail["Date"] = event.at.replace(tzinfo=timezone.utc)
     mail["Message-ID"] = f"<{message_id(event)}.{event.lead_id}@leadcrm>"
     mail.set_content(text)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes
 from email.policy import default
@@ -362,6 +363,8 @@ def test_a_mails_subject_shows_a_leads_text_as_it_is_and_makes_no_header(name: s
         *("content-type", "content-transfer-encoding", "mime-version"),
     }
     assert sent.get_content().splitlines()[0].startswith(f"By {name[:1]}")
+    # What a lead lacks makes no subject without a word.
+    assert make_mail(replace(sink, text=f"{{phone}}\n \x07\n{sink.text}"), event)["Subject"] == sent["Subject"]
 
 
 def test_a_mail_server_that_takes_its_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
