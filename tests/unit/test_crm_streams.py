@@ -51,6 +51,7 @@ class Client:
     ) -> None:
         self._last_event_id = last_event_id
         self.received: list[bytes] = []
+        self.headers: dict[str, str] = {}
         self.end: str | None = None
         self._leaves_after = leaves_after
         self._stops_after = stops_after
@@ -65,7 +66,8 @@ class Client:
         parameters = defaultdict(lambda: None, {"Last-Event-ID": self._last_event_id, "contains": ()})
         return Call(request, "a-request", parameters, None, ADMIN)
 
-    async def respond(self, **_: Any) -> Client:
+    async def respond(self, *, headers: dict[str, str], **_: Any) -> Client:
+        self.headers = headers
         return self
 
     async def send(self, piece: bytes) -> None:
@@ -141,6 +143,8 @@ def test_a_listener_to_whom_nothing_is_announced_gets_heartbeats(routes: StreamR
     asyncio.run(asyncio.wait_for(routes.listen(client.call), 20))
     assert client.received[0] == LISTENING
     assert set(client.received[1:]) == {b": still here\n\n"}
+    # Nor does a proxy keep them: by default nginx does.
+    assert client.headers["x-accel-buffering"] == "no"
     assert client.end == "complete"
 
 

@@ -84,7 +84,8 @@ class StreamRoutes:
                 after = await self._watch.end()
             else:
                 await self._watch.read(after, _encode, limit=1)
-            headers = {**HEADERS, "x-request-id": call.request_id}
+            # nginx would hold events back until they fill a buffer.
+            headers = {**HEADERS, "x-accel-buffering": "no", "x-request-id": call.request_id}
             response = await call.request.respond(content_type="text/event-stream", headers=headers)
             assert response is not None
             # The id alone tells the client its place before the first event.
