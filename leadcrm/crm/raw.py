@@ -13,6 +13,7 @@ from pony.orm import count, desc, raw_sql, select
 
 from leadcrm.crm.leads import LONGEST_LISTED
 from leadcrm.crm.states import SPOOLED
+from leadcrm.crm.statistics import lowest_id
 from leadcrm.database.entities import Entities, SpoolEntities, quoted_table
 from leadcrm.database.sessions import bind_spool, session
 from leadcrm.database.states import State
@@ -119,7 +120,7 @@ class SpoolReader:
         except StoreError:
             return None
 
-    def list(self, *, limit: int, after: UUID | None, source: str | None = None) -> RawPage:
+    def list(self, *, limit: int, after: UUID | None, first: UUID | None = None, source: str | None = None) -> RawPage:
         """Return a page of its rows, those of a source if one is named.
 
         Raises:
@@ -131,7 +132,7 @@ class SpoolReader:
             query = unerased(_select_summaries(entities, raw_sql("refusal", str)))
             if source is not None:
                 query = query.where(lambda row: row.source == source)
-            return _read_page(query, "spool", limit, after)
+            return _read_page(query, "spool", limit, after, first)
 
     def count(self) -> int:
         """Return the number of its rows.
@@ -169,21 +170,27 @@ def list_raw(
     after: UUID | None = None,
     source: str | None = None,
     archived: Archived = "hide",
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> RawPage:
     """Return a page of raw rows in these states, of database and spool together. Opens sessions of its own.
 
-    A page of a source may hold fewer than `limit` although another one follows.
+    A page of a source may hold fewer than `limit` although another one follows. The times are those that ids begin
+    with, as the statistics count them.
 
     Raises:
         StoreUnavailable: The database or the spool cannot be read.
     """
+    first, end = (None if at is None else lowest_id(at) for at in (since, until))
+    before = min((id for id in (after, end) if id), default=None)
     pages = []
     database_states = tuple(state for state in states if state != SPOOLED)
     if database_states:
         with session(entities):
-            pages.append(_list_database(entities, database_states, source, archived, limit=limit, after=after))
+            page = _list_database(entities, database_states, source, archived, limit=limit, after=before, first=first)
+            pages.append(page)
     if SPOOLED in states and archived != "only":
-        pages.append(spool.list(limit=limit, after=after, source=source))
+        pages.append(spool.list(limit=limit, after=before, first=first, source=source))
     rows = sorted((row for page in pages for row in page.rows), key=lambda row: row.id, reverse=True)
     return RawPage(rows, max((page.next for page in pages if page.next), default=None)).upto(limit)
 
@@ -213,6 +220,7 @@ def _list_database(
     *,
     limit: int,
     after: UUID | None,
+    first: UUID | None,
 ) -> RawPage:
     query = unerased(_select_summaries(entities, raw_sql("NULL", str))).where(lambda row: row.state in states)
     query = where_archived(entities, query, archived)
@@ -220,12 +228,14 @@ def _list_database(
         # Redundant, but this literal matches the partial index's predicate so the planner can use it.
         query = query.where(lambda row: row.state != "stored")
     if source is None:
-        return _read_page(query, "database", limit, after)
+        return _read_page(query, "database", limit, after, first)
     last = _last_scanned(entities, after)
     query = query.where(lambda row: row.source == source)
-    if last is not None:
-        query = query.where(lambda row: row.id >= last)
-    page = _read_page(query, "database", limit, after)
+    if last is not None and (first is None or first < last):
+        first = last
+    else:
+        last = None
+    page = _read_page(query, "database", limit, after, first)
     return page._replace(next=page.next or last)
 
 
@@ -274,9 +284,11 @@ def _select_summaries(entities: SpoolEntities, refusal: Any) -> Any:
     ).without_distinct()
 
 
-def _read_page(query: Any, stored: str, limit: int, after: UUID | None) -> RawPage:
+def _read_page(query: Any, stored: str, limit: int, after: UUID | None, first: UUID | None) -> RawPage:
     if after is not None:
         query = query.where(lambda row: row.id < after)
+    if first is not None:
+        query = query.where(lambda row: row.id >= first)
     summaries = [Summary._make((*row, stored)) for row in query.order_by(desc(1))[: limit + 1]]
     rows = summaries[:limit]
     return RawPage(rows, rows[-1].id if len(summaries) > limit else None)

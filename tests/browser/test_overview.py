@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from playwright.sync_api import Browser, expect
 
+from leadcrm.crm.statistics import lowest_id
 from tests.browser.conftest import TOKEN, Studio
 from tests.conftest import new_database, server_starter
 from tests.support.crm import keep, submission
@@ -36,6 +37,10 @@ def test_what_is_clicked_opens_exactly_what_was_counted(studio: Studio) -> None:
     bodies = [{"offer": f"Offer {number % OFFERS}", "lastName": f"Counted{number}"} for number in range(25)]
     rows = [submission(json.dumps(body).encode(), received_at=now - timedelta(minutes=9)) for body in bodies]
     keep(studio.database, rows)
+    long_ago = str(lowest_id(datetime(2024, 5, 6)))
+    invalid = [submission(b"[", state="invalid", error="no JSON", lead_id=id) for id in (None, None, long_ago)]
+    keep(studio.database, invalid)
+    studio.ask("POST", "/api/raw/archive", json.dumps({"ids": [invalid[0].id]}).encode())
     for row in rows[:2]:
         studio.ask("PATCH", f"/api/leads/{row.id}", b'{"status":"won","assignedTo":"anna"}')
     studio.sign_in("?view=overview")
@@ -43,6 +48,12 @@ def test_what_is_clicked_opens_exactly_what_was_counted(studio: Studio) -> None:
     expect(page.get_by_text("Times in Europe/Riga")).to_be_visible()
     expect(page.get_by_role("heading", name="By hour, Europe/Riga")).to_be_visible()
     expect(page.get_by_role("link", name="25 leads")).to_be_visible()
+    page.get_by_role("link", name="2 invalid").click()
+    for row in invalid[:2]:
+        expect(page.locator(f'tr[data-id="{row.id}"]')).to_be_visible()
+    expect(page.locator("tr[data-id]")).to_have_count(2)
+    expect(page.get_by_role("button", name="Remove the filter From")).to_be_visible()
+    page.go_back()
     offers = page.get_by_role("region", name="Offer", exact=True)
     expect(offers.get_by_role("meter")).to_have_count(8)
     offers.get_by_role("button", name=f"Show all {OFFERS}").click()

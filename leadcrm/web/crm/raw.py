@@ -25,7 +25,7 @@ from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.changes import ACTOR, ARCHIVING
 from leadcrm.web.crm.correction import CORRECT, REPLAYED
 from leadcrm.web.crm.declarations import Call, Endpoint, Parameter, Response, Route, one_of, parse_uuid, text_up_to
-from leadcrm.web.crm.filters import FILTER_TEXT, MAX_TEXT
+from leadcrm.web.crm.filters import FILTER_TEXT, MAX_TEXT, SINCE, UNTIL, ZONE, moments_of
 from leadcrm.web.crm.leads import DEFAULT_ROWS, ID_PARAMETER, LIMIT, UNKNOWN
 from leadcrm.web.crm.places import GONE_RESPONSE, ORDER, cursor_of, cursor_of_either_order, write_stored_cursor
 from leadcrm.web.crm.readers import Readers
@@ -63,10 +63,13 @@ LIST = Route(
             FILTER_TEXT,
             text_up_to(MAX_TEXT),
         ),
+        SINCE,
+        UNTIL,
+        ZONE,
         LIMIT,
         Parameter(
             "archived",
-            "Whether there are those that people have put out of the inbox; the order `stored` has all.",
+            "Whether there are those that people have put out of the inbox; the order `stored` has all, of all times.",
             {"type": "string", "enum": ["hide", "only", "include"], "default": "hide"},
             one_of("hide", "only", "include"),
         ),
@@ -155,12 +158,19 @@ class RawRoutes:
             rows = [raw_summary_document(row) for row in stored.rows]
             return json_response(200, {"rows": rows, "next": write_stored_cursor(stored.next)})
         archived: Archived = call["archived"] or "hide"
-        page = await self._readers.read(
-            lambda entities: list_raw(
-                entities, self._spool, states, limit=limit, after=after, source=source, archived=archived
-            ),
-            call.request,
+        since, until = moments_of(call, "from", "to")
+        read = partial(
+            list_raw,
+            spool=self._spool,
+            states=states,
+            limit=limit,
+            after=after,
+            source=source,
+            archived=archived,
+            since=since,
+            until=until,
         )
+        page = await self._readers.read(read, call.request)
         return json_response(200, raw_page_document(page))
 
     async def archive(self, call: Call) -> HTTPResponse:

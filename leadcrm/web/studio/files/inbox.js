@@ -3,6 +3,7 @@
 import { api, session } from "./api.js";
 import { archive, archiveButtons } from "./archive.js";
 import { button, emptyNote, h, notice, pill, time } from "./dom.js";
+import { chipsOf } from "./filters.js";
 import { formatBytes } from "./format.js";
 import { Grid } from "./grid.js";
 import { Pages } from "./pages.js";
@@ -11,6 +12,7 @@ import { replayButton } from "./replay.js";
 import { Rows } from "./rows.js";
 
 const ARCHIVED = "archived";
+const PERIOD = ["from", "to"];
 const STATES = ["failed", "invalid", "conflict", "repeat", "spooled", ARCHIVED];
 
 const COLUMNS = [
@@ -41,12 +43,14 @@ export class InboxView {
 			empty: () => this.empty(),
 		});
 		this.tabs = h("div", { class: "tabs", role: "group", "aria-label": "State" });
+		this.chips = h("div", { class: "chips" });
 		const look = { class: "quiet", "aria-label": "Look again", title: "Look again" };
 		const reload = button("↻", () => this.reload(), look);
 		this.news = button("New requests — show", () => this.reload(), { class: "arrivals primary", hidden: true });
 		this.parts = [
 			h("h1", { class: "visually-hidden" }, "Inbox"),
 			h("div", { class: "toolbar" }, this.tabs, h("span", { class: "spring" }), reload),
+			this.chips,
 			this.news,
 			this.grid.element,
 		];
@@ -56,12 +60,19 @@ export class InboxView {
 		return place.parameters.get("state");
 	}
 
+	/** The time in which they arrived, as the overview counts them. */
+	get period() {
+		return place.filter.filter(([name]) => PERIOD.includes(name));
+	}
+
 	show(container) {
 		if (this.parts[0].parentNode !== container) container.replaceChildren(...this.parts);
 		const tab = (state) =>
 			button(state ?? "all", () => place.go({ state }), { "aria-pressed": String(this.state === state) });
 		this.tabs.replaceChildren(...[null, ...STATES].map(tab));
-		if (this.loadedState === this.state) this.grid.draw();
+		this.chips.replaceChildren(...chipsOf(this.period));
+		this.chips.hidden = !this.period.length;
+		if (this.loaded === JSON.stringify(this.question)) this.grid.draw();
 		else this.reload();
 	}
 
@@ -103,6 +114,7 @@ export class InboxView {
 
 	empty() {
 		if (this.state === ARCHIVED) return emptyNote("Nothing here", "Nothing is archived.");
+		if (this.period.length) return emptyNote("Nothing here", "No such request arrived in this time.");
 		const text = this.state ? "No request is in this state." : "Every request that arrived has become a lead.";
 		return emptyNote("Nothing here", text);
 	}
@@ -133,8 +145,11 @@ export class InboxView {
 	}
 
 	get question() {
-		if (this.state === ARCHIVED) return [["archived", "only"]];
-		return this.state ? [["state", this.state]] : [];
+		const { state, period } = this;
+		if (state === ARCHIVED) return [["archived", "only"], ...period];
+		// What was put out of the inbox was counted too.
+		const counted = period.length ? [["archived", "include"], ...period] : [];
+		return [...(state ? [["state", state]] : []), ...counted];
 	}
 
 	/** Something was put out of the list, or brought back. */
@@ -152,7 +167,7 @@ export class InboxView {
 	}
 
 	async reload() {
-		this.loadedState = this.state;
+		this.loaded = JSON.stringify(this.question);
 		this.news.hidden = true;
 		try {
 			await this.pages.load(this.question);

@@ -21,6 +21,8 @@ const RANGES = {
 	month: { label: "30 days", days: 30, step: "day" },
 };
 
+const SPOOLED = "spooled";
+
 // Outcomes, the text of each tile, and the state by which the inbox lists them.
 const TILES = [
 	["created", "leads", null],
@@ -28,7 +30,7 @@ const TILES = [
 	["conflicts", "conflicts", "conflict"],
 	["invalid", "invalid", "invalid"],
 	["failed", "failed", "failed"],
-	["spooled", "in the spool now", "spooled"],
+	["spooled", "in the spool now", SPOOLED],
 ];
 
 export class OverviewView {
@@ -185,7 +187,13 @@ export function changeText(count, before) {
 }
 
 function tile(count, text, state, counted) {
-	const href = state ? `?view=inbox&state=${state}` : `?${new URLSearchParams(counted)}`;
+	const inbox = [
+		["view", "inbox"],
+		["state", state],
+	];
+	// What waits in the spool is counted now, of all times.
+	const asked = state === SPOOLED ? inbox : [...(state ? inbox : []), ...counted];
+	const href = `?${new URLSearchParams(asked)}`;
 	return h(
 		"a",
 		{ class: "card tile", href, "data-go": true },
