@@ -296,6 +296,44 @@ def test_keys_change_the_lead_whose_row_has_the_focus(studio: Studio, control: s
     expect(rows.filter(has_text="Focus1").get_by_role("link", name="Focus1")).to_be_focused()
 
 
+def test_the_keyboards_place_stays_where_what_it_is_on_is_drawn_anew(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Placed", marker="placed")
+    placed = studio.post(lastName="Placed too", marker="placed")
+    page = studio.page
+    studio.sign_in("?marker=placed")
+    view = page.get_by_role("link", name="Unassigned")
+    badge = view.locator(".badge")
+    expect(badge).to_be_visible()
+    before = badge.inner_text()
+    view.focus()
+    studio.ask("PATCH", f"/api/leads/{lead_id}", b'{"assignedTo":"anna"}')
+    expect(badge).not_to_have_text(before)
+    expect(view).to_be_focused()
+
+    page.get_by_role("link", name="Placed too").press("Enter")
+    headers = page.locator("#drawer summary")
+    headers.press("Enter")
+    sent = page.locator("#drawer details dl")
+    expect(sent).to_be_visible()
+    studio.ask("PATCH", f"/api/leads/{placed}", b'{"status":"called"}')
+    expect(page.get_by_role("region", name="History")).to_contain_text("called")
+    expect(sent).to_be_visible()
+    expect(headers).to_be_focused()
+
+    studio.page.get_by_role("link", name="Overview").click()
+    week = page.get_by_role("button", name="7 days")
+    week.press("Enter")
+    expect(week).to_have_attribute("aria-pressed", "true")
+    expect(week).to_be_focused()
+    table = page.get_by_text("As a table")
+    table.press("Enter")
+    page.locator(".tile").first.evaluate("tile => tile.classList.add('drawn-before')")
+    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+    expect(page.locator(".drawn-before")).to_have_count(0)
+    expect(page.get_by_role("region", name="Leads by time, as a table")).to_be_visible()
+    expect(table).to_be_focused()
+
+
 def test_rows_that_are_no_answer_are_marked_until_the_answer_comes(studio: Studio) -> None:
     studio.post(lastName="Olderanswer", marker="answer")
     studio.sign_in("?marker=answer")

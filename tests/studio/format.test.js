@@ -4,7 +4,8 @@ import { test } from "node:test";
 // Before the module makes its formats.
 process.env.TZ = "Europe/Riga";
 const format = await import("../../leadcrm/web/studio/files/format.js");
-const { dayOf, formatSeconds, fromLocalText, localText, zone } = format;
+const amounts = await import("../../leadcrm/web/studio/files/amounts.js");
+const { dayOf, fromLocalText, localText, zone } = format;
 
 test("a time of today shows its hour, one of this year its day too, an older one its year", () => {
 	const now = new Date("2026-03-10T12:00:00Z");
@@ -29,7 +30,7 @@ test("sizes use the unit that reads best", () => {
 		[999949, "999.9 kB"],
 		[1048576, "1.0 MB"],
 	];
-	for (const [count, text] of cases) assert.equal(format.formatBytes(count), text);
+	for (const [count, text] of cases) assert.equal(amounts.formatBytes(count), text);
 });
 
 test("numbers have separators", () => {
@@ -54,6 +55,6 @@ test("times are typed and read in the zone of all, whatever the browser's is", (
 });
 
 test("a length of time is told by its largest unit", () => {
-	const told = [0, 59, 61, 3600, 90061].map(formatSeconds);
+	const told = [0, 59, 61, 3600, 90061].map(amounts.formatSeconds);
 	assert.deepEqual(told, ["0 s", "59 s", "1 min 1 s", "1 h", "1 d 1 h"]);
 });

@@ -1,7 +1,8 @@
 // Many leads at once: finding all that match, changing them, and taking that back.
 
 import { api } from "./api.js";
-import { ask, notice } from "./dom.js";
+import { ask } from "./ask.js";
+import { notice } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { offerUndo } from "./undo.js";
 

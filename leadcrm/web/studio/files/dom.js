@@ -21,6 +21,25 @@ export function h(name, properties = {}, ...children) {
 	return element;
 }
 
+const labelOf = (element) => element.getAttribute("aria-label") ?? element.textContent;
+
+/** Show other children in an element. What had the focus has it again, and what was unfolded stays so. */
+export function redraw(element, ...children) {
+	const controls = () => [...element.querySelectorAll("a, button, summary")];
+	const index = controls().indexOf(document.activeElement);
+	const focused = controls()[index];
+	const folds = () => [...element.querySelectorAll("details")];
+	const wereOpen = folds().map(({ open }) => open);
+	element.replaceChildren(...children);
+	for (const [place, fold] of folds().entries()) fold.open = wereOpen[place] ?? false;
+	if (!focused) return;
+	const isSame = (other) =>
+		other?.localName === focused.localName && (focused.localName === "a" || labelOf(other) === labelOf(focused));
+	const href = focused.getAttribute("href");
+	const again = (href && controls().find((other) => other.getAttribute("href") === href)) || controls()[index];
+	if (isSame(again)) again.focus({ preventScroll: true });
+}
+
 export const button = (content, onclick, properties = {}) =>
 	h("button", { type: "button", onclick, ...properties }, content);
 
@@ -47,28 +66,4 @@ export function notice(text, kind = "info", action = null) {
 	if (action) element.append(button(action.label, run));
 	byId("notices").append(element);
 	setTimeout(() => element.remove(), action ? ACTION_MS : NOTICE_MS[kind]);
-}
-
-/** Ask a question that is answered by a button, and return whether the answer is yes. */
-export function ask(question, detail, yes) {
-	const dialog = h(
-		"dialog",
-		{ "aria-labelledby": "question" },
-		h("h2", { id: "question" }, question),
-		h("p", { class: "detail" }, detail),
-		h(
-			"form",
-			{ method: "dialog", class: "answers" },
-			h("button", { class: "quiet", value: "no" }, "Cancel"),
-			h("button", { class: "primary", value: "yes", autofocus: true }, yes),
-		),
-	);
-	document.body.append(dialog);
-	dialog.showModal();
-	return new Promise((resolve) => {
-		dialog.addEventListener("close", () => {
-			dialog.remove();
-			resolve(dialog.returnValue === "yes");
-		});
-	});
 }

@@ -1,14 +1,15 @@
 // The details of one lead, or of one request that is not a lead.
 
+import { formatBytes } from "./amounts.js";
 import { api } from "./api.js";
 import { valueText } from "./changes.js";
 import { emailLinks, phoneLinks } from "./contact.js";
 import { fieldsSection } from "./correct.js";
 import { correction } from "./correct_request.js";
 import { deliveriesSection } from "./deliveries.js";
-import { button, h, notice, pill } from "./dom.js";
+import { button, h, notice, pill, redraw } from "./dom.js";
 import { edit, editButton, nameOf } from "./edit.js";
-import { formatBytes, longTime } from "./format.js";
+import { longTime } from "./format.js";
 import { callField, noteField } from "./notes.js";
 import { LABELS } from "./place.js";
 import { replayButton } from "./replay.js";
@@ -97,7 +98,7 @@ export class Drawer {
 		const wasHidden = this.element.hidden;
 		const { dataset, selectionStart, selectionEnd } = document.activeElement;
 		const focused = this.element.contains(document.activeElement) && dataset.control;
-		this.element.replaceChildren(content);
+		redraw(this.element, content);
 		this.element.hidden = false;
 		if (wasHidden) heading.focus({ preventScroll: true });
 		else if (focused) this.control(focused)?.focus({ preventScroll: true });

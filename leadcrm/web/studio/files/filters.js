@@ -1,6 +1,6 @@
 // The filter of the leads: a form, which is loaded when it is opened, and a chip for each part that is set.
 
-import { button, h, notice } from "./dom.js";
+import { button, h, notice, redraw } from "./dom.js";
 import { longTime } from "./format.js";
 import { addStyle } from "./lazy.js";
 import { LABELS, place } from "./place.js";
@@ -43,7 +43,7 @@ export class FilterBar {
 		this.showInForm?.();
 		const filter = place.filter.filter(([name]) => name !== "q");
 		this.chips.hidden = !filter.length;
-		this.chips.replaceChildren(...chipsOf(filter));
+		redraw(this.chips, ...chipsOf(filter));
 	}
 }
 

@@ -1,10 +1,10 @@
 // The view of the inbox: requests that were kept but are not leads.
 
+import { formatBytes } from "./amounts.js";
 import { api, session } from "./api.js";
 import { archive, archiveButtons } from "./archive.js";
-import { button, emptyNote, h, notice, pill, time } from "./dom.js";
+import { button, emptyNote, h, notice, pill, redraw, time } from "./dom.js";
 import { chipsOf } from "./filters.js";
-import { formatBytes } from "./format.js";
 import { Grid } from "./grid.js";
 import { Pages } from "./pages.js";
 import { place } from "./place.js";
@@ -69,8 +69,8 @@ export class InboxView {
 		if (this.parts[0].parentNode !== container) container.replaceChildren(...this.parts);
 		const tab = (state) =>
 			button(state ?? "all", () => place.go({ state }), { "aria-pressed": String(this.state === state) });
-		this.tabs.replaceChildren(...[null, ...STATES].map(tab));
-		this.chips.replaceChildren(...chipsOf(this.period));
+		redraw(this.tabs, ...[null, ...STATES].map(tab));
+		redraw(this.chips, ...chipsOf(this.period));
 		this.chips.hidden = !this.period.length;
 		if (this.loaded === JSON.stringify(this.question)) this.grid.draw();
 		else this.reload();

@@ -1,9 +1,10 @@
 // What became of leads, by agent, offer and other columns: their statuses with rates, and the time to the first touch.
 
+import { formatSeconds, formatShare } from "./amounts.js";
 import { api } from "./api.js";
 import { choices } from "./changes.js";
 import { h, notice } from "./dom.js";
-import { formatNumber, formatSeconds, formatShare } from "./format.js";
+import { formatNumber } from "./format.js";
 import { LABELS, place } from "./place.js";
 
 const COLUMNS = ["assignedTo", "offer", "marker", "creo", "sourcetype", "source", "country"];

@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { chart } from "./chart.js";
-import { button, h, notice } from "./dom.js";
+import { button, h, notice, redraw } from "./dom.js";
 import { chipsOf } from "./filters.js";
 import { dayOf, formatNumber, longTime, zone } from "./format.js";
 import { OutcomeTable } from "./outcomes.js";
@@ -76,10 +76,10 @@ export class OverviewView {
 			const isPressed = String(range === this.range);
 			return button(label, () => place.go({ range, from: null, to: null }), { "aria-pressed": isPressed });
 		});
-		this.ranges.replaceChildren(...tabs);
+		redraw(this.ranges, ...tabs);
 		for (const input of this.days) input.value = place.parameters.get(input.name)?.slice(0, 10) ?? "";
 		this.zone.textContent = `Times in ${zone.name}`;
-		this.chips.replaceChildren(...chipsOf(this.filter));
+		redraw(this.chips, ...chipsOf(this.filter));
 		this.chips.hidden = !this.filter.length;
 		this.reload();
 	}
@@ -136,7 +136,8 @@ export class OverviewView {
 		const breakdowns = names.map(([name, values]) => this.breakdown(name, values, outcomes.created, counted));
 		// With a filter the requests that are no leads are not counted.
 		const tiles = TILES.filter(([, , state]) => !(state && filter.length));
-		this.content.replaceChildren(
+		redraw(
+			this.content,
 			h(
 				"div",
 				{ class: "tiles" },

@@ -1,7 +1,8 @@
 // The view of people: who has a token, giving and taking back tokens, and the audit trail.
 
 import { api } from "./api.js";
-import { ask, button, h, notice, pill, time } from "./dom.js";
+import { ask } from "./ask.js";
+import { button, h, notice, pill, redraw, time } from "./dom.js";
 import { place } from "./place.js";
 import { PlainTable } from "./plain_table.js";
 import { Trail } from "./trail.js";
@@ -50,7 +51,7 @@ export class PeopleView {
 			button(label, () => place.visit(`?view=people${part === "trail" ? "&part=trail" : ""}`), {
 				"aria-pressed": String(part === this.part),
 			});
-		this.tabs.replaceChildren(tab("tokens", "Tokens"), tab("trail", "Audit trail"));
+		redraw(this.tabs, tab("tokens", "Tokens"), tab("trail", "Audit trail"));
 		if (this.part === "trail") this.trail.show(this.content);
 		else {
 			this.content.replaceChildren(...this.tokens);

@@ -1,7 +1,8 @@
 // The view of the sinks: how far each is, what did not arrive there, and trying again or dropping that.
 
 import { api } from "./api.js";
-import { ask, button, emptyNote, h, notice, pill, time } from "./dom.js";
+import { ask } from "./ask.js";
+import { button, emptyNote, h, notice, pill, redraw, time } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { place } from "./place.js";
 
@@ -99,7 +100,7 @@ export class SinksView {
 				class: "chip",
 				"aria-label": `Remove the filter ${sink}`,
 			});
-		this.tabs.replaceChildren(...STATES.map(tab), ...(only ? [only] : []));
+		redraw(this.tabs, ...STATES.map(tab), ...(only ? [only] : []));
 		this.deliveries.replaceChildren(deliveries.length ? this.table(deliveries) : nothingWaits());
 	}
 

@@ -1,7 +1,7 @@
 // Views of the leads by one click, each with its number of leads.
 
 import { api, session } from "./api.js";
-import { h, notice } from "./dom.js";
+import { h, notice, redraw } from "./dom.js";
 import { dayOf, formatNumber } from "./format.js";
 import { place } from "./place.js";
 import { queryOf, saveButton, saved } from "./saved.js";
@@ -55,7 +55,7 @@ export class ViewTabs {
 			this.count();
 			this.onSaved();
 		});
-		this.element.replaceChildren(...[...builtIn, ...own].map(tab), ...(save ? [save] : []));
+		redraw(this.element, ...[...builtIn, ...own].map(tab), ...(save ? [save] : []));
 	}
 
 	/** Count again, now or, where that was done just before, a little later. */
