@@ -334,6 +334,18 @@ def test_the_keyboards_place_stays_where_what_it_is_on_is_drawn_anew(studio: Stu
     expect(table).to_be_focused()
 
 
+def test_a_call_becomes_due_while_nothing_else_happens(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Due soon", marker="due soon")
+    call_at = datetime.now(timezone.utc) + timedelta(minutes=2)
+    studio.ask("PATCH", f"/api/leads/{lead_id}", json.dumps({"callAt": call_at.isoformat()}).encode())
+    studio.page.clock.install()
+    studio.sign_in("?marker=due+soon")
+    badge = studio.page.locator(f'tr[data-id="{lead_id}"] .badge')
+    expect(badge).to_have_text(re.compile(r"\d\d:\d\d"))
+    studio.page.clock.fast_forward(180_000)
+    expect(badge).to_have_text("call now")
+
+
 def test_rows_that_are_no_answer_are_marked_until_the_answer_comes(studio: Studio) -> None:
     studio.post(lastName="Olderanswer", marker="answer")
     studio.sign_in("?marker=answer")

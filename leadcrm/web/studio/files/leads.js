@@ -18,6 +18,7 @@ import { applyWidths, widthHandle } from "./widths.js";
 const TYPING_PAUSE_MS = 200;
 const WAITING_MS = 400;
 const MAX_ASKED = 100;
+const MINUTE_MS = 60_000;
 
 export class LeadsView {
 	constructor(openLead) {
@@ -50,6 +51,8 @@ export class LeadsView {
 		this.state = h("p", { class: "state", role: "status", hidden: true });
 		this.arrivals = button("", () => this.showArrivals(), { class: "arrivals primary", hidden: true });
 		this.parts = this.layOut();
+		// With the time a call becomes due, and what came today came yesterday.
+		setInterval(() => this.grid.element.isConnected && this.grid.draw(), MINUTE_MS);
 	}
 
 	layOut() {
