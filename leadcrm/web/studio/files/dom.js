@@ -43,10 +43,6 @@ export function redraw(element, ...children) {
 export const button = (content, onclick, properties = {}) =>
 	h("button", { type: "button", onclick, ...properties }, content);
 
-/** The note that stands in for rows where there are none. */
-export const emptyNote = (title, text, ...more) =>
-	h("div", { class: "empty" }, h("h2", {}, title), h("p", {}, text), more);
-
 export const byId = (id) => document.getElementById(id);
 
 export const time = (text) => h("time", { datetime: text, title: longTime(text) }, shortTime(text));

@@ -1,6 +1,7 @@
 // What stands in for the rows of a list of leads that has none.
 
-import { button, emptyNote, h } from "./dom.js";
+import { button, h } from "./dom.js";
+import { emptyNote } from "./empty_note.js";
 import { reachText } from "./format.js";
 import { FILTERS, place } from "./place.js";
 

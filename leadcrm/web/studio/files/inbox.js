@@ -3,7 +3,8 @@
 import { formatBytes } from "./amounts.js";
 import { api, session } from "./api.js";
 import { archive, archiveButtons } from "./archive.js";
-import { button, emptyNote, h, notice, pill, redraw, time } from "./dom.js";
+import { button, h, notice, pill, redraw, time } from "./dom.js";
+import { emptyNote } from "./empty_note.js";
 import { chipsOf } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Pages } from "./pages.js";

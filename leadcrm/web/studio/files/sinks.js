@@ -2,7 +2,8 @@
 
 import { api } from "./api.js";
 import { ask } from "./ask.js";
-import { button, emptyNote, h, notice, pill, redraw, time } from "./dom.js";
+import { button, h, notice, pill, redraw, time } from "./dom.js";
+import { emptyNote } from "./empty_note.js";
 import { formatNumber } from "./format.js";
 import { place } from "./place.js";
 

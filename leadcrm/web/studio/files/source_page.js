@@ -2,7 +2,8 @@
 
 import { api } from "./api.js";
 import { copy } from "./contact.js";
-import { button, emptyNote, h, pill, time } from "./dom.js";
+import { button, h, pill, time } from "./dom.js";
+import { emptyNote } from "./empty_note.js";
 import { countsText, statePills } from "./sources.js";
 import { TrialPanel } from "./trial.js";
 

@@ -1,7 +1,8 @@
 // The view of the sources: who sends leads, what came in lately, and what to do at a sender's.
 
 import { api } from "./api.js";
-import { button, emptyNote, h, notice, pill, time } from "./dom.js";
+import { button, h, notice, pill, time } from "./dom.js";
+import { emptyNote } from "./empty_note.js";
 import { formatNumber } from "./format.js";
 import { place } from "./place.js";
 import { presetPage, SourcePage } from "./source_page.js";
