@@ -18,6 +18,11 @@ from tests.support.crm import keep, submission
 from tests.support.waiting import wait_until
 
 STREAM = "**/api/leads/stream"
+SCROLL = """top => new Promise(scrolled => {
+    const list = document.querySelector(".list");
+    list.addEventListener("scroll", scrolled, { once: true });
+    list.scrollTop = top;
+})"""
 WATCH_DRAWER = """() => {
     window.drawn = [];
     const drawer = document.getElementById("drawer");
@@ -344,6 +349,20 @@ def test_a_call_becomes_due_while_nothing_else_happens(studio: Studio) -> None:
     expect(badge).to_have_text(re.compile(r"\d\d:\d\d"))
     studio.page.clock.fast_forward(180_000)
     expect(badge).to_have_text("call now")
+
+
+def test_a_scroll_within_what_is_drawn_replaces_no_row(studio: Studio) -> None:
+    keep(studio.database, [submission(b'{"marker":"still","lastName":"Still%d"}' % number) for number in range(90)])
+    studio.sign_in("?marker=still")
+    row = studio.page.get_by_role("row").filter(has_text="Still85")
+    expect(row).to_be_visible()
+    element = row.element_handle()
+    assert element is not None
+    studio.page.evaluate(SCROLL, 100)
+    assert element.evaluate("row => row.isConnected")
+    studio.page.evaluate(SCROLL, 2500)
+    expect(studio.page.get_by_role("link", name="Still20")).to_be_visible()
+    assert not element.evaluate("row => row.isConnected")
 
 
 def test_rows_that_are_no_answer_are_marked_until_the_answer_comes(studio: Studio) -> None:

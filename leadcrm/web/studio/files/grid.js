@@ -4,6 +4,7 @@ import { button, h } from "./dom.js";
 
 const ROWS_AROUND = 12;
 const FETCH_AHEAD_ROWS = 60;
+const MIN_ROWS_AROUND = 3;
 
 export class Grid {
 	/**
@@ -23,7 +24,7 @@ export class Grid {
 		const redraw = () => this.draw();
 		this.element = h(
 			"div",
-			{ class: "list", onscroll: redraw, onmouseover: explain, tabindex: "-1" },
+			{ class: "list", onscroll: () => this.scrolled(), onmouseover: explain, tabindex: "-1" },
 			this.table,
 			this.note,
 		);
@@ -61,6 +62,17 @@ export class Grid {
 		return this.element.scrollTop < this.rowHeight && !this.element.matches(":hover");
 	}
 
+	// Most of a scroll stays within the rows around. Drawn anew, they would cost a frame each time, and a click its target.
+	scrolled() {
+		const { first, last } = this.drawn;
+		const { scrollTop, clientHeight } = this.element;
+		const above = scrollTop / this.rowHeight - first;
+		const below = last - (scrollTop + clientHeight) / this.rowHeight;
+		const isAbove = first === 0 || above > MIN_ROWS_AROUND;
+		const isBelow = last === this.rows.items.length || below > MIN_ROWS_AROUND;
+		if (!(isAbove && isBelow)) this.draw();
+	}
+
 	draw() {
 		const { items, hasMore } = this.rows;
 		const height = this.rowHeight;
@@ -68,6 +80,7 @@ export class Grid {
 		const first = this.isPrinted ? 0 : Math.max(0, Math.floor(scrollTop / height) - ROWS_AROUND);
 		const end = this.isPrinted ? items.length : Math.ceil((scrollTop + clientHeight) / height) + ROWS_AROUND;
 		const last = Math.min(items.length, end);
+		this.drawn = { first, last };
 		const refocus = this.rememberFocus();
 		this.above.firstChild.style.height = `${first * height}px`;
 		this.below.firstChild.style.height = `${(items.length - last) * height}px`;
