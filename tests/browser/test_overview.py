@@ -95,3 +95,14 @@ def test_days_in_filter_and_range_are_those_of_the_servers_zone(studio: Studio) 
     studio.go("?view=overview&from=2026-03-11&to=2026-03-11")
     expect(page.get_by_role("button", name="24 hours")).to_have_attribute("aria-pressed", "false")
     expect(page.get_by_label("From")).to_have_value("2026-03-11")
+
+
+def test_a_next_call_says_in_which_zone_it_is_typed(studio: Studio) -> None:
+    lead_id = studio.post(lastName="Faraway")
+    studio.go(f"?open={lead_id}")
+    field = studio.page.get_by_label("Next call", exact=True)
+    expect(studio.page.get_by_text("Next call, time in Europe/Riga")).to_be_visible()
+    field.fill("2027-01-01T09:00")
+    studio.page.get_by_role("button", name="Set", exact=True).click()
+    expect(studio.page.get_by_role("region", name="History")).to_contain_text("1 Jan 2027, 09:00:00")
+    assert studio.ask("GET", f"/api/leads/{lead_id}")["lead"]["callAt"] == "2027-01-01T07:00:00Z"

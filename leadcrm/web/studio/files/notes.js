@@ -4,7 +4,7 @@ import { api, session } from "./api.js";
 import { changeLead } from "./changes.js";
 import { button, h, notice } from "./dom.js";
 import { draftOf, drafts } from "./drafts.js";
-import { dayOf, fromLocalText, localText, longTime } from "./format.js";
+import { dayOf, fromLocalText, localText, longTime, zone } from "./format.js";
 
 const HOUR_MS = 3600000;
 const DAY_MS = 24 * HOUR_MS;
@@ -45,6 +45,8 @@ export function noteField(lead, onSaved) {
 	return h("div", { class: "note-field" }, text, add);
 }
 
+const isOwnZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone === zone.name;
+
 /** Tomorrow morning in the zone of all times. */
 export function tomorrowMorning(now) {
 	// From noon, since a day may have 23 hours.
@@ -76,7 +78,7 @@ export function callField(lead, onChanged) {
 	return h(
 		"div",
 		{ class: "call-field" },
-		h("label", {}, h("span", { class: "muted" }, "Next call"), input),
+		h("label", {}, h("span", { class: "muted" }, isOwnZone() ? "Next call" : `Next call, time in ${zone.name}`), input),
 		button("Set", set, { class: "primary" }),
 		button("In 1 hour", () => save(new Date(Date.now() + HOUR_MS))),
 		button("Tomorrow 9:00", () => save(tomorrowMorning(new Date()))),
