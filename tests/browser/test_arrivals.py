@@ -149,3 +149,15 @@ def test_a_lead_that_is_erased_leaves_the_list_and_its_number(studio: Studio) ->
     expect(studio.page.get_by_role("link", name="Erase1")).to_have_count(0)
     expect(studio.page.locator(".count")).to_have_text("2 leads")
     expect(studio.page.get_by_role("region", name="Change the selected leads")).to_be_hidden()
+
+
+def test_the_box_of_all_rows_is_not_checked_once_there_is_one_that_is_not_selected(studio: Studio) -> None:
+    studio.post(lastName="Allof1", marker="all of")
+    studio.sign_in("?marker=all+of")
+    box = studio.page.get_by_label("Select all that are loaded")
+    box.check()
+    studio.rest()
+    studio.post(lastName="Allof2", marker="all of")
+    expect(studio.page.get_by_role("link", name="Allof2")).to_be_visible()
+    expect(box).not_to_be_checked()
+    expect(studio.page.get_by_text("1 selected", exact=True)).to_be_visible()

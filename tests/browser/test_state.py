@@ -365,6 +365,17 @@ def test_a_scroll_within_what_is_drawn_replaces_no_row(studio: Studio) -> None:
     assert not element.evaluate("row => row.isConnected")
 
 
+def test_a_search_that_is_typed_before_leaving_for_another_view_stays_behind(studio: Studio) -> None:
+    studio.page.clock.install()
+    studio.sign_in()
+    studio.page.clock.pause_at(datetime.now(timezone.utc) + timedelta(minutes=1))
+    studio.page.get_by_label("Search leads").press_sequentially("left")
+    studio.page.get_by_role("link", name="Inbox").click()
+    expect(studio.page.get_by_role("heading", name="Inbox")).to_be_attached()
+    studio.page.clock.fast_forward(1000)
+    expect(studio.page).to_have_url(re.compile(r"\?view=inbox$"))
+
+
 def test_rows_that_are_no_answer_are_marked_until_the_answer_comes(studio: Studio) -> None:
     studio.post(lastName="Olderanswer", marker="answer")
     studio.sign_in("?marker=answer")

@@ -160,7 +160,8 @@ export class LeadsView {
 
 	searchSoon() {
 		clearTimeout(this.typing);
-		this.typing = setTimeout(() => place.go({ q: this.search.value || null }, { replace: true }), TYPING_PAUSE_MS);
+		const search = () => place.view === "leads" && place.go({ q: this.search.value || null }, { replace: true });
+		this.typing = setTimeout(search, TYPING_PAUSE_MS);
 	}
 
 	async reload() {
@@ -213,6 +214,7 @@ export class LeadsView {
 		const all = total.leads === 1 ? "1 lead" : `${countText(total)} leads`;
 		this.count.textContent = hasMore && !this.total ? `${formatNumber(items.length)} loaded, more below` : all;
 		this.count.append(reachText(this.list.searched));
+		this.selection.show();
 		this.markOthers();
 	}
 
@@ -305,7 +307,6 @@ export class LeadsView {
 		const erased = await this.list.refresh(ids);
 		if (!erased) return;
 		if (this.total) this.total.leads -= erased;
-		this.selection.show();
 		this.showLoaded();
 	}
 
