@@ -81,3 +81,22 @@ def test_a_request_is_corrected_and_becomes_a_lead_that_says_who_did_it(studio: 
     page.keyboard.press("Enter")
     expect(drawer.get_by_role("heading", name="Typed", exact=True)).to_be_visible()
     expect(drawer.get_by_label("History")).to_contain_text("What the request means was typed")
+
+
+@pytest.mark.parametrize("state", ["unverified", "unrouted", "event"])
+def test_whatever_a_replay_may_make_a_lead_of_is_offered_for_it(studio: Studio, state: str) -> None:
+    kept = submission(b'{"lastName":"Mended"}', state=state, error="of its source")
+    keep(studio.database, [kept])
+    counted = studio.ask("GET", "/api/raw?state=failed&state=invalid&state=unverified&state=unrouted")["rows"]
+    studio.sign_in(f"?view=inbox&open={kept.id}")
+    badge = studio.page.locator("nav .badge")
+    expect(badge).to_have_text(str(len(counted)))
+    drawer = studio.page.get_by_label("Details")
+    if state != "event":
+        studio.page.get_by_role("button", name=state, exact=True).click()
+        expect(studio.page.locator(f'tr[data-id="{kept.id}"]')).to_be_visible()
+    drawer.get_by_role("button", name="Replay").click()
+    expect(drawer.get_by_role("heading", name="Mended", exact=True)).to_be_visible()
+    expect(studio.page.locator(f'tr[data-id="{kept.id}"]')).to_have_count(0)
+    if state != "event":
+        expect(badge).to_have_text(str(len(counted) - 1))

@@ -20,6 +20,7 @@ from leadcrm.crm.states import INBOX_STATES, RAW_STATES
 from leadcrm.crm.stored_order import list_stored_raw
 from leadcrm.crm.tokens import Right
 from leadcrm.database.entities import Entities
+from leadcrm.database.states import REPLAYABLE_STATES
 from leadcrm.ingest.replay import Replay
 from leadcrm.ingest.submission import SourceReader
 from leadcrm.web.crm.changes import ACTOR, ARCHIVING
@@ -96,8 +97,8 @@ REPLAY = Route(
     "replay",
     "Make a lead of a request that is none",
     {200: Response("What became of it.", {"application/json": REPLAYED}), 404: UNKNOWN},
-    "For `failed`, `invalid` and `conflict` requests, under the id they were given. The key of a conflict stays the "
-    "first lead's. Replaying a lead changes nothing.",
+    f"For {', '.join(REPLAYABLE_STATES)} requests, under the id they were given; an unverified one is verified again. "
+    "The key of a conflict stays the first lead's. Replaying a lead changes nothing.",
     (ID_PARAMETER, ACTOR),
     right=Right.REPLAY,
 )

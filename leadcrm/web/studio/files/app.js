@@ -14,6 +14,8 @@ import { undoLast } from "./undo.js";
 const THEME = "leadcrm.theme";
 const PLACES_STYLE = "studio/places.css";
 const MAX_COUNTED = 100;
+// In these a lead may be that nobody sees.
+const STATES_TO_MEND = ["failed", "invalid", "unverified", "unrouted"];
 const INBOX_LOOK_MS = 10_000;
 const MAX_STREAM_WAIT_MS = 500;
 const WRONG_TOKEN = "That is not the token.";
@@ -78,12 +80,12 @@ async function askForChoices() {
 
 async function countInbox() {
 	try {
-		const pages = await Promise.all(["failed", "invalid"].map((state) => api.inbox({ state, limit: MAX_COUNTED })));
-		const count = pages.reduce((sum, page) => sum + page.rows.length, 0);
+		const states = STATES_TO_MEND.map((state) => ["state", state]);
+		const count = (await api.inbox([...states, ["limit", MAX_COUNTED]])).rows.length;
 		const link = document.querySelector('nav a[data-view="inbox"]');
 		link.querySelector(".badge")?.remove();
 		const text = count >= MAX_COUNTED ? `${MAX_COUNTED - 1}+` : String(count);
-		if (count) link.append(h("span", { class: "badge", title: "failed or invalid" }, text));
+		if (count) link.append(h("span", { class: "badge", title: STATES_TO_MEND.join(", ") }, text));
 	} catch {
 		// The next sign-in or replay counts again.
 	}

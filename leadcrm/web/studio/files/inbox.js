@@ -14,7 +14,7 @@ import { Rows } from "./rows.js";
 
 const ARCHIVED = "archived";
 const PERIOD = ["from", "to"];
-const STATES = ["failed", "invalid", "conflict", "repeat", "spooled", ARCHIVED];
+const STATES = ["failed", "invalid", "unverified", "unrouted", "conflict", "repeat", "spooled", ARCHIVED];
 
 const COLUMNS = [
 	["time", "Arrived"],

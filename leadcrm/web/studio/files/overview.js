@@ -30,8 +30,13 @@ const TILES = [
 	["conflicts", "conflicts", "conflict"],
 	["invalid", "invalid", "invalid"],
 	["failed", "failed", "failed"],
+	["unverified", "unverified", "unverified"],
+	["unrouted", "of sources that are off", "unrouted"],
 	["spooled", "in the spool now", SPOOLED],
 ];
+
+// Told of only where there are any.
+const RARE = ["unverified", "unrouted"];
 
 export class OverviewView {
 	constructor() {
@@ -135,7 +140,9 @@ export class OverviewView {
 		const names = Object.entries(by).filter(([name]) => Object.hasOwn(LABELS, name));
 		const breakdowns = names.map(([name, values]) => this.breakdown(name, values, outcomes.created, counted));
 		// With a filter the requests that are no leads are not counted.
-		const tiles = TILES.filter(([, , state]) => !(state && filter.length));
+		const isShown = ([outcome, , state]) =>
+			state ? !filter.length && (!RARE.includes(state) || outcomes[outcome]) : true;
+		const tiles = TILES.filter(isShown);
 		redraw(
 			this.content,
 			h(

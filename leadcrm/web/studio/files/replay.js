@@ -3,7 +3,7 @@
 import { api, session } from "./api.js";
 import { button, notice } from "./dom.js";
 
-const REPLAYABLE = ["failed", "invalid", "conflict"];
+const REPLAYABLE = ["failed", "invalid", "unverified", "unrouted", "conflict", "event"];
 
 /** A button that replays a request, or null where that cannot help. `onReplayed` is called with the result. */
 export function replayButton({ id, state }, onReplayed, properties) {
