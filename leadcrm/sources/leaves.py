@@ -90,6 +90,9 @@ _LABELS_APART = frozenset((
 _MAX_BESIDE_LABELS, _MAX_LABELS_APART = 12, 100
 """Members that are looked at for such labels, and labels."""
 
+_TEXT, _OF_TEXT = "text", "text body"
+"""A member that holds a message where a contact stands beside it, and its label then: `text` is a field's type too."""
+
 _OF_THINGS = frozenset(("name", "description"))
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
 
@@ -242,10 +245,12 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
                     texts_left -= len(member)
                     inner = json_in(member)
                     if inner is None:
-                        found.append(((name,), member))
+                        found.append(((_OF_TEXT if _is_message(name, label, value, effort) else name,), member))
                         inner = lines_in(member, effort)
                     if inner is not None:
                         queue.append((name, inner, depth + 1, False, False))
+                elif _is_message(name, label, value, effort) and not is_contact(member):
+                    found.append(((_OF_TEXT,), member))
                 elif label and (name in _INNER or (not name.strip("0123456789") and meaning(label, effort))):
                     found.append(((label,), member))
                 elif beside and not is_given and name in LABELS:
@@ -350,6 +355,19 @@ def _is_persons(label: str, value: dict[str, Any], effort: Effort | None) -> boo
         (meant := meaning(name, effort)) is not None and meant.field in PERSONS_FIELDS and meant.field != NAME
         for name, member in islice(value.items(), MAX_LEAVES)
         if member
+    )
+
+
+def _is_message(name: str, label: str, value: dict[str, Any], effort: Effort | None) -> bool:
+    """Say whether a member is somebody's message, called text: a contact or a name stands beside it."""
+    return (
+        name == _TEXT
+        and meaning(label, effort) is None
+        and any(
+            (meant := meaning(beside, effort)) is not None and meant.field in PERSONS_FIELDS
+            for beside, member in islice(value.items(), MAX_LEAVES)
+            if member
+        )
     )
 
 
