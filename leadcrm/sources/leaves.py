@@ -40,11 +40,12 @@ _INNER = frozenset(("value", "full", "text", "raw_value", "formatted", "number")
 
 _PERSONS = frozenset((
     "applicant", "application", "attendee", "author", "billing", "buyer", "caller", "candidate", "client", "cliente",
-    "consumer", "contact", "contacto", "contato", "customer", "enquiry", "guest", "individual", "inquiry", "invitee",
-    "klient", "kontakt", "kunde", "lead", "me", "member", "participant", "patient", "payer", "people", "person",
+    "consumer", "contact", "contacto", "contato", "customer", "enquirer", "enquiry", "gast", "guest", "individual",
+    "inquirer", "inquiry", "interesado", "interessado", "interessent", "invitee", "kandidat", "kandydat", "klient",
+    "klients", "kontakt", "kunde", "lead", "me", "member", "participant", "patient", "payer", "people", "person",
     "persona", "prospect", "purchaser", "recipient", "registrant", "registration", "requester", "respondent", "self",
-    "shipping", "student", "submitter", "subscriber", "tenant", "traveler", "traveller", "user", "usuario", "visitor",
-    "you", "заявка", "клиент", "клієнт", "контакт", "контакты", "покупатель",
+    "sender", "shipping", "student", "submitter", "subscriber", "tenant", "traveler", "traveller", "user", "usuario",
+    "visitor", "you", "заявка", "клиент", "клієнт", "контакт", "контакты", "покупатель",
 ))  # fmt: skip
 _CONTAINERS = frozenset((
     "answer", "attribute", "body", "content", "data", "detail", "document", "entry", "field", "info", "information",
@@ -76,10 +77,13 @@ _OTHER_PEOPLE = _PERHAPS_OTHERS | frozenset((
 own before the others."""
 
 _LAST_OF_OTHERS = frozenset((
-    "advisor", "agency", "agent", "assignee", "branch", "broker", "dealer", "manager", "office", "owner", "recruiter",
-    "rep", "seller"
+    "advisor", "agence", "agencja", "agency", "agent", "agentas", "agente", "agents", "agentura", "agenzia", "asesor",
+    "assignee", "berater", "branch", "broker", "conseiller", "consulente", "consultor", "corretor", "darbinieks",
+    "dealer", "doradca", "employee", "imobiliaria", "inmobiliaria", "makler", "manager", "office", "operator", "owner",
+    "recruiter", "rekruter", "rep", "seller", "vadybininkas", "vendedor", "vendeur", "venditore", "verkaufer",
+    "агент", "агентство", "менеджер", "оператор", "офис", "продавец", "рекрутер", "сотрудник", "филиал"
 ))  # fmt: skip
-"""The last words of names of such objects, as of `listing_agent`."""
+"""The last words of names of such objects without accents, as of `listing_agent`."""
 
 _LABELS_APART = frozenset((
     "columns", "fieldLabels", "fieldNames", "field_labels", "field_names", "fields", "header", "headers", "keys",
