@@ -98,6 +98,9 @@ _TEXT, _OF_TEXT = "text", "text body"
 """A member that holds a message where a contact stands beside it, and its label then: `text` is a field's type too."""
 
 _OF_THINGS = frozenset(("name", "description"))
+_REQUESTS = frozenset(("case", "issue", "problem", "ticket"))
+"""Objects whose description is what the lead writes, while their name is a title."""
+
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
 
 _SUBFIELD = re.compile(r"(?:input_)?(\d+)[._](\d+)")
@@ -349,6 +352,8 @@ def _label_of(name: str, label: str, value: dict[str, Any], effort: Effort | Non
     if label[:3].lower() == "utm" and name[:3].lower() != "utm":
         return f"utm_{name}"
     if name not in _OF_THINGS or not label or is_given or _is_persons(label, value, effort):
+        return name
+    if name == "description" and plain(label) in _REQUESTS:
         return name
     return label if name == "name" and _has_name(label, effort) else ""
 
