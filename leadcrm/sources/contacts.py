@@ -58,6 +58,8 @@ _PHONE_BEGINS = frozenset("+\uff0b(0123456789")
 _OF_TIME = re.compile(r"\d:\d\d")
 _MARK = re.compile(r"[^\W\d_]{1,12} ?[.:]\s*[+\uff0b(\d]")
 _ESCAPED_AT = "%40"
+_OF_WHATSAPP = ("@c.us", "@g.us", "@s.whatsapp.net")
+"""How the addresses of its accounts and groups end, to which nobody can write an email."""
 _MAILTO = "mailto:"
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
@@ -95,8 +97,8 @@ def is_sure_contact(value: Any) -> TypeGuard[str]:
 
 
 def is_email(text: str) -> bool:
-    """Say whether a text is an email, and no address of a page that names one."""
-    return "://" not in text and EMAIL.fullmatch(text.strip()) is not None
+    """Say whether a text is an email, and no address of a page that names one or of WhatsApp."""
+    return "://" not in text and EMAIL.fullmatch(text.strip()) is not None and not text.endswith(_OF_WHATSAPP)
 
 
 def is_phone(pattern: re.Pattern[str], text: str) -> bool:
