@@ -386,7 +386,8 @@ def _tells_of_others(name: str) -> bool:
 
 @lru_cache(4_096)
 def _known_of_others(name: str) -> bool:
-    return plain(name) in _OTHER_PEOPLE or not _LAST_OF_OTHERS.isdisjoint(words_in(name)[-1:])
+    words = [word for word in words_in(name) if word not in ("data", "details", "info")]
+    return plain(name) in _OTHER_PEOPLE or not _LAST_OF_OTHERS.isdisjoint(words[-1:])
 
 
 def _tells_of_person(label: str) -> bool:
