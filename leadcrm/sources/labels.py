@@ -150,6 +150,7 @@ class _Names:
         self.never = frozenset(_folded(lists["other"]["never"]))
         self.apart = frozenset(_folded(lists["other"]["apart"]))
         self.another = frozenset(_folded(lists["other"]["another"]))
+        self.organizations = frozenset(_folded(lists["other"]["organizations"]))
 
     def _learn_parts(self, parts: Iterable[str], field: str | None) -> None:
         for part in parts:
@@ -301,6 +302,11 @@ def is_of_recipient(label: str) -> bool:
     """Say whether a label of others tells of whom a lead goes to: theirs is no contact where nothing else is known."""
     words = words_in(label[:MAX_LABEL])
     return words[:1] == ["to"] or not _names().recipients.isdisjoint(words)
+
+
+def is_of_organization(label: str) -> bool:
+    """Say whether a label tells of a place or a thing with a phone of its own, such as a restaurant or a project."""
+    return not _names().organizations.isdisjoint(words_in(label[:MAX_LABEL]))
 
 
 def names_surname_first(label: str) -> bool | None:

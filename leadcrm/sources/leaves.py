@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from leadcrm.sources.contacts import FIELDS, PERSONS_FIELDS, Leaf, is_contact, reaches_lead
-from leadcrm.sources.labels import NAME, Effort, meaning, words_in
+from leadcrm.sources.labels import AT_WORK, BETWEEN_WORDS, NAME, Effort, is_of_organization, meaning, words_in
 from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
 from leadcrm.sources.wholes import (
     LABELS,
@@ -102,6 +102,10 @@ _REQUESTS = frozenset(("case", "issue", "problem", "ticket"))
 """Objects whose description is what the lead writes, while their name is a title."""
 
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
+
+_OF_WRITERS = PERSONS_FIELDS | {"description"}
+_PLACE_AND_NAME = re.compile(r"(.+[_\-.:\[ ])([^\W\d_]+)\]?")
+"""The name of a form's place or of the form in front of a field's, as in `popup_phone`."""
 
 _SUBFIELD = re.compile(r"(?:input_)?(\d+)[._](\d+)")
 _NAME_PARTS = {"2": None, "3": "first name", "4": None, "6": "last name", "8": None}
@@ -305,6 +309,39 @@ def parts_of_names(found: Iterable[Leaf]) -> list[Leaf]:
         for number, value in values.items()
         if (name := _NAME_PARTS[number])
     ]
+
+
+def labels_alike(found: Sequence[Leaf], effort: Effort | None) -> list[Leaf]:
+    """Return the values whose labels begin as a contact's does, such as `popup_name` beside `popup_phone`, under what
+    follows there, if that says who the lead is or what it writes.
+    """
+    beginnings = {beginning for labels, _ in found if (beginning := _beginning(labels[0], effort))}
+    alike: list[Leaf] = []
+    for labels, value in found if beginnings else ():
+        beginning, rest = _parted(labels[0])
+        if beginning in beginnings and meaning(labels[0], effort) is None and _means(rest, _OF_WRITERS, effort):
+            alike.append(((rest,), value))
+    return alike
+
+
+def _beginning(label: str, effort: Effort | None) -> str:
+    """Return what stands in front of the word for a contact in a label of the lead's own, if any."""
+    beginning, rest = _parted(label)
+    if not beginning or (meant := meaning(label, effort)) is None or meant.rank >= AT_WORK:
+        return ""
+    return beginning if _means(rest, FIELDS, effort) and not is_of_organization(beginning) else ""
+
+
+def _parted(label: str) -> tuple[str, str]:
+    """Return a label's beginning, with the mark behind it, and its last word; two empty texts if it has no such."""
+    parts = _PLACE_AND_NAME.fullmatch(label) if len(label) <= MAX_NAME else None
+    return (parts[1], parts[2]) if parts else ("", "")
+
+
+def _means(word: str, fields: frozenset[str], effort: Effort | None) -> bool:
+    """Say whether a word alone surely means one of some fields."""
+    meant = meaning(word, effort)
+    return meant is not None and meant.rank < BETWEEN_WORDS and meant.field in fields
 
 
 def _label_beside(value: dict[str, Any], effort: Effort | None) -> str:

@@ -59,7 +59,7 @@ from leadcrm.sources.labels import (
     is_of_others,
     meaning,
 )
-from leadcrm.sources.leaves import is_part_of_name, leaves, parts_of_names
+from leadcrm.sources.leaves import is_part_of_name, labels_alike, leaves, parts_of_names
 from leadcrm.sources.paths import NUMBERS, Inputs, Path
 from leadcrm.sources.wholes import DIAL_CODE_LABELS, dial_code, phone_in_pieces, with_dial_code
 
@@ -172,6 +172,8 @@ class LeadMapping:
                 asked += [((label,), value)] if type(value) is str else leaves({label: value}, inputs.effort)
             self._fill(columns, asked, inputs)
             found = [*found, *asked]
+        if columns[_FIRST_INDEX] is columns[_LAST_INDEX] is columns[-1] is None:
+            self._fill(columns, labels_alike(found, inputs.effort), inputs)
         if _says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX]):
             self._fill_at_last(columns, found, inputs)
         email, phone = columns[_EMAIL_INDEX], columns[_PHONE_INDEX]
