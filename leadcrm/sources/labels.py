@@ -368,6 +368,9 @@ def words_in(label: str) -> list[str]:
 
 def _part_of_question(label: str, folded: str, words: list[str], names: _Names) -> Meaning | None:
     fields = names.fields_of_parts_in(folded)
+    if not fields and "tel" in words:
+        # It is too short to be looked for within words.
+        fields.add("phone")
     if not fields or None in fields or not names.apart.isdisjoint(words):
         return None
     if _ID.search(label):
