@@ -334,7 +334,12 @@ def _beginning(label: str, effort: Effort | None) -> str:
 
 def _parted(label: str) -> tuple[str, str]:
     """Return a label's beginning, with the mark behind it, and its last word; two empty texts if it has no such."""
-    parts = _PLACE_AND_NAME.fullmatch(label) if len(label) <= MAX_NAME else None
+    return _known_parts(label) if len(label) <= MAX_NAME else ("", "")
+
+
+@lru_cache(4_096)
+def _known_parts(label: str) -> tuple[str, str]:
+    parts = _PLACE_AND_NAME.fullmatch(label)
     return (parts[1], parts[2]) if parts else ("", "")
 
 

@@ -172,8 +172,9 @@ class LeadMapping:
                 asked += [((label,), value)] if type(value) is str else leaves({label: value}, inputs.effort)
             self._fill(columns, asked, inputs)
             found = [*found, *asked]
-        if columns[_FIRST_INDEX] is columns[_LAST_INDEX] is columns[-1] is None:
-            self._fill(columns, labels_alike(found, inputs.effort), inputs)
+        is_nameless = columns[-1] is None and columns[_FIRST_INDEX] is None and columns[_LAST_INDEX] is None
+        if is_nameless and (alike := labels_alike(found, inputs.effort)):
+            self._fill(columns, alike, inputs)
         if _says_nothing(columns[_EMAIL_INDEX]) and _says_nothing(columns[_PHONE_INDEX]):
             self._fill_at_last(columns, found, inputs)
         email, phone = columns[_EMAIL_INDEX], columns[_PHONE_INDEX]
