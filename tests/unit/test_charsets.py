@@ -120,6 +120,39 @@ def test_what_names_no_charset_is_in_that_of_the_source_unless_it_is_utf8(codec:
     assert _document(declared.encode("cp1252"), "", default=codec) == {"b": "À"}
 
 
+@pytest.mark.parametrize(
+    ("parameter", "name"),
+    [
+        ('name="=?utf-8?B?0JjQvNGP?="', "Имя"),
+        ('name="=?UTF-8?Q?=D0=98=D0=BC=D1=8F?="', "Имя"),
+        ('name="=?windows-1251?q?=C8=EC=FF_1?= =?utf-8?b?0JjQvNGP?="', "Имя 1Имя"),
+        ('name="=?utf-8?B?0JjQvNGP"', "=?utf-8?B?0JjQvNGP"),
+        ('name="=?utf-8?B?x?="', "=?utf-8?B?x?="),
+        ('name="%D0%98%D0%BC%D1%8F"', "Имя"),
+        ('name="a%5Bb%5D %22c%22"', 'a[b] "c"'),
+        ('name="100%"', "100%"),
+        ('name="%C8%EC%FF"', "%C8%EC%FF"),
+        ("name*=UTF-8''%D0%98%D0%BC%D1%8F", "Имя"),
+        ("name*=utf-8'ru'%D0%98%D0%BC%D1%8F; x=y", "Имя"),
+        ("name=\"Imja\"; name*=windows-1251''%C8%EC%FF%25", "Имя%"),
+        ("Name*=\"''%D0%98%D0%BC%D1%8F\"", "Имя"),
+        ('name="what?"', "what?"),
+    ],
+)
+def test_names_of_fields_and_files_that_are_encoded_are_read(parameter: str, name: str) -> None:
+    head = "--b\r\nContent-Disposition: form-data; "
+    body = f"{head}{parameter}\r\n\r\nАнна\r\n--b--".encode()
+    assert _document(body, MULTIPART) == {name: "Анна"}
+    file = parameter.replace("name", "filename").replace("Name", "filename")
+    body = f'{head}name="f"; {file}\r\n\r\n\0\r\n--b--'.encode()
+    assert _document(body, MULTIPART) == {"f": name}
+
+
+def test_an_encoded_file_name_stays_as_it_is_where_leads_come_as_such() -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="ip"; filename="%D0%98"\r\n\r\n\0\r\n--b--'
+    assert _payload(body, MULTIPART) == {"ip": "%D0%98"}
+
+
 REFERRED = {"&#1048;&#1084;&#1103;": "&#1040;&#1085;&#1085;&#1072; caf\xe9 &#128512;", "phone": "+37120000001"}
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain
+from urllib.parse import quote
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -51,13 +52,16 @@ _BLANKS = b" \t\r\n"
 _PLUS_AS_BLANK = bytes.maketrans(b"+", b" ")
 # To look for one byte by its number or for several by `find` takes a fraction of `in`, which asks for a number first.
 _ESCAPED_AMPERSAND = b"%26"
-_HASH = ord("#")
+_HASH, _PERCENT, _QUESTION_MARK = b"#%?"
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _ESCAPED_SEPARATOR = b"&amp;"
 _ESCAPED_PAIR = re.compile(rb"&amp;(?:%s)=" % b"|".join(name.encode() for name in FIELDS))
 # A name at the start of a line: names of fields have few other characters, and sentences have blanks.
 _LINE_NAME = re.compile(rb"[\w.\[\]-]{1,100}")
+# RFC 2047, section 2. Blanks between two of them are none of the text.
+_ENCODED_WORD = re.compile(rb"=\?([\w.-]{1,40})\?([BbQq])\?([^?\s]*)\?=(?:\s+(?==\?))?")
+_EXTENDED = re.compile(rb";[ \t]*((?i:file)?(?i:name))\*=[ \t]*\"?([\w.-]{0,40})'[\w-]{0,20}'([^;\"\s]+)")
 # An equals sign before neither two digits nor a line break, as no encoder writes it (RFC 2045, section 6.7).
 _NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n)")
 # RFC 2046, section 5.1.1, allows 70 characters. .NET writes a part's Content-Type before its Content-Disposition.
@@ -346,10 +350,11 @@ def read_parts(
             require_quick_charset(b"".join(part.data for part in texts), of_part)
     charset = true_charset(named, parts.in_charset_of_form(), default)
     fields: dict[str, object] = {
-        name.decode(charset, "replace"): part.text(charset) for name, part in parts.fields.items()
+        _text_of_name(name, charset) if whole else name.decode(): part.text(charset, whole=whole)
+        for name, part in parts.fields.items()
     }
     for name, several in parts.lists.items():
-        fields[name.decode(charset, "replace")] = [part.text(charset) for part in several]
+        fields[_text_of_name(name, charset)] = [part.text(charset, whole=whole) for part in several]
     return _resolved(fields, body, at_leisure=at_leisure) if _HASH in body else fields
 
 
@@ -371,6 +376,39 @@ def _closed(body: bytes, boundary: bytes) -> bytes:
     return body + before + b"--\r\n" if body else body
 
 
+def _text_of_name(name: bytes, charset: str) -> str:
+    """Return the name of a field or a file, which some programs encode as in a URL or as in the head of a mail."""
+    if _PERCENT in name and not _STRAY_PERCENT.search(name):
+        decoded = _percent_decoded(name)
+        if is_utf8(decoded):
+            return decoded.decode()
+    if _QUESTION_MARK in name and (decoded := _ENCODED_WORD.sub(_word_in_utf8, name)) != name:
+        return decoded.decode("utf-8", "replace")
+    return name.decode(charset, "replace")
+
+
+def _word_in_utf8(word: re.Match[bytes]) -> bytes:
+    label, coding, text = word.groups()
+    try:
+        data = b64decode(text) if coding in b"Bb" else a2b_qp(text, header=True)
+    except ValueError:
+        return word[0]
+    return data.decode(codec_of(label) or UTF_8, "replace").encode()
+
+
+def _extended(header: bytes) -> dict[bytes, bytes]:
+    """Return the names in a header that are written as `name*=UTF-8''…` (RFC 8187), encoded as in a URL.
+
+    No form should have them (RFC 7578, section 4.2), but programs write them for what is no ASCII.
+    """
+    if header.find(b"*=") < 0:
+        return {}
+    return {
+        found[1].lower(): quote(_percent_decoded(found[3]).decode(codec_of(found[2]) or UTF_8, "replace")).encode()
+        for found in _EXTENDED.finditer(header)
+    }
+
+
 class _Part:
     """One part's headers and content."""
 
@@ -378,7 +416,7 @@ class _Part:
         self.headers: dict[bytes, bytes] = {}
         self.data = data
 
-    def text(self, form_charset: str) -> str:
+    def text(self, form_charset: str, *, whole: bool = False) -> str:
         charset = true_charset(self.charset, (self.data,)) if self.charset else form_charset
         file_name = self.disposition.get(b"filename")
         if file_name is None:
@@ -388,7 +426,8 @@ class _Part:
                 return self.data.decode(charset)
         except UnicodeDecodeError:
             pass
-        return file_name.decode(true_charset(form_charset, (file_name,)), "replace")
+        charset = true_charset(form_charset, (file_name,))
+        return _text_of_name(file_name, charset) if whole else file_name.decode(charset, "replace")
 
     def is_utf8_file(self, named: str | None) -> bool:
         """Say whether the part is a file that is text only if it is valid UTF-8, which shows quickly."""
@@ -483,6 +522,8 @@ class _Parts:
         self._data.append(data[start:end])
 
     def end(self) -> None:
+        if self._whole:
+            self._part.disposition.update(_extended(self._part.headers.get(b"content-disposition", b"")))
         data, coding = b"".join(self._data), self._part.headers.get(b"content-transfer-encoding")
         self._part.data = _transfer_decoded(data, coding, at_leisure=self._at_leisure) if coding else data
         self._keep(self._part.disposition.get(b"name", b""), self._part)
