@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from html import unescape
 from importlib.resources import files
 from typing import Any, NamedTuple
 from unicodedata import normalize
@@ -99,10 +100,16 @@ def fold(label: str, effort: Effort | None = None) -> str:
 
 
 def _folded_anew(label: str) -> str:
+    label = _unescaped(label)
     if label.isascii():
         return label.lower().translate(_NOT_ALPHANUMERIC)
     # Some characters stand for a whole sentence.
     return "".join(filter(str.isalnum, normalize("NFKD", label.casefold())[:MAX_FOLDED]))
+
+
+def _unescaped(label: str) -> str:
+    """Return a label without the escaping for a page of HTML, as in `First&nbsp;name`."""
+    return unescape(label) if "&" in label and ";" in label else label
 
 
 def _remember(known: dict[str, Any], label: str, result: Any) -> None:
@@ -213,6 +220,7 @@ def meaning(label: str, effort: Effort | None = None) -> Meaning | None:
 
 
 def _meaning_anew(label: str) -> Meaning | None:
+    label = _unescaped(label)
     names = _names()
     folded = _folded_anew(label)
     found = names.meanings.get(folded)
@@ -292,7 +300,7 @@ def is_of_others(label: str, effort: Effort | None = None) -> bool:
     if found is None:
         if effort is not None:
             effort.take()
-        found = _names().is_of_others(words_in(label[:MAX_LABEL]))
+        found = _names().is_of_others(words_in(_unescaped(label[:MAX_LABEL])))
         if len(label) <= MAX_LABEL:
             _remember(_of_others, label, found)
     return found

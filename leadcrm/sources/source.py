@@ -217,7 +217,6 @@ class Source:
             # The key stays as it was sent, and so does what is kept as one of several leads.
             sent, inputs = inputs, Inputs(unescape(item), unescape(query), headers, effort)
             answers = self.mapping.read_answers(inputs) if self.mapping.answers else None
-            inputs.answers = {**sent.answers, **inputs.answers}
             inputs.is_inexact = sent.is_inexact
         columns = self.mapping.columns(inputs, answers)
         return Lead(item, columns, key, is_test or inputs.is_test, inputs.is_inexact)

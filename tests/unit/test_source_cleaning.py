@@ -527,6 +527,27 @@ def test_what_was_escaped_for_a_page_is_told_by_its_characters() -> None:
         assert columns({"payload": inner, "phone": "+37120000001"})["firstName"] == "Anna"
 
 
+@pytest.mark.parametrize(
+    "label",
+    ["First&nbsp;name&nbsp;*", "What&#39;s your first name?", "V&#257;rds", "Pr&eacute;nom"],
+)
+def test_a_label_that_was_escaped_for_a_page_means_the_same(label: str) -> None:
+    assert columns({label: "Anna", "email": "a@b.lv"})["firstName"] == "Anna"
+
+
+def test_words_of_escaped_labels_are_known() -> None:
+    found = columns({"Name &amp; surname": "Anna Ozola", "Agent&#039;s email": "c@d.lv", "email": "a@b.lv"})
+    assert (found["firstName"], found["lastName"], found["email"]) == ("Anna", "Ozola", "a@b.lv")
+
+
+@pytest.mark.parametrize("label", ["Tom&#39;s &amp; Co?", "Tom's & Co?"])
+def test_a_path_names_an_answer_whether_it_was_escaped_or_not(label: str) -> None:
+    path = json.dumps(f'answers."{label}"')
+    source = source_of(f'answers = {{list = "a", key = "q", value = "v"}}\nmap.offer = {path}')
+    row = arrival(source, b'{"a":[{"q":"Tom&#039;s &amp; Co?","v":"Roof &amp; door"}],"email":"a@b.lv"}').interpreted()
+    assert filled(row)["offer"] == "Roof & door"
+
+
 def test_a_key_and_a_lead_of_several_stay_as_they_were_sent() -> None:
     leads = [{"id": f"a&amp;{n}", "email": f"a{n}@b.lv", "full_name": "&amp;lt;"} for n in (1, 2)]
     batch = read(leads, "meta-lead")
