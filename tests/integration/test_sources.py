@@ -28,6 +28,8 @@ from tests.support.waiting import wait_until
 TOKEN = "path-token-0123456789"
 SOURCES = f"""
 [source.open]
+[source.cyrillic]
+charset = "windows-1251"
 [source.tokened]
 secret = ["{TOKEN}", "the-next-token-98765"]
 [source.meta]
@@ -138,6 +140,21 @@ def test_a_query_that_was_glued_to_the_path_is_read(server: Server, stored: Rows
     assert server.client.request("GET", "/in/nobodys&email=glued%40example.com").status == 404
     assert server.client.request("POST", "/api/lead&email=glued%40example.com").status == 404
     assert "glued" not in json.dumps(server.log_records())
+
+
+def test_letters_arrive_however_their_sender_encodes_them(server: Server, stored: Rows) -> None:
+    part = b"--B\r\nContent-Disposition: form-data; name*=utf-8''%D0%98%D0%BC%D1%8F\r\n\r\n&#1040;&#1085;&#1103;"
+    for query, body, content_type in (
+        ("?%u0418%u043C%u044F=%u0410%u043D%u044F&email=a@b.lv", b"", ""),
+        ("?name=%25D0%2590%25D0%25BD%25D1%258F&email=a%2540b.lv", b"", ""),
+        ("", part, "multipart/form-data; boundary=B"),
+        ("", b"name=%C0%ED%FF&email=a@b.lv", "application/x-www-form-urlencoded"),
+        ("", b'{"name":"&#1040;&#x43d;&#1103;","email":"a@b.lv"}', "application/json"),
+    ):
+        headers = [("Content-Type", content_type)] if content_type else []
+        answer = server.client.request("POST", f"/in/cyrillic{query}", body=body, headers=headers)
+        assert stored.lead(answer.json()["lead_id"])["first_name"] == "Аня"
+        assert raw_of(stored, answer)["body"] == body
 
 
 @pytest.mark.parametrize(
