@@ -391,6 +391,8 @@ ONCE = [
     ("firstName=Anna%2520Ozola&email=a%40b.lv", {"firstName": "Anna%20Ozola"}),
     ("name=Anna&utm_campaign=https%253A%252F%252Fx.lv%252Fa%252520b", {"offer": "https%3A%2F%2Fx.lv%2Fa%2520b"}),
     ("name=Anna&phone=%2B37120000001&offer=50%2520", {"phone": "+37120000001", "offer": "50%20"}),
+    ("name=Anna&email=a%2Bb@c.lv&offer=Black%2540Friday", {"email": "a+b@c.lv", "offer": "Black%40Friday"}),
+    ("name=Anna&phone=20000001&offer=3%2B1&utm_term=Black%2520Friday", {"offer": "3+1"}),
     ("name=Anna&email=a@b.lv&offer=100%25CASH", {"offer": "100%CASH"}),
     ("name=Anna&email=a@b.lv&offer=100%25", {"offer": "100%"}),
     ("name=Anna&email=a@b.lv&offer=5%2520and+more", {"offer": "5%20and more"}),

@@ -41,6 +41,7 @@ _FIELDS = {name.encode(): name for name in (*FIELDS, _CHARSET_FIELD)}
 _MAX_PAIRS = 20_000
 _MAX_PARTS = 1_000
 _MAX_WHOLE_PAIRS = 2_000
+_MAX_CODE_UNITS = 100_000
 # A file's name may have 255 characters of four bytes each. The parser's time is quadratic in this bound.
 _MAX_PART_HEADER_BYTES = 2_048
 # Far more than any real header has. A browser puts at most two into one.
@@ -69,8 +70,8 @@ DELIMITER = re.compile(rb"^--([^\r\n]{1,70})\r?\nContent-[A-Za-z-]{1,20}:", re.M
 """The first line of a part of a multipart form, whose boundary it holds."""
 
 # Of a form that was encoded as a whole once more, each escape is an escaped percent sign before the rest of another
-# one, or a plus that stands for a blank. It is one if a text has a blank, a plus, an at sign or letters above ASCII so,
-# and nothing of a link: one link of a form may well be encoded for its own sake.
+# one, or a plus that stands for a blank where all blanks are so. It is such a form if a text of it has a blank, a plus,
+# an at sign or letters above ASCII so, and nothing of a link, which may well be encoded for its own sake.
 _NOT_TWICE = re.compile(rb"%(?!25(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})|2[Bb])|=%2[Bb]")
 _TEXT_TWICE = re.compile(
     rb"=(?:[^&=%+]*%25(?:20|2[Bb]|40|[89A-Fa-f][0-9A-Fa-f]|u[0-9A-Fa-f]{4}))+(?:[^&=%+]|%2[Bb])*(?:&|\Z)"
@@ -255,7 +256,10 @@ def _encoded_once(form: bytes) -> bytes:
     """Return a form without the second encoding of all of its values, if it is beyond doubt that it has one."""
     if _NOT_TWICE.search(form) or not _TEXT_TWICE.search(form):
         return form
-    once = form.replace(b"%2B", b"+").replace(b"%2b", b"+").replace(b"%25", b"%")
+    with_blanks = form.replace(b"%2B", b"+").replace(b"%2b", b"+")
+    if with_blanks != form and (b"@" in form or b"%2520" in form):
+        return form
+    once = with_blanks.replace(b"%25", b"%")
     return once if is_utf8(_percent_decoded(once)) else form
 
 
@@ -267,7 +271,8 @@ def _with_code_units(form: bytes, content_type: str, default: str, *, at_leisure
     if not at_leisure:
         require_few_references(form)
     field = _CHARSET_PAIR.search(form)
-    if form_charset(content_type, _percent_decoded(field[1]) if field else b"") not in (None, UTF_8):
+    named = form_charset(content_type, _percent_decoded(field[1]) if field else b"")
+    if named not in (None, UTF_8) or form.count(b"%") > _MAX_CODE_UNITS:
         return form
     if is_utf8(_percent_decoded(_CODE_UNITS.sub(b"", form))):
         return _CODE_UNITS.sub(_as_utf8, form)
@@ -279,8 +284,9 @@ def _with_code_units(form: bytes, content_type: str, default: str, *, at_leisure
 def _as_utf8(escapes: re.Match[bytes], codec: str = UTF_8) -> bytes:
     is_of_units = escapes[0].startswith(b"%u")
     units = bytes.fromhex(escapes[0].translate(None, b"%u").decode())
-    text = units.decode("utf-16-be" if is_of_units else codec, "replace")
-    return b"".join([b"%%%02X" % byte for byte in text.encode()])
+    text = units.decode("utf-16-be" if is_of_units else codec, "replace").encode()
+    # What is ASCII may stand between fields.
+    return text if min(text) > ord("~") else b"".join([b"%%%02X" % byte for byte in text])
 
 
 def _percent_decoded(text: bytes) -> bytes:

@@ -21,7 +21,8 @@ _MAX_DEPTH = 32
 _NUMBER = r"0{0,4}(?:12[89]|1[3-9][0-9]|[2-9][0-9]{2}|[1-9][0-9]{3,5}|10[0-9]{5}|11[01][0-3][0-9]{3})"
 _ABOVE_ASCII = re.compile(rf"&#{_NUMBER};(?:&#{_NUMBER};)*")
 
-_OF_PAGE = re.compile(r"&(?:#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6})|amp|lt|gt|quot|apos|nbsp);")
+_NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": "\xa0"}
+_OF_PAGE = re.compile("|".join((*_NAMED, r"&#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6});")))
 
 # HTML takes the numbers of control characters for those of windows-1252.
 _OF_WINDOWS = {code: bytes((code,)).decode("cp1252", "replace") for code in range(0x80, 0xA0)}
@@ -94,7 +95,7 @@ class Unescaping:
 
 
 def _in_text(reference: re.Match[str]) -> str:
-    return unescape(reference[0])
+    return _NAMED.get(reference[0]) or unescape(reference[0])
 
 
 def _in_json(reference: re.Match[str]) -> str:
