@@ -47,12 +47,17 @@ _ESCAPED_SIGN = re.compile(rb"%(?:26|3[Cc]|0[Aa]|[57][Bb])")
 JSON has a backslash in front of a line break and of the quotes of JSON in it. Forms in parts have line breaks.
 """
 
+_MAX_LOOKED_AT = 16_384
+"""Of a longer body it is quicker to look at the members."""
+
 _Place = tuple[dict[str, Any], str, str]
 """An object, the name of a member, and its text."""
 
 
 def may_hold_leads(body: bytes) -> bool:
     """Say whether it is worth looking for such members in what a body holds."""
+    if len(body) > _MAX_LOOKED_AT:
+        return True
     if body[:1] == b"{":
         return bool(body.translate(None, _NO_SIGNS_IN_JSON))
     return bool(body.translate(None, _NO_SIGNS_IN_FORM)) or _ESCAPED_SIGN.search(body) is not None
