@@ -196,6 +196,7 @@ def test_a_laborious_body_is_answered_as_a_lead_only_if_its_sender_is_proved() -
 
 
 LAUGHS = """<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a><email>&y;</email></a>"""
+OUTSIDE = """<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a><email>&x;</email></a>"""
 ADF = """<?xml version="1.0"?><adf><prospect><customer><contact>
 <name part="first">Anna</name><name part="last">Ozola</name><email>anna@example.com</email>
 <phone type="voice">+37120000001</phone></contact></customer></prospect></adf>"""
@@ -208,9 +209,39 @@ def test_xml_is_read_without_entities_of_its_own() -> None:
         assert fields is not None
         assert {"anna@example.com", "+37120000001"} <= set(fields)
         assert ("Ozola" in fields) is (text is ADF)
-    outside = '<!DOCTYPE a SYSTEM "file:///etc/passwd"><a><email>a@b.co</email></a>'
-    for text in (LAUGHS, outside, "<a><b></a>", "<a" * 100, "<a>" * 100 + "</a>" * 100):
+    for text in (
+        LAUGHS,
+        OUTSIDE,
+        OUTSIDE.replace("a [", 'a SYSTEM "x" ['),
+        "<a><b></a>",
+        "<a" * 100,
+        "<a>" * 100 + "</a>" * 100,
+    ):
         assert arrival(PRESETS["generic"], text.encode(), "text/xml").interpreted().state is State.INVALID
+
+
+@pytest.mark.parametrize(
+    "type", ["adf", 'adf SYSTEM "file:///etc/passwd"', "adf PUBLIC '-//ADF//EN'\n'http://x.lv/adf.dtd'"]
+)
+def test_a_document_type_that_defines_nothing_is_left_out(type: str) -> None:
+    for text in (
+        ADF.replace("<adf>", f"<!DOCTYPE {type}>\n<adf>"),
+        f"<!DOCTYPE {type}><a><email>a@b.co</email>&x;</a>",
+    ):
+        row = arrival(PRESETS["generic"], text.encode(), "text/xml").interpreted(at_leisure=False)
+        assert row.state is State.STORED
+        assert ("Ozola" in (row.fields or ())) is ("<adf>" in text)
+        assert {"anna@example.com", "a@b.co"} & set(row.fields or ())
+        assert "root:" not in str(row.fields)
+
+
+@pytest.mark.parametrize(
+    "types",
+    ["<!DOCTYPE a><!DOCTYPE a [<!ENTITY x 'y'>]>", "<!DOCTYPE a SYSTEM '>' [<!ENTITY x 'y'>]>", "<!DOCTYPE html>"],
+)
+def test_a_document_type_that_hides_another_or_is_a_pages_is_refused(types: str) -> None:
+    text = f"{types}<a><email>a@b.co</email></a>"
+    assert arrival(PRESETS["generic"], text.encode(), "text/xml").interpreted().state is State.INVALID
 
 
 def test_labels_are_remembered_as_far_as_they_are_short() -> None:

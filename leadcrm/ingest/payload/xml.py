@@ -1,6 +1,7 @@
 """Reads XML for the mapping of a source: elements as members, repeated ones as lists, attributes beside `value`.
 
-Safe by what it refuses: a document type, and with it every entity of its own and everything outside the document.
+Safe by what it refuses: a document type that defines anything, and with it every entity. One that only names itself, as
+`<!DOCTYPE adf SYSTEM "adf.dtd">`, is left out before the text is read, so that nothing outside of it is asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ MAX_ELEMENTS = 20_000
 MAX_NESTING = 50
 
 _DECLARED = re.compile(rb"<\?xml\s[^<>]{0,100}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
+_TYPE = re.compile(rb"<!DOCTYPE\s+(?!html[\s>])[^\[\]<>]{1,500}>", re.IGNORECASE)
+"""A document type without definitions of its own. Pages of HTML are no leads."""
+
+_MAX_PROLOG = 2_000
+_ELEMENT = re.compile(rb"<[^\W\d]")
 _SECTION = b"<![CDATA["
 _AMPERSAND = re.compile(rb"&(?:([A-Za-z]\w{0,30});|(?!#))")
 _OF_XML = (b"amp", b"lt", b"gt", b"quot", b"apos")
@@ -30,13 +36,14 @@ def read_xml(text: bytes, *, at_leisure: bool = True) -> dict[str, object]:
         at_leisure: Whether the reading may take long. Otherwise others wait for it.
 
     Raises:
-        InvalidPayload: The text is no XML, has a document type, or is too large or too deep.
+        InvalidPayload: The text is no XML, has a document type that defines anything, or is too large or too deep.
         TooLaborious: Without leisure, the text cannot be read.
     """
     if not at_leisure:
         require_few_elements(text)
     if text.count(b"<") > 2 * MAX_ELEMENTS:
         raise InvalidPayload(f"the XML has more than {MAX_ELEMENTS} elements")
+    text = _without_type(text)
     try:
         root = _root(text)
     except expat.ExpatError:
@@ -51,6 +58,14 @@ def declared_charset(text: bytes) -> bytes:
     """Return the label of the charset that the declaration of an XML text names, empty if it names none."""
     declared = _DECLARED.match(text)
     return declared[1] if declared else b""
+
+
+def _without_type(text: bytes) -> bytes:
+    """Return a text without a document type that defines nothing."""
+    found = _TYPE.search(text, 0, _MAX_PROLOG)
+    if found is None or _ELEMENT.search(text, 0, found.start()):
+        return text
+    return text[: found.start()] + text[found.end() :]
 
 
 def _with_ampersands_escaped(text: bytes) -> bytes:
