@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -24,7 +25,10 @@ from leadcrm.ingest.payload.content_coding import is_gzip
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.ingest.payload.members import may_hold_leads, read_members
 from leadcrm.ingest.payload.references import Unescaping, may_refer
+from leadcrm.ingest.payload.surrounded import json_apart, may_surround_json
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
+from leadcrm.sources.labels import Effort
+from leadcrm.sources.leaves import holds_contact
 from leadcrm.sources.live import LiveSources
 from leadcrm.sources.proof import Evidence, Verdict, query_of
 from leadcrm.sources.source import Lead, Source, TooManyLeads
@@ -154,15 +158,7 @@ class Arrival:
         is_compressed = bool(coding) or is_gzip(body)
 
         def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
-            document: Any = read_document(
-                body,
-                content_type=self.row.content_type or "",
-                content_encoding=coding,
-                max_decoded_bytes=self.max_decoded_bytes,
-                default=self.source.charset,
-                exactly=exactly,
-                at_leisure=at_leisure,
-            )
+            document: Any = self._document(body, coding, exactly=exactly, at_leisure=at_leisure)
             # A laborious body has been put off by now: to look through one takes long as well.
             if type(document) is dict and (is_compressed or may_hold_leads(body)):
                 document = read_members(
@@ -194,6 +190,38 @@ class Arrival:
             _, exact = read(exactly=True)
             leads = exact if len(exact) == len(leads) else leads
         return _judged(self.row, self.source, document, leads, fault, fields, self.headers, is_compressed=is_compressed)
+
+    def _document(self, body: bytes, coding: str, *, exactly: bool, at_leisure: bool) -> object:
+        """Return what the body holds, or the JSON in it where that has a contact and the whole has none."""
+
+        def read(text: bytes) -> object:
+            return read_document(
+                text,
+                content_type=self.row.content_type or "",
+                content_encoding=coding,
+                max_decoded_bytes=self.max_decoded_bytes,
+                default=self.source.charset,
+                exactly=exactly,
+                at_leisure=at_leisure,
+            )
+
+        document: object = None
+        fault: InvalidPayload | None = None
+        try:
+            document = read(body)
+        except InvalidPayload as error:
+            fault = error
+        effort = None if at_leisure else Effort()
+        if fault is None and (not may_surround_json(body) or holds_contact(document, effort)):
+            return document
+        if (apart := json_apart(body, at_leisure=at_leisure)) is not None:
+            with suppress(InvalidPayload):
+                found = read(apart)
+                if holds_contact(found, effort):
+                    return found
+        if fault is not None:
+            raise fault
+        return document
 
     def _fault(self, document: Any, *, has_key: bool) -> str | None:
         proof = self.source.proof

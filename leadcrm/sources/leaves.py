@@ -137,6 +137,15 @@ def _flat(document: Any) -> list[Leaf] | None:
     return found
 
 
+def holds_contact(document: Any, effort: Effort | None) -> bool:
+    """Say whether a document holds a contact of the lead's own, wherever it stands.
+
+    Raises:
+        TooLaborious: There are more labels than there may be.
+    """
+    return any(reaches_lead(labels, value, effort) for labels, value in leaves(document, effort))
+
+
 def is_one_lead(items: list[Any], effort: Effort | None) -> bool:
     """Say whether a list is one lead's names and values, not a lead each.
 
