@@ -23,6 +23,7 @@ from leadcrm.ingest.normalize import storable
 from leadcrm.ingest.payload.amplification import MAX_RATIO, are_blown_up, within_ratio
 from leadcrm.ingest.payload.content_coding import is_gzip
 from leadcrm.ingest.payload.document import read_document
+from leadcrm.ingest.payload.encoded_twice import decoded_once
 from leadcrm.ingest.payload.members import may_hold_leads, read_members
 from leadcrm.ingest.payload.references import Unescaping, may_refer
 from leadcrm.ingest.payload.surrounded import json_apart, may_surround_json
@@ -154,7 +155,7 @@ class Arrival:
         assert self.row.body is not None
         fields = _fields_of_query(self.source, self.query, self.target, at_leisure=at_leisure)
         source, parse = self.source, _parse_member if at_leisure else _parse_short_member
-        body, coding = self.row.body, self.headers.get("content-encoding", "")
+        body, coding = decoded_once(self.row.body, at_leisure=at_leisure), self.headers.get("content-encoding", "")
         is_compressed = bool(coding) or is_gzip(body)
 
         def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
@@ -259,7 +260,7 @@ def _fields_of_query(
     fields = source.query_of(query)
     if not fields:
         return fields
-    text = target.partition("?")[2].encode(errors="surrogateescape")
+    text = decoded_once(target.partition("?")[2].encode(errors="surrogateescape"), at_leisure=at_leisure)
     try:
         form = read_document(
             text,

@@ -169,7 +169,8 @@ class LeadMapping:
         if self.with_query and inputs.query:
             asked: list[Leaf] = []
             for label, value in inputs.query.items():
-                asked += [((label,), value)] if type(value) is str else leaves({label: value}, inputs.effort)
+                is_text = type(value) is str and value[:1] not in ("{", "[")
+                asked += [((label,), value)] if is_text else leaves({label: value}, inputs.effort)
             self._fill(columns, asked, inputs)
             found = [*found, *asked]
         is_nameless = columns[-1] is None and columns[_FIRST_INDEX] is None and columns[_LAST_INDEX] is None

@@ -60,6 +60,13 @@ TEXT = '{"Vārds":"Anna","email":"a@example.com"}'
         (TEXT.replace("}", ',"note":"a\n\tb"}').encode(), JSON),
         (TEXT.replace("}", ',"city":"X"}').encode().replace(b"X", b"\xe2"), JSON),
         (quote(TEXT).encode() + b"=", FORM),
+        (quote(TEXT).encode(), FORM),
+        (quote(TEXT).encode() + b"=", JSON),
+        (quote(TEXT).encode(), JSON),
+        (quote(urlencode({"Vārds": "Anna", "email": "a@example.com"}), safe="").encode(), FORM),
+        (quote(urlencode({"Vārds": "Anna", "email": "a@example.com"}), safe="").encode() + b"=\r\n", FORM),
+        (quote(urlencode({"Vārds": "Anna", "email": "a@example.com"}), safe="").encode(), JSON),
+        (quote("Vārds=Anna&email=a@example.com", safe="").encode(), ""),
         ("Vārds=Anna\r\nemail=a@example.com\r\nx=\r\n\r\ntwo lines".encode(), "text/plain"),
     ],
 )

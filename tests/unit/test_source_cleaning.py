@@ -372,6 +372,15 @@ def asked(query: str, preset: str = "generic") -> Submission:
         ("service[]=A&service[]=B&email=a@b.lv", {"offer": "A, B"}),
         ("name=Anna&token=+37129999999&api_key=x@y.lv", {"firstName": "Anna", "phone": None, "email": None}),
         ("name=Anna&text=Hi&id=5&value=7", {"firstName": "Anna"}),
+        ('{"name":"Anna","email":"a@b.lv"}', {"firstName": "Anna", "email": "a@b.lv"}),
+        ("%7B%22name%22:%22Anna+Ozola%22,%22email%22:%22a@b.lv%22%7D", {"lastName": "Ozola", "email": "a@b.lv"}),
+        ('t=5&data={"name":"Anna","email":"a@b.lv"}', {"firstName": "Anna", "email": "a@b.lv"}),
+        (
+            "data=%7B%22name%22:%22Anna%22,%22tel%22:%22%2B37120000001%22%7D",
+            {"firstName": "Anna", "phone": "+37120000001"},
+        ),
+        ("data=%7Bclickid%7D&email=a@b.lv&text=[Hi]", {"email": "a@b.lv", "click_id": None}),
+        ("name%3DAnna%26email%3Da%2540b.lv", {"firstName": "Anna", "email": "a@b.lv"}),
     ],
 )
 def test_a_query_is_read_as_a_form_is(query: str, expected: dict[str, str | None]) -> None:
