@@ -24,6 +24,7 @@ _BEGINNINGS = ("{", "[", "eyJ", "eyAi", "ewo", "ew0K", "W3s")
 BEGINNINGS = frozenset(beginning[0] for beginning in _BEGINNINGS)
 """A text that has no other line begins with one of these, if it may hold more."""
 
+_ESCAPED_JSON = re.compile(r'(?:\[\s*)?\{\s*\\"')
 _LINE = re.compile(r"[ \t>*-]*([^\W\d_][^:=<>]{0,40})[:=][ \t]*(?!//)(\S.*)")
 
 
@@ -33,9 +34,20 @@ def may_hold_more(text: str) -> bool:
 
 
 def json_in(text: str) -> Any:
-    """Return the JSON in a text that begins like an object or a list, also in base64, or None."""
+    """Return the JSON in a text that begins like an object or a list, also in base64, or None.
+
+    Its quotes may be escaped: WordPress puts a backslash in front of each that it receives, and plugins pass that on.
+    """
     try:
         return orjson.loads(text if text[:1] in ("{", "[") else b64decode(text, validate=True))
+    except ValueError:
+        pass
+    if _ESCAPED_JSON.match(text) is None:
+        return None
+    try:
+        # In JSON stands no NUL.
+        bare = text.replace("\\\\", "\0").replace('\\"', '"').replace("\\'", "'")
+        return orjson.loads(bare.replace("\0", "\\"))
     except ValueError:
         return None
 

@@ -146,6 +146,7 @@ HOSTILE = {
         JSON,
     ),
     "blanks in lines": (json.dumps({"t": "email: " + " " * 4_000 + "x\na" + " " * 4_000 + ":x"}), JSON),
+    "JSON with escaped quotes": ('t={\\"' + filled('\\"', 60_000), FORM),
     "base64": (json.dumps({f"t{n}": "eyJh" * 15_000 for n in range(16)}), JSON),
     "lines of a mail": ("\n".join(numbered("a%(n)d: x", 8_000)), "text/plain"),
     "a table": ("email,phone\n" + "\n".join(numbered("a%(n)d@b.co,1")), "text/csv"),
