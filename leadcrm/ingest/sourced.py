@@ -152,34 +152,13 @@ class Arrival:
         return self.row.postponed() if fault is None else self._unproved(fault)
 
     def _read(self, *, at_leisure: bool) -> Submission:
-        assert self.row.body is not None
         fields = _fields_of_query(self.source, self.query, self.target, at_leisure=at_leisure)
-        source, parse = self.source, _parse_member if at_leisure else _parse_short_member
-        body, coding = decoded_once(self.row.body, at_leisure=at_leisure), self.headers.get("content-encoding", "")
-        is_compressed = bool(coding) or is_gzip(body)
-
-        def read(*, exactly: bool = False) -> tuple[Any, list[Lead]]:
-            document: Any = self._document(body, coding, exactly=exactly, at_leisure=at_leisure)
-            # A laborious body has been put off by now: to look through one takes long as well.
-            if type(document) is dict and (is_compressed or may_hold_leads(body)):
-                document = read_members(
-                    document,
-                    takes_several=source.takes_several,
-                    has_keys=bool(source.keys),
-                    at_leisure=at_leisure,
-                )
-            may_be_escaped = is_compressed or may_refer(body)
-            if fields and not may_be_escaped:
-                may_be_escaped = may_refer(self.target.encode(errors="surrogateescape"))
-            unescape = Unescaping(at_leisure=at_leisure) if may_be_escaped else None
-            leads = source.leads(document, fields, self.headers, parse, unescape=unescape, at_leisure=at_leisure)
-            return document, leads
-
         document: Any = None
         leads: list[Lead] = []
         fault = None
         try:
-            document, leads = read()
+            document = self._document(at_leisure=at_leisure)
+            leads = self._leads(document, fields, at_leisure=at_leisure)
         except (InvalidPayload, TooManyLeads) as error:
             fault = str(error)
         # A key header is not signed: with another one, a replay would be another lead.
@@ -188,41 +167,67 @@ class Arrival:
         if unproved is not None:
             return self._unproved(unproved)
         if any(lead.is_inexact for lead in leads):
-            _, exact = read(exactly=True)
+            exact = self._leads(self._document(exactly=True, at_leisure=at_leisure), fields, at_leisure=at_leisure)
             leads = exact if len(exact) == len(leads) else leads
+        is_compressed = self._is_compressed
         return _judged(self.row, self.source, document, leads, fault, fields, self.headers, is_compressed=is_compressed)
 
-    def _document(self, body: bytes, coding: str, *, exactly: bool, at_leisure: bool) -> object:
-        """Return what the body holds, or the JSON in it where that has a contact and the whole has none."""
+    @property
+    def _is_compressed(self) -> bool:
+        return "content-encoding" in self.headers or is_gzip(self.row.body or b"")
 
-        def read(text: bytes) -> object:
-            return read_document(
-                text,
-                content_type=self.row.content_type or "",
-                content_encoding=coding,
-                max_decoded_bytes=self.max_decoded_bytes,
-                default=self.source.charset,
-                exactly=exactly,
-                at_leisure=at_leisure,
-            )
+    def _document(self, *, exactly: bool = False, at_leisure: bool) -> Any:
+        """Return what the body holds, or what a text in it does where the lead is in that."""
+        body = self.row.body or b""
+        if body[:1] != b"{":
+            body = decoded_once(body, at_leisure=at_leisure)
+        document = self._whole(body, exactly=exactly, at_leisure=at_leisure)
+        # A laborious body has been put off by now: to look through one takes long as well.
+        if type(document) is not dict or not (may_hold_leads(body) or self._is_compressed):
+            return document
+        takes_several, has_keys = self.source.takes_several, bool(self.source.keys)
+        return read_members(document, takes_several=takes_several, has_keys=has_keys, at_leisure=at_leisure)
 
+    def _whole(self, body: bytes, *, exactly: bool, at_leisure: bool) -> object:
+        """Return what a body holds, or the JSON in it where that has a contact and the whole has none."""
         document: object = None
         fault: InvalidPayload | None = None
         try:
-            document = read(body)
+            document = self._parsed(body, exactly=exactly, at_leisure=at_leisure)
         except InvalidPayload as error:
             fault = error
+        if fault is None and not may_surround_json(body):
+            return document
         effort = None if at_leisure else Effort()
-        if fault is None and (not may_surround_json(body) or holds_contact(document, effort)):
+        if fault is None and holds_contact(document, effort):
             return document
         if (apart := json_apart(body, at_leisure=at_leisure)) is not None:
             with suppress(InvalidPayload):
-                found = read(apart)
+                found = self._parsed(apart, exactly=exactly, at_leisure=at_leisure)
                 if holds_contact(found, effort):
                     return found
         if fault is not None:
             raise fault
         return document
+
+    def _parsed(self, body: bytes, *, exactly: bool, at_leisure: bool) -> object:
+        return read_document(
+            body,
+            content_type=self.row.content_type or "",
+            content_encoding=self.headers.get("content-encoding", ""),
+            max_decoded_bytes=self.max_decoded_bytes,
+            default=self.source.charset,
+            exactly=exactly,
+            at_leisure=at_leisure,
+        )
+
+    def _leads(self, document: Any, fields: Mapping[str, Any], *, at_leisure: bool) -> list[Lead]:
+        may_be_escaped = may_refer(self.row.body or b"") or self._is_compressed
+        if fields and not may_be_escaped:
+            may_be_escaped = may_refer(self.target.encode(errors="surrogateescape"))
+        unescape = Unescaping(at_leisure=at_leisure) if may_be_escaped else None
+        parse = _parse_member if at_leisure else _parse_short_member
+        return self.source.leads(document, fields, self.headers, parse, unescape=unescape, at_leisure=at_leisure)
 
     def _fault(self, document: Any, *, has_key: bool) -> str | None:
         proof = self.source.proof

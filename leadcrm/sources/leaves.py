@@ -14,7 +14,16 @@ from itertools import islice
 from typing import Any
 
 from leadcrm.sources.contacts import FIELDS, PERSONS_FIELDS, Leaf, is_contact, reaches_lead
-from leadcrm.sources.labels import AT_WORK, BETWEEN_WORDS, NAME, Effort, is_of_organization, meaning, words_in
+from leadcrm.sources.labels import (
+    AT_WORK,
+    BETWEEN_WORDS,
+    KNOWN_MEANINGS,
+    NAME,
+    Effort,
+    is_of_organization,
+    meaning,
+    words_in,
+)
 from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
 from leadcrm.sources.wholes import (
     LABELS,
@@ -203,10 +212,13 @@ def has_contact(value: dict[str, Any], effort: Effort | None) -> bool:
     Raises:
         TooLaborious: There are more labels that were never met than there may be.
     """
-    return any(
-        is_contact(member) and (meant := meaning(name, effort)) is not None and meant.field in FIELDS
-        for name, member in islice(value.items(), MAX_LEAVES)
-    )
+    for name, member in islice(value.items(), MAX_LEAVES):
+        known = KNOWN_MEANINGS.get(name)
+        if known is not None and known.field not in FIELDS:
+            continue
+        if is_contact(member) and (meant := known or meaning(name, effort)) is not None and meant.field in FIELDS:
+            return True
+    return False
 
 
 _Waiting = tuple[str, Any, int, bool, bool]

@@ -35,9 +35,9 @@ _FORM = re.compile(rf"{_NAME}=[^&\r\n]*(?:&{_NAME}=[^&\r\n]*)+")
 """A form, but no URL: other characters stand in front of its query."""
 
 _BLANKS = "\ufeff \t\r\n"
+_BEGINNINGS = frozenset(("<", "[", *_BLANKS))
 _ADF = "<adf"
 _MAX_PROLOG = 300
-_FORM_TYPE, _TABLE_TYPE = "application/x-www-form-urlencoded", "text/csv"
 
 _NO_SIGNS_IN_JSON = bytes(set(range(256)) - set(b"<&\\"))
 _NO_SIGNS_IN_FORM = bytes(set(range(256)) - set(b"<\n{"))
@@ -47,6 +47,7 @@ _ESCAPED_SIGN = re.compile(rb"%(?:26|3[Cc]|0[Aa]|[57][Bb])")
 JSON has a backslash in front of a line break and of the quotes of JSON in it. Forms in parts have line breaks.
 """
 
+_GZIP = b"\x1f"
 _MAX_LOOKED_AT = 16_384
 """Of a longer body it is quicker to look at the members."""
 
@@ -58,9 +59,11 @@ def may_hold_leads(body: bytes) -> bool:
     """Say whether it is worth looking for such members in what a body holds."""
     if len(body) > _MAX_LOOKED_AT:
         return True
-    if body[:1] == b"{":
+    begins = body[:1]
+    if begins == b"{":
         return bool(body.translate(None, _NO_SIGNS_IN_JSON))
-    return bool(body.translate(None, _NO_SIGNS_IN_FORM)) or _ESCAPED_SIGN.search(body) is not None
+    # Of a compressed body, only its members can tell.
+    return begins == _GZIP or bool(body.translate(None, _NO_SIGNS_IN_FORM)) or _ESCAPED_SIGN.search(body) is not None
 
 
 def read_members(
@@ -104,18 +107,14 @@ def _texts(place: dict[str, Any], depth: int) -> Iterator[_Place]:
     for name, member in islice(place.items(), MAX_LEAVES):
         value = member[0] if type(member) is list and len(member) == 1 else member
         if type(value) is str:
-            if _may_be_lead(value):
+            if value[:1] in _BEGINNINGS or "\n" in value or ("&" in value and _is_form(value)):
                 yield place, name, value.strip(_BLANKS)
         elif type(value) is dict and depth < MAX_DEPTH:
             yield from _texts(value, depth + 1)
 
 
-def _may_be_lead(text: str) -> bool:
-    if text[:1] in _BLANKS:
-        text = text.lstrip(_BLANKS)
-    if text[:1] in ("<", "[") or "\n" in text:
-        return True
-    return "&" in text and len(text) <= MAX_FORM and _FORM.fullmatch(text) is not None
+def _is_form(text: str) -> bool:
+    return len(text) <= MAX_FORM and _FORM.fullmatch(text.strip(_BLANKS)) is not None
 
 
 def _is_adf(place: _Place) -> bool:
@@ -142,15 +141,23 @@ def _leads_in_json(texts: list[_Place], effort: Effort | None, *, at_leisure: bo
 
 
 def _lead_in(text: str, effort: Effort | None, *, at_leisure: bool) -> Any:
-    """Return what a text holds, if it is a form, XML or a table with a contact by its labels; else None."""
-    is_table = text[:1] not in ("<", "[") and "\n" in text
-    if text[:1] == "[" or (is_table and not begins_as_table(text, effort)):
+    """Return what a text holds, if it is XML, a table or a form with a contact by its labels; else None."""
+    content_type = _type_of(text, effort)
+    if not content_type:
         return None
     try:
-        found = _read(text, _TABLE_TYPE if is_table else _FORM_TYPE, at_leisure=at_leisure)
+        found = _read(text, content_type, at_leisure=at_leisure)
     except InvalidPayload:
         return None
     return found if any(is_asked_contact(labels, value, effort) for labels, value in leaves(found, effort)) else None
+
+
+def _type_of(text: str, effort: Effort | None) -> str:
+    if text[:1] == "<":
+        return "text/xml"
+    if "\n" in text:
+        return "text/csv" if begins_as_table(text, effort) else ""
+    return "application/x-www-form-urlencoded" if _is_form(text) else ""
 
 
 def _read(text: str, content_type: str, *, at_leisure: bool) -> object:

@@ -23,7 +23,7 @@ _DECODER = json.JSONDecoder(strict=False)
 
 def may_surround_json(body: bytes) -> bool:
     """Say whether something that is no JSON may stand in front of JSON in a body that is no form in parts."""
-    return body[:1] not in (b"{", b"[") and b"{" in body and not body.lstrip(_BLANKS).startswith(b"--")
+    return b"{" in body and body[:1] not in (b"{", b"[") and not body.lstrip(_BLANKS).startswith(b"--")
 
 
 def json_apart(body: bytes, *, at_leisure: bool) -> bytes | None:
