@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from leadcrm.configuration.config import Config
+from leadcrm.database.connections import Connection
 from leadcrm.database.data_dir import nearest_folder
 from leadcrm.database.file_check import look_through
 from leadcrm.database.migrations import migrate
@@ -283,9 +284,15 @@ class Ingestion:
         self._require_same_file()
         # After a loss to damage, nothing less than the whole file will do: the leads wait in the spool.
         self._inspect(MAX_INSPECTION_S if isinstance(self.writer.loss, StoreDamaged) else INSPECTION_S)
-        store = open_store(self._config, self._rewinding.look)
+        store = open_store(self._config, self._look_for_last)
         self._note_use(store.standing.made_at)
         return store
+
+    def _look_for_last(self, connection: Connection) -> None:
+        """Look for the row that was confirmed last. To a file that was overwritten the spool may bring it back."""
+        path = self._config.database.path
+        if path is None or describe_overwriting(path) is None:
+            self._rewinding.look(connection)
 
     def _note_use(self, made_at: str) -> None:
         """Note which database the node's leads go to."""
