@@ -24,7 +24,7 @@ from leadcrm.ingest.payload.amplification import MAX_RATIO, are_blown_up, within
 from leadcrm.ingest.payload.content_coding import is_gzip
 from leadcrm.ingest.payload.document import read_document
 from leadcrm.ingest.payload.encoded_twice import decoded_once
-from leadcrm.ingest.payload.members import may_hold_leads, read_members
+from leadcrm.ingest.payload.members import may_hold_adf, may_hold_leads, read_members
 from leadcrm.ingest.payload.references import Unescaping, may_refer
 from leadcrm.ingest.payload.surrounded import json_apart, may_surround_json
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
@@ -182,11 +182,17 @@ class Arrival:
         if body[:1] != b"{":
             body = decoded_once(body, at_leisure=at_leisure)
         document = self._whole(body, exactly=exactly, at_leisure=at_leisure)
+        is_compressed = self._is_compressed
         # A laborious body has been put off by now: to look through one takes long as well.
-        if type(document) is not dict or not (may_hold_leads(body) or self._is_compressed):
+        if type(document) is not dict or not (is_compressed or may_hold_leads(body)):
             return document
-        takes_several, has_keys = self.source.takes_several, bool(self.source.keys)
-        return read_members(document, takes_several=takes_several, has_keys=has_keys, at_leisure=at_leisure)
+        return read_members(
+            document,
+            may_hold_adf=is_compressed or may_hold_adf(body),
+            takes_several=self.source.takes_several,
+            has_keys=bool(self.source.keys),
+            at_leisure=at_leisure,
+        )
 
     def _whole(self, body: bytes, *, exactly: bool, at_leisure: bool) -> object:
         """Return what a body holds, or the JSON in it where that has a contact and the whole has none."""
@@ -279,7 +285,9 @@ def _fields_of_query(
         return fields
     if not isinstance(form, dict):
         return fields
-    found = read_members(form, takes_several=False, at_leisure=at_leisure) if may_hold_leads(text) else form
+    if not may_hold_leads(text):
+        return source.without_secrets(form)
+    found = read_members(form, may_hold_adf=may_hold_adf(text), takes_several=False, at_leisure=at_leisure)
     return source.without_secrets(found if isinstance(found, dict) else form)
 
 

@@ -47,7 +47,6 @@ _ESCAPED_SIGN = re.compile(rb"%(?:26|3[Cc]|0[Aa]|[57][Bb])")
 JSON has a backslash in front of a line break and of the quotes of JSON in it. Forms in parts have line breaks.
 """
 
-_GZIP = b"\x1f"
 _MAX_LOOKED_AT = 16_384
 """Of a longer body it is quicker to look at the members."""
 
@@ -59,20 +58,24 @@ def may_hold_leads(body: bytes) -> bool:
     """Say whether it is worth looking for such members in what a body holds."""
     if len(body) > _MAX_LOOKED_AT:
         return True
-    begins = body[:1]
-    if begins == b"{":
+    if body[:1] == b"{":
         return bool(body.translate(None, _NO_SIGNS_IN_JSON))
-    # Of a compressed body, only its members can tell.
-    return begins == _GZIP or bool(body.translate(None, _NO_SIGNS_IN_FORM)) or _ESCAPED_SIGN.search(body) is not None
+    return bool(body.translate(None, _NO_SIGNS_IN_FORM)) or _ESCAPED_SIGN.search(body) is not None
+
+
+def may_hold_adf(body: bytes) -> bool:
+    """Say whether a text in a body that is not compressed may be ADF, however that is escaped."""
+    return _ADF[1:].encode() in body.lower()
 
 
 def read_members(
-    document: dict[str, Any], *, takes_several: bool, has_keys: bool = False, at_leisure: bool
+    document: dict[str, Any], *, may_hold_adf: bool, takes_several: bool, has_keys: bool = False, at_leisure: bool
 ) -> dict[str, Any] | list[Any]:
     """Return a document with the lead that a member of it holds as text, or its leads; unchanged if none does.
 
     Args:
         document: What a body holds.
+        may_hold_adf: A text may be ADF, which counts beside another contact too.
         takes_several: Several leads may take the place of the document.
         has_keys: A lead's key may be any member: one beside several leads is the key of none.
         at_leisure: Whether the reading may take long. Otherwise others wait for it.
@@ -80,11 +83,14 @@ def read_members(
     Raises:
         TooLaborious: Without leisure, it cannot be read.
     """
+    effort = None if at_leisure else Effort()
+    is_whole = has_contact(document, effort)
+    if is_whole and not may_hold_adf:
+        return document
     texts = list(islice(_texts(document, 0), MAX_TEXTS))
     if not texts:
         return document
-    effort = None if at_leisure else Effort()
-    if has_contact(document, effort):
+    if is_whole:
         texts = list(filter(_is_adf, texts))
     elif takes_several and (found := _leads_in_json(texts, effort, at_leisure=at_leisure)):
         return found if has_keys else _with_beside(document, found, texts)
