@@ -20,8 +20,9 @@ from leadcrm.database.states import State
 from leadcrm.errors import InvalidPayload
 from leadcrm.ingest import submission
 from leadcrm.ingest.normalize import normalize
-from leadcrm.ingest.payload import form
 from leadcrm.ingest.payload import json as json_payload
+from leadcrm.ingest.payload import multipart
+from leadcrm.ingest.payload.form import percent_decoded
 from leadcrm.ingest.payload.reader import read_payload
 from leadcrm.ingest.submission import process
 from leadcrm.sources import charset_labels
@@ -181,7 +182,7 @@ def test_a_plain_multipart_form_is_read_as_the_parser_reads_it(
 ) -> None:
     texts = [name + b": " + kind + quoted + gap + data for name, kind, quoted, gap, data in parts]
     body = start + b"\r\n--b\r\n".join(texts) + end
-    plain, parsed = form._Parts(whole=True), form._Parts(whole=True)
+    plain, parsed = multipart._Parts(whole=True), multipart._Parts(whole=True)
     if plain.take_plain(body, b"b"):
         parsed.parse(body, b"b")
         assert [(name, part.text("utf-8")) for name, part in plain.fields.items()] == [
@@ -304,7 +305,7 @@ def test_an_error_quotes_nothing_of_the_payload() -> None:
 @given(st.binary(), st.sampled_from([b"", b"%", b"%%", b"%4", b"%zz", b"=41", b"=", b"=\n", b"%3D%0A"]))
 def test_percent_escapes_are_undone_as_the_standard_library_undoes_them(text: bytes, more: bytes) -> None:
     for mixed in (text + more, more + text, text.replace(b"\x00", b"%41") + more):
-        assert form._percent_decoded(mixed) == unquote_to_bytes(mixed)
+        assert percent_decoded(mixed) == unquote_to_bytes(mixed)
 
 
 @pytest.mark.parametrize(

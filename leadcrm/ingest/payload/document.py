@@ -26,10 +26,11 @@ from leadcrm.ingest.payload.effort import (
     require_quick_mapping,
     require_short,
 )
-from leadcrm.ingest.payload.form import after_mark, charset_of, form_charset, read_multipart, read_whole_urlencoded
+from leadcrm.ingest.payload.form import after_mark, charset_of, form_charset, read_whole_urlencoded
 from leadcrm.ingest.payload.json import read_any_json
 from leadcrm.ingest.payload.lenient_form import read_multipart_leniently
 from leadcrm.ingest.payload.lenient_json import with_breaks_escaped
+from leadcrm.ingest.payload.multipart import read_multipart
 from leadcrm.ingest.payload.reader import begins_as_json
 from leadcrm.ingest.payload.references import with_characters_in
 from leadcrm.ingest.payload.table import read_csv, read_list

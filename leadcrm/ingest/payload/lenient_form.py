@@ -8,13 +8,12 @@ import re
 from leadcrm.ingest.payload.effort import require_few_references
 from leadcrm.ingest.payload.form import (
     DELIMITER,
-    boundary_of,
     has_escaped_separators,
     read_escaped_urlencoded,
     read_lines,
-    read_parts,
     read_urlencoded,
 )
+from leadcrm.ingest.payload.multipart import boundary_of, read_parts
 from leadcrm.ingest.payload.reader import URLENCODED, media_type_of
 from leadcrm.sources.charset_labels import UTF_8
 

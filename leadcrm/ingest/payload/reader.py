@@ -9,8 +9,9 @@ from codecs import BOM_UTF8
 
 from leadcrm.ingest.payload.content_coding import decode_body
 from leadcrm.ingest.payload.effort import require_short
-from leadcrm.ingest.payload.form import read_multipart, read_urlencoded
+from leadcrm.ingest.payload.form import read_urlencoded
 from leadcrm.ingest.payload.json import read_json
+from leadcrm.ingest.payload.multipart import read_multipart
 
 URLENCODED = "application/x-www-form-urlencoded"
 
