@@ -17,7 +17,6 @@ from tests.support.command import leadcrm
 from tests.support.crm_client import BEARER, ENVIRONMENT
 from tests.support.ports import free_port
 from tests.support.postgres import PASSWORD, PostgresServer
-from tests.support.rows import Rows
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import worker_pids
@@ -276,23 +275,6 @@ def test_a_backup_that_is_restored_beside_a_running_server_hides_no_lead(
     assert "the database lacks what it had confirmed by 20" in fault
     (error,) = [one for one in server.log_records() if one["msg"].startswith("the database lacks")][:1]
     assert "let senders repeat" in error["hint"]
-
-
-def test_a_file_that_was_overwritten_lacks_nothing_that_the_spool_brings_back(
-    start_server: StartServer, tmp_path: Path
-) -> None:
-    server = start_server()
-    path, backup = server.data_dir / "leadcrm.db", tmp_path / "backup.db"
-    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(backup)) as other:
-        one.backup(other)
-    ids = [server.client.post_lead({}).json()["lead_id"] for _ in range(5)]
-    with closing(sqlite3.connect(path)) as one:
-        one.execute("PRAGMA wal_checkpoint(FULL)")
-    path.write_bytes(backup.read_bytes())
-    ids.append(server.client.post_lead({}).json()["lead_id"])
-    wait_until(lambda: {row["id"] for row in Rows(f"sqlite:///{path}").raw()} == {*ids})
-    # Where the log still has all pages, nothing was overwritten for SQLite.
-    assert "lacks" not in (server.client.get("/ready").json()["fault"] or "")
 
 
 def test_a_spool_of_a_newer_version_keeps_no_lead_from_its_database(start_server: StartServer, database: str) -> None:
