@@ -165,8 +165,8 @@ def test_a_session_of_the_crm_gives_a_hung_database_up(
     own_postgres: PostgresCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(own_postgres.url, [])
-    entities = bind(url_of(own_postgres.url))
     monkeypatch.setattr(sessions, "READ_TIMEOUT_S", 0.3)
+    entities = bind(url_of(own_postgres.url))
     with own_postgres.frozen(), pytest.raises(StoreUnavailable), session(entities):
         select(row for row in entities.raw_lead).count()
     with session(entities):
