@@ -17,6 +17,7 @@ from leadcrm.sources.labels import (
     may_ask_for_contact,
     meaning,
     meaning_of_rest,
+    means_one_of,
 )
 
 MAX_CONTACT = 254
@@ -204,7 +205,7 @@ def is_asked_contact(labels: tuple[str, ...], value: Any, effort: Effort | None)
     """
     if not is_contact(str(value) if type(value) is int else value):
         return False
-    return any((meant := meaning(label, effort)) is not None and meant.field in FIELDS for label in labels)
+    return any(means_one_of(label, FIELDS, effort) for label in labels)
 
 
 def is_about_person(label: str, effort: Effort | None) -> bool:
@@ -213,8 +214,7 @@ def is_about_person(label: str, effort: Effort | None) -> bool:
     Raises:
         TooLaborious: That is more effort than there may be.
     """
-    meant = meaning(label, effort)
-    return meant is not None and meant.field in PERSONS_FIELDS
+    return means_one_of(label, PERSONS_FIELDS, effort)
 
 
 def is_asked_phone(label: str, text: str, effort: Effort | None) -> bool:

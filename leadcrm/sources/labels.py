@@ -8,7 +8,7 @@ a form's labels cost a look-up each.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import cache
 from html import unescape
 from importlib.resources import files
@@ -217,6 +217,16 @@ def meaning(label: str, effort: Effort | None = None) -> Meaning | None:
     found = _meaning_anew(label)
     _remember(_meanings, label, found)
     return found
+
+
+def means_one_of(label: str, fields: Set[str], effort: Effort | None = None) -> bool:
+    """Say whether a label means one of some fields.
+
+    Raises:
+        TooLaborious: The label is new, and that is more effort than there may be.
+    """
+    meant = meaning(label, effort)
+    return meant is not None and meant.field in fields
 
 
 def _meaning_anew(label: str) -> Meaning | None:

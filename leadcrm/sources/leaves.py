@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from leadcrm.sources.contacts import FIELDS, PERSONS_FIELDS, Leaf, is_contact, reaches_lead
+from leadcrm.sources.contacts import FIELDS, PERSONS_FIELDS, Leaf, is_about_person, is_contact, reaches_lead
 from leadcrm.sources.labels import (
     AT_WORK,
     BETWEEN_WORDS,
@@ -22,6 +22,7 @@ from leadcrm.sources.labels import (
     Effort,
     is_of_organization,
     meaning,
+    means_one_of,
     words_in,
 )
 from leadcrm.sources.texts import BEGINNINGS, MAX_CHARACTERS, json_in, lines_in, may_hold_more
@@ -112,6 +113,9 @@ _REQUESTS = frozenset(("case", "issue", "problem", "ticket"))
 
 _CONTACTS = frozenset(("email", "Email", "mail", "phone", "Phone", "tel"))
 
+_WITH_NAME = PERSONS_FIELDS - {NAME}
+"""Fields that stand beside somebody's name."""
+
 _OF_WRITERS = PERSONS_FIELDS | {"description"}
 _PLACE_AND_NAME = re.compile(r"(.+[_\-.:\[ ])([^\W\d_]+)\]?")
 """The name of a form's place or of the form in front of a field's, as in `popup_phone`."""
@@ -178,7 +182,7 @@ def is_one_lead(items: list[Any], effort: Effort | None) -> bool:
             has_contact = has_contact or is_contact(pair[value])
     # Labels that say nothing, such as numbers, are those of one lead where none comes twice.
     is_of_one = has_contact and 1 < len(titles) == len(items) == len(set(titles))
-    return is_of_one or any((meant := meaning(label, effort)) is not None and meant.field in FIELDS for label in labels)
+    return is_of_one or any(means_one_of(label, FIELDS, effort) for label in labels)
 
 
 def leads_within(document: dict[str, Any], effort: Effort | None) -> list[dict[str, Any]] | None:
@@ -405,8 +409,7 @@ def _pairs_of(labels: Any, values: Any) -> list[tuple[Any, Any]]:
 def _are_labelled(pairs: list[tuple[Any, Any]], effort: Effort | None) -> bool:
     """Say whether all are a label and a scalar, and one is a contact and its label asks for one."""
     return all(is_text(label) and not is_contact(label) and _is_scalar(scalar) for label, scalar in pairs) and any(
-        is_contact(scalar) and (meant := meaning(label, effort)) is not None and meant.field in FIELDS
-        for label, scalar in pairs
+        is_contact(scalar) and means_one_of(label, FIELDS, effort) for label, scalar in pairs
     )
 
 
@@ -424,9 +427,7 @@ def _label_of(name: str, label: str, value: dict[str, Any], effort: Effort | Non
 def _is_persons(label: str, value: dict[str, Any], effort: Effort | None) -> bool:
     """Say whether the name within an object is somebody's: by the object's own name, or by what stands beside it."""
     return _tells_of_person(label) or any(
-        (meant := meaning(name, effort)) is not None and meant.field in PERSONS_FIELDS and meant.field != NAME
-        for name, member in islice(value.items(), MAX_LEAVES)
-        if member
+        means_one_of(name, _WITH_NAME, effort) for name, member in islice(value.items(), MAX_LEAVES) if member
     )
 
 
@@ -435,11 +436,7 @@ def _is_message(name: str, label: str, value: dict[str, Any], effort: Effort | N
     return (
         name == _TEXT
         and meaning(label, effort) is None
-        and any(
-            (meant := meaning(beside, effort)) is not None and meant.field in PERSONS_FIELDS
-            for beside, member in islice(value.items(), MAX_LEAVES)
-            if member
-        )
+        and any(is_about_person(beside, effort) for beside, member in islice(value.items(), MAX_LEAVES) if member)
     )
 
 

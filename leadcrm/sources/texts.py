@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from leadcrm.sources.labels import Effort, meaning
+from leadcrm.sources.labels import Effort, means_one_of
 
 MAX_CHARACTERS = 65_536
 """Of all texts of a document in which a lead is looked for."""
@@ -64,5 +64,4 @@ def lines_in(text: str, effort: Effort | None = None) -> dict[str, str] | None:
     lines = {line[1].strip(): line[2] for line in found}
     if len(lines) < 2:
         return None
-    meanings = (meaning(label, effort) for label in lines)
-    return lines if any(meant is not None and meant.field in _CONTACT_FIELDS for meant in meanings) else None
+    return lines if any(means_one_of(label, _CONTACT_FIELDS, effort) for label in lines) else None

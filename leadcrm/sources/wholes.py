@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeGuard
 
-from leadcrm.sources.contacts import MIN_ASKED_DIGITS, PERSONS_FIELDS, Leaf, digits_in, is_contact
+from leadcrm.sources.contacts import MIN_ASKED_DIGITS, PERSONS_FIELDS, Leaf, digits_in, is_about_person, is_contact
 from leadcrm.sources.labels import KNOWN_MEANINGS, Effort, is_of_others, meaning
 
 MAX_NAME = 40
@@ -304,7 +304,7 @@ def _is_record(value: dict[str, Any], effort: Effort | None, *, most: int) -> bo
         if not member or plain(name) in _SPELLINGS:
             continue
         if type(member) is dict:
-            if any((meant := meaning(inner, effort)) and meant.field in PERSONS_FIELDS for inner in islice(member, 10)):
+            if any(is_about_person(inner, effort) for inner in islice(member, 10)):
                 return True
         elif type(member) is not list and (meant := meaning(name, effort)) is not None:
             if meant.field in PERSONS_FIELDS:
