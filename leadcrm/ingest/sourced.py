@@ -29,9 +29,9 @@ from leadcrm.ingest.payload.references import Unescaping, may_refer
 from leadcrm.ingest.payload.surrounded import json_apart, may_surround_json
 from leadcrm.ingest.submission import FAILED_HINT, Fields, Submission
 from leadcrm.sources.labels import Effort
-from leadcrm.sources.leaves import holds_contact
 from leadcrm.sources.live import LiveSources
 from leadcrm.sources.proof import Evidence, Verdict, query_of
+from leadcrm.sources.several import holds_contact
 from leadcrm.sources.source import Lead, Source, TooManyLeads
 
 CREDENTIALS_HEADER = "leadcrm-credentials"

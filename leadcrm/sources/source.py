@@ -12,11 +12,11 @@ from leadcrm.errors import TooLaborious
 from leadcrm.sources.charset_labels import UTF_8
 from leadcrm.sources.cleaning import NOTHINGS, is_macro
 from leadcrm.sources.labels import Effort
-from leadcrm.sources.leaves import is_one_lead, leads_within
 from leadcrm.sources.mapping import LeadMapping, scalar_of
 from leadcrm.sources.paths import Inputs, Path
 from leadcrm.sources.proof import SECRET_QUERY_NAMES, Proof
 from leadcrm.sources.replies import Replies
+from leadcrm.sources.several import is_one_lead, leads_within
 from leadcrm.sources.wholes import plain
 
 T = TypeVar("T")

@@ -18,7 +18,8 @@ from leadcrm.ingest.payload.effort import require_few_elements
 from leadcrm.ingest.payload.table import begins_as_table
 from leadcrm.sources.contacts import is_asked_contact, reaches_lead
 from leadcrm.sources.labels import Effort
-from leadcrm.sources.leaves import MAX_LEAVES, are_leads, has_contact, leads_within, leaves
+from leadcrm.sources.leaves import MAX_LEAVES, leaves
+from leadcrm.sources.several import are_leads, has_contact, leads_within
 
 MAX_FORM = 65_536
 """A longer text is no form of a lead's fields."""
