@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, wraps
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from leadcrm.sources.contacts import FIELDS, PERSONS_FIELDS, Leaf, is_about_person, is_contact, reaches_lead
 from leadcrm.sources.labels import (
@@ -36,6 +36,9 @@ from leadcrm.sources.wholes import (
     plain,
     whole,
 )
+
+Found = TypeVar("Found")
+Other = TypeVar("Other")
 
 MAX_LEAVES = 400
 MAX_DEPTH = 8
@@ -112,6 +115,16 @@ _PLACE_AND_NAME = re.compile(r"(.+[_\-.:\[ ])([^\W\d_]+)\]?")
 _SUBFIELD = re.compile(r"(?:input_)?(\d+)[._](\d+)")
 _NAME_PARTS = {"2": None, "3": "first name", "4": None, "6": "last name", "8": None}
 """Of a name's inputs in Gravity Forms (https://docs.gravityforms.com/field-object); no other field has these alone."""
+
+
+def _remembered(otherwise: Other) -> Callable[[Callable[[str], Found]], Callable[[str], Found | Other]]:
+    """Remember what a function says of names, which come again and again; of a long one it says `otherwise`."""
+
+    def remembered(function: Callable[[str], Found]) -> Callable[[str], Found | Other]:
+        known = lru_cache(4_096)(function)
+        return wraps(function)(lambda name: known(name) if len(name) <= MAX_NAME else otherwise)
+
+    return remembered
 
 
 def leaves(document: Any, effort: Effort | None = None) -> list[Leaf]:
@@ -219,12 +232,8 @@ def _walked(queue: deque[_Waiting], aside: list[_Waiting], effort: Effort | None
     return found
 
 
+@_remembered(None)
 def _subfield(label: str) -> tuple[str, str] | None:
-    return _known_subfield(label) if len(label) <= MAX_NAME else None
-
-
-@lru_cache(4_096)
-def _known_subfield(label: str) -> tuple[str, str] | None:
     part = _SUBFIELD.fullmatch(label)
     return part and (part[1], part[2])
 
@@ -271,13 +280,9 @@ def _beginning(label: str, effort: Effort | None) -> str:
     return beginning if _means(rest, FIELDS, effort) and not is_of_organization(beginning) else ""
 
 
+@_remembered(("", ""))
 def _parted(label: str) -> tuple[str, str]:
     """Return a label's beginning, with the mark behind it, and its last word; two empty texts if it has no such."""
-    return _known_parts(label) if len(label) <= MAX_NAME else ("", "")
-
-
-@lru_cache(4_096)
-def _known_parts(label: str) -> tuple[str, str]:
     parts = _PLACE_AND_NAME.fullmatch(label)
     return (parts[1], parts[2]) if parts else ("", "")
 
@@ -354,22 +359,14 @@ def _is_message(name: str, label: str, value: dict[str, Any], effort: Effort | N
     )
 
 
+@_remembered(False)
 def _tells_of_others(name: str) -> bool:
-    return len(name) <= MAX_NAME and _known_of_others(name)
-
-
-@lru_cache(4_096)
-def _known_of_others(name: str) -> bool:
     words = [word for word in words_in(name) if word not in ("data", "details", "info")]
     return plain(name) in _OTHER_PEOPLE or not _LAST_OF_OTHERS.isdisjoint(words[-1:])
 
 
+@_remembered(False)
 def _tells_of_person(label: str) -> bool:
-    return len(label) <= MAX_NAME and _known_to_tell(label)
-
-
-@lru_cache(4_096)
-def _known_to_tell(label: str) -> bool:
     words = words_in(label)
     last = words[-1] if words else ""
     # Without words it is the number of an element.
