@@ -54,6 +54,13 @@ def sync_file(path: Path) -> None:
     _sync(path, 0)
 
 
+def publish(temporary: Path, target: Path) -> None:
+    """Give a finished file its name, so that after a power cut there is either the whole file or none."""
+    sync_file(temporary)
+    os.rename(temporary, target)
+    sync_folder(target.parent)
+
+
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:

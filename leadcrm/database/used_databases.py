@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from leadcrm.database.data_dir import give_to_owner_of, sync_folder
+from leadcrm.database.data_dir import give_to_owner_of, publish
 from leadcrm.errors import ConfigError
 
 USED_DATABASES_FILE = "databases.json"
@@ -147,15 +147,11 @@ def _read(data_dir: Path) -> list[UsedDatabase]:
 
 
 def _write(data_dir: Path, databases: Sequence[UsedDatabase]) -> None:
-    path = data_dir / USED_DATABASES_FILE
     new = data_dir / f".{USED_DATABASES_FILE}.part"
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
         give_to_owner_of(data_dir, file.fileno())
         json.dump([one._asdict() for one in databases], file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(new, path)
-    sync_folder(data_dir)
+    publish(new, data_dir / USED_DATABASES_FILE)
 
 
 @contextmanager

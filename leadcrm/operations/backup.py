@@ -25,7 +25,7 @@ from pathlib import Path
 
 from leadcrm.configuration.config import Config
 from leadcrm.configuration.database_url import DatabaseURL
-from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, sync_file, sync_folder
+from leadcrm.database.data_dir import give_to_owner_of, hold, make_data_dir, publish, sync_file, sync_folder
 from leadcrm.database.deleted_log import refuse_without_log
 from leadcrm.database.driver_errors import store_error
 from leadcrm.database.file_check import look_through
@@ -114,8 +114,8 @@ def back_up(config: Config, target: Path, on_progress: OnProgress) -> Backup:
         verification = _verify_file(copy)
         beside = _beside(target) if refused else None
         if beside is not None:
-            _publish(_spool_beside(temporary), beside)
-        _publish(temporary, target)
+            publish(_spool_beside(temporary), beside)
+        publish(temporary, target)
     return Backup(target, verification.rows, from_spool, beside)
 
 
@@ -420,10 +420,3 @@ def _temporary(target: Path) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
         if folder.exists():
             folder.rmdir()
-
-
-def _publish(temporary: Path, target: Path) -> None:
-    """Give the finished file its name, so that after a power cut there is either the whole file or none."""
-    sync_file(temporary)
-    os.rename(temporary, target)
-    sync_folder(target.parent)
