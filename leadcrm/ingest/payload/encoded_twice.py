@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
 
 from leadcrm.ingest.payload.effort import require_quick_urlencoded
+from leadcrm.ingest.payload.form import percent_decoded
 from leadcrm.ingest.payload.reader import begins_as_json
 
 _ENCODED = re.compile(rb"(?:[A-Za-z0-9_.~!*'()+%-]+|%[57][Bb][^\s&={}\[\]\"]+)=?")
@@ -28,5 +28,5 @@ def decoded_once(body: bytes, *, at_leisure: bool) -> bytes:
         return body
     if not at_leisure:
         require_quick_urlencoded(text)
-    decoded = unquote_to_bytes(text.removesuffix(b"=").replace(b"+", b" "))
+    decoded = percent_decoded(text.removesuffix(b"=").replace(b"+", b" "))
     return decoded if b"=" in decoded or begins_as_json(decoded) else body
