@@ -66,7 +66,7 @@ def may_hold_leads(body: bytes) -> bool:
 
 def may_hold_adf(body: bytes) -> bool:
     """Say whether a text in a body that is not compressed may be ADF, however that is escaped."""
-    return _ADF[1:].encode() in body.lower()
+    return len(body) > _MAX_LOOKED_AT or _ADF[1:].encode() in body.lower()
 
 
 def read_members(
