@@ -57,10 +57,17 @@ def arrival(source: Source, body: bytes, content_type: str = JSON, query: str = 
     return Arrival(row, source, fields, headers, frozenset(), MAX_BYTES, row.target)
 
 
+MOST_LOOP_S = 0.015
+MOST_TRIALS = 20
+
+
 def loop_s(source: Source, body: bytes, content_type: str = JSON, encoding: str = "") -> float:
     """Return the processor's time of a reading on the event loop, with labels that were never seen."""
     times = []
-    for _ in range(3):
+    for trial in range(MOST_TRIALS):
+        # Whatever else the machine does adds to the time, for tenths of a second: only the shortest is the reading's.
+        if trial >= 3 and min(times) < MOST_LOOP_S:
+            break
         labels._meanings.clear()
         labels._folds.clear()
         labels._of_others.clear()
@@ -172,14 +179,14 @@ def test_a_hostile_body_holds_the_loop_for_a_moment(name: str) -> None:
     slow = {
         preset: f"{took_s * 1000:.1f} ms"
         for preset in ("generic", "google-ads", "typeform", "jotform", "meta-leadgen", "tally")
-        if (took_s := loop_s(PRESETS[preset], text.encode(errors="surrogatepass"), content_type)) > 0.015
+        if (took_s := loop_s(PRESETS[preset], text.encode(errors="surrogatepass"), content_type)) > MOST_LOOP_S
     }
     assert slow == {}
 
 
 def test_a_compressed_body_holds_the_loop_for_a_moment() -> None:
     for unit in ("[],", " ", '{"a":1},'):
-        assert loop_s(PRESETS["generic"], gzip.compress(filled(unit).encode()), encoding="gzip") < 0.015
+        assert loop_s(PRESETS["generic"], gzip.compress(filled(unit).encode()), encoding="gzip") < MOST_LOOP_S
 
 
 def test_what_was_postponed_becomes_leads_at_leisure() -> None:
