@@ -169,12 +169,7 @@ class Arrival:
         if any(lead.is_inexact for lead in leads):
             exact = self._leads(self._document(exactly=True, at_leisure=at_leisure), fields, at_leisure=at_leisure)
             leads = exact if len(exact) == len(leads) else leads
-        is_compressed = self._is_compressed
-        return _judged(self.row, self.source, document, leads, fault, fields, self.headers, is_compressed=is_compressed)
-
-    @property
-    def _is_compressed(self) -> bool:
-        return "content-encoding" in self.headers or is_gzip(self.row.body or b"")
+        return _judged(self.row, self.source, document, leads, fault, fields, self.headers)
 
     def _document(self, *, exactly: bool = False, at_leisure: bool) -> Any:
         """Return what the body holds, or what a text in it does where the lead is in that."""
@@ -182,7 +177,7 @@ class Arrival:
         if body[:1] != b"{":
             body = decoded_once(body, at_leisure=at_leisure)
         document = self._whole(body, exactly=exactly, at_leisure=at_leisure)
-        is_compressed = self._is_compressed
+        is_compressed = _is_compressed(self.row, self.headers)
         # A laborious body has been put off by now: to look through one takes long as well.
         if type(document) is not dict or not (is_compressed or may_hold_leads(body)):
             return document
@@ -228,7 +223,7 @@ class Arrival:
         )
 
     def _leads(self, document: Any, fields: Mapping[str, Any], *, at_leisure: bool) -> list[Lead]:
-        may_be_escaped = may_refer(self.row.body or b"") or self._is_compressed
+        may_be_escaped = may_refer(self.row.body or b"") or _is_compressed(self.row, self.headers)
         if fields and not may_be_escaped:
             may_be_escaped = may_refer(self.target.encode(errors="surrogateescape"))
         unescape = Unescaping(at_leisure=at_leisure) if may_be_escaped else None
@@ -313,6 +308,10 @@ def _as_probe(
     return row._replace(state=State.UNVERIFIED, error="a handshake that is not proved", fields=None)
 
 
+def _is_compressed(row: Submission, headers: Mapping[str, str]) -> bool:
+    return "content-encoding" in headers or is_gzip(row.body or b"")
+
+
 def _judged(
     row: Submission,
     source: Source,
@@ -321,8 +320,6 @@ def _judged(
     fault: str | None,
     fields: Mapping[str, Any],
     headers: Mapping[str, str],
-    *,
-    is_compressed: bool,
 ) -> Submission:
     """Return the row of a request that is proved, with its lead or leads."""
     assert row.body is not None
@@ -333,7 +330,7 @@ def _judged(
     if not leads:
         return _without_lead(row, source)
     if len(leads) == 1:
-        return _as_lead(row, source, leads[0], is_compressed=is_compressed)
+        return _as_lead(row, source, leads[0], is_compressed=_is_compressed(row, headers))
     parts = tuple(_part(row, source, lead, headers, number) for number, lead in enumerate(leads))
     if are_blown_up(sum(map(_characters, parts)), len(row.body) + len(row.target)):
         error = f"its leads are more than {MAX_RATIO} times as long as the request"
