@@ -275,12 +275,12 @@ class SinkRoutes:
 
     async def drop(self, call: Call) -> HTTPResponse:
         """Give up."""
-        sinks = self._sinks
-        if sinks is None:
-            return await self._change(call, "dropped", drop_deliveries)
-        return await self._change(
-            call, "dropped", lambda *given, **more: drop_deliveries(*given, **more, sinks=sinks.now())
-        )
+
+        def drop(*given: Any, **more: Any) -> Changed:
+            sinks = {} if self._sinks is None else self._sinks.now()
+            return drop_deliveries(*given, **more, sinks=sinks)
+
+        return await self._change(call, "dropped", drop)
 
     async def _change(self, call: Call, what: str, change: Callable[..., Changed]) -> HTTPResponse:
         chosen, after = call.body
