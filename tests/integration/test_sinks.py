@@ -139,7 +139,7 @@ def test_what_becomes_true_of_a_lead_arrives_signed_and_filtered_in_the_form_of_
     feed = {event["seq"]: event for event in scene.crm.get("/api/feed")["events"]}
     assert all(feed[request.document["seq"]].keys() == request.document.keys() for request in (first, second, changed))
     wait_until(lambda: received["/rest/1/a/crm.lead.add.json"][1:])
-    (thin,) = received["/latvia"]
+    (thin,) = wait_until(lambda: received["/latvia"])
     assert thin.document.keys() == {"seq", "type", "at", "leadId"}
     texts = {request.document["text"] for request in wait_until(lambda: received["/slack"][1:] and received["/slack"])}
     assert texts == {"Ann &lt;3 &amp; ", " &amp; "}
